@@ -1,0 +1,2 @@
+//! florin
+fn main() {}
