@@ -1,6 +1,9 @@
 #![doc = include_str!("../README.md")]
 
 mod bps;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;
 mod usdc;
 
 pub use bps::{Bps, BpsTooLarge};

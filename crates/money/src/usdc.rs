@@ -195,6 +195,7 @@ mod chain {
     #[error("{0} base units do not fit an amount of USDC")]
     pub struct OutOfRange(pub U256);
 
+    /// Write `amount.into()`: `U256::from(amount)` is a function of U256 itself that does not know this type.
     impl From<Usdc> for U256 {
         fn from(amount: Usdc) -> Self {
             Self::from(amount.base_units())
