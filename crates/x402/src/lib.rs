@@ -1,1 +1,26 @@
-//! x402
+#![doc = include_str!("../README.md")]
+
+mod amount;
+mod assets;
+mod exact;
+pub mod header;
+mod network;
+mod reason;
+mod signature;
+pub mod v1;
+mod wire;
+
+pub use amount::{ParseAmountError, TokenAmount};
+pub use assets::{Token, UnknownAsset};
+pub use exact::{
+    Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PayloadError, Permit2Authorization,
+    Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, typed,
+};
+pub use network::{Network, ParseNetworkError};
+pub use reason::Reason;
+pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_strict};
+pub use wire::{
+    AnyPaymentRequest, DecodeError, EXACT, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload,
+    PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleRequest, SettleResponse, SupportedKind,
+    SupportedResponse, V1, V2, VerifyRequest, VerifyResponse, check_extension_echo, find_matching,
+};

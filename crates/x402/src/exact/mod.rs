@@ -1,0 +1,145 @@
+//! The scheme `exact` on EVM chains: what the payer signs, and how it is hashed.
+
+mod eip3009;
+mod permit2;
+
+pub use eip3009::{Eip3009Authorization, Eip3009Payload, TokenDomain};
+pub use permit2::{PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness};
+
+use alloy::primitives::{Address, B256, Bytes};
+use serde::Serialize;
+
+use crate::JsonMap;
+
+/// Structs of the typed data, as the contracts define them.
+pub mod typed {
+    pub use super::{eip3009::typed::*, permit2::typed::*};
+}
+
+/// How the token moves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum TransferMethod {
+    /// `transferWithAuthorization` of the token.
+    #[default]
+    Eip3009,
+    /// Uniswap's Permit2 through the x402 proxy.
+    Permit2,
+}
+
+impl TransferMethod {
+    /// Name in `extra.assetTransferMethod`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Eip3009 => "eip3009",
+            Self::Permit2 => "permit2",
+        }
+    }
+
+    /// The method an offer asks for; `None` for one not known here.
+    pub fn of(requirements: &crate::PaymentRequirements) -> Option<Self> {
+        match requirements.extra_str("assetTransferMethod") {
+            None | Some("eip3009") => Some(Self::Eip3009),
+            Some("permit2") => Some(Self::Permit2),
+            Some(_) => None,
+        }
+    }
+}
+
+/// What a payer sends for the scheme `exact`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum ExactPayload {
+    /// EIP-3009.
+    Eip3009(Eip3009Payload),
+    /// Permit2.
+    Permit2(Permit2Payload),
+}
+
+/// Why a payload is not one of the scheme `exact`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// Has neither `authorization` nor `permit2Authorization`, or both.
+    #[error("the payload has neither an authorization nor a permit2Authorization, or both")]
+    UnknownType,
+    /// A field is missing or malformed.
+    #[error("the payload is malformed: {0}")]
+    Malformed(String),
+    /// The signature is longer than any wallet makes.
+    #[error("the signature has {0} bytes, at most {SIGNATURE_LEN_MAX_BYTES} are read")]
+    SignatureTooLong(usize),
+    /// The asset is not an EVM address.
+    #[error("the asset is not an EVM address")]
+    AssetNotAnAddress,
+}
+
+/// Longest signature read. Wallets that bring their factory need a few KiB.
+const SIGNATURE_LEN_MAX_BYTES: usize = 16 * 1024;
+
+impl ExactPayload {
+    /// Reads the payload of a payment.
+    ///
+    /// # Errors
+    /// [`PayloadError`] says what is wrong with it.
+    pub fn from_json(payload: &JsonMap) -> Result<Self, PayloadError> {
+        let json = || serde_json::Value::Object(payload.clone());
+        let malformed = |e: serde_json::Error| PayloadError::Malformed(e.to_string().chars().take(200).collect());
+        let exact = match (payload.contains_key("authorization"), payload.contains_key("permit2Authorization")) {
+            (true, false) => serde_json::from_value(json()).map(Self::Eip3009).map_err(malformed)?,
+            (false, true) => serde_json::from_value(json()).map(Self::Permit2).map_err(malformed)?,
+            _ => return Err(PayloadError::UnknownType),
+        };
+        match exact.signature().len() {
+            len if len > SIGNATURE_LEN_MAX_BYTES => Err(PayloadError::SignatureTooLong(len)),
+            _ => Ok(exact),
+        }
+    }
+
+    /// As the `payload` of a payment.
+    pub fn to_json(&self) -> JsonMap {
+        match serde_json::to_value(self).expect("maps with text keys serialize") {
+            serde_json::Value::Object(map) => map,
+            _ => unreachable!("both variants are objects"),
+        }
+    }
+
+    /// Who pays.
+    pub fn payer(&self) -> Address {
+        match self {
+            Self::Eip3009(p) => p.authorization.from,
+            Self::Permit2(p) => p.permit2_authorization.from,
+        }
+    }
+
+    /// The nonce that is used up by settling.
+    pub fn nonce(&self) -> B256 {
+        match self {
+            Self::Eip3009(p) => p.authorization.nonce,
+            Self::Permit2(p) => p.permit2_authorization.nonce.0.into(),
+        }
+    }
+
+    /// Unix seconds after which it cannot settle any more; [`u64::MAX`] when it says more than that.
+    pub fn valid_before(&self) -> u64 {
+        let seconds = match self {
+            Self::Eip3009(p) => p.authorization.valid_before,
+            Self::Permit2(p) => p.permit2_authorization.deadline,
+        };
+        seconds.0.saturating_to()
+    }
+
+    /// The signature, as the wallet made it.
+    pub fn signature(&self) -> &Bytes {
+        match self {
+            Self::Eip3009(p) => &p.signature,
+            Self::Permit2(p) => &p.signature,
+        }
+    }
+
+    /// How the token moves.
+    pub fn method(&self) -> TransferMethod {
+        match self {
+            Self::Eip3009(_) => TransferMethod::Eip3009,
+            Self::Permit2(_) => TransferMethod::Permit2,
+        }
+    }
+}

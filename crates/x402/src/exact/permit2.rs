@@ -1,0 +1,105 @@
+use alloy::{
+    primitives::{Address, B256, Bytes, U256, address},
+    sol_types::{Eip712Domain, SolStruct},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::TokenAmount;
+
+/// Uniswap's Permit2, at this address on every chain.
+pub const PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
+/// `x402ExactPermit2Proxy`, at this address on every chain: the only spender of the scheme.
+pub const PERMIT2_EXACT_PROXY: Address = address!("402085c248EeA27D92E8b30b2C58ed07f9E20001");
+
+/// Structs of Permit2's typed data with the witness of the scheme `exact`.
+pub(super) mod typed {
+    #![allow(missing_docs)]
+    alloy::sol! {
+        #[derive(Debug, PartialEq, Eq)]
+        struct TokenPermissions {
+            address token;
+            uint256 amount;
+        }
+
+        #[derive(Debug, PartialEq, Eq)]
+        struct Witness {
+            address to;
+            uint256 validAfter;
+        }
+
+        #[derive(Debug, PartialEq, Eq)]
+        struct PermitWitnessTransferFrom {
+            TokenPermissions permitted;
+            address spender;
+            uint256 nonce;
+            uint256 deadline;
+            Witness witness;
+        }
+    }
+}
+
+/// `payload` of a payment by Permit2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permit2Payload {
+    /// Of a key or of a contract.
+    pub signature: Bytes,
+    /// What is signed.
+    pub permit2_authorization: Permit2Authorization,
+}
+
+/// A transfer the proxy may carry out once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permit2Authorization {
+    /// Token and amount.
+    pub permitted: Permit2Permitted,
+    /// Who pays.
+    pub from: Address,
+    /// Must be [`PERMIT2_EXACT_PROXY`].
+    pub spender: Address,
+    /// A bit of Permit2's bitmap.
+    pub nonce: TokenAmount,
+    /// Unix seconds; valid until and including.
+    pub deadline: TokenAmount,
+    /// Who is paid, and from when.
+    pub witness: Permit2Witness,
+}
+
+/// Token and amount of a permit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permit2Permitted {
+    /// The token.
+    pub token: Address,
+    /// Base units.
+    pub amount: TokenAmount,
+}
+
+/// What the proxy enforces beyond Permit2.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Permit2Witness {
+    /// Who is paid.
+    pub to: Address,
+    /// Unix seconds; valid from and including.
+    pub valid_after: TokenAmount,
+}
+
+impl Permit2Authorization {
+    /// The hash that is signed. The domain of Permit2 has no version.
+    pub fn signing_hash(&self, chain_id: u64) -> B256 {
+        let domain = Eip712Domain::new(Some("Permit2".into()), None, Some(U256::from(chain_id)), Some(PERMIT2), None);
+        self.to_typed().eip712_signing_hash(&domain)
+    }
+
+    /// The typed struct.
+    pub fn to_typed(&self) -> typed::PermitWitnessTransferFrom {
+        typed::PermitWitnessTransferFrom {
+            permitted: typed::TokenPermissions { token: self.permitted.token, amount: self.permitted.amount.0 },
+            spender: self.spender,
+            nonce: self.nonce.0,
+            deadline: self.deadline.0,
+            witness: typed::Witness { to: self.witness.to, validAfter: self.witness.valid_after.0 },
+        }
+    }
+}

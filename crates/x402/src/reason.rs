@@ -1,0 +1,207 @@
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal,)+) => {
+        /// Why a payment was not valid or not settled: the strings the official SDKs ship.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        #[non_exhaustive]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $variant,)+
+            /// A string of another implementation, kept as it came.
+            Other(String),
+        }
+
+        impl Reason {
+            /// Every reason with a name here.
+            pub const KNOWN: &[Self] = &[$(Self::$variant),+];
+
+            /// The string on the wire.
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $text,)+
+                    Self::Other(text) => text,
+                }
+            }
+        }
+
+        impl From<&str> for Reason {
+            fn from(text: &str) -> Self {
+                match text {
+                    $($text => Self::$variant,)+
+                    other => Self::Other(other.to_owned()),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// The asset's address has no code.
+    AssetNotDeployed = "asset_not_deployed_contract",
+    /// The scheme is not `exact`.
+    InvalidScheme = "invalid_exact_evm_scheme",
+    /// Payload and requirements name different networks.
+    NetworkMismatch = "invalid_exact_evm_network_mismatch",
+    /// `extra.name` or `extra.version` is missing.
+    MissingEip712Domain = "invalid_exact_evm_missing_eip712_domain",
+    /// Pays somebody else.
+    RecipientMismatch = "invalid_exact_evm_recipient_mismatch",
+    /// The payer did not sign this.
+    InvalidSignature = "invalid_exact_evm_signature",
+    /// Expired, or expires too soon to settle.
+    ValidBefore = "invalid_exact_evm_payload_authorization_valid_before",
+    /// Not yet valid.
+    ValidAfter = "invalid_exact_evm_payload_authorization_valid_after",
+    /// The value of the authorization is not a number this scheme allows.
+    AuthorizationValue = "invalid_exact_evm_authorization_value",
+    /// Pays another amount.
+    ValueMismatch = "invalid_exact_evm_payload_authorization_value_mismatch",
+    /// The payer's wallet has no code and brings no factory.
+    UndeployedSmartWallet = "invalid_exact_evm_payload_undeployed_smart_wallet",
+    /// The settlement reverted on chain.
+    TransactionFailed = "invalid_exact_evm_transaction_failed",
+    /// The settlement's receipt lacks the transfer.
+    TransferEventMismatch = "invalid_exact_evm_transfer_event_mismatch",
+    /// The token has another name.
+    TokenNameMismatch = "invalid_exact_evm_token_name_mismatch",
+    /// The token has another version.
+    TokenVersionMismatch = "invalid_exact_evm_token_version_mismatch",
+    /// The token cannot do EIP-3009.
+    Eip3009NotSupported = "invalid_exact_evm_eip3009_not_supported",
+    /// The authorization was used or cancelled.
+    NonceAlreadyUsed = "invalid_exact_evm_nonce_already_used",
+    /// The payer has too little.
+    InsufficientBalance = "invalid_exact_evm_insufficient_balance",
+    /// The settlement would revert.
+    SimulationFailed = "invalid_exact_evm_transaction_simulation_failed",
+    /// The signature cannot be parsed.
+    FailedToParseSignature = "invalid_exact_evm_failed_to_parse_signature",
+    /// Permit2: the spender is not the proxy.
+    Permit2Spender = "invalid_permit2_spender",
+    /// Permit2: pays somebody else.
+    Permit2RecipientMismatch = "invalid_permit2_recipient_mismatch",
+    /// Permit2: expired, or expires too soon to settle.
+    Permit2DeadlineExpired = "permit2_deadline_expired",
+    /// Permit2: not yet valid.
+    Permit2NotYetValid = "permit2_not_yet_valid",
+    /// Permit2: another amount.
+    Permit2AmountMismatch = "permit2_amount_mismatch",
+    /// Permit2: another token.
+    Permit2TokenMismatch = "permit2_token_mismatch",
+    /// Permit2: the payer did not sign this.
+    Permit2Signature = "invalid_permit2_signature",
+    /// Permit2: the payer has not approved Permit2 (HTTP 412).
+    Permit2AllowanceRequired = "permit2_allowance_required",
+    /// Permit2: the settlement would revert.
+    Permit2SimulationFailed = "permit2_simulation_failed",
+    /// Permit2: the payer has too little.
+    Permit2InsufficientBalance = "permit2_insufficient_balance",
+    /// Permit2: the proxy is not deployed on this chain.
+    Permit2ProxyNotDeployed = "permit2_proxy_not_deployed",
+    /// Permit2: the proxy refused the amount.
+    Permit2InvalidAmount = "permit2_invalid_amount",
+    /// Permit2: the proxy refused the destination.
+    Permit2InvalidDestination = "permit2_invalid_destination",
+    /// Permit2: the proxy refused the owner.
+    Permit2InvalidOwner = "permit2_invalid_owner",
+    /// Permit2: before `validAfter`.
+    Permit2PaymentTooEarly = "permit2_payment_too_early",
+    /// Permit2: the nonce was used.
+    Permit2InvalidNonce = "permit2_invalid_nonce",
+    /// Permit2: the EIP-2612 permit is for another amount.
+    Permit2612AmountMismatch = "permit2_2612_amount_mismatch",
+    /// Approval extension: not in its form.
+    Erc20ApprovalFormat = "invalid_erc20_approval_extension_format",
+    /// Approval extension: from another account.
+    Erc20ApprovalFromMismatch = "erc20_approval_from_mismatch",
+    /// Approval extension: for another asset.
+    Erc20ApprovalAssetMismatch = "erc20_approval_asset_mismatch",
+    /// Approval extension: approves somebody else than Permit2.
+    Erc20ApprovalSpenderNotPermit2 = "erc20_approval_spender_not_permit2",
+    /// Approval transaction: calls another contract.
+    Erc20ApprovalTxWrongTarget = "erc20_approval_tx_wrong_target",
+    /// Approval transaction: calls another function.
+    Erc20ApprovalTxWrongSelector = "erc20_approval_tx_wrong_selector",
+    /// Approval transaction: approves somebody else.
+    Erc20ApprovalTxWrongSpender = "erc20_approval_tx_wrong_spender",
+    /// Approval transaction: bad calldata.
+    Erc20ApprovalTxInvalidCalldata = "erc20_approval_tx_invalid_calldata",
+    /// Approval transaction: signed by somebody else.
+    Erc20ApprovalTxSignerMismatch = "erc20_approval_tx_signer_mismatch",
+    /// Approval transaction: bad signature.
+    Erc20ApprovalTxInvalidSignature = "erc20_approval_tx_invalid_signature",
+    /// Approval transaction: cannot be parsed.
+    Erc20ApprovalTxParseFailed = "erc20_approval_tx_parse_failed",
+    /// Approval transaction: reverted.
+    Erc20ApprovalTxFailed = "erc20_approval_tx_failed",
+    /// Approval transaction: could not be sent.
+    Erc20ApprovalBroadcastFailed = "erc20_approval_broadcast_failed",
+    /// EIP-2612 extension: not in its form.
+    Eip2612Format = "invalid_eip2612_extension_format",
+    /// EIP-2612 extension: from another account.
+    Eip2612FromMismatch = "eip2612_from_mismatch",
+    /// EIP-2612 extension: for another asset.
+    Eip2612AssetMismatch = "eip2612_asset_mismatch",
+    /// EIP-2612 extension: the spender is not Permit2.
+    Eip2612SpenderNotPermit2 = "eip2612_spender_not_permit2",
+    /// EIP-2612 extension: expired.
+    Eip2612DeadlineExpired = "eip2612_deadline_expired",
+    /// The payload is neither EIP-3009 nor Permit2.
+    UnsupportedPayloadType = "unsupported_payload_type",
+    /// The transaction is in no state that allows this.
+    InvalidTransactionState = "invalid_transaction_state",
+    /// The wallet's factory is not on the facilitator's list.
+    FactoryNotAllowed = "eip6492_factory_not_allowed",
+    /// The wallet could not be deployed.
+    SmartWalletDeploymentFailed = "smart_wallet_deployment_failed",
+    /// Broadcast, outcome not known yet: ask again with the same payment, never with a new one.
+    SettlementPending = "settlement_pending",
+    /// The network is not served.
+    InvalidNetwork = "invalid_network",
+    /// The payload cannot be read.
+    InvalidPayload = "invalid_payload",
+    /// The requirements cannot be read.
+    InvalidPaymentRequirements = "invalid_payment_requirements",
+    /// The scheme is not served.
+    UnsupportedScheme = "unsupported_scheme",
+    /// The protocol version is not served.
+    InvalidX402Version = "invalid_x402_version",
+    /// Verification failed for a reason of the facilitator's own.
+    UnexpectedVerifyError = "unexpected_verify_error",
+    /// Settlement failed for a reason of the facilitator's own.
+    UnexpectedSettleError = "unexpected_settle_error",
+    /// The client changed what the server said in an extension.
+    ExtensionEchoMismatch = "extension_echo_mismatch",
+}
+
+impl From<String> for Reason {
+    fn from(text: String) -> Self {
+        Self::from(text.as_str())
+    }
+}
+
+impl FromStr for Reason {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self::from(text))
+    }
+}
+
+impl From<Reason> for String {
+    fn from(reason: Reason) -> Self {
+        match reason {
+            Reason::Other(text) => text,
+            known => known.as_str().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}

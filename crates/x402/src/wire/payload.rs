@@ -1,0 +1,75 @@
+use alloy::primitives::{Address, B256, keccak256};
+use serde::{Deserialize, Serialize};
+
+use super::{JsonMap, PaymentRequirements, ResourceInfo, V2};
+use crate::{ExactPayload, Network, PayloadError};
+
+/// A signed payment, as a client sends it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PaymentPayload {
+    /// Always 2.
+    pub x402_version: V2,
+    /// What is bought, echoed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<ResourceInfo>,
+    /// The offer taken, echoed.
+    pub accepted: PaymentRequirements,
+    /// What the scheme asks for. See [`Self::exact`].
+    pub payload: JsonMap,
+    /// Extensions by key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub extensions: Option<JsonMap>,
+}
+
+impl PaymentPayload {
+    /// The payload of the scheme `exact` on EVM chains.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when it is not one.
+    pub fn exact(&self) -> Result<ExactPayload, PayloadError> {
+        ExactPayload::from_json(&self.payload)
+    }
+
+    /// What makes this payment the same one wherever it turns up. Read from what is signed, never from what surrounds it.
+    ///
+    /// # Errors
+    /// [`PayloadError`] when the payload is not one of the scheme `exact`.
+    pub fn key(&self) -> Result<PaymentKey, PayloadError> {
+        let exact = self.exact()?;
+        let asset = match &exact {
+            ExactPayload::Eip3009(_) => self.accepted.asset_address().ok_or(PayloadError::AssetNotAnAddress)?,
+            ExactPayload::Permit2(p) => p.permit2_authorization.permitted.token,
+        };
+        Ok(PaymentKey {
+            network: self.accepted.network.clone(),
+            method: exact.method(),
+            asset,
+            payer: exact.payer(),
+            nonce: exact.nonce(),
+        })
+    }
+}
+
+/// A payment on its chain: two payments with one key can never both settle.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PaymentKey {
+    /// The chain.
+    pub network: Network,
+    /// How the token moves: EIP-3009 and Permit2 count nonces apart.
+    pub method: crate::TransferMethod,
+    /// The token.
+    pub asset: Address,
+    /// Who pays.
+    pub payer: Address,
+    /// The nonce the payer signed.
+    pub nonce: B256,
+}
+
+impl PaymentKey {
+    /// 32 bytes for stores that want a short key.
+    pub fn digest(&self) -> B256 {
+        let Self { network, method, asset, payer, nonce } = self;
+        keccak256(format!("{network}/{}/{asset:x}/{payer:x}/{nonce:x}", method.as_str()))
+    }
+}
