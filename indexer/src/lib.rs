@@ -1,1 +1,23 @@
-//! indexer
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod block;
+mod config;
+mod db;
+mod decode;
+mod deployment;
+mod derive;
+mod error;
+mod metrics;
+mod node;
+pub mod read;
+mod service;
+mod store;
+mod sync;
+mod watch;
+
+pub use config::{Config, Transfers};
+pub use db::migrate;
+pub use error::Error;
+pub use node::Error as NodeError;
+pub use service::serve;

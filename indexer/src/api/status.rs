@@ -1,0 +1,49 @@
+use std::fmt::Write;
+
+use axum::{Json, extract, http::header, response::IntoResponse};
+
+use super::{State, problem::Problem};
+use crate::read::{self, Status};
+
+/// A mirror that was last complete longer ago is not healthy.
+const CHECKED_SECONDS_MAX: u64 = 15;
+
+/// `GET /api/v1/chain/status`
+pub(super) async fn show(extract::State(state): extract::State<State>) -> Result<Json<Status>, Problem> {
+    let status = read::status(&mut *state.conn().await?).await?;
+    status.map(Json).ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))
+}
+
+/// `GET /health`: whether the mirror is complete, on whichever instance writes it.
+pub(super) async fn health(state: extract::State<State>) -> Result<Json<serde_json::Value>, Problem> {
+    let Json(status) = show(state).await?;
+    let why = status.last_error.as_deref().unwrap_or("it is catching up");
+    match status.checked_seconds_ago {
+        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => {
+            Ok(Json(serde_json::json!({"status": "ok", "indexed_block": status.indexed.map(|head| head.number)})))
+        }
+        Some(seconds) => Err(Problem::unavailable(format!("The mirror was last complete {seconds} seconds ago: {why}"))),
+        None => Err(Problem::unavailable(format!("The mirror has never been complete: {why}"))),
+    }
+}
+
+/// `GET /metrics` in the text format of Prometheus.
+pub(super) async fn metrics(state: extract::State<State>) -> Result<impl IntoResponse, Problem> {
+    let counters = state.counters.counts();
+    let Json(status) = show(state).await?;
+    let mut text = String::new();
+    let mut add = |name: &str, help: &str, kind: &str, value: u64| {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
+    };
+    add("florin_indexer_head_block", "Newest block that the node announced.", "gauge", status.head_block.unwrap_or_default());
+    let indexed = status.indexed.map_or(0, |head| head.number);
+    add("florin_indexer_indexed_block", "Newest mirrored block.", "gauge", indexed);
+    add("florin_indexer_lag_blocks", "Blocks announced and not mirrored.", "gauge", status.lag_blocks);
+    let age = status.checked_seconds_ago.unwrap_or(u64::from(u32::MAX));
+    add("florin_indexer_checked_seconds", "Seconds since the mirror was last known to be complete.", "gauge", age);
+    for (name, help, value) in counters {
+        add(name, help, "counter", value);
+    }
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}

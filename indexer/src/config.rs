@@ -1,0 +1,97 @@
+use std::{fmt, net::SocketAddr, path::PathBuf};
+
+use clap::ValueEnum;
+use url::Url;
+
+/// How the indexer runs.
+#[derive(clap::Args, Clone)]
+pub struct Config {
+    /// Postgres database that holds the schema `chain`, as postgres://user:password@host/database
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
+    pub database_url: String,
+    /// JSON-RPC endpoint of the node; ws:// and wss:// push new blocks, http:// and https:// are asked for them
+    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true)]
+    pub rpc_url: Url,
+    /// Chain that the node must be on; without it, whatever the node is on
+    #[arg(long, env = "FLORIN_CHAIN_ID")]
+    pub chain_id: Option<u64>,
+    /// Address on which the query API is served
+    #[arg(long, env = "FLORIN_INDEXER_LISTEN", default_value = "127.0.0.1:8082")]
+    pub listen: SocketAddr,
+    /// File with the addresses of the contracts; without it, the deployment known for the chain
+    #[arg(long, env = "FLORIN_DEPLOYMENT")]
+    pub deployment: Option<PathBuf>,
+    /// First block to mirror; without it, the block of the deployment
+    #[arg(long, env = "FLORIN_INDEXER_START_BLOCK")]
+    pub start_block: Option<u64>,
+    /// Which USDC transfers to mirror
+    #[arg(long, env = "FLORIN_INDEXER_TRANSFERS", value_enum, default_value_t)]
+    pub transfers: Transfers,
+    /// Confirmations after which a block is final; the indexer stops rather than undo a final block
+    #[arg(long, env = "FLORIN_INDEXER_FINALITY_BLOCKS", default_value_t = Config::FINALITY_BLOCKS,
+          value_parser = clap::value_parser!(u64).range(1..=Config::FINALITY_BLOCKS_MAX))]
+    pub finality_blocks: u64,
+    /// Requests to the node under way at the same time while catching up
+    #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
+          value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub fetch_parallel: u16,
+}
+
+/// Which USDC transfers are mirrored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Transfers {
+    /// Every transfer of the token: balances of all accounts
+    #[default]
+    All,
+    /// Those from or to one of our contracts, wallets and treasuries
+    Ours,
+}
+
+impl Transfers {
+    /// As in the command line and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::All => "all",
+            Self::Ours => "ours",
+        }
+    }
+}
+
+impl Config {
+    /// Default of [`Config::finality_blocks`].
+    pub const FINALITY_BLOCKS: u64 = 64;
+    /// Most blocks that can be kept revocable: their hashes are held in memory.
+    pub const FINALITY_BLOCKS_MAX: u64 = 100_000;
+    /// Default of [`Config::fetch_parallel`].
+    pub const FETCH_PARALLEL: u16 = 4;
+
+    /// The defaults of the command line for a database and a node.
+    pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
+        Self {
+            database_url: database_url.into(),
+            rpc_url,
+            chain_id: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
+            deployment: None,
+            start_block: None,
+            transfers: Transfers::All,
+            finality_blocks: Self::FINALITY_BLOCKS,
+            fetch_parallel: Self::FETCH_PARALLEL,
+        }
+    }
+}
+
+/// Leaves out both URLs: they may carry credentials.
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("chain_id", &self.chain_id)
+            .field("listen", &self.listen)
+            .field("deployment", &self.deployment)
+            .field("start_block", &self.start_block)
+            .field("transfers", &self.transfers)
+            .field("finality_blocks", &self.finality_blocks)
+            .field("fetch_parallel", &self.fetch_parallel)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,95 @@
+use std::{net::SocketAddr, time::Duration};
+
+use alloy::primitives::{Address, B256};
+
+/// Why the indexer cannot start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Postgres does not answer, or refuses us.
+    #[error("the database is unreachable ({0}): check --database-url (DATABASE_URL) and that Postgres is running")]
+    DatabaseUnreachable(#[source] sqlx::Error),
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the schema `chain` could not be migrated: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The database URL is not one.
+    #[error("the database URL is malformed ({0}): write postgres://user:password@host/database")]
+    DatabaseUrl(#[source] sqlx::Error),
+    /// The node does not answer.
+    #[error("no node answers at {url} ({source}): check --rpc-url (FLORIN_RPC_URL) and that the node is running")]
+    NodeUnreachable {
+        /// Where it was looked for, without path and credentials.
+        url: String,
+        /// What happened.
+        source: crate::node::Error,
+    },
+    /// The node is of another chain than asked for.
+    #[error("the node is on chain {actual}, not {expected}: point --rpc-url at chain {expected} or change --chain-id")]
+    WrongChain {
+        /// Asked for.
+        expected: u64,
+        /// What the node says.
+        actual: u64,
+    },
+    /// The database holds the mirror of something else.
+    #[error(
+        "the database mirrors {mirrored}, but this indexer was started for {asked}: use another database, or drop the schema `chain` to \
+         index again"
+    )]
+    OtherMirror {
+        /// What the database says.
+        mirrored: String,
+        /// What the configuration says.
+        asked: String,
+    },
+    /// No contract addresses are known.
+    #[error("no deployment is known for chain {0}: pass --deployment FILE")]
+    NoDeployment(u64),
+    /// The deployment file cannot be used.
+    #[error("the deployment file {path} cannot be used: {reason}")]
+    Deployment {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More blocks would have to be undone than finality allows.
+    #[error(
+        "block {block} ({hash}) is final here, but the chain no longer contains it: the node is on another chain or the chain reorganised \
+         deeper than {finality_blocks} blocks. Nothing was changed. Check the node; then raise --finality-blocks or index again"
+    )]
+    ReorgTooDeep {
+        /// The oldest block of ours that had to go.
+        block: u64,
+        /// Its hash.
+        hash: B256,
+        /// How many confirmations make a block final.
+        finality_blocks: u64,
+    },
+    /// A USDC transfer that cannot be.
+    #[error("{token} reported a transfer of more than 2^63 base units in block {block}: it is not a token that can be mirrored")]
+    AmountTooLarge {
+        /// The token.
+        token: Address,
+        /// The block.
+        block: u64,
+    },
+    /// The query API could not be served.
+    #[error("cannot serve HTTP on {addr:?}: {source}")]
+    Http {
+        /// Where.
+        addr: Option<SocketAddr>,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A wait ended without what was waited for.
+    #[error("block {block} was not mirrored within {timeout:?}")]
+    NotMirrored {
+        /// The block.
+        block: u64,
+        /// How long was waited.
+        timeout: Duration,
+    },
+}

@@ -1,0 +1,58 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::block::Block;
+
+/// What the writer of this process did since it started.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    head: AtomicU64,
+    tip: AtomicU64,
+    blocks: AtomicU64,
+    events: AtomicU64,
+    transfers: AtomicU64,
+    reorgs: AtomicU64,
+    node_failures: AtomicU64,
+    proof_failures: AtomicU64,
+}
+
+impl Counters {
+    pub(crate) fn saw_head(&self, number: u64) {
+        self.head.store(number, Ordering::Relaxed);
+    }
+
+    pub(crate) fn head(&self) -> Option<u64> {
+        Some(self.head.load(Ordering::Relaxed)).filter(|number| *number > 0)
+    }
+
+    pub(crate) fn count_reorg(&self) {
+        self.reorgs.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count_failure(&self, lie: bool) {
+        self.node_failures.fetch_add(1, Ordering::Relaxed);
+        if lie {
+            self.proof_failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn committed(&self, tip: Option<u64>, blocks: &[Block]) {
+        let sum = |count: fn(&Block) -> usize| u64::try_from(blocks.iter().map(count).sum::<usize>()).unwrap_or(u64::MAX);
+        self.tip.store(tip.unwrap_or_default(), Ordering::Relaxed);
+        self.blocks.fetch_add(sum(|_| 1), Ordering::Relaxed);
+        self.events.fetch_add(sum(|block| block.events.len()), Ordering::Relaxed);
+        self.transfers.fetch_add(sum(|block| block.transfers.len()), Ordering::Relaxed);
+    }
+
+    /// Name, help and value of each counter.
+    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 6] {
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        [
+            ("florin_indexer_blocks_total", "Blocks committed by this process.", load(&self.blocks)),
+            ("florin_indexer_events_total", "Events committed by this process.", load(&self.events)),
+            ("florin_indexer_transfers_total", "USDC transfers committed by this process.", load(&self.transfers)),
+            ("florin_indexer_reorgs_total", "Reorganisations followed by this process.", load(&self.reorgs)),
+            ("florin_indexer_node_failures_total", "Requests to the node without a usable answer.", load(&self.node_failures)),
+            ("florin_indexer_proof_failures_total", "Answers that contradicted the block's hash.", load(&self.proof_failures)),
+        ]
+    }
+}

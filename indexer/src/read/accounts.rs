@@ -1,0 +1,156 @@
+use alloy::primitives::{Address, B256};
+use money::Usdc;
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
+
+use super::{Order, PLACE, PLACE_JOIN, Place, Position, address, events::page, place};
+use crate::store::int;
+
+/// What the mirror knows of an account's USDC.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Account {
+    /// The account.
+    pub address: Address,
+    /// Received minus sent since the start block. Below zero only if the account held USDC before the start block.
+    pub balance: SignedUsdc,
+    /// Transfers it took part in.
+    pub transfers: u64,
+    /// The block that last changed it; none when no transfer ever touched it.
+    pub changed_in_block: Option<u64>,
+}
+
+/// USDC that may be below zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SignedUsdc(i64);
+
+impl SignedUsdc {
+    /// The amount in base units.
+    pub const fn base_units(self) -> i64 {
+        self.0
+    }
+
+    /// The amount, unless it is below zero.
+    pub fn to_usdc(self) -> Option<Usdc> {
+        u64::try_from(self.0).ok().map(Usdc::from_base_units)
+    }
+}
+
+impl serde::Serialize for SignedUsdc {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let magnitude = Usdc::from_base_units(self.0.unsigned_abs());
+        if self.0 < 0 { serializer.collect_str(&format_args!("-{magnitude}")) } else { serializer.collect_str(&magnitude) }
+    }
+}
+
+/// Reads an account, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn account(
+    conn: &mut PgConnection,
+    token: Address,
+    account: Address,
+    at_block: Option<u64>,
+) -> Result<Account, sqlx::Error> {
+    const NOW: &str = "SELECT from_block, balance, transfers FROM chain.balances
+        WHERE token = $1 AND account = $2 AND until_block IS NULL AND from_block <= $3";
+    const THEN: &str = "SELECT from_block, balance, transfers FROM chain.balances
+        WHERE token = $1 AND account = $2 AND from_block <= $3 ORDER BY from_block DESC LIMIT 1";
+    let found: Option<(i64, i64, i64)> = sqlx::query_as(if at_block.is_some() { THEN } else { NOW })
+        .bind(token.as_slice())
+        .bind(account.as_slice())
+        .bind(int(at_block.unwrap_or(u64::MAX)))
+        .fetch_optional(conn)
+        .await?;
+    let (changed, balance, transfers) = found.map_or((None, 0, 0), |(block, balance, count)| (Some(block), balance, count));
+    Ok(Account {
+        address: account,
+        balance: SignedUsdc(balance),
+        transfers: transfers.unsigned_abs(),
+        changed_in_block: changed.map(i64::unsigned_abs),
+    })
+}
+
+/// A USDC transfer. The zero address mints and burns.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Transfer {
+    /// Who paid.
+    pub from: Address,
+    /// Who was paid.
+    pub to: Address,
+    /// How much.
+    pub amount: Usdc,
+    /// Nonce of the EIP-3009 authorization that it executed: an x402 payment, for one.
+    pub authorization_nonce: Option<B256>,
+    /// Where it is.
+    #[serde(flatten)]
+    pub place: Place,
+}
+
+/// Which transfers to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct TransferFilter {
+    /// From or to this account.
+    pub account: Option<Address>,
+    /// Executing the authorization of this nonce.
+    pub authorization_nonce: Option<B256>,
+    /// Of this transaction.
+    pub tx: Option<B256>,
+    /// In this block or later.
+    pub from_block: Option<u64>,
+    /// Beyond this position in the order of the page.
+    pub after: Option<Position>,
+    /// Which come first.
+    pub order: Order,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads a page of transfers.
+///
+/// # Errors
+/// When the database fails.
+pub async fn transfers(conn: &mut PgConnection, filter: &TransferFilter) -> Result<Vec<Transfer>, sqlx::Error> {
+    let mut query = QueryBuilder::<Postgres>::new("WITH t AS (");
+    match &filter.account {
+        // Two ordered index scans, merged: an OR would read the account's whole history.
+        Some(account) => {
+            query.push("(");
+            side(&mut query, filter, Some(("sender", account)));
+            query.push(") UNION (");
+            side(&mut query, filter, Some(("recipient", account)));
+            query.push(")");
+        }
+        None => side(&mut query, filter, None),
+    }
+    query.push(") SELECT t.sender, t.recipient, t.amount, t.authorization_nonce, ").push(PLACE).push(" FROM t ").push(PLACE_JOIN);
+    query.push(" WHERE TRUE");
+    page(&mut query, "t", None, None, filter.order, filter.limit);
+    let rows = query.build().fetch_all(conn).await?;
+    rows.iter().map(transfer).collect()
+}
+
+fn side<'a>(query: &mut QueryBuilder<Postgres>, filter: &'a TransferFilter, account: Option<(&str, &'a Address)>) {
+    query.push("SELECT * FROM chain.transfers AS s WHERE TRUE");
+    if let Some((column, account)) = account {
+        query.push(format!(" AND s.{column} = ")).push_bind(account.to_vec());
+    }
+    if let Some(nonce) = &filter.authorization_nonce {
+        query.push(" AND s.authorization_nonce = ").push_bind(nonce.to_vec());
+    }
+    if let Some(tx) = &filter.tx {
+        query.push(" AND (s.block_number, s.tx_index) IN (SELECT block_number, tx_index FROM chain.transactions WHERE hash = ");
+        query.push_bind(tx.to_vec()).push(")");
+    }
+    page(query, "s", filter.from_block, filter.after, filter.order, filter.limit);
+}
+
+fn transfer(row: &sqlx::postgres::PgRow) -> Result<Transfer, sqlx::Error> {
+    let nonce: Option<&[u8]> = row.try_get("authorization_nonce")?;
+    Ok(Transfer {
+        from: address(row, "sender")?,
+        to: address(row, "recipient")?,
+        amount: Usdc::from_base_units(row.try_get::<i64, _>("amount")?.unsigned_abs()),
+        authorization_nonce: nonce.map(B256::try_from).transpose().map_err(|e| sqlx::Error::Decode(e.into()))?,
+        place: place(row)?,
+    })
+}

@@ -1,0 +1,115 @@
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use sqlx::{PgConnection, PgPool, Row, postgres::PgListener};
+use time::OffsetDateTime;
+
+use super::{HEAD_CHANNEL, hash};
+use crate::Error;
+
+/// The newest mirrored block.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Head {
+    /// Block number.
+    pub number: u64,
+    /// Block hash.
+    pub hash: B256,
+    /// Time of the block.
+    #[serde(with = "time::serde::rfc3339")]
+    pub timestamp: OffsetDateTime,
+}
+
+/// Reads the newest mirrored block; none before the first.
+///
+/// # Errors
+/// When the database fails.
+pub async fn head(conn: &mut PgConnection) -> Result<Option<Head>, sqlx::Error> {
+    let row =
+        sqlx::query("SELECT number, hash, timestamp FROM chain.blocks ORDER BY number DESC LIMIT 1").fetch_optional(conn).await?;
+    row.map(|row| {
+        Ok(Head {
+            number: row.try_get::<i64, _>("number")?.unsigned_abs(),
+            hash: hash(&row, "hash")?,
+            timestamp: row.try_get("timestamp")?,
+        })
+    })
+    .transpose()
+}
+
+/// How the mirror stands to the chain.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct Status {
+    /// The chain.
+    pub chain_id: u64,
+    /// First mirrored block.
+    pub start_block: u64,
+    /// Newest block that the node announced.
+    pub head_block: Option<u64>,
+    /// Newest mirrored block.
+    pub indexed: Option<Head>,
+    /// Announced and not mirrored.
+    pub lag_blocks: u64,
+    /// Confirmations after which a block is final.
+    pub finality_blocks: u64,
+    /// Reorganisations followed so far.
+    pub reorgs: u64,
+    /// Seconds since the mirror was last known to be complete; none before the first time.
+    pub checked_seconds_ago: Option<u64>,
+    /// Why it is not complete.
+    pub last_error: Option<String>,
+}
+
+/// Reads how the mirror stands; none before its first start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Error> {
+    let indexed = head(conn).await?;
+    let row = sqlx::query(
+        "SELECT chain_id, start_block, head_number, finality_blocks, last_error,
+                floor(extract(epoch FROM clock_timestamp() - checked_at))::bigint AS checked_seconds_ago,
+                (SELECT count(*) FROM chain.reorgs) AS reorgs
+         FROM chain.sync",
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let count = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let start_block = count("start_block")?;
+    let recorded = row.try_get::<Option<i64>, _>("head_number")?.map(i64::unsigned_abs);
+    let mirrored = indexed.as_ref().map(|head| head.number);
+    // Blocks are committed before the progress is noted.
+    let head_block = recorded.max(mirrored);
+    let next = mirrored.map_or(start_block, |number| number + 1);
+    Ok(Some(Status {
+        chain_id: count("chain_id")?,
+        start_block,
+        head_block,
+        lag_blocks: head_block.map_or(0, |head| (head + 1).saturating_sub(next)),
+        indexed,
+        finality_blocks: count("finality_blocks")?,
+        reorgs: count("reorgs")?,
+        checked_seconds_ago: row.try_get::<Option<i64>, _>("checked_seconds_ago")?.map(|seconds| seconds.max(0).unsigned_abs()),
+        last_error: row.try_get("last_error")?,
+    }))
+}
+
+/// Waits until block `number` is mirrored and returns the newest block then. Ends as soon as the block is committed, without polling.
+///
+/// # Errors
+/// [`Error::NotMirrored`] after `timeout`, [`Error::Database`] when the database fails.
+pub async fn wait_for_block(pool: &PgPool, number: u64, timeout: Duration) -> Result<Head, Error> {
+    let wait = async {
+        let mut listener = PgListener::connect_with(pool).await?;
+        listener.listen(HEAD_CHANNEL).await?;
+        loop {
+            let mut conn = pool.acquire().await?;
+            if let Some(head) = head(&mut conn).await?.filter(|head| head.number >= number) {
+                return Ok(head);
+            }
+            drop(conn);
+            listener.recv().await?;
+        }
+    };
+    tokio::time::timeout(timeout, wait).await.unwrap_or(Err(Error::NotMirrored { block: number, timeout }))
+}

@@ -1,0 +1,108 @@
+//! Plain queries over schema `chain`, for every service that shares the database.
+//!
+//! Tables are named with their schema, so any connection that may read them will do. Nothing here writes.
+
+mod accounts;
+mod events;
+mod head;
+
+use alloy::primitives::{Address, B256};
+
+pub use accounts::{Account, Transfer, TransferFilter, account, transfers};
+pub use events::{Event, EventFilter, events};
+pub use head::{Head, Status, head, status, wait_for_block};
+
+/// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the
+/// blocks that are new, and `undone` (`from`, `to`) when blocks were replaced.
+pub const HEAD_CHANNEL: &str = "chain_head";
+
+/// Where a log is on the chain. Pages continue from it, so they neither repeat nor skip rows when blocks arrive in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position {
+    /// Block number.
+    pub block: u64,
+    /// Index of the log within the block.
+    pub log: u32,
+}
+
+/// Which rows come first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// Newest first.
+    #[default]
+    Desc,
+    /// Oldest first.
+    Asc,
+}
+
+/// A block of a row, and how sure it is.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Place {
+    /// Block number.
+    pub block_number: u64,
+    /// Block hash.
+    pub block_hash: B256,
+    /// Time of the block.
+    #[serde(with = "time::serde::rfc3339")]
+    pub timestamp: time::OffsetDateTime,
+    /// Transaction hash.
+    pub transaction_hash: B256,
+    /// Index of the log within the block.
+    pub log_index: u32,
+    /// Blocks mirrored from this one on, itself included.
+    pub confirmations: u64,
+    /// Whether a reorganisation could still undo it.
+    pub finality: Finality,
+}
+
+impl Place {
+    /// The cursor at which the next page continues.
+    pub const fn position(&self) -> Position {
+        Position { block: self.block_number, log: self.log_index }
+    }
+}
+
+/// Whether a block can still be undone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Finality {
+    /// It can.
+    Pending,
+    /// The indexer stops rather than undo it.
+    Final,
+}
+
+/// Columns of [`Place`], for tables aliased `t` joined by [`PLACE_JOIN`].
+const PLACE: &str = "t.block_number, b.hash AS block_hash, b.timestamp, x.hash AS transaction_hash, t.log_index,
+    (SELECT max(number) FROM chain.blocks) - t.block_number + 1 AS confirmations,
+    (SELECT finality_blocks FROM chain.sync) AS finality_blocks";
+const PLACE_JOIN: &str = "JOIN chain.blocks AS b ON b.number = t.block_number
+    JOIN chain.transactions AS x ON x.block_number = t.block_number AND x.tx_index = t.tx_index";
+
+fn place(row: &sqlx::postgres::PgRow) -> Result<Place, sqlx::Error> {
+    use sqlx::Row;
+    let confirmations = row.try_get::<i64, _>("confirmations")?.unsigned_abs();
+    let finality_blocks = row.try_get::<i64, _>("finality_blocks")?.unsigned_abs();
+    Ok(Place {
+        block_number: row.try_get::<i64, _>("block_number")?.unsigned_abs(),
+        block_hash: hash(row, "block_hash")?,
+        timestamp: row.try_get("timestamp")?,
+        transaction_hash: hash(row, "transaction_hash")?,
+        log_index: row.try_get::<i32, _>("log_index")?.unsigned_abs(),
+        confirmations,
+        finality: if confirmations > finality_blocks { Finality::Final } else { Finality::Pending },
+    })
+}
+
+fn hash(row: &sqlx::postgres::PgRow, column: &str) -> Result<B256, sqlx::Error> {
+    use sqlx::Row;
+    let bytes: &[u8] = row.try_get(column)?;
+    B256::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+fn address(row: &sqlx::postgres::PgRow, column: &str) -> Result<Address, sqlx::Error> {
+    use sqlx::Row;
+    let bytes: &[u8] = row.try_get(column)?;
+    Address::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))
+}

@@ -1,0 +1,91 @@
+use alloy::primitives::{Address, B256};
+use sqlx::{PgConnection, Row};
+
+use super::{Undo, int};
+use crate::{Error, read::HEAD_CHANNEL, watch::Kind};
+
+/// A block by number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tip {
+    pub(crate) number: u64,
+    pub(crate) hash: B256,
+}
+
+/// What a database mirrors; it never changes without indexing again.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) chain_id: u64,
+    pub(crate) start_block: u64,
+    pub(crate) usdc: Address,
+    pub(crate) transfers: &'static str,
+    pub(crate) finality_blocks: u64,
+}
+
+/// Makes the database the mirror of `identity`, or finds that it is that of something else.
+pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Result<(), Error> {
+    let found = sqlx::query(
+        "INSERT INTO chain.sync (chain_id, start_block, usdc, transfers, finality_blocks) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (only_row) DO UPDATE SET finality_blocks = excluded.finality_blocks
+         RETURNING chain_id, start_block, usdc, transfers",
+    )
+    .bind(int(identity.chain_id))
+    .bind(int(identity.start_block))
+    .bind(identity.usdc.as_slice())
+    .bind(identity.transfers)
+    .bind(int(identity.finality_blocks))
+    .fetch_one(conn)
+    .await?;
+    let describe = |chain: i64, start: i64, usdc: &[u8], transfers: &str| {
+        format!("{transfers} transfers of {} on chain {chain} from block {start}", alloy::hex::encode_prefixed(usdc))
+    };
+    let mirrored = describe(found.get("chain_id"), found.get("start_block"), found.get("usdc"), found.get("transfers"));
+    let asked = describe(int(identity.chain_id), int(identity.start_block), identity.usdc.as_slice(), identity.transfers);
+    if mirrored == asked { Ok(()) } else { Err(Error::OtherMirror { mirrored, asked }) }
+}
+
+/// The newest blocks, oldest first.
+pub(crate) async fn load_recent(conn: &mut PgConnection, count: u64) -> Result<Vec<Tip>, sqlx::Error> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT number, hash FROM chain.blocks ORDER BY number DESC LIMIT $1")
+        .bind(int(count))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows
+        .into_iter()
+        .rev()
+        .map(|(number, hash)| Tip { number: number.unsigned_abs(), hash: B256::from_slice(&hash) })
+        .collect())
+}
+
+/// Contracts that factories created, as of block `until`.
+pub(crate) async fn load_children(conn: &mut PgConnection, until: Option<u64>) -> Result<Vec<(Address, Kind)>, sqlx::Error> {
+    let rows: Vec<(Vec<u8>, String)> = sqlx::query_as("SELECT address, kind FROM chain.contracts WHERE block_number <= $1")
+        .bind(int(until.unwrap_or(u64::MAX)))
+        .fetch_all(conn)
+        .await?;
+    Ok(rows.into_iter().filter_map(|(address, kind)| Some((Address::from_slice(&address), Kind::parse(&kind)?))).collect())
+}
+
+/// Notes how far the chain is and whether all of it is mirrored. `error`: why not.
+pub(crate) async fn record_progress(conn: &mut PgConnection, head: Option<u64>, error: Option<&str>) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "UPDATE chain.sync SET head_number = coalesce($1, head_number), last_error = $2,
+                checked_at = CASE WHEN $2 IS NULL THEN now() ELSE checked_at END",
+    )
+    .bind(head.map(int))
+    .bind(error)
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Tells listeners, when the transaction commits, up to where the mirror now reaches and what was undone.
+pub(super) async fn announce(conn: &mut PgConnection, first: u64, tip: Tip, undo: Option<&Undo>) -> Result<(), sqlx::Error> {
+    let news = serde_json::json!({
+        "number": tip.number,
+        "hash": tip.hash,
+        "first": first,
+        "undone": undo.map(|undo| serde_json::json!({"from": undo.ancestor + 1, "to": undo.old.number})),
+    });
+    sqlx::query("SELECT pg_notify($1, $2)").bind(HEAD_CHANNEL).bind(news.to_string()).execute(conn).await?;
+    Ok(())
+}

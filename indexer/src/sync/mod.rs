@@ -1,0 +1,264 @@
+//! The writer: follows the node and commits what it says, block after block.
+
+mod backfill;
+mod pace;
+mod reorg;
+mod tail;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::{
+    Config, Error,
+    block::{self, Block},
+    db::Writer,
+    metrics::Counters,
+    node::{self, Header, Node, Receipt},
+    store::{self, Identity, Step, Tip, Undo},
+    watch::{Targets, Watch},
+};
+use pace::Pace;
+use tail::Tail;
+
+/// Blocks near the tip, taken one by one by hash. Further behind, blocks are fetched in ranges by number.
+const LIVE_BLOCKS: u64 = 16;
+/// Blocks whose receipts are asked for in one request.
+const RECEIPTS_BLOCKS_MAX: usize = 8;
+/// How often an instance that waits for its turn asks for it.
+const LEASE_POLL: Duration = Duration::from_millis(200);
+/// How long to wait after the database failed.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// What the writer needs to run.
+pub(crate) struct Context {
+    pub(crate) config: Config,
+    pub(crate) chain_id: u64,
+    pub(crate) targets: Targets,
+    pub(crate) node: Node,
+    pub(crate) new_heads: Arc<Notify>,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Mirrors until shutdown, or until it must not go on. Waits while another instance does.
+pub(crate) async fn run(context: Context, shutdown: CancellationToken) -> Result<(), Error> {
+    loop {
+        let lead = lead(&context, &shutdown);
+        match lead.await {
+            // A failed commit may have happened or not: everything held in memory is read again.
+            Err(error @ (Error::Database(_) | Error::DatabaseUnreachable(_))) => {
+                warn!(%error, "the database failed, connecting again");
+                tokio::select! {
+                    () = shutdown.cancelled() => return Ok(()),
+                    () = tokio::time::sleep(DATABASE_RETRY) => {}
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn lead(context: &Context, shutdown: &CancellationToken) -> Result<(), Error> {
+    let mut writer = Writer::connect(&context.config.database_url).await?;
+    let mut waited = false;
+    while !writer.try_lock().await? {
+        if !std::mem::replace(&mut waited, true) {
+            info!("another instance writes, waiting to take over");
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(LEASE_POLL) => {}
+        }
+    }
+    Follower::load(context, writer).await?.follow(shutdown).await
+}
+
+/// How far one look at the node brought the mirror.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    /// All of the chain is mirrored.
+    Current,
+    /// Something was committed; there may be more.
+    Advanced,
+    /// The node's chain ends before ours without contradicting it.
+    NodeBehind,
+}
+
+/// Why one look at the node failed.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Node(#[from] node::Error),
+    #[error(transparent)]
+    Stop(#[from] Error),
+}
+
+impl From<sqlx::Error> for Failure {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Stop(error.into())
+    }
+}
+
+struct Follower<'a> {
+    context: &'a Context,
+    writer: Writer,
+    watch: Watch,
+    tail: Tail,
+    pace: Pace,
+}
+
+impl<'a> Follower<'a> {
+    async fn load(context: &'a Context, mut writer: Writer) -> Result<Self, Error> {
+        let config = &context.config;
+        let identity = Identity {
+            chain_id: context.chain_id,
+            start_block: context.targets.start_block,
+            usdc: context.targets.usdc,
+            transfers: config.transfers.as_str(),
+            finality_blocks: config.finality_blocks,
+        };
+        store::register(&mut writer.conn, &identity).await?;
+        let recent = store::load_recent(&mut writer.conn, config.finality_blocks + 1).await?;
+        let tail = Tail::new(context.targets.start_block, config.finality_blocks, recent);
+        let watch = Watch::new(&context.targets, config.transfers);
+        let mut follower = Self { context, writer, watch, tail, pace: Pace::new(context.node.is_local()) };
+        follower.reload_watch(None).await?;
+        Ok(follower)
+    }
+
+    /// Watches what the mirror says is ours, as of block `until`.
+    async fn reload_watch(&mut self, until: Option<u64>) -> Result<(), sqlx::Error> {
+        let mut watch = Watch::new(&self.context.targets, self.context.config.transfers);
+        for (address, kind) in store::load_children(&mut self.writer.conn, until).await? {
+            watch.add(address, kind);
+        }
+        self.watch = watch;
+        Ok(())
+    }
+
+    async fn follow(&mut self, shutdown: &CancellationToken) -> Result<(), Error> {
+        while !shutdown.is_cancelled() {
+            let wait = match self.advance(shutdown).await {
+                Ok(outcome) => {
+                    self.note_progress(&outcome).await?;
+                    self.pace.after(&outcome)
+                }
+                Err(Failure::Stop(error)) => return Err(self.stop(error).await),
+                Err(Failure::Node(error)) => self.recover(&error).await?,
+            };
+            tokio::select! {
+                () = shutdown.cancelled() => {}
+                () = self.context.new_heads.notified() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_progress(&mut self, outcome: &Outcome) -> Result<(), Error> {
+        let head = self.context.counters.head();
+        match outcome {
+            Outcome::Current | Outcome::NodeBehind if self.pace.due_to_record() => {
+                store::record_progress(&mut self.writer.conn, head, None).await?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Says why the mirror stops where it is, as far as the database can still be told.
+    async fn stop(&mut self, error: Error) -> Error {
+        let _ = store::record_progress(&mut self.writer.conn, None, Some(&error.to_string())).await;
+        error
+    }
+
+    async fn recover(&mut self, error: &node::Error) -> Result<Duration, Error> {
+        warn!(%error, "the node gave no usable answer, asking again");
+        self.context.counters.count_failure(error.is_lie());
+        // Contracts of blocks that were looked at but not committed may be in it.
+        self.reload_watch(None).await?;
+        store::record_progress(&mut self.writer.conn, None, Some(&error.to_string())).await?;
+        Ok(self.pace.after_failure())
+    }
+
+    async fn advance(&mut self, shutdown: &CancellationToken) -> Result<Outcome, Failure> {
+        let head = self.context.node.head().await?;
+        self.context.counters.saw_head(head.number());
+        if head.number() < self.tail.start_block() {
+            return Ok(Outcome::Current);
+        }
+        if self.tail.contains(head.number(), head.hash()) {
+            return self.at_or_behind(&head).await;
+        }
+        if head.number() > self.tail.end() + LIVE_BLOCKS {
+            self.catch_up(head.number(), shutdown).await?;
+        } else {
+            self.follow_head(head).await?;
+        }
+        Ok(Outcome::Advanced)
+    }
+
+    /// The node's newest block is one that we have.
+    async fn at_or_behind(&mut self, head: &Header) -> Result<Outcome, Failure> {
+        let Some(tip) = self.tail.tip().filter(|tip| tip.number > head.number()) else {
+            self.pace.node_is_ahead();
+            return Ok(Outcome::Current);
+        };
+        if self.context.node.find(tip.hash).await?.is_some() || !self.pace.node_stays_behind() {
+            return Ok(Outcome::NodeBehind);
+        }
+        self.undo_to(head.number(), Tip { number: head.number(), hash: head.hash() }).await?;
+        Ok(Outcome::Advanced)
+    }
+
+    /// Commits blocks (and forgets others), then remembers them.
+    async fn commit(&mut self, step: Step) -> Result<(), Failure> {
+        store::commit(&mut self.writer.conn, &step).await?;
+        if let Some(undo) = &step.undo {
+            info!(ancestor = undo.ancestor, old_tip = undo.old.number, new_tip = undo.new.number, "the chain reorganised");
+            self.tail.truncate(undo.ancestor);
+            self.context.counters.count_reorg();
+        }
+        for block in &step.blocks {
+            self.tail.push(Tip { number: block.number, hash: block.hash });
+        }
+        self.context.counters.committed(self.tail.tip().map(|tip| tip.number), &step.blocks);
+        Ok(())
+    }
+
+    /// Turns a fetched block into rows. Blocks are taken in order, because a block may create contracts that later ones involve.
+    async fn mirror(&mut self, fetched: Fetched) -> Result<Block, Failure> {
+        let Fetched { header, mut receipts } = fetched;
+        match (self.watch.may_touch(header.bloom()), &receipts) {
+            (true, None) => receipts = self.context.node.receipts(&[&header]).await?.pop(),
+            (false, Some(_)) => receipts = None,
+            _ => {}
+        }
+        Ok(block::mirror(&header, receipts.as_deref(), &mut self.watch)?)
+    }
+}
+
+/// A block with its receipts, if it could hold anything of what was watched when it was fetched.
+#[derive(Debug)]
+struct Fetched {
+    header: Header,
+    receipts: Option<Vec<Receipt>>,
+}
+
+impl Fetched {
+    /// Fetches the receipts of those blocks that could hold anything watched.
+    async fn complete(node: &Node, watch: &Watch, headers: Vec<Header>) -> Result<Vec<Self>, node::Error> {
+        let mut fetched: Vec<Self> = headers.into_iter().map(|header| Self { header, receipts: None }).collect();
+        let mut touched: Vec<&mut Self> = fetched.iter_mut().filter(|block| watch.may_touch(block.header.bloom())).collect();
+        for blocks in touched.chunks_mut(RECEIPTS_BLOCKS_MAX) {
+            let headers: Vec<&Header> = blocks.iter().map(|block| &block.header).collect();
+            let receipts = node.receipts(&headers).await?;
+            for (block, receipts) in blocks.iter_mut().zip(receipts) {
+                block.receipts = Some(receipts);
+            }
+        }
+        Ok(fetched)
+    }
+}
