@@ -25,7 +25,7 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
     // Two first starts at once: CREATE SCHEMA IF NOT EXISTS alone can fail with a unique violation.
     sqlx::query("SELECT pg_advisory_lock($1)").bind(WRITER_LOCK + 1).execute(&mut conn).await?;
     sqlx::query("CREATE SCHEMA IF NOT EXISTS chain").execute(&mut conn).await?;
-    sqlx::migrate!("./migrations").run(&mut conn).await?;
+    sqlx::migrate!("./migrations").run_direct(None, &mut conn, false).await?;
     conn.close().await?;
     Ok(())
 }

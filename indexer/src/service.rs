@@ -4,6 +4,7 @@ use alloy::{
     primitives::B256,
     providers::{Provider, RootProvider},
 };
+use futures::FutureExt;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
@@ -49,7 +50,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
         outcome.map_err(|source| Error::Http { addr, source })
     };
     let mirrored = async {
-        let outcome = sync::run(context, stop.clone()).await;
+        let outcome = sync::run(context, stop.clone()).boxed().await;
         stop.cancel();
         outcome
     };

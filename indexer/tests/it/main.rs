@@ -1,0 +1,8 @@
+//! The indexer against a real node and a real Postgres.
+#![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
+
+mod api;
+mod harness;
+mod mirror;
+mod reorg;
+mod restart;

@@ -1,0 +1,41 @@
+use std::time::{Duration, Instant};
+
+use crate::harness::{Chain, Indexer, WAIT, assert_as_from_scratch, assert_balances, database, pool, synced};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_balance_equals_the_tokens_and_indexing_again_gives_the_same_rows() {
+    let chain = Chain::start().await;
+    for i in 0..40_u64 {
+        let at = |offset: u64| usize::try_from((i + offset) % 10).unwrap();
+        chain.block(&[(at(0), at(3), 100 + i), (at(1), at(1), 5), (at(2), at(0), i)]).await;
+    }
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    // Some blocks came by range, these come one by one.
+    for i in 0..5 {
+        chain.pay(i, i + 1, 1_000).await;
+    }
+    let pool = pool(&database).await;
+    synced(&chain, &pool).await;
+    assert_balances(&chain, &pool).await;
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_is_visible_soon_after_the_node_has_it() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let _indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let mut delays = Vec::new();
+    for i in 0..20 {
+        let block = chain.pay(i % 10, (i + 1) % 10, 1).await.block_number.unwrap();
+        let mined = Instant::now();
+        indexer::read::wait_for_block(&pool, block, WAIT).await.unwrap();
+        delays.push(mined.elapsed());
+    }
+    delays.sort();
+    println!("from receipt to row: median {:?}, worst {:?}", delays[10], delays[19]);
+    assert!(delays[10] < Duration::from_millis(100), "{delays:?}");
+}
