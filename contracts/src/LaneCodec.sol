@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+/// The numbers of an authorization as a lane signature has them: its bytes 52 to 64 on top, 20 bytes to ignore below.
+type LaneFields is uint256;
+
 /// @title LaneCodec
 /// @notice The byte layouts of the x402 lane: the EIP-3009 nonce, and the signature that carries an authorization to
 /// {IAgentWallet-isValidSignature}. All integers are big-endian, nothing is padded.
@@ -10,86 +13,108 @@ pragma solidity ^0.8.24;
 ///   offset  length  field
 ///        0      16  zero
 ///       16       4  epoch    of the operator, as `operatorOf(operator).epoch`
-///       20       4  period   floor(timestamp / periodSeconds)
+///       20       4  period   floor(validBefore / periodSeconds)
 ///       24       4  lane     number of the operator's registration, as `operatorOf(operator).lane`
 ///       28       4  slot     0 <= slot < paymentsPerPeriod
 /// ```
 /// The token burns it, so each slot of each period is spent at most once. In a wallet not yet created, the operator at index `i` of its
 /// configuration will have lane and epoch `i + 1`.
 ///
-/// Signature, 145 bytes:
+/// Signature, 128 bytes:
 /// ```
 ///   offset  length  field
 ///        0      32  domainSeparator  of the token, its `DOMAIN_SEPARATOR()`
 ///       32      20  to
-///       52       8  value
-///       60       6  validAfter
-///       66       6  validBefore
-///       72       4  period           as in the nonce
-///       76       4  slot             as in the nonce
-///       80      65  r ‖ s ‖ v        the operator's ECDSA signature, low s, v 27 or 28
+///       52       5  value
+///       57       4  validBefore
+///       61       3  slot             as in the nonce
+///       64      32  r                of the operator's ECDSA signature,
+///       96      32  yParityAndS      compact as in ERC-2098: s, with the parity of y (v - 27) as its top bit
 /// ```
 /// What the operator signs is nothing of our own but the token's EIP-712 digest of
 /// `TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)`
-/// with `from` the wallet and the nonce above. The wallet rebuilds that digest from these bytes and its own state and compares it with
-/// the hash that it is asked about, so no byte of them can be wrong or mean anything else.
+/// with `from` the wallet, `validAfter` zero and the nonce above. The wallet rebuilds that digest from these bytes and its own state and
+/// compares it with the hash that it is asked about, so no byte of them can be wrong or mean anything else. A compact signature has no
+/// malleable twin: its `s` is below 2^255, and the wallet refuses it above half the order of the curve.
 library LaneCodec {
-    uint256 internal constant SIGNATURE_BYTES = 145;
+    uint256 internal constant SIGNATURE_BYTES = 128;
 
     bytes32 internal constant TRANSFER_WITH_AUTHORIZATION_TYPEHASH = keccak256(
         "TransferWithAuthorization(address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce)"
     );
 
-    /// @notice The fields in front of the ECDSA signature.
-    struct LanePayment {
-        bytes32 domainSeparator;
-        address to;
-        uint64 value;
-        uint48 validAfter;
-        uint48 validBefore;
-        uint32 period;
-        uint32 slot;
-    }
+    /// @dev Half of the order of secp256k1.
+    uint256 private constant HALF_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
+    uint256 private constant S_MASK = 0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff;
+
+    /// @dev All arguments below 2^32.
     function nonceOf(
-        uint32 epoch,
-        uint32 period,
-        uint32 lane,
-        uint32 slot
+        uint256 epoch,
+        uint256 period,
+        uint256 lane,
+        uint256 slot
     ) internal pure returns (bytes32) {
-        return bytes32((uint256(epoch) << 96) | (uint256(period) << 64) | (uint256(lane) << 32) | slot);
+        return bytes32((epoch << 96) | (period << 64) | (lane << 32) | slot);
     }
 
     /// @dev `signature` must be SIGNATURE_BYTES long.
     function decode(
         bytes calldata signature
-    ) internal pure returns (LanePayment memory payment) {
-        payment.domainSeparator = bytes32(signature[0:32]);
-        payment.to = address(bytes20(signature[32:52]));
-        payment.value = uint64(bytes8(signature[52:60]));
-        payment.validAfter = uint48(bytes6(signature[60:66]));
-        payment.validBefore = uint48(bytes6(signature[66:72]));
-        payment.period = uint32(bytes4(signature[72:76]));
-        payment.slot = uint32(bytes4(signature[76:80]));
+    ) internal pure returns (bytes32 domainSeparator, address to, LaneFields fields) {
+        assembly ("memory-safe") {
+            domainSeparator := calldataload(signature.offset)
+            to := shr(96, calldataload(add(signature.offset, 32)))
+            fields := calldataload(add(signature.offset, 52))
+        }
     }
 
-    /// @notice The token's digest of the authorization that `payment` describes.
+    /// @notice Who signed `hash` with the compact signature inside a lane signature; zero when nobody did.
+    function recover(
+        bytes32 hash,
+        bytes calldata signature
+    ) internal view returns (address signer) {
+        assembly ("memory-safe") {
+            let compact := calldataload(add(signature.offset, 96))
+            let s := and(compact, S_MASK)
+            if iszero(gt(s, HALF_ORDER)) {
+                // ecrecover(hash, v, r, s); it answers with nothing when there is no signer
+                let free := mload(0x40)
+                mstore(free, hash)
+                mstore(add(free, 32), add(27, shr(255, compact)))
+                mstore(add(free, 64), calldataload(add(signature.offset, 64)))
+                mstore(add(free, 96), s)
+                mstore(0, 0)
+                pop(staticcall(gas(), 1, free, 128, 0, 32))
+                signer := mload(0)
+            }
+        }
+    }
+
+    /// @notice The token's EIP-712 digest of the authorization.
     function digest(
-        LanePayment memory payment,
+        bytes32 domainSeparator,
         address from,
+        address to,
+        LaneFields fields,
         bytes32 nonce
-    ) internal pure returns (bytes32) {
-        bytes32 structHash = keccak256(
-            abi.encode(
-                TRANSFER_WITH_AUTHORIZATION_TYPEHASH,
-                from,
-                payment.to,
-                payment.value,
-                payment.validAfter,
-                payment.validBefore,
-                nonce
-            )
-        );
-        return keccak256(abi.encodePacked(hex"1901", payment.domainSeparator, structHash));
+    ) internal pure returns (bytes32 hash) {
+        bytes32 typehash = TRANSFER_WITH_AUTHORIZATION_TYPEHASH;
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, typehash)
+            mstore(add(free, 32), from)
+            mstore(add(free, 64), to)
+            mstore(add(free, 96), shr(216, fields))
+            mstore(add(free, 128), 0)
+            mstore(add(free, 160), and(shr(184, fields), 0xffffffff))
+            mstore(add(free, 192), nonce)
+            // keccak256(0x1901 ‖ domainSeparator ‖ keccak256(struct))
+            mstore(add(free, 34), keccak256(free, 224))
+            mstore(add(free, 2), domainSeparator)
+            mstore8(free, 0x19)
+            mstore8(add(free, 1), 0x01)
+            hash := keccak256(free, 66)
+        }
     }
 }

@@ -51,11 +51,27 @@ library SpendingLimit {
         uint256 amount,
         uint256 timestamp
     ) internal pure returns (SpendingRing updated) {
+        (updated,) = spendAndSum(ring, limit, amount, timestamp);
+    }
+
+    /// @notice {spend}, for callers who also want to judge what has been spent in all.
+    /// @return updated the ring to store
+    /// @return sum what {spent} says of it
+    function spendAndSum(
+        SpendingRing ring,
+        uint56 limit,
+        uint256 amount,
+        uint256 timestamp
+    ) internal pure returns (SpendingRing updated, uint256 sum) {
         uint256 totals = _totals(ring, timestamp);
-        uint256 left = _left(totals, limit);
-        if (amount > left) revert SpendingLimitExceeded(amount, left);
-        // The current total cannot overflow its 56 bits: with the amount it is at most the limit, a uint56.
-        return SpendingRing.wrap(((timestamp / BUCKET_SECONDS) << RING_BITS) | (totals + amount));
+        uint256 before = _sum(totals);
+        // None of these sums overflows: four totals of 56 bits, and an amount that was checked against the limit. The current total
+        // stays within its 56 bits, because with the amount it is at most the limit.
+        unchecked {
+            uint256 left = before < limit ? limit - before : 0;
+            if (amount > left) revert SpendingLimitExceeded(amount, left);
+            return (SpendingRing.wrap(((timestamp / BUCKET_SECONDS) << RING_BITS) | (totals + amount)), before + amount);
+        }
     }
 
     /// @notice The most that {spend} would accept at `timestamp`.
@@ -64,7 +80,8 @@ library SpendingLimit {
         uint56 limit,
         uint256 timestamp
     ) internal pure returns (uint256) {
-        return _left(_totals(ring, timestamp), limit);
+        uint256 before = _sum(_totals(ring, timestamp));
+        return before < limit ? limit - before : 0;
     }
 
     /// @notice What counts against the limit at `timestamp`: the spends of the last 24 to 32 hours.
@@ -85,18 +102,12 @@ library SpendingLimit {
         return (packed & RING_MASK) << (elapsed * TOTAL_BITS) & RING_MASK;
     }
 
-    function _left(
-        uint256 totals,
-        uint256 limit
-    ) private pure returns (uint256) {
-        uint256 sum = _sum(totals);
-        return sum < limit ? limit - sum : 0;
-    }
-
     function _sum(
         uint256 totals
     ) private pure returns (uint256) {
-        return (totals & TOTAL_MASK) + ((totals >> TOTAL_BITS) & TOTAL_MASK)
-            + ((totals >> (2 * TOTAL_BITS)) & TOTAL_MASK) + (totals >> (3 * TOTAL_BITS));
+        unchecked {
+            return (totals & TOTAL_MASK) + ((totals >> TOTAL_BITS) & TOTAL_MASK)
+                + ((totals >> (2 * TOTAL_BITS)) & TOTAL_MASK) + (totals >> (3 * TOTAL_BITS));
+        }
     }
 }

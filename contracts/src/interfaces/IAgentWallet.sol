@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import { IERC1271 } from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+
 /// @title IAgentWallet
 /// @notice The whole surface of an agent's wallet: what it is configured with, what it does, what it tells.
 /// @dev Amounts are base units of the token they belong to, times are unix seconds.
-interface IAgentWallet {
+interface IAgentWallet is IERC1271 {
     /// @notice What one operator may pay in one token by {executePayment} and its siblings.
     /// @dev One storage slot.
     struct Policy {
@@ -27,10 +29,11 @@ interface IAgentWallet {
         /// @dev A token with EIP-3009 and EIP-1271 support (USDC 2.2). Zero: no lane.
         address token;
         /// @dev Most that a single authorization may carry.
-        uint56 paymentMax;
+        uint40 paymentMax;
         /// @dev How many authorizations a period has; their slots are numbered from zero.
-        uint32 paymentsPerPeriod;
-        /// @dev Length of a period. Period `n` begins at `n * periodSeconds`.
+        uint24 paymentsPerPeriod;
+        /// @dev Length of a period. An authorization belongs to period `floor(validBefore / periodSeconds)` and is accepted from five
+        /// minutes before that period begins.
         uint32 periodSeconds;
         /// @dev First second at which no authorization is accepted any more.
         uint40 expiresAt;
@@ -103,6 +106,7 @@ interface IAgentWallet {
 
     event WalletInitialized(address indexed owner, address indexed guardian);
     event OwnershipTransferStarted(address indexed owner, address indexed newOwner);
+    /// @notice Also raises the approval epoch by one.
     event OwnershipTransferred(address indexed previousOwner, address indexed newOwner);
     event GuardianChanged(address indexed previousGuardian, address indexed newGuardian);
     event RecoveryStarted(address indexed newOwner, uint256 readyAt);
@@ -138,8 +142,9 @@ interface IAgentWallet {
 
     error OperatorExists(address operator);
     error OperatorIsFrozen(address operator);
-    error LaneInvalid(uint256 periodSeconds, uint256 periodSecondsMin);
+    error LanePeriodTooShort(uint256 periodSeconds, uint256 periodSecondsMin);
 
+    error PolicyMissing(address operator, address token);
     error PolicyExpired(uint256 timestamp, uint256 expiresAt);
     error PaymentAmountZero();
     error PaymentAboveMaximum(uint256 amount, uint256 paymentMax);
@@ -257,22 +262,16 @@ interface IAgentWallet {
 
     // Views
 
-    /// @notice EIP-1271. Yes to an operator's x402 lane authorization and to the owner's ERC-7739 signature; no to everything else.
-    function isValidSignature(
-        bytes32 hash,
-        bytes calldata signature
-    ) external view returns (bytes4);
-
     function owner() external view returns (address);
     function pendingOwner() external view returns (address);
     function guardian() external view returns (address);
-    function recovery() external view returns (address newOwner, uint256 readyAt);
+    function recovery() external view returns (address newOwner, uint48 readyAt);
     function isApprover(
         address account
     ) external view returns (bool);
 
     /// @notice How many approvers replace the owner, and the epoch that their signatures carry.
-    function approvals() external view returns (uint8 approvalsRequired, uint32 approvalEpoch);
+    function approvalRule() external view returns (uint8 approvalsRequired, uint32 approvalEpoch);
 
     function operators() external view returns (address[] memory);
     function operatorOf(
