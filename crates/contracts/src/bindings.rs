@@ -1,0 +1,44 @@
+//! One module per contract, made from its ABI and, where we deploy it, its creation code.
+
+macro_rules! binding {
+    ($(#[$doc:meta])* $module:ident, $name:ident, $artifact:literal) => {
+        $(#[$doc])*
+        #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+        pub mod $module {
+            alloy::sol! {
+                #[sol(rpc, all_derives)]
+                $name,
+                $artifact
+            }
+        }
+    };
+}
+
+binding!(
+    /// Circle's USDC (FiatTokenV2_2), called through its proxy.
+    usdc, Usdc, "vendor/FiatTokenV2_2.json"
+);
+binding!(
+    /// The proxy in front of USDC: only for deploying one on a dev chain.
+    usdc_proxy, UsdcProxy, "vendor/FiatTokenProxy.json"
+);
+binding!(
+    /// The library USDC checks signatures with: only for deploying one on a dev chain.
+    signature_checker, SignatureChecker, "vendor/SignatureChecker.json"
+);
+binding!(
+    /// Uniswap's Permit2.
+    permit2, Permit2, "vendor/Permit2.json"
+);
+binding!(
+    /// Multicall3.
+    multicall3, Multicall3, "vendor/Multicall3.json"
+);
+binding!(
+    /// Settles x402 payments of the scheme `exact` signed for Permit2.
+    x402_exact_permit2_proxy, X402ExactPermit2Proxy, "vendor/X402ExactPermit2Proxy.json"
+);
+binding!(
+    /// Settles x402 payments of the scheme `upto`.
+    x402_upto_permit2_proxy, X402UptoPermit2Proxy, "vendor/X402UptoPermit2Proxy.json"
+);
