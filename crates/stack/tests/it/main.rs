@@ -1,0 +1,3 @@
+//! The stack's promises, on real processes.
+
+mod processes;
