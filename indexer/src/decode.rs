@@ -1,9 +1,35 @@
 //! How a log of our contracts reads.
 
-use alloy::primitives::{Address, B256};
-use serde_json::Value;
+use std::{collections::HashMap, sync::LazyLock};
 
-use crate::{node::Log, watch::Kind};
+use alloy::{
+    dyn_abi::{DynSolValue, EventExt},
+    json_abi::{Event, Param},
+    primitives::{Address, B256, LogData, hex},
+    sol_types::SolEvent,
+};
+use serde_json::{Map, Value};
+
+use crate::{
+    bindings::{self, IAgentWalletFactory::WalletCreated, ITreasuryFactory::TreasuryCreated},
+    node::Log,
+    watch::Kind,
+};
+
+/// Stands for U+0000, which Postgres cannot store and anybody can put into a string argument.
+const NUL_REPLACEMENT: &str = "\u{fffd}";
+
+/// Known events by their first topic. Two contracts may index different arguments of one signature.
+static EVENTS: LazyLock<HashMap<B256, Vec<Event>>> = LazyLock::new(|| {
+    let mut events: HashMap<B256, Vec<Event>> = HashMap::new();
+    for event in bindings::events() {
+        let same = events.entry(event.selector()).or_default();
+        if !same.contains(&event) {
+            same.push(event);
+        }
+    }
+    events
+});
 
 /// An event with its arguments.
 #[derive(Debug)]
@@ -13,19 +39,50 @@ pub(crate) struct Decoded {
 }
 
 /// Reads a log of one of our contracts; none when it is of no known event.
-pub(crate) fn event(_log: &Log) -> Option<Decoded> {
-    None
+pub(crate) fn event(log: &Log) -> Option<Decoded> {
+    let candidates = EVENTS.get(log.topics.first()?)?;
+    let data = LogData::new_unchecked(log.topics.clone(), log.data.clone());
+    candidates.iter().find_map(|event| {
+        let decoded = event.decode_log(&data).ok()?;
+        let (mut indexed, mut body) = (decoded.indexed.into_iter(), decoded.body.into_iter());
+        let mut args = Map::new();
+        for input in &event.inputs {
+            let value = if input.indexed { indexed.next()? } else { body.next()? };
+            args.insert(input.name.clone(), json(value, &input.components));
+        }
+        Some(Decoded { name: event.name.clone(), args: Value::Object(args) })
+    })
+}
+
+fn json(value: DynSolValue, components: &[Param]) -> Value {
+    match value {
+        DynSolValue::Bool(value) => Value::Bool(value),
+        DynSolValue::Int(value, _) => Value::String(value.to_string()),
+        DynSolValue::Uint(value, _) => Value::String(value.to_string()),
+        DynSolValue::Address(value) => Value::String(value.to_checksum(None)),
+        DynSolValue::FixedBytes(value, bytes) => Value::String(hex::encode_prefixed(&value[..bytes.min(32)])),
+        DynSolValue::Bytes(value) => Value::String(hex::encode_prefixed(value)),
+        DynSolValue::String(value) => Value::String(value.replace('\0', NUL_REPLACEMENT)),
+        DynSolValue::Array(values) | DynSolValue::FixedArray(values) => {
+            values.into_iter().map(|value| json(value, components)).collect()
+        }
+        DynSolValue::Tuple(values) => {
+            let named = components.iter().zip(values).map(|(field, value)| (field.name.clone(), json(value, &field.components)));
+            Value::Object(named.collect())
+        }
+        other => Value::String(format!("{other:?}")),
+    }
 }
 
 /// The contract that a log of a factory announces.
 pub(crate) fn child(log: &Log) -> Option<(Address, Kind)> {
-    let Decoded { name, args } = event(log)?;
-    let (kind, arg) = match name.as_str() {
-        "WalletCreated" => (Kind::AgentWallet, "wallet"),
-        "TreasuryCreated" => (Kind::Treasury, "treasury"),
-        _ => return None,
-    };
-    Some((args.get(arg)?.as_str()?.parse().ok()?, kind))
+    let wallet = read::<WalletCreated>(log).map(|created| (created.wallet, Kind::AgentWallet));
+    wallet.or_else(|| read::<TreasuryCreated>(log).map(|created| (created.treasury, Kind::Treasury)))
+}
+
+/// Reads a log as one particular event.
+pub(crate) fn read<E: SolEvent>(log: &Log) -> Option<E> {
+    E::decode_raw_log(log.topics.iter().copied(), &log.data).ok()
 }
 
 /// Every address and every bytes32 among the arguments, each once, in a fixed order: what the event can be found by.
@@ -52,9 +109,11 @@ fn collect(value: &Value, keys: &mut Vec<Vec<u8>>) {
 
 #[cfg(test)]
 mod tests {
+    use alloy::primitives::U256;
     use serde_json::json;
 
     use super::*;
+    use crate::bindings::ITreasury;
 
     #[test]
     fn an_event_is_found_by_the_addresses_and_references_it_mentions_at_any_depth() {
@@ -62,5 +121,23 @@ mod tests {
         let r = B256::repeat_byte(2);
         let args = json!({"id": r, "list": [a, a], "terms": {"seller": a, "amount": "5", "arbiter": Address::ZERO}});
         assert_eq!(keys(&args), [a.to_vec(), r.to_vec()]);
+    }
+
+    #[test]
+    fn structs_and_lists_in_an_event_read_by_name() {
+        let payment = ITreasury::Payment { to: Address::repeat_byte(3), amount: U256::from(7), paymentRef: B256::repeat_byte(9) };
+        let order = ITreasury::Order { payments: vec![payment], ..Default::default() };
+        let event = ITreasury::OrderProposed { id: B256::ZERO, spender: Address::ZERO, proposer: Address::ZERO, order };
+        let data = event.encode_log_data();
+        let log = Log { address: Address::ZERO, topics: data.topics().to_vec(), data: data.data };
+        let decoded = super::event(&log).unwrap();
+        assert_eq!(decoded.name, "OrderProposed");
+        assert_eq!(decoded.args["order"]["payments"][0]["amount"], "7");
+        assert_eq!(decoded.args["order"]["payments"][0]["paymentRef"], B256::repeat_byte(9).to_string());
+    }
+
+    #[test]
+    fn a_string_with_nul_does_not_stop_the_mirror() {
+        assert_eq!(json(DynSolValue::String("a\0b".into()), &[]), "a\u{fffd}b");
     }
 }
