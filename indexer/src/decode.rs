@@ -109,7 +109,7 @@ fn collect(value: &Value, keys: &mut Vec<Vec<u8>>) {
 
 #[cfg(test)]
 mod tests {
-    use alloy::primitives::U256;
+    use alloy::primitives::aliases::U56;
     use serde_json::json;
 
     use super::*;
@@ -125,15 +125,18 @@ mod tests {
 
     #[test]
     fn structs_and_lists_in_an_event_read_by_name() {
-        let payment = ITreasury::Payment { to: Address::repeat_byte(3), amount: U256::from(7), paymentRef: B256::repeat_byte(9) };
-        let order = ITreasury::Order { payments: vec![payment], ..Default::default() };
-        let event = ITreasury::OrderProposed { id: B256::ZERO, spender: Address::ZERO, proposer: Address::ZERO, order };
+        let policy =
+            ITreasury::Policy { dailyLimit: U56::from(7), orderMax: U56::ZERO, approvalAbove: U56::ZERO, onlyAllowed: true };
+        let event = ITreasury::PolicySet { spender: Address::ZERO, token: Address::ZERO, policy, epoch: 3, by: Address::ZERO };
         let data = event.encode_log_data();
-        let log = Log { address: Address::ZERO, topics: data.topics().to_vec(), data: data.data };
+        let log = Log { address: Address::ZERO, topics: data.topics().to_vec(), data: data.data.clone() };
         let decoded = super::event(&log).unwrap();
-        assert_eq!(decoded.name, "OrderProposed");
-        assert_eq!(decoded.args["order"]["payments"][0]["amount"], "7");
-        assert_eq!(decoded.args["order"]["payments"][0]["paymentRef"], B256::repeat_byte(9).to_string());
+        assert_eq!(decoded.name, "PolicySet");
+        assert_eq!(
+            decoded.args["policy"],
+            json!({"dailyLimit": "7", "orderMax": "0", "approvalAbove": "0", "onlyAllowed": true})
+        );
+        assert_eq!(decoded.args["epoch"], "3");
     }
 
     #[test]

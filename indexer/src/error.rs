@@ -45,15 +45,15 @@ pub enum Error {
         asked: String,
     },
     /// No contract addresses are known.
-    #[error("no deployment is known for chain {0}: pass --deployment FILE")]
-    NoDeployment(u64),
-    /// The deployment file cannot be used.
-    #[error("the deployment file {path} cannot be used: {reason}")]
-    Deployment {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        reason: String,
+    #[error("{0} (--deployment FILE)")]
+    Deployment(#[from] contracts::DeploymentError),
+    /// The contract addresses are those of another chain.
+    #[error("the deployment is that of chain {deployment}, the node is on chain {chain}: pass the --deployment of chain {chain}")]
+    OtherDeployment {
+        /// In the file.
+        deployment: u64,
+        /// What the node says.
+        chain: u64,
     },
     /// More blocks would have to be undone than finality allows.
     #[error(

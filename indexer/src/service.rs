@@ -10,11 +10,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{info, warn};
 
 use crate::{
-    Config, Error, api, db,
+    Config, Error, api, db, deployment,
     metrics::Counters,
     node::Node,
     sync::{self, Context},
-    watch::Targets,
 };
 
 /// Mirrors the chain and answers queries until `shutdown`.
@@ -29,7 +28,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
         return Err(Error::WrongChain { expected, actual: chain_id });
     }
-    let targets = Targets::resolve(&config, chain_id)?;
+    let targets = deployment::resolve(&config, chain_id)?;
     db::migrate(&config.database_url).await?;
     let pool = db::read_pool(&config.database_url).await?;
 

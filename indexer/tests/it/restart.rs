@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, database, pool, synced};
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, config, database, pool, synced};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_points_it_neither_loses_nor_repeats_a_row() {
@@ -12,7 +12,7 @@ async fn killed_at_random_points_it_neither_loses_nor_repeats_a_row() {
     let pool = pool(&database).await;
     let mut random = StdRng::seed_from_u64(5);
     for round in 0..12_u64 {
-        let indexer = Indexer::start_with(crate::harness::config(&chain, &database).0).await;
+        let indexer = Indexer::start_with(config(&chain, &database)).await;
         for _ in 0..random.random_range(1..30) {
             let (from, to) = (random.random_range(0..10), random.random_range(0..10));
             chain.block(&[(from, to, round), (to, from, 3)]).await;
