@@ -47,6 +47,8 @@ pub(crate) struct Transaction {
 pub(crate) struct Event {
     pub(crate) log_index: u32,
     pub(crate) tx_index: u32,
+    /// Of the contract that emitted it.
+    pub(crate) kind: Kind,
     pub(crate) log: Log,
     pub(crate) decoded: Option<Decoded>,
 }
@@ -121,8 +123,8 @@ fn keep_logs(block: &mut Block, watch: &Watch, receipt: &Receipt, tx_index: u32,
         if log.address == watch.usdc {
             keep_transfer(block, watch, log, (tx_index, log_index), &mut authorization)?;
         }
-        if watch.contains(&log.address) {
-            block.events.push(Event { log_index, tx_index, log: log.clone(), decoded: decode::event(log) });
+        if let Some(kind) = watch.kind(&log.address) {
+            block.events.push(Event { log_index, tx_index, kind, log: log.clone(), decoded: decode::event(log) });
         }
     }
     Ok(block.events.len() + block.transfers.len() > before)

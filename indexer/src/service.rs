@@ -35,7 +35,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let counters = Arc::new(Counters::default());
     let new_heads = Arc::new(Notify::new());
     let _subscription = node.pushes().map(|provider| AbortOnDropHandle::new(tokio::spawn(listen(provider, new_heads.clone()))));
-    let router = api::router(api::State { pool, usdc: targets.usdc, counters: counters.clone() });
+    let router = api::router(api::ApiState { pool, usdc: targets.usdc, counters: counters.clone() });
     let context = Context { config, chain_id, targets, node, new_heads, counters };
 
     // Either half ending ends the other.

@@ -75,6 +75,10 @@ impl Watch {
         self.contracts.contains_key(address)
     }
 
+    pub(crate) fn kind(&self, address: &Address) -> Option<Kind> {
+        self.contracts.get(address).copied()
+    }
+
     /// Whether a transfer between these accounts is mirrored.
     pub(crate) fn wants_transfer(&self, from: &Address, to: &Address) -> bool {
         self.transfers == Transfers::All || self.contains(from) || self.contains(to)

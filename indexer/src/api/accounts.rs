@@ -3,7 +3,7 @@ use axum::{Json, extract};
 use serde::Deserialize;
 
 use super::{
-    State,
+    ApiState,
     input::{Cursor, Limit, Named, Page, Params},
     problem::Problem,
 };
@@ -17,7 +17,7 @@ pub(super) struct At {
 
 /// `GET /api/v1/chain/accounts/{address}`
 pub(super) async fn show(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     Named(address): Named<Address>,
     Params(at): Params<At>,
 ) -> Result<Json<Account>, Problem> {
@@ -39,7 +39,7 @@ pub(super) struct Filter {
 
 /// `GET /api/v1/chain/accounts/{address}/transfers`
 pub(super) async fn transfers(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     Named(address): Named<Address>,
     Params(filter): Params<Filter>,
 ) -> Result<Json<Page<Transfer>>, Problem> {
@@ -48,13 +48,13 @@ pub(super) async fn transfers(
 
 /// `GET /api/v1/chain/transfers`
 pub(super) async fn all_transfers(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     Params(filter): Params<Filter>,
 ) -> Result<Json<Page<Transfer>>, Problem> {
     list(state, None, filter).await
 }
 
-async fn list(state: State, account: Option<Address>, f: Filter) -> Result<Json<Page<Transfer>>, Problem> {
+async fn list(state: ApiState, account: Option<Address>, f: Filter) -> Result<Json<Page<Transfer>>, Problem> {
     let filter = TransferFilter {
         account,
         authorization_nonce: f.authorization_nonce,

@@ -3,7 +3,7 @@ use axum::{Json, extract};
 use serde::Deserialize;
 
 use super::{
-    State,
+    ApiState,
     input::{Cursor, Limit, Page, Params},
     problem::Problem,
 };
@@ -27,7 +27,7 @@ pub(super) struct Filter {
 
 /// `GET /api/v1/chain/events`
 pub(super) async fn list(
-    extract::State(state): extract::State<State>,
+    extract::State(state): extract::State<ApiState>,
     Params(f): Params<Filter>,
 ) -> Result<Json<Page<Event>>, Problem> {
     let filter = EventFilter {

@@ -3,6 +3,7 @@
 mod accounts;
 mod events;
 mod input;
+mod objects;
 mod problem;
 mod status;
 
@@ -20,25 +21,28 @@ use problem::Problem;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 #[derive(Clone)]
-pub(crate) struct State {
+pub(crate) struct ApiState {
     pub(crate) pool: PgPool,
     pub(crate) usdc: Address,
     pub(crate) counters: Arc<Counters>,
 }
 
-impl State {
+impl ApiState {
     async fn conn(&self) -> Result<sqlx::pool::PoolConnection<sqlx::Postgres>, Problem> {
         Ok(self.pool.acquire().await?)
     }
 }
 
 /// Every route there is.
-pub(crate) fn router(state: State) -> Router {
+pub(crate) fn router(state: ApiState) -> Router {
     let chain = Router::new()
         .route("/events", get(events::list))
         .route("/transfers", get(accounts::all_transfers))
         .route("/accounts/{address}", get(accounts::show))
         .route("/accounts/{address}/transfers", get(accounts::transfers))
+        .route("/wallets/{address}", get(objects::wallet))
+        .route("/treasuries/{address}", get(objects::treasury))
+        .route("/treasuries/{address}/proposals/{id}", get(objects::proposal))
         .route("/status", get(status::show));
     Router::new()
         .nest("/api/v1/chain", chain)

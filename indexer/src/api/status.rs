@@ -2,20 +2,20 @@ use std::fmt::Write;
 
 use axum::{Json, extract, http::header, response::IntoResponse};
 
-use super::{State, problem::Problem};
+use super::{ApiState, problem::Problem};
 use crate::read::{self, Status};
 
 /// A mirror that was last complete longer ago is not healthy.
 const CHECKED_SECONDS_MAX: u64 = 15;
 
 /// `GET /api/v1/chain/status`
-pub(super) async fn show(extract::State(state): extract::State<State>) -> Result<Json<Status>, Problem> {
+pub(super) async fn show(extract::State(state): extract::State<ApiState>) -> Result<Json<Status>, Problem> {
     let status = read::status(&mut *state.conn().await?).await?;
     status.map(Json).ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))
 }
 
 /// `GET /health`: whether the mirror is complete, on whichever instance writes it.
-pub(super) async fn health(state: extract::State<State>) -> Result<Json<serde_json::Value>, Problem> {
+pub(super) async fn health(state: extract::State<ApiState>) -> Result<Json<serde_json::Value>, Problem> {
     let Json(status) = show(state).await?;
     let why = status.last_error.as_deref().unwrap_or("it is catching up");
     match status.checked_seconds_ago {
@@ -28,7 +28,7 @@ pub(super) async fn health(state: extract::State<State>) -> Result<Json<serde_js
 }
 
 /// `GET /metrics` in the text format of Prometheus.
-pub(super) async fn metrics(state: extract::State<State>) -> Result<impl IntoResponse, Problem> {
+pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl IntoResponse, Problem> {
     let counters = state.counters.counts();
     let Json(status) = show(state).await?;
     let mut text = String::new();

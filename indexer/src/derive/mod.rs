@@ -4,24 +4,35 @@
 //! is deleting the versions they made and reopening those they closed.
 
 mod balances;
+mod number;
+mod objects;
+mod proposal;
+mod treasury;
+mod wallet;
 
-use sqlx::PgConnection;
+use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{block::Block, store::int};
 
+/// Every table of versions.
+const TABLES: [&str; 4] = ["balances", "wallets", "treasuries", "proposals"];
+
 /// Follows blocks that were just inserted.
 pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
-    balances::apply(conn, blocks).await
+    balances::apply(conn, blocks).await?;
+    objects::apply::<wallet::Wallet>(conn, blocks).await?;
+    objects::apply::<treasury::Treasury>(conn, blocks).await?;
+    objects::apply::<proposal::Proposal>(conn, blocks).await
 }
 
 /// Forgets everything that blocks after `ancestor` made.
 pub(crate) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), sqlx::Error> {
-    const TABLES: [[&str; 2]; 1] = [[
-        "DELETE FROM chain.balances WHERE from_block > $1",
-        "UPDATE chain.balances SET until_block = NULL WHERE until_block > $1",
-    ]];
-    for statement in TABLES.iter().flatten() {
-        sqlx::query(*statement).bind(int(ancestor)).execute(&mut *conn).await?;
+    for table in TABLES {
+        let delete = format!("DELETE FROM chain.{table} WHERE from_block > $1");
+        let reopen = format!("UPDATE chain.{table} SET until_block = NULL WHERE until_block > $1");
+        for statement in [delete, reopen] {
+            sqlx::query(AssertSqlSafe(statement)).bind(int(ancestor)).execute(&mut *conn).await?;
+        }
     }
     Ok(())
 }

@@ -5,12 +5,14 @@
 mod accounts;
 mod events;
 mod head;
+mod objects;
 
 use alloy::primitives::{Address, B256};
 
-pub use accounts::{Account, Transfer, TransferFilter, account, transfers};
+pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
 pub use events::{Event, EventFilter, events};
 pub use head::{Head, Status, head, status, wait_for_block};
+pub use objects::{Limit, State, limits, proposal, treasury, wallet};
 
 /// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the
 /// blocks that are new, and `undone` (`from`, `to`) when blocks were replaced.

@@ -1,0 +1,73 @@
+use alloy::primitives::{Address, B256};
+use axum::{Json, extract};
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+
+use super::{
+    ApiState,
+    input::{Named, Params},
+    problem::Problem,
+};
+use crate::read::{self, Limit, SignedUsdc, State};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct At {
+    at_block: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+/// A contract with the USDC that it holds.
+#[derive(Debug, Serialize)]
+pub(super) struct Holder {
+    address: Address,
+    balance: SignedUsdc,
+    #[serde(flatten)]
+    state: State,
+    /// What operators may still pay; only of wallets, only now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limits: Option<Vec<Limit>>,
+}
+
+/// `GET /api/v1/chain/wallets/{address}`
+pub(super) async fn wallet(
+    extract::State(api): extract::State<ApiState>,
+    Named(address): Named<Address>,
+    Params(at): Params<At>,
+) -> Result<Json<Holder>, Problem> {
+    let mut conn = api.conn().await?;
+    let state = read::wallet(&mut conn, address, at.at_block).await?;
+    let state = state.ok_or_else(|| Problem::not_found(format!("{address} is no agent wallet of this deployment")))?;
+    let limits = match at.at_block {
+        Some(_) => None,
+        None => Some(read::limits(&mut conn, address, &state, OffsetDateTime::now_utc()).await?),
+    };
+    let balance = read::account(&mut conn, api.usdc, address, at.at_block).await?.balance;
+    Ok(Json(Holder { address, balance, state, limits }))
+}
+
+/// `GET /api/v1/chain/treasuries/{address}`
+pub(super) async fn treasury(
+    extract::State(api): extract::State<ApiState>,
+    Named(address): Named<Address>,
+    Params(at): Params<At>,
+) -> Result<Json<Holder>, Problem> {
+    let mut conn = api.conn().await?;
+    let state = read::treasury(&mut conn, address, at.at_block).await?;
+    let state = state.ok_or_else(|| Problem::not_found(format!("{address} is no treasury of this deployment")))?;
+    let balance = read::account(&mut conn, api.usdc, address, at.at_block).await?.balance;
+    Ok(Json(Holder { address, balance, state, limits: None }))
+}
+
+/// `GET /api/v1/chain/treasuries/{address}/proposals/{id}`
+pub(super) async fn proposal(
+    extract::State(api): extract::State<ApiState>,
+    Named((treasury, id)): Named<(Address, B256)>,
+    Params(Nothing {}): Params<Nothing>,
+) -> Result<Json<State>, Problem> {
+    let state = read::proposal(&mut *api.conn().await?, treasury, id).await?;
+    state.map(Json).ok_or_else(|| Problem::not_found(format!("{treasury} was never asked about {id}")))
+}

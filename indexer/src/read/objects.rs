@@ -1,0 +1,139 @@
+use std::collections::BTreeMap;
+
+use alloy::primitives::{Address, B256};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgConnection, Row, types::Json};
+use time::OffsetDateTime;
+
+use super::address;
+use crate::store::int;
+
+/// Seconds of one bucket of a wallet's spending limit, and how many buckets before the current one still count.
+const BUCKET_SECONDS: i64 = 8 * 60 * 60;
+const BUCKETS_BEFORE: i64 = 3;
+
+/// A contract or an agreement as it stands.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct State {
+    /// The block that last changed it.
+    pub changed_in_block: u64,
+    /// Its fields.
+    #[serde(flatten)]
+    pub state: Value,
+}
+
+/// Reads an agent wallet, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn wallet(conn: &mut PgConnection, address: Address, at_block: Option<u64>) -> Result<Option<State>, sqlx::Error> {
+    state(conn, "wallets", address.as_slice(), at_block).await
+}
+
+/// Reads a treasury, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn treasury(conn: &mut PgConnection, address: Address, at_block: Option<u64>) -> Result<Option<State>, sqlx::Error> {
+    state(conn, "treasuries", address.as_slice(), at_block).await
+}
+
+/// Reads an order or change of a treasury by its EIP-712 digest.
+///
+/// # Errors
+/// When the database fails.
+pub async fn proposal(conn: &mut PgConnection, treasury: Address, id: B256) -> Result<Option<State>, sqlx::Error> {
+    state(conn, "proposals", &[treasury.as_slice(), id.as_slice()].concat(), None).await
+}
+
+pub(super) async fn state(
+    conn: &mut PgConnection,
+    table: &'static str,
+    key: &[u8],
+    at_block: Option<u64>,
+) -> Result<Option<State>, sqlx::Error> {
+    let then =
+        if at_block.is_some() { "from_block <= $2 ORDER BY from_block DESC LIMIT 1" } else { "$2 >= 0 AND until_block IS NULL" };
+    let select = format!("SELECT from_block, state FROM chain.{table} WHERE key = $1 AND {then}");
+    let found: Option<(i64, Json<Value>)> =
+        sqlx::query_as(AssertSqlSafe(select)).bind(key).bind(int(at_block.unwrap_or_default())).fetch_optional(conn).await?;
+    Ok(found.map(|(block, Json(state))| State { changed_in_block: block.unsigned_abs(), state }))
+}
+
+/// What an operator of a wallet may still pay in a token.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Limit {
+    /// The operator.
+    pub operator: Address,
+    /// The token.
+    pub token: Address,
+    /// Most that may leave in any 24 hours, in base units.
+    pub daily_limit: u128,
+    /// What counts against it: the payments of the last 24 to 32 hours, in base units.
+    pub spent: u128,
+    /// What a payment could carry now, in base units, as far as this limit goes.
+    pub remaining: u128,
+}
+
+/// Works out what remains of each spending limit of a wallet that was read with [`wallet`], at the time `now` or of the newest block if that
+/// is later. Payments by x402 authorizations have limits of their own and do not count.
+///
+/// # Errors
+/// When the database fails.
+pub async fn limits(
+    conn: &mut PgConnection,
+    wallet: Address,
+    state: &State,
+    now: OffsetDateTime,
+) -> Result<Vec<Limit>, sqlx::Error> {
+    let spent = spent(conn, wallet, state, now).await?;
+    let mut limits = Vec::new();
+    for (operator, fields) in state.state["operators"].as_object().into_iter().flatten() {
+        for (token, policy) in fields["policies"].as_object().into_iter().flatten() {
+            let (Ok(operator), Ok(token)) = (operator.parse(), token.parse()) else { continue };
+            let daily_limit = policy["dailyLimit"].as_str().and_then(|limit| limit.parse().ok()).unwrap_or_default();
+            let spent = spent.get(&(operator, token)).copied().unwrap_or_default();
+            limits.push(Limit { operator, token, daily_limit, spent, remaining: u128::saturating_sub(daily_limit, spent) });
+        }
+    }
+    Ok(limits)
+}
+
+async fn spent(
+    conn: &mut PgConnection,
+    wallet: Address,
+    state: &State,
+    now: OffsetDateTime,
+) -> Result<BTreeMap<(Address, Address), u128>, sqlx::Error> {
+    let registered: BTreeMap<&String, &Value> = state.state["operators"].as_object().into_iter().flatten().collect();
+    let rows = sqlx::query(
+        "WITH clock AS (
+             SELECT floor(greatest(extract(epoch FROM $2::timestamptz), extract(epoch FROM max(timestamp))) / $3) AS bucket
+             FROM (SELECT timestamp FROM chain.blocks ORDER BY number DESC LIMIT 1) AS head
+         ), window_start AS (
+             SELECT coalesce(min(number), 9223372036854775807) AS block FROM chain.blocks
+             WHERE timestamp >= to_timestamp(((SELECT bucket FROM clock) - $4) * $3)
+         )
+         SELECT chain.state_bytes(args, 'operator') AS operator, chain.state_bytes(args, 'token') AS token,
+                block_number, (args ->> 'amount')::text AS amount
+         FROM chain.events
+         WHERE contract = $1 AND name = 'PaymentExecuted' AND block_number >= (SELECT block FROM window_start)",
+    )
+    .bind(wallet.as_slice())
+    .bind(now)
+    .bind(BUCKET_SECONDS)
+    .bind(BUCKETS_BEFORE)
+    .fetch_all(conn)
+    .await?;
+    let mut spent: BTreeMap<(Address, Address), u128> = BTreeMap::new();
+    for row in &rows {
+        let (operator, token) = (address(row, "operator")?, address(row, "token")?);
+        let registration = registered.iter().find(|(name, _)| name.parse() == Ok(operator)).map(|(_, fields)| *fields);
+        let since = registration.and_then(|fields| fields["since_block"].as_u64()).unwrap_or(u64::MAX);
+        if row.try_get::<i64, _>("block_number")?.unsigned_abs() >= since {
+            let amount: u128 = row.try_get::<String, _>("amount")?.parse().unwrap_or_default();
+            *spent.entry((operator, token)).or_default() += amount;
+        }
+    }
+    Ok(spent)
+}
