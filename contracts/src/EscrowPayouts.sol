@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.24;
+
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { IEscrow } from "./interfaces/IEscrow.sol";
+
+/// @title EscrowPayouts
+/// @notice Pays out, and keeps what a token refuses to pay (a blacklisted account, a paused token) as a credit of that account, so that no
+/// payee can block another and nothing is dropped.
+abstract contract EscrowPayouts is IEscrow, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
+    /// @dev What a transfer may need. Below it, running out of gas could pass for a refusal.
+    uint256 private constant TRANSFER_GAS_MIN = 150_000;
+
+    mapping(address token => mapping(address account => uint256 amount)) public withdrawable;
+
+    /// @inheritdoc IEscrow
+    function withdraw(
+        address token,
+        address to
+    ) external nonReentrant returns (uint256 amount) {
+        amount = withdrawable[token][msg.sender];
+        if (amount == 0) revert NothingToWithdraw(token, msg.sender);
+        if (to == address(0) || to == address(this) || to == token) revert PartyInvalid(to);
+        withdrawable[token][msg.sender] = 0;
+        emit CreditWithdrawn(token, msg.sender, to, amount);
+        IERC20(token).safeTransfer(to, amount);
+    }
+
+    function _pay(
+        bytes32 id,
+        address token,
+        address account,
+        uint256 amount
+    ) internal {
+        if (amount == 0) return;
+        if (gasleft() < TRANSFER_GAS_MIN) revert InsufficientGas(gasleft(), TRANSFER_GAS_MIN);
+        if (IERC20(token).trySafeTransfer(account, amount)) return;
+        withdrawable[token][account] += amount;
+        emit PayoutCredited(id, token, account, amount);
+    }
+
+    /// @dev Takes `amount` from `from` by allowance and insists that exactly it arrived.
+    function _pull(
+        address token,
+        address from,
+        uint256 amount
+    ) internal {
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).safeTransferFrom(from, address(this), amount);
+        _requireArrived(token, before, amount);
+    }
+
+    function _requireArrived(
+        address token,
+        uint256 before,
+        uint256 amount
+    ) internal view {
+        uint256 moved = IERC20(token).balanceOf(address(this)) - before;
+        if (moved != amount) revert TokenMovedOtherAmount(token, moved, amount);
+    }
+}

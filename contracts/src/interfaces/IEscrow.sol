@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.24;
+
+/// @title IEscrow
+/// @notice Agreements between a buyer and a seller about money that waits on chain. Amounts are base units of the agreement's token,
+/// times are unix seconds.
+interface IEscrow {
+    /// @notice What happens when the arbiter of a dispute stays silent.
+    enum DefaultOutcome {
+        RefundBuyer,
+        ReleaseSeller
+    }
+
+    /// @notice What buyer and seller agree on. Terms travel in calldata; storage keeps their hash and one slot.
+    struct Terms {
+        /// @dev Who pays, and who gets what is not released.
+        address buyer;
+        /// @dev Who delivers and is paid.
+        address seller;
+        /// @dev Who rules on a dispute. Zero: there is none, so no dispute either. Never the buyer or the seller.
+        address arbiter;
+        address token;
+        /// @dev What is funded at the beginning.
+        uint256 amount;
+        /// @dev Share of everything released that goes to `feeRecipient`, in basis points, rounded down on the sum of all releases.
+        uint16 feeBps;
+        address feeRecipient;
+        /// @dev Delivery is possible before this second, refund without the seller from it on.
+        uint64 deliverBy;
+        /// @dev Seconds after delivery in which the buyer may dispute; then anyone may release.
+        uint32 reviewPeriod;
+        /// @dev Seconds after the dispute in which the arbiter may rule; then anyone may apply the default.
+        uint32 arbitrationPeriod;
+        /// @dev What a dispute costs the buyer if it is lost entirely.
+        uint256 disputeBond;
+        DefaultOutcome defaultOutcome;
+        /// @dev Hash of what is to be delivered.
+        bytes32 contentHash;
+        /// @dev ERC-8004 id of the seller's agent; zero for none.
+        uint256 agentId;
+        /// @dev Tells two equal agreements apart.
+        bytes32 salt;
+    }
+
+    enum Status {
+        None,
+        Funded,
+        Delivered,
+        Disputed,
+        Released,
+        Refunded,
+        Resolved
+    }
+
+    /// @notice All that changes about an agreement. One storage slot.
+    struct Agreement {
+        Status status;
+        /// @dev Delivered: end of the review. Disputed: end of the arbitration. Otherwise zero.
+        uint40 windowEnds;
+        /// @dev Sum of all fundings.
+        uint96 funded;
+        /// @dev Sum of all that left towards the seller, fees included.
+        uint96 released;
+    }
+
+    event AgreementFunded(bytes32 indexed id, address indexed buyer, address indexed seller, Terms terms);
+    event AgreementToppedUp(bytes32 indexed id, uint256 amount, uint256 funded);
+    event AgreementDelivered(bytes32 indexed id, bytes32 deliveryHash, uint256 reviewEnds);
+    /// @param amount what left with this release, fee included
+    event AgreementReleased(bytes32 indexed id, address indexed by, uint256 amount, uint256 fee, uint256 released);
+    event AgreementRefunded(bytes32 indexed id, address indexed by, uint256 amount);
+    event AgreementDisputed(bytes32 indexed id, uint256 bond, uint256 arbitrationEnds);
+    /// @param by the arbiter, or whoever applied the default
+    event AgreementResolved(
+        bytes32 indexed id, address indexed by, uint256 toSeller, uint256 toBuyer, uint256 fee, address bondTo
+    );
+    /// @notice The token refused a payout; the account pulls it by {withdraw}.
+    event PayoutCredited(bytes32 indexed id, address indexed token, address indexed account, uint256 amount);
+    event CreditWithdrawn(address indexed token, address indexed account, address indexed to, uint256 amount);
+
+    error NotBuyer(address caller, address buyer);
+    error NotSeller(address caller, address seller);
+    error NotArbiter(address caller, address arbiter);
+    error WrongStatus(bytes32 id, Status status);
+    error AmountZero();
+    error AmountTooLarge(uint256 amount, uint256 max);
+    error PartyInvalid(address party);
+    error FeeInvalid(uint256 feeBps, uint256 feeBpsMax);
+    error DeadlinePassed(uint256 timestamp, uint256 deadline);
+    error TooEarly(uint256 timestamp, uint256 opensAt);
+    error ReviewOver(uint256 timestamp, uint256 reviewEnds);
+    error ReviewNotOver(uint256 timestamp, uint256 reviewEnds);
+    error ArbitrationOver(uint256 timestamp, uint256 arbitrationEnds);
+    error ArbitrationNotOver(uint256 timestamp, uint256 arbitrationEnds);
+    error NothingToRelease(uint256 total, uint256 released);
+    error MoreThanFunded(uint256 total, uint256 funded);
+    error SignatureInvalid(address signer);
+    error TokenMovedOtherAmount(address token, uint256 moved, uint256 expected);
+    error InsufficientGas(uint256 gas, uint256 gasMin);
+    error NothingToWithdraw(address token, address account);
+
+    /// @notice The buyer funds by allowance.
+    function fund(
+        Terms calldata terms
+    ) external returns (bytes32 id);
+
+    /// @notice The buyer funds by an EIP-2612 permit. A permit that somebody used first does no harm.
+    function fundWithPermit(
+        Terms calldata terms,
+        uint256 deadline,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external returns (bytes32 id);
+
+    /// @notice Anyone funds for the buyer, who signed an EIP-3009 `ReceiveWithAuthorization` to this contract of `terms.amount`, whose nonce
+    /// is the agreement's id: no term can be altered.
+    function fundWithAuthorization(
+        Terms calldata terms,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes calldata signature
+    ) external returns (bytes32 id);
+
+    /// @notice The buyer adds money by allowance.
+    function topUp(
+        Terms calldata terms,
+        uint256 amount
+    ) external;
+
+    /// @notice The seller delivers, before `deliverBy`.
+    function markDelivered(
+        Terms calldata terms,
+        bytes32 deliveryHash
+    ) external;
+
+    /// @notice The buyer releases everything.
+    function release(
+        Terms calldata terms
+    ) external;
+
+    /// @notice The buyer releases everything of several agreements.
+    function releaseBatch(
+        Terms[] calldata terms
+    ) external;
+
+    /// @notice The buyer releases up to a sum of `total` over the life of the agreement.
+    function releaseUpTo(
+        Terms calldata terms,
+        uint256 total
+    ) external;
+
+    /// @notice The same by the buyer's EIP-712 signature of `Release(bytes32 agreement,uint256 total,uint256 deadline)`. Anyone may relay it;
+    /// a second time it releases nothing.
+    function releaseWithSignature(
+        Terms calldata terms,
+        uint256 total,
+        uint256 deadline,
+        bytes calldata signature
+    ) external;
+
+    /// @notice Anyone releases everything once the review passed without a dispute.
+    function releaseUndisputed(
+        Terms calldata terms
+    ) external;
+
+    /// @notice Gives the rest back to the buyer: by the seller before a dispute at any time, by anyone else from `deliverBy` on if nothing
+    /// was delivered.
+    function refund(
+        Terms calldata terms
+    ) external;
+
+    /// @notice The buyer disputes a delivery before the review ends. Takes the bond by allowance.
+    function dispute(
+        Terms calldata terms
+    ) external;
+
+    /// @notice The arbiter splits the rest: `toSeller`, fee included, and what remains to the buyer. The bond goes to the seller if the buyer
+    /// gets nothing, else back.
+    function resolve(
+        Terms calldata terms,
+        uint256 toSeller
+    ) external;
+
+    /// @notice Anyone applies the default outcome once the arbiter has been silent for too long. The bond goes back.
+    function applyDefault(
+        Terms calldata terms
+    ) external;
+
+    /// @notice Pays out what a token refused to pay to the caller, to an address the caller names.
+    function withdraw(
+        address token,
+        address to
+    ) external returns (uint256 amount);
+
+    /// @notice The EIP-712 hash of the terms: their id.
+    function agreementId(
+        Terms calldata terms
+    ) external view returns (bytes32);
+    function agreementOf(
+        bytes32 id
+    ) external view returns (Agreement memory);
+    function withdrawable(
+        address token,
+        address account
+    ) external view returns (uint256);
+}
