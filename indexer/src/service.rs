@@ -23,7 +23,8 @@ use crate::{
 /// # Errors
 /// At once when the node or the database cannot be used as configured; later when the chain contradicts a final block.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let node = Node::connect(&config.rpc_url).await.map_err(|source| unreachable_node(&config, source))?;
+    let counters = Arc::new(Counters::default());
+    let node = Node::connect(&config.rpc_url, counters.clone()).await.map_err(|source| unreachable_node(&config, source))?;
     let chain_id = node.chain_id().await.map_err(|source| unreachable_node(&config, source))?;
     if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
         return Err(Error::WrongChain { expected, actual: chain_id });
@@ -32,7 +33,6 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     db::migrate(&config.database_url).await?;
     let pool = db::read_pool(&config.database_url).await?;
 
-    let counters = Arc::new(Counters::default());
     let new_heads = Arc::new(Notify::new());
     let _subscription = node.pushes().map(|provider| AbortOnDropHandle::new(tokio::spawn(listen(provider, new_heads.clone()))));
     let router = api::router(api::ApiState { pool, usdc: targets.usdc, counters: counters.clone() });

@@ -3,7 +3,7 @@
 mod proof;
 mod receipt;
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use alloy::{
     primitives::{B256, U64},
@@ -14,13 +14,19 @@ use alloy::{
     },
     transports::{RpcError, TransportErrorKind},
 };
+use futures::{FutureExt, future::BoxFuture};
 use url::Url;
 
+use crate::metrics::Counters;
 pub(crate) use proof::Header;
 pub(crate) use receipt::{Log, Receipt};
 
 /// A request that takes longer has failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often a single block is asked for before the failure is reported.
+const ATTEMPTS: u32 = 5;
+/// Wait after the first failed attempt; doubled by each further one.
+const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
 /// Most of an answer that is quoted in an error, in bytes.
 const QUOTE_BYTES_MAX: usize = 300;
 
@@ -80,13 +86,14 @@ impl Error {
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     client: RpcClient,
+    counters: Arc<Counters>,
 }
 
 impl Node {
-    pub(crate) async fn connect(url: &Url) -> Result<Self, Error> {
+    pub(crate) async fn connect(url: &Url, counters: Arc<Counters>) -> Result<Self, Error> {
         let connect = ClientBuilder::default().connect(url.as_str());
         let client = within("connect", async { connect.await.map_err(|e| Error::request("connect", e)) }).await?;
-        Ok(Self { client })
+        Ok(Self { client, counters })
     }
 
     /// Whether the node is on this machine, so that asking costs nothing.
@@ -108,6 +115,38 @@ impl Node {
     pub(crate) async fn head(&self) -> Result<Header, Error> {
         let header: Option<Header> = self.request("eth_getBlockByNumber", ("latest", false)).await?;
         header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved()
+    }
+
+    /// The block of this hash, which the node announced in some way.
+    pub(crate) async fn block(&self, hash: B256) -> Result<Header, Error> {
+        let missing = move || Error::Missing(format!("block {hash}"));
+        self.patiently(|| self.find(hash).map(move |found| found?.ok_or_else(missing)).boxed()).await
+    }
+
+    /// The receipts of one block, see [`Self::receipts`].
+    pub(crate) async fn receipts_of<'a>(&'a self, header: &'a Header) -> Result<Vec<Receipt>, Error> {
+        let mut receipts = self.patiently(|| async move { self.receipts(&[header]).await }.boxed()).await?;
+        Ok(receipts.pop().expect("as many answers as questions"))
+    }
+
+    /// Block `number` of the chain as the node sees it now.
+    pub(crate) async fn header(&self, number: u64) -> Result<Header, Error> {
+        let mut headers = self.patiently(|| self.headers(number, number).boxed()).await?;
+        Ok(headers.pop().expect("as many answers as questions"))
+    }
+
+    /// Asks again: one of the machines behind an endpoint may be behind, or one answer broken.
+    async fn patiently<'a, T>(&'a self, ask: impl Fn() -> BoxFuture<'a, Result<T, Error>>) -> Result<T, Error> {
+        let mut wait = ATTEMPT_WAIT;
+        for _ in 1..ATTEMPTS {
+            match ask().await {
+                Err(error) => self.counters.count_failure(error.is_lie()),
+                answer => return answer,
+            }
+            tokio::time::sleep(wait).await;
+            wait *= 2;
+        }
+        ask().await
     }
 
     /// The block of this hash, if the node has it.

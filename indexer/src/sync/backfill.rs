@@ -122,20 +122,22 @@ async fn fetch_adapting(node: Node, plan: Arc<Plan>, range: Range) -> Result<Vec
     Ok(fetched)
 }
 
-/// Fetches a range; when the node refuses it, its halves one after the other.
+/// Fetches a range; when that fails, its halves one after the other.
 fn fetch<'a>(node: &'a Node, watch: &'a Watch, range: Range, plan: &'a Plan) -> BoxFuture<'a, Result<Vec<Fetched>, node::Error>> {
     Box::pin(async move {
         let (from, to) = range.into_inner();
-        let attempt = async { Fetched::complete(node, watch, node.headers(from, to).await?).await };
-        match attempt.await {
-            Err(node::Error::Request { .. } | node::Error::Timeout { .. }) if from < to => {
+        if from == to {
+            return Fetched::complete(node, watch, vec![node.header(from).await?]).await;
+        }
+        match node.headers(from, to).await {
+            Ok(headers) => Fetched::complete(node, watch, headers).await,
+            Err(_) => {
                 let middle = from + (to - from) / 2;
                 plan.adapt(middle - from + 1, RANGE_LOGS);
                 let mut fetched = fetch(node, watch, from..=middle, plan).await?;
                 fetched.extend(fetch(node, watch, middle + 1..=to, plan).await?);
                 Ok(fetched)
             }
-            outcome => outcome,
         }
     })
 }

@@ -232,7 +232,7 @@ impl<'a> Follower<'a> {
     async fn mirror(&mut self, fetched: Fetched) -> Result<Block, Failure> {
         let Fetched { header, mut receipts } = fetched;
         match (self.watch.may_touch(header.bloom()), &receipts) {
-            (true, None) => receipts = self.context.node.receipts(&[&header]).await?.pop(),
+            (true, None) => receipts = Some(self.context.node.receipts_of(&header).await?),
             (false, Some(_)) => receipts = None,
             _ => {}
         }
@@ -254,9 +254,14 @@ impl Fetched {
         let mut touched: Vec<&mut Self> = fetched.iter_mut().filter(|block| watch.may_touch(block.header.bloom())).collect();
         for blocks in touched.chunks_mut(RECEIPTS_BLOCKS_MAX) {
             let headers: Vec<&Header> = blocks.iter().map(|block| &block.header).collect();
-            let receipts = node.receipts(&headers).await?;
-            for (block, receipts) in blocks.iter_mut().zip(receipts) {
-                block.receipts = Some(receipts);
+            // One bad answer spoils the batch; asking one by one finds out which.
+            let together = node.receipts(&headers).await.ok();
+            let mut together = together.into_iter().flatten();
+            for block in blocks {
+                block.receipts = Some(match together.next() {
+                    Some(receipts) => receipts,
+                    None => node.receipts_of(&block.header).await?,
+                });
             }
         }
         Ok(fetched)

@@ -1,6 +1,6 @@
 //! Near the tip: blocks by hash, and what to do when they do not continue ours.
 
-use super::{Error, Failure, Fetched, Follower, Header, Step, Tip, Undo, node};
+use super::{Error, Failure, Fetched, Follower, Header, Step, Tip, Undo};
 
 impl Follower<'_> {
     /// Makes `head` the tip: walks back from it to a block of ours, then replaces what is above that block in one transaction.
@@ -35,9 +35,7 @@ impl Follower<'_> {
                 return Ok(branch);
             }
             self.check_depth(oldest.number() - 1)?;
-            let hash = oldest.parent_hash();
-            let missing = || node::Error::Missing(format!("block {hash}, the parent of one that it announced"));
-            branch.push(self.context.node.find(hash).await?.ok_or_else(missing)?);
+            branch.push(self.context.node.block(oldest.parent_hash()).await?);
         }
     }
 
@@ -73,8 +71,8 @@ impl Follower<'_> {
         let Some(tip) = self.tail.tip() else { return Ok(None) };
         let mut number = tip.number;
         loop {
-            let theirs = self.context.node.headers(number, number).await?;
-            if theirs.first().is_some_and(|header| self.tail.contains(number, header.hash())) {
+            let theirs = self.context.node.header(number).await?;
+            if self.tail.contains(number, theirs.hash()) {
                 return Ok(Some(number));
             }
             self.check_depth(number)?;

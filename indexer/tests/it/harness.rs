@@ -154,6 +154,17 @@ impl Indexer {
         tokio::time::timeout(WAIT, healthy).await.expect("the indexer becomes healthy");
     }
 
+    /// Waits until it answers anything, or ends.
+    pub(crate) async fn started(&self) -> bool {
+        while reqwest::get(format!("{}/health", self.url)).await.is_err() || self.task.is_finished() {
+            if self.task.is_finished() {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        true
+    }
+
     pub(crate) async fn get(&self, path: &str) -> (u16, Value) {
         let response = reqwest::get(format!("{}{path}", self.url)).await.unwrap();
         (response.status().as_u16(), response.json().await.unwrap())

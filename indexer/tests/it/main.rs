@@ -3,6 +3,7 @@
 
 mod api;
 mod harness;
+mod liar;
 mod mirror;
 mod reorg;
 mod restart;
