@@ -11,6 +11,10 @@ sol! {
     #![sol(abi)]
     "../contracts/src/interfaces/ITreasury.sol"
 }
+sol! {
+    #![sol(abi)]
+    "../contracts/src/interfaces/IEscrow.sol"
+}
 // These interfaces use structs of the ones above, which `sol!` cannot find in another file.
 sol! {
     #![sol(abi)]
@@ -27,6 +31,7 @@ pub(crate) fn events() -> Vec<Event> {
     let interfaces = [
         IAgentWallet::abi::events(),
         ITreasury::abi::events(),
+        IEscrow::abi::events(),
         IAgentWalletFactory::abi::events(),
         ITreasuryFactory::abi::events(),
     ];

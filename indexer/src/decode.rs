@@ -130,7 +130,7 @@ mod tests {
         let event = ITreasury::PolicySet { spender: Address::ZERO, token: Address::ZERO, policy, epoch: 3, by: Address::ZERO };
         let data = event.encode_log_data();
         let log = Log { address: Address::ZERO, topics: data.topics().to_vec(), data: data.data.clone() };
-        let decoded = super::event(&log).unwrap();
+        let decoded = super::event(&log).expect("it is known");
         assert_eq!(decoded.name, "PolicySet");
         assert_eq!(
             decoded.args["policy"],

@@ -43,6 +43,7 @@ pub(crate) fn router(state: ApiState) -> Router {
         .route("/wallets/{address}", get(objects::wallet))
         .route("/treasuries/{address}", get(objects::treasury))
         .route("/treasuries/{address}/proposals/{id}", get(objects::proposal))
+        .route("/agreements/{id}", get(objects::agreement))
         .route("/status", get(status::show));
     Router::new()
         .nest("/api/v1/chain", chain)

@@ -8,7 +8,7 @@ use super::{
     input::{Named, Params},
     problem::Problem,
 };
-use crate::read::{self, Limit, SignedUsdc, State};
+use crate::read::{self, Agreement, Limit, SignedUsdc, State};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -70,4 +70,23 @@ pub(super) async fn proposal(
 ) -> Result<Json<State>, Problem> {
     let state = read::proposal(&mut *api.conn().await?, treasury, id).await?;
     state.map(Json).ok_or_else(|| Problem::not_found(format!("{treasury} was never asked about {id}")))
+}
+
+/// An agreement by its id.
+#[derive(Debug, Serialize)]
+pub(super) struct Identified {
+    id: B256,
+    #[serde(flatten)]
+    agreement: State<Agreement>,
+}
+
+/// `GET /api/v1/chain/agreements/{id}`
+pub(super) async fn agreement(
+    extract::State(api): extract::State<ApiState>,
+    Named(id): Named<B256>,
+    Params(at): Params<At>,
+) -> Result<Json<Identified>, Problem> {
+    let agreement = read::agreement(&mut *api.conn().await?, id, at.at_block).await?;
+    let agreement = agreement.ok_or_else(|| Problem::not_found(format!("No agreement {id} was funded")))?;
+    Ok(Json(Identified { id, agreement }))
 }

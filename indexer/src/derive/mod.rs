@@ -3,26 +3,31 @@
 //! One version per key and block, so the rows do not depend on how blocks were batched, state at any block can be read, and undoing blocks
 //! is deleting the versions they made and reopening those they closed.
 
+mod agreement;
 mod balances;
 mod number;
 mod objects;
 mod proposal;
+#[cfg(test)]
+mod tests;
 mod treasury;
 mod wallet;
 
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{block::Block, store::int};
+pub use agreement::{Agreement, AgreementStatus};
 
 /// Every table of versions.
-const TABLES: [&str; 4] = ["balances", "wallets", "treasuries", "proposals"];
+const TABLES: [&str; 5] = ["balances", "wallets", "treasuries", "proposals", "agreements"];
 
 /// Follows blocks that were just inserted.
 pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
     balances::apply(conn, blocks).await?;
     objects::apply::<wallet::Wallet>(conn, blocks).await?;
     objects::apply::<treasury::Treasury>(conn, blocks).await?;
-    objects::apply::<proposal::Proposal>(conn, blocks).await
+    objects::apply::<proposal::Proposal>(conn, blocks).await?;
+    objects::apply::<Agreement>(conn, blocks).await
 }
 
 /// Forgets everything that blocks after `ancestor` made.

@@ -65,16 +65,19 @@ pub(super) enum Change {
         id: B256,
         owner: Address,
     },
-    ChangeScheduled {
+    #[serde(rename = "ChangeScheduled")]
+    Scheduled {
         id: B256,
         #[serde(with = "number")]
         ready_at: u64,
         change: Value,
     },
-    ChangeExecuted {
+    #[serde(rename = "ChangeExecuted")]
+    Executed {
         id: B256,
     },
-    ChangeCancelled {
+    #[serde(rename = "ChangeCancelled")]
+    Cancelled {
         id: B256,
     },
 }
@@ -86,9 +89,9 @@ impl Change {
             | Self::OrderExecuted { id, .. }
             | Self::Approved { id, .. }
             | Self::ApprovalWithdrawn { id, .. }
-            | Self::ChangeScheduled { id, .. }
-            | Self::ChangeExecuted { id }
-            | Self::ChangeCancelled { id } => *id,
+            | Self::Scheduled { id, .. }
+            | Self::Executed { id }
+            | Self::Cancelled { id } => *id,
         }
     }
 }
@@ -124,14 +127,14 @@ impl Object for Proposal {
             Change::ApprovalWithdrawn { owner, .. } => {
                 self.approvals.remove(&owner);
             }
-            Change::ChangeScheduled { ready_at, change, .. } => {
+            Change::Scheduled { ready_at, change, .. } => {
                 self.kind = Some(Kinds::Change);
                 self.status = Status::Scheduled;
                 self.ready_at = Some(ready_at);
                 self.content = Some(change);
             }
-            Change::ChangeExecuted { .. } => self.status = Status::Executed,
-            Change::ChangeCancelled { .. } => self.status = Status::Cancelled,
+            Change::Executed { .. } => self.status = Status::Executed,
+            Change::Cancelled { .. } => self.status = Status::Cancelled,
         }
     }
 }

@@ -12,7 +12,7 @@ use alloy::primitives::{Address, B256};
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
 pub use events::{Event, EventFilter, events};
 pub use head::{Head, Status, head, status, wait_for_block};
-pub use objects::{Limit, State, limits, proposal, treasury, wallet};
+pub use objects::{Agreement, AgreementStatus, Limit, State, agreement, limits, proposal, treasury, wallet};
 
 /// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the
 /// blocks that are new, and `undone` (`from`, `to`) when blocks were replaced.
@@ -75,6 +75,12 @@ pub enum Finality {
     Final,
 }
 
+impl Finality {
+    const fn after(confirmations: u64, finality_blocks: u64) -> Self {
+        if confirmations > finality_blocks { Self::Final } else { Self::Pending }
+    }
+}
+
 /// Columns of [`Place`], for tables aliased `t` joined by [`PLACE_JOIN`].
 const PLACE: &str = "t.block_number, b.hash AS block_hash, b.timestamp, x.hash AS transaction_hash, t.log_index,
     (SELECT max(number) FROM chain.blocks) - t.block_number + 1 AS confirmations,
@@ -93,7 +99,7 @@ fn place(row: &sqlx::postgres::PgRow) -> Result<Place, sqlx::Error> {
         transaction_hash: hash(row, "transaction_hash")?,
         log_index: row.try_get::<i32, _>("log_index")?.unsigned_abs(),
         confirmations,
-        finality: if confirmations > finality_blocks { Finality::Final } else { Finality::Pending },
+        finality: Finality::after(confirmations, finality_blocks),
     })
 }
 

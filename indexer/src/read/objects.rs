@@ -1,11 +1,13 @@
 use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, B256};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{AssertSqlSafe, PgConnection, Row, types::Json};
 use time::OffsetDateTime;
 
-use super::address;
+use super::{Finality, address};
+pub use crate::derive::{Agreement, AgreementStatus};
 use crate::store::int;
 
 /// Seconds of one bucket of a wallet's spending limit, and how many buckets before the current one still count.
@@ -13,13 +15,29 @@ const BUCKET_SECONDS: i64 = 8 * 60 * 60;
 const BUCKETS_BEFORE: i64 = 3;
 
 /// A contract or an agreement as it stands.
-#[derive(Clone, Debug, serde::Serialize)]
-pub struct State {
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct State<T = Value> {
     /// The block that last changed it.
     pub changed_in_block: u64,
+    /// Blocks mirrored from that one on, itself included.
+    pub confirmations: u64,
+    /// Whether a reorganisation could still undo that change.
+    pub finality: Finality,
     /// Its fields.
     #[serde(flatten)]
-    pub state: Value,
+    pub state: T,
+}
+
+/// Reads an agreement in escrow, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn agreement(
+    conn: &mut PgConnection,
+    id: B256,
+    at_block: Option<u64>,
+) -> Result<Option<State<Agreement>>, sqlx::Error> {
+    state(conn, "agreements", id.as_slice(), at_block).await
 }
 
 /// Reads an agent wallet, as of the end of block `at_block` or now.
@@ -46,18 +64,26 @@ pub async fn proposal(conn: &mut PgConnection, treasury: Address, id: B256) -> R
     state(conn, "proposals", &[treasury.as_slice(), id.as_slice()].concat(), None).await
 }
 
-pub(super) async fn state(
+async fn state<T: DeserializeOwned + Send + Unpin + 'static>(
     conn: &mut PgConnection,
     table: &'static str,
     key: &[u8],
     at_block: Option<u64>,
-) -> Result<Option<State>, sqlx::Error> {
+) -> Result<Option<State<T>>, sqlx::Error> {
     let then =
         if at_block.is_some() { "from_block <= $2 ORDER BY from_block DESC LIMIT 1" } else { "$2 >= 0 AND until_block IS NULL" };
-    let select = format!("SELECT from_block, state FROM chain.{table} WHERE key = $1 AND {then}");
-    let found: Option<(i64, Json<Value>)> =
+    let select = format!(
+        "SELECT from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1, (SELECT finality_blocks FROM chain.sync)
+         FROM chain.{table} WHERE key = $1 AND {then}"
+    );
+    let found: Option<(i64, Json<T>, i64, i64)> =
         sqlx::query_as(AssertSqlSafe(select)).bind(key).bind(int(at_block.unwrap_or_default())).fetch_optional(conn).await?;
-    Ok(found.map(|(block, Json(state))| State { changed_in_block: block.unsigned_abs(), state }))
+    Ok(found.map(|(block, Json(state), confirmations, finality_blocks)| State {
+        changed_in_block: block.unsigned_abs(),
+        confirmations: confirmations.unsigned_abs(),
+        finality: Finality::after(confirmations.unsigned_abs(), finality_blocks.unsigned_abs()),
+        state,
+    }))
 }
 
 /// What an operator of a wallet may still pay in a token.

@@ -36,6 +36,5 @@ async fn a_block_is_visible_soon_after_the_node_has_it() {
         delays.push(mined.elapsed());
     }
     delays.sort();
-    println!("from receipt to row: median {:?}, worst {:?}", delays[10], delays[19]);
     assert!(delays[10] < Duration::from_millis(100), "{delays:?}");
 }

@@ -1,0 +1,174 @@
+//! Each event, as its contract declares it, reaches the state it changes.
+#![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
+
+use alloy::{
+    primitives::{Address, B256, U256, aliases::U56},
+    sol_types::SolEvent,
+};
+use serde_json::{Value, json};
+
+use super::{
+    agreement::Agreement,
+    objects::{At, Object},
+    proposal::Proposal,
+    treasury::Treasury,
+    wallet::Wallet,
+};
+use crate::{
+    bindings::{IAgentWallet, IEscrow, ITreasury},
+    block::Event,
+    decode,
+    node::Log,
+    watch::Kind,
+};
+
+const CONTRACT: Address = Address::repeat_byte(0xcc);
+const ALICE: Address = Address::repeat_byte(0xa1);
+const BOB: Address = Address::repeat_byte(0xb0);
+const TOKEN: Address = Address::repeat_byte(0x70);
+const ID: B256 = B256::repeat_byte(0x1d);
+
+/// A state and the events that made it; every event must change something.
+struct Fold<T> {
+    kind: Kind,
+    state: T,
+}
+
+impl<T: Object> Fold<T> {
+    fn new(kind: Kind) -> Self {
+        Self { kind, state: T::default() }
+    }
+
+    fn then(mut self, event: impl SolEvent) -> Self {
+        let data = event.encode_log_data();
+        let log = Log { address: CONTRACT, topics: data.topics().to_vec(), data: data.data.clone() };
+        let event = Event { log_index: 0, tx_index: 0, kind: self.kind, decoded: decode::event(&log), log };
+        let (_, change) = T::change(&event).unwrap_or_else(|| panic!("{:?} changes nothing", event.decoded));
+        let before = self.state.clone();
+        self.state.apply(change, At { block: 7, contract: CONTRACT });
+        assert!(before != self.state, "{:?} changes nothing", event.decoded);
+        self
+    }
+
+    fn json(&self) -> Value {
+        serde_json::to_value(&self.state).unwrap()
+    }
+}
+
+fn funded() -> Fold<Agreement> {
+    let terms = IEscrow::Terms {
+        buyer: ALICE,
+        seller: BOB,
+        arbiter: Address::ZERO,
+        token: TOKEN,
+        amount: U256::from(100),
+        feeBps: 500,
+        feeRecipient: CONTRACT,
+        deliverBy: 9,
+        reviewPeriod: 1,
+        arbitrationPeriod: 1,
+        disputeBond: U256::from(3),
+        defaultOutcome: IEscrow::DefaultOutcome::RefundBuyer,
+        contentHash: B256::repeat_byte(2),
+        agentId: U256::ZERO,
+        salt: B256::ZERO,
+    };
+    Fold::new(Kind::Deployed).then(IEscrow::AgreementFunded { id: ID, buyer: ALICE, seller: BOB, terms })
+}
+
+fn release(amount: u64, fee: u64, released: u64) -> IEscrow::AgreementReleased {
+    let [amount, fee, released] = [amount, fee, released].map(U256::from);
+    IEscrow::AgreementReleased { id: ID, by: ALICE, amount, fee, released }
+}
+
+#[test]
+fn an_agreement_is_released_when_all_of_it_is() {
+    let delivered = IEscrow::AgreementDelivered { id: ID, deliveryHash: B256::repeat_byte(3), reviewEnds: U256::from(11) };
+    let agreement = funded()
+        .then(IEscrow::AgreementToppedUp { id: ID, amount: U256::from(20), funded: U256::from(120) })
+        .then(delivered)
+        .then(release(60, 3, 60));
+    assert_eq!(agreement.json()["status"], "delivered");
+    assert_eq!(agreement.json()["window_ends"], 11);
+    let agreement = agreement.then(release(60, 3, 120)).json();
+    assert_eq!(
+        (&agreement["status"], &agreement["fee"], &agreement["released"]),
+        (&json!("released"), &json!("6"), &json!("120"))
+    );
+    assert_eq!((&agreement["token"], &agreement["terms"]["feeBps"]), (&json!(TOKEN), &json!("500")));
+}
+
+#[test]
+fn what_was_not_released_is_refunded_or_divided() {
+    let refunded = funded().then(release(40, 2, 40)).then(IEscrow::AgreementRefunded { id: ID, by: BOB, amount: U256::from(60) });
+    let refunded = refunded.json();
+    assert_eq!(
+        (&refunded["status"], &refunded["refunded"], &refunded["released"]),
+        (&json!("refunded"), &json!("60"), &json!("40"))
+    );
+
+    let [to_seller, to_buyer, fee] = [66, 30, 4].map(U256::from);
+    let divided = funded()
+        .then(IEscrow::AgreementDisputed { id: ID, bond: U256::from(3), arbitrationEnds: U256::from(20) })
+        .then(IEscrow::AgreementResolved { id: ID, by: BOB, toSeller: to_seller, toBuyer: to_buyer, fee, bondTo: BOB })
+        .json();
+    assert_eq!(
+        (&divided["status"], &divided["refunded"], &divided["released"]),
+        (&json!("resolved"), &json!("30"), &json!("70"))
+    );
+}
+
+#[test]
+fn an_operator_that_is_added_again_starts_from_nothing() {
+    let policy = IAgentWallet::Policy {
+        paymentMax: U56::from(5),
+        dailyLimit: U56::from(50),
+        approvalAbove: U56::from(9),
+        expiresAt: Default::default(),
+        onlyAllowed: true,
+    };
+    let add = |lane| IAgentWallet::OperatorAdded { operator: BOB, lane, epoch: lane };
+    let wallet = Fold::<Wallet>::new(Kind::AgentWallet)
+        .then(IAgentWallet::WalletInitialized { owner: ALICE, guardian: Address::ZERO })
+        .then(add(1))
+        .then(IAgentWallet::PolicyChanged { operator: BOB, token: TOKEN, policy })
+        .then(IAgentWallet::RecipientChanged { operator: BOB, recipient: ALICE, allowed: true })
+        .then(IAgentWallet::OperatorFrozen { operator: BOB, by: ALICE })
+        .then(IAgentWallet::EpochChanged { operator: BOB, epoch: 2 });
+    let operator = &wallet.json()["operators"][BOB.to_string().to_lowercase()];
+    assert_eq!(operator["policies"][TOKEN.to_string().to_lowercase()]["dailyLimit"], "50");
+    assert_eq!((&operator["frozen"], &operator["epoch"], &operator["recipients"]), (&json!(true), &json!(2), &json!([ALICE])));
+
+    let wallet = wallet.then(IAgentWallet::OperatorRemoved { operator: BOB, lane: 1 }).then(add(3)).json();
+    let operator = &wallet["operators"][BOB.to_string().to_lowercase()];
+    assert_eq!((&operator["policies"], &operator["frozen"], &operator["since_block"]), (&json!({}), &json!(false), &json!(7)));
+}
+
+#[test]
+fn a_policy_that_is_removed_takes_its_allowlist_along() {
+    let policy = ITreasury::Policy { dailyLimit: U56::from(7), orderMax: U56::ZERO, approvalAbove: U56::ZERO, onlyAllowed: true };
+    let treasury = Fold::<Treasury>::new(Kind::Treasury)
+        .then(ITreasury::OwnerAdded { owner: ALICE })
+        .then(ITreasury::GuardianSet { guardian: BOB, active: true })
+        .then(ITreasury::PolicySet { spender: BOB, token: TOKEN, policy, epoch: 1, by: CONTRACT })
+        .then(ITreasury::RecipientAllowed { spender: BOB, token: TOKEN, recipient: ALICE, from: 5 })
+        .then(ITreasury::Paused { by: BOB });
+    assert_eq!(treasury.json()["paused"], true);
+    let treasury = treasury.then(ITreasury::PolicyRemoved { spender: BOB, token: TOKEN, epoch: 2, by: ALICE }).json();
+    assert_eq!((&treasury["policies"], &treasury["owners"]), (&json!({}), &json!([ALICE])));
+}
+
+#[test]
+fn a_scheduled_change_shows_who_approved_and_how_it_ended() {
+    let change = ITreasury::Change { calls: vec![], nonce: U256::from(4), validUntil: 9, ownerEpoch: 1 };
+    let proposal = Fold::<Proposal>::new(Kind::Treasury)
+        .then(ITreasury::Approved { id: ID, owner: ALICE })
+        .then(ITreasury::ChangeScheduled { id: ID, readyAt: 8, change })
+        .then(ITreasury::ChangeCancelled { id: ID, by: BOB })
+        .json();
+    assert_eq!(
+        (&proposal["status"], &proposal["kind"], &proposal["ready_at"]),
+        (&json!("cancelled"), &json!("change"), &json!(8))
+    );
+    assert_eq!((&proposal["approvals"], &proposal["content"]["nonce"]), (&json!([ALICE]), &json!("4")));
+}
