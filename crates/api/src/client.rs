@@ -1,0 +1,291 @@
+use std::time::Duration;
+
+use alloy::primitives::{Address, B256, Bytes as Hex};
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+use reqwest::RequestBuilder;
+use serde::{Serialize, de::DeserializeOwned};
+use url::Url;
+use uuid::Uuid;
+
+use crate::*;
+
+/// How long an answer may take, content included.
+const TIMEOUT: Duration = Duration::from_secs(120);
+/// Longest answer read.
+const ANSWER_LEN_MAX_BYTES: usize = 128 * 1024 * 1024;
+
+/// Talks to a marketplace, or to the query API of an indexer. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    credentials: Option<String>,
+}
+
+/// Leaves out the credentials.
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+    }
+}
+
+/// Why a request did not succeed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The service refused, and said why.
+    #[error(transparent)]
+    Refused(#[from] Problem),
+    /// The service cannot be reached, or broke off.
+    #[error("the service does not answer: {0}")]
+    Transport(#[from] reqwest::Error),
+    /// The answer is not what this version understands.
+    #[error("answer {status} cannot be read: {what}")]
+    Unreadable {
+        /// HTTP status.
+        status: u16,
+        /// What is wrong.
+        what: String,
+    },
+}
+
+impl ClientError {
+    /// The code of the refusal, if it is one.
+    pub fn code(&self) -> Option<&Code> {
+        if let Self::Refused(problem) = self { Some(&problem.code) } else { None }
+    }
+}
+
+/// Content, as delivered.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// The bytes.
+    pub body: Bytes,
+    /// All headers.
+    pub headers: HeaderMap,
+}
+
+/// Answer to an express request.
+#[derive(Clone, Debug)]
+pub enum Bought {
+    /// Paid; here it is.
+    Content(Content),
+    /// To be paid: the value of `PAYMENT-REQUIRED`.
+    PaymentRequired(String),
+}
+
+impl Client {
+    /// A client of the service at `base`, as nobody in particular.
+    pub fn new(base: Url) -> Self {
+        let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap_or_default();
+        Self { http, base, credentials: None }
+    }
+
+    /// The same client as the agent with this key.
+    #[must_use]
+    pub fn with_api_key(&self, api_key: &str) -> Self {
+        Self { credentials: Some(format!("Bearer {api_key}")), ..self.clone() }
+    }
+
+    /// The same client as the wallet that signed this challenge. Good for one request.
+    #[must_use]
+    pub fn with_wallet_proof(&self, nonce: B256, signature: &Hex) -> Self {
+        Self { credentials: Some(format!("Wallet {nonce}.{signature}")), ..self.clone() }
+    }
+
+    /// Asks for a message that proves a wallet when signed.
+    pub async fn challenge(&self, wallet_address: Address) -> Result<Challenge, ClientError> {
+        self.send(Method::POST, "api/v1/agents/challenge", &ChallengeRequest { wallet_address }).await
+    }
+
+    /// Registers an agent.
+    pub async fn register(&self, request: &Register) -> Result<Registered, ClientError> {
+        self.send(Method::POST, "api/v1/agents/register", request).await
+    }
+
+    /// Lists agents, newest first.
+    pub async fn agents(&self, page: &PageQuery) -> Result<Page<Agent>, ClientError> {
+        self.get("api/v1/agents", page).await
+    }
+
+    /// Reads an agent.
+    pub async fn agent(&self, id: Uuid) -> Result<Agent, ClientError> {
+        self.get(&format!("api/v1/agents/{id}"), &()).await
+    }
+
+    /// Changes the calling agent.
+    pub async fn update_agent(&self, id: Uuid, change: &UpdateAgent) -> Result<Agent, ClientError> {
+        self.send(Method::PUT, &format!("api/v1/agents/{id}"), change).await
+    }
+
+    /// Says that the calling agent is alive.
+    pub async fn heartbeat(&self, id: Uuid) -> Result<Agent, ClientError> {
+        self.send(Method::POST, &format!("api/v1/agents/{id}/heartbeat"), &()).await
+    }
+
+    /// Deactivates the calling agent and delists what it sells.
+    pub async fn deactivate_agent(&self, id: Uuid) -> Result<Agent, ClientError> {
+        self.send(Method::DELETE, &format!("api/v1/agents/{id}"), &()).await
+    }
+
+    /// Publishes a listing.
+    pub async fn create_listing(&self, request: &CreateListing) -> Result<Listing, ClientError> {
+        self.send(Method::POST, "api/v1/listings", request).await
+    }
+
+    /// Uploads the content of a listing, up to 100 MiB, and makes it active.
+    pub async fn upload(&self, id: Uuid, content_type: &str, body: impl Into<reqwest::Body>) -> Result<Listing, ClientError> {
+        let request = self.request(Method::PUT, &format!("api/v1/listings/{id}/content"));
+        json(request.header("content-type", content_type).body(body)).await
+    }
+
+    /// Reads a listing.
+    pub async fn listing(&self, id: Uuid) -> Result<Listing, ClientError> {
+        self.get(&format!("api/v1/listings/{id}"), &()).await
+    }
+
+    /// Lists listings.
+    pub async fn listings(&self, filter: &ListingFilter) -> Result<Page<Listing>, ClientError> {
+        self.get("api/v1/listings", filter).await
+    }
+
+    /// Changes a listing.
+    pub async fn update_listing(&self, id: Uuid, change: &UpdateListing) -> Result<Listing, ClientError> {
+        self.send(Method::PUT, &format!("api/v1/listings/{id}"), change).await
+    }
+
+    /// Takes a listing from the market.
+    pub async fn delist(&self, id: Uuid) -> Result<Listing, ClientError> {
+        self.send(Method::DELETE, &format!("api/v1/listings/{id}"), &()).await
+    }
+
+    /// Looks for listings.
+    pub async fn discover(&self, search: &Discover) -> Result<Page<Listing>, ClientError> {
+        self.get("api/v1/discover", search).await
+    }
+
+    /// Where a listing is bought in one request.
+    pub fn express_url(&self, id: Uuid) -> Url {
+        self.url(&format!("api/v1/express/{id}"))
+    }
+
+    /// Buys in one request: without `payment` to learn what to sign, with the value of `PAYMENT-SIGNATURE` to get the content.
+    /// When this fails midway, repeat it with the same payment: it is never charged twice.
+    pub async fn express(&self, id: Uuid, payment: Option<&str>) -> Result<Bought, ClientError> {
+        let mut request = self.request(Method::GET, &format!("api/v1/express/{id}"));
+        if let Some(payment) = payment {
+            request = request.header("payment-signature", payment);
+        }
+        let response = request.send().await?;
+        if response.status() == StatusCode::PAYMENT_REQUIRED {
+            let required = response.headers().get("payment-required").and_then(|value| value.to_str().ok());
+            let unreadable = || ClientError::Unreadable { status: 402, what: "PAYMENT-REQUIRED is missing".into() };
+            return Ok(Bought::PaymentRequired(required.ok_or_else(unreadable)?.to_owned()));
+        }
+        content(response).await.map(Bought::Content)
+    }
+
+    /// Lists the caller's purchases and sales.
+    pub async fn purchases(&self, filter: &PurchaseFilter) -> Result<Page<Purchase>, ClientError> {
+        self.get("api/v1/purchases", filter).await
+    }
+
+    /// Reads again what the caller bought.
+    pub async fn purchase_content(&self, id: Uuid) -> Result<Content, ClientError> {
+        content(self.request(Method::GET, &format!("api/v1/purchases/{id}/content")).send().await?).await
+    }
+
+    /// Starts a purchase through the escrow.
+    pub async fn initiate(&self, request: &Initiate) -> Result<Transaction, ClientError> {
+        self.send(Method::POST, "api/v1/transactions/initiate", request).await
+    }
+
+    /// Reads a purchase through the escrow.
+    pub async fn transaction(&self, id: Uuid) -> Result<Transaction, ClientError> {
+        self.get(&format!("api/v1/transactions/{id}"), &()).await
+    }
+
+    /// Delivers, as the seller.
+    pub async fn deliver(&self, id: Uuid, delivery_hash: B256) -> Result<Transaction, ClientError> {
+        self.send(Method::POST, &format!("api/v1/transactions/{id}/deliver"), &Deliver { delivery_hash }).await
+    }
+
+    /// Reads what was delivered, as the buyer.
+    pub async fn transaction_content(&self, id: Uuid) -> Result<Content, ClientError> {
+        content(self.request(Method::GET, &format!("api/v1/transactions/{id}/content")).send().await?).await
+    }
+
+    /// Reads events (of an indexer).
+    pub async fn events(&self, filter: &chain::EventFilter) -> Result<Page<chain::Event>, ClientError> {
+        self.get("api/v1/chain/events", filter).await
+    }
+
+    /// Reads an account (of an indexer).
+    pub async fn account(&self, address: Address) -> Result<chain::Account, ClientError> {
+        self.get(&format!("api/v1/chain/accounts/{address}"), &()).await
+    }
+
+    /// Reads an account's newest transfers (of an indexer).
+    pub async fn transfers(&self, address: Address, page: &PageQuery) -> Result<Page<chain::Transfer>, ClientError> {
+        self.get(&format!("api/v1/chain/accounts/{address}/transfers"), page).await
+    }
+
+    fn url(&self, path: &str) -> Url {
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        url
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, self.url(path));
+        if let Some(credentials) = &self.credentials { request.header("authorization", credentials) } else { request }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+        let mut request = self.request(Method::GET, path);
+        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
+            let mut url = self.url(path);
+            for (key, value) in fields {
+                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+                url.query_pairs_mut().append_pair(&key, &text);
+            }
+            request = self.http.get(url);
+            if let Some(credentials) = &self.credentials {
+                request = request.header("authorization", credentials);
+            }
+        }
+        json(request).await
+    }
+
+    async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, ClientError> {
+        json(self.request(method, path).json(body)).await
+    }
+}
+
+async fn json<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ClientError> {
+    let response = request.send().await?;
+    let status = response.status().as_u16();
+    let Content { body, .. } = content(response).await?;
+    serde_json::from_slice(&body).map_err(|e| ClientError::Unreadable { status, what: e.to_string() })
+}
+
+async fn content(mut response: reqwest::Response) -> Result<Content, ClientError> {
+    let status = response.status();
+    let mut parts = Vec::new();
+    while let Some(part) = response.chunk().await? {
+        if parts.len() + part.len() > ANSWER_LEN_MAX_BYTES {
+            let what = format!("longer than {ANSWER_LEN_MAX_BYTES} bytes");
+            return Err(ClientError::Unreadable { status: status.as_u16(), what });
+        }
+        parts.extend_from_slice(&part);
+    }
+    let body = Bytes::from(parts);
+    if status.is_success() {
+        return Ok(Content { body, headers: response.headers().clone() });
+    }
+    match serde_json::from_slice::<Problem>(&body) {
+        Ok(problem) => Err(problem.into()),
+        Err(e) => Err(ClientError::Unreadable { status: status.as_u16(), what: e.to_string() }),
+    }
+}

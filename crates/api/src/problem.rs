@@ -1,0 +1,114 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+macro_rules! codes {
+    ($($(#[doc = $doc:literal])+ $variant:ident = $text:literal, $status:literal, $title:literal;)+) => {
+        /// What kind of problem it is. Codes are never renamed.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(from = "String", into = "String")]
+        #[non_exhaustive]
+        pub enum Code {
+            $($(#[doc = $doc])+ $variant,)+
+            /// A code that this version does not know.
+            Other(String),
+        }
+
+        impl Code {
+            /// As on the wire.
+            pub fn as_str(&self) -> &str {
+                match self { $(Self::$variant => $text,)+ Self::Other(text) => text }
+            }
+
+            /// The HTTP status it is answered with.
+            pub const fn status(&self) -> u16 {
+                match self { $(Self::$variant => $status,)+ Self::Other(_) => 500 }
+            }
+
+            /// What it means, the same for every occurrence.
+            pub const fn title(&self) -> &'static str {
+                match self { $(Self::$variant => $title,)+ Self::Other(_) => "Something went wrong" }
+            }
+        }
+
+        impl From<String> for Code {
+            fn from(text: String) -> Self {
+                match text.as_str() { $($text => Self::$variant,)+ _ => Self::Other(text) }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A parameter, field or body cannot be used.
+    InvalidRequest = "invalid_request", 400, "The request cannot be used";
+    /// No credentials, or wrong ones.
+    Unauthenticated = "unauthenticated", 401, "Who you are is not proven";
+    /// The signature does not prove the wallet.
+    WalletNotProven = "wallet_not_proven", 401, "The signature does not prove the wallet";
+    /// Proven, but not allowed.
+    Forbidden = "forbidden", 403, "You may not do this";
+    /// There is no such thing.
+    NotFound = "not_found", 404, "There is no such thing";
+    /// The path is served, but not by this method.
+    MethodNotAllowed = "method_not_allowed", 405, "The method is not served here";
+    /// The name is taken.
+    NameTaken = "name_taken", 409, "The name is taken";
+    /// The thing is in no state that allows this.
+    WrongState = "wrong_state", 409, "The state of things does not allow this";
+    /// The payment bought something else.
+    PaymentUsed = "payment_used", 409, "The payment was used for another purchase";
+    /// Larger than allowed.
+    TooLarge = "too_large", 413, "The body is too large";
+    /// Well-formed, but not consistent.
+    Inconsistent = "inconsistent", 422, "The request contradicts what is known";
+    /// Something unforeseen happened here.
+    Internal = "internal", 500, "Something went wrong here";
+    /// Something this depends on does not answer.
+    Unavailable = "unavailable", 503, "Not possible right now";
+    /// The payment was sent to the chain; repeat the request with the same payment.
+    SettlementPending = "settlement_pending", 503, "The payment is under way";
+}
+
+impl From<Code> for String {
+    fn from(code: Code) -> Self {
+        code.as_str().to_owned()
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A refusal, as RFC 9457 has it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{title}: {detail} ({code})")]
+pub struct Problem {
+    /// A URN of the code.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What kind of problem it is, for people.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// What is wrong this time and what to do about it.
+    #[serde(default)]
+    pub detail: String,
+    /// What kind of problem it is, for programs.
+    pub code: Code,
+}
+
+impl Problem {
+    /// A problem of a kind, with what is wrong this time.
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self {
+            kind: format!("urn:florin:problem:{code}"),
+            title: code.title().into(),
+            status: code.status(),
+            detail: detail.into(),
+            code,
+        }
+    }
+}
