@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
 mod bindings;
+#[cfg(feature = "build")]
+pub mod build;
 mod deploy;
 mod deployment;
 pub mod dev;
