@@ -42,3 +42,15 @@ binding!(
     /// Settles x402 payments of the scheme `upto`.
     x402_upto_permit2_proxy, X402UptoPermit2Proxy, "vendor/X402UptoPermit2Proxy.json"
 );
+binding!(
+    /// An agent's wallet: limits per operator, and the x402 lane.
+    agent_wallet, AgentWallet, "artifacts/AgentWallet.json"
+);
+binding!(
+    /// Creates agent wallets.
+    agent_wallet_factory, AgentWalletFactory, "artifacts/AgentWalletFactory.json"
+);
+binding!(
+    /// Escrow of agreements between buyer and seller.
+    escrow, Escrow, "artifacts/Escrow.json"
+);

@@ -22,7 +22,7 @@ const ARTIFACTS: &str = "crates/contracts/artifacts";
 const OUTPUTS: [&str; 2] = ["abi", "evm.bytecode.object"];
 
 /// The contracts that Rust deploys or calls.
-const CONTRACTS: [&str; 2] = ["AgentWallet", "AgentWalletFactory"];
+const CONTRACTS: [&str; 3] = ["AgentWallet", "AgentWalletFactory", "Escrow"];
 
 /// Why the artifacts were not built, or are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -113,7 +113,8 @@ pub fn run(root: &Path, check: bool) -> Result<Vec<String>, BuildError> {
 fn project(root: &Path) -> Result<Project<SolcCompiler>, BuildError> {
     let profile = profile(root)?;
     let solc = solc(root, &root.join(&profile.solc))?;
-    let bad = |what: &str, value: &str| BuildError::File { path: root.join("foundry.toml"), reason: format!("unknown {what} {value}") };
+    let bad =
+        |what: &str, value: &str| BuildError::File { path: root.join("foundry.toml"), reason: format!("unknown {what} {value}") };
     let evm_version: EvmVersion = profile.evm_version.parse().map_err(|_| bad("evm_version", &profile.evm_version))?;
     let hash: BytecodeHash = profile.bytecode_hash.parse().map_err(|_| bad("bytecode_hash", &profile.bytecode_hash))?;
     let settings = Settings {
@@ -126,10 +127,10 @@ fn project(root: &Path) -> Result<Project<SolcCompiler>, BuildError> {
         ..Settings::default()
     };
     let source = root.join(&profile.src);
-    let remappings = profile.remappings.into_iter().map(|remapping| Remapping {
-        path: root.join(&remapping.path).display().to_string(),
-        ..remapping
-    });
+    let remappings = profile
+        .remappings
+        .into_iter()
+        .map(|remapping| Remapping { path: root.join(&remapping.path).display().to_string(), ..remapping });
     let paths = ProjectPathsConfig::builder()
         .sources(&source)
         .tests(&source)
@@ -174,7 +175,8 @@ fn solc(root: &Path, path: &Path) -> Result<Solc, BuildError> {
 fn pinned_solc(root: &Path) -> Result<String, BuildError> {
     let path = root.join("package.json");
     let text = fs::read_to_string(&path).map_err(|error| file(&path, &error))?;
-    let package: Value = serde_json::from_str(&text).map_err(|error| BuildError::File { path: path.clone(), reason: error.to_string() })?;
+    let package: Value =
+        serde_json::from_str(&text).map_err(|error| BuildError::File { path: path.clone(), reason: error.to_string() })?;
     let version = package["devDependencies"]["solc"].as_str().map(str::to_owned);
     version.ok_or(BuildError::File { path, reason: "it pins no solc".into() })
 }

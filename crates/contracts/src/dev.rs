@@ -12,7 +12,6 @@ use crate::{
     DeployError, Deployment, Plan, create2_address,
     deploy::{Step, create, deploy},
     multicall3::Multicall3,
-    permit2::Permit2,
     signature_checker::SignatureChecker,
     usdc::Usdc as Token,
     usdc_proxy::UsdcProxy,
@@ -39,7 +38,6 @@ const ADMIN_SLOT: B256 = b256!("10d6a54a4754c8869d6886b5f5d7fbfa5b4522237ea5c60d
 pub async fn set_up(provider: &impl Provider) -> Result<Deployment, DeployError> {
     let start_block = provider.get_block_number().await? + 1;
     let plan = Plan::new(CHAIN_ID, Deployment::BASE_SEPOLIA_USDC);
-    provider.anvil_set_code(Deployment::PERMIT2, Permit2::DEPLOYED_BYTECODE.clone()).await?;
     provider.anvil_set_code(Deployment::MULTICALL3, Multicall3::DEPLOYED_BYTECODE.clone()).await?;
     load_usdc(provider, plan.deployment.usdc).await?;
     deploy(provider, ISSUER, &plan).await?;
