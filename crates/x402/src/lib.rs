@@ -2,6 +2,8 @@
 
 mod amount;
 mod assets;
+#[cfg(feature = "client")]
+pub mod client;
 mod exact;
 pub mod header;
 mod network;

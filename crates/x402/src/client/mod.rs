@@ -1,0 +1,13 @@
+//! Feature `client`: pay for what answers 402, within a policy that is checked before anything is signed.
+
+mod error;
+mod exchange;
+mod offer;
+mod outstanding;
+mod payer;
+mod policy;
+
+pub use error::PayError;
+pub use exchange::{Answer, Client, Paid};
+pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, TransferRequest};
+pub use policy::{Policy, Refusal};

@@ -1,0 +1,100 @@
+use reqwest::{Response, header::HeaderMap};
+use serde_json::Value;
+
+use crate::{
+    DecodeError, ExactPayload, JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo,
+    SettleResponse, V1, V2, header, v1,
+};
+
+/// Longest 402 body read.
+const BODY_LEN_MAX_BYTES: usize = 256 * 1024;
+
+/// A 402 of either version, its offers in terms of version 2.
+#[derive(Clone, Debug)]
+pub(super) struct Demand {
+    pub(super) offers: Vec<PaymentRequirements>,
+    pub(super) error: Option<Reason>,
+    pub(super) version: Version,
+}
+
+/// What a payment has to repeat.
+#[derive(Clone, Debug)]
+pub(super) enum Version {
+    One,
+    Two { resource: ResourceInfo, extensions: Option<JsonMap> },
+}
+
+impl Demand {
+    /// Reads a 402: the header of version 2, else a body of version 1 or 2.
+    pub(super) async fn read(mut response: Response) -> Result<Self, DecodeError> {
+        if let Some(value) = response.headers().get(header::PAYMENT_REQUIRED) {
+            return header::decode::<PaymentRequired>(value.as_bytes()).map(Self::from);
+        }
+        let body = read_body(&mut response).await?;
+        let json: Value = serde_json::from_slice(&body).map_err(|e| DecodeError::json(&e))?;
+        match json.get("x402Version").and_then(Value::as_u64) {
+            Some(1) => serde_json::from_value::<v1::PaymentRequired>(json).map(Self::from).map_err(|e| DecodeError::json(&e)),
+            Some(2) => serde_json::from_value::<PaymentRequired>(json).map(Self::from).map_err(|e| DecodeError::json(&e)),
+            Some(other) => Err(DecodeError::Version(other)),
+            None => Err(DecodeError::Json("neither a PAYMENT-REQUIRED header nor a body with x402Version".into())),
+        }
+    }
+
+    /// The header that carries `payload` as payment of `offer`.
+    pub(super) fn header(
+        &self,
+        offer: &PaymentRequirements,
+        payload: &ExactPayload,
+    ) -> Result<(&'static str, String), DecodeError> {
+        let payload = payload.to_json();
+        match &self.version {
+            Version::One => {
+                let network = offer.network.v1_name().map_or_else(|| offer.network.to_string(), str::to_owned);
+                let payment = v1::PaymentPayload { x402_version: V1, scheme: offer.scheme.clone(), network, payload };
+                Ok((header::X_PAYMENT, header::encode(&payment)?))
+            }
+            Version::Two { resource, extensions } => {
+                let (resource, extensions) = (Some(resource.clone()), extensions.clone());
+                let payment = PaymentPayload { x402_version: V2, resource, accepted: offer.clone(), payload, extensions };
+                Ok((header::PAYMENT_SIGNATURE, header::encode(&payment)?))
+            }
+        }
+    }
+}
+
+impl From<PaymentRequired> for Demand {
+    fn from(required: PaymentRequired) -> Self {
+        let PaymentRequired { error, resource, accepts, extensions, .. } = required;
+        Self { offers: accepts, error: error.map(Reason::from), version: Version::Two { resource, extensions } }
+    }
+}
+
+impl From<v1::PaymentRequired> for Demand {
+    fn from(required: v1::PaymentRequired) -> Self {
+        let offers = required.accepts.iter().filter_map(v1::PaymentRequirements::to_v2).collect();
+        Self { offers, error: required.error.map(Reason::from), version: Version::One }
+    }
+}
+
+async fn read_body(response: &mut Response) -> Result<Vec<u8>, DecodeError> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LEN_MAX_BYTES => {
+                return Err(DecodeError::TooLarge { len: body.len() + chunk.len(), max: BODY_LEN_MAX_BYTES });
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(_) => return Err(DecodeError::Json("the body ended early".into())),
+        }
+    }
+}
+
+/// The receipt a server sent, in either version; `None` when there is none that can be read.
+pub(super) fn receipt(headers: &HeaderMap) -> Option<SettleResponse> {
+    if let Some(value) = headers.get(header::PAYMENT_RESPONSE) {
+        return header::decode(value.as_bytes()).ok();
+    }
+    let value = headers.get(header::X_PAYMENT_RESPONSE)?;
+    header::decode::<v1::SettleResponse>(value.as_bytes()).ok()?.to_v2()
+}
