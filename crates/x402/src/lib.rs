@@ -5,6 +5,8 @@ mod assets;
 #[cfg(feature = "client")]
 pub mod client;
 mod exact;
+#[cfg(feature = "facilitator-client")]
+mod facilitator_client;
 pub mod header;
 mod network;
 mod reason;
@@ -18,6 +20,8 @@ pub use exact::{
     Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PayloadError, Permit2Authorization,
     Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, typed,
 };
+#[cfg(feature = "facilitator-client")]
+pub use facilitator_client::{FacilitatorClient, FacilitatorError};
 pub use network::{Network, ParseNetworkError};
 pub use reason::Reason;
 pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_strict};
