@@ -83,7 +83,7 @@ impl Postgres {
         let mut arguments = vec!["-D", &data];
         settings.iter().for_each(|setting| arguments.extend(["-c", setting]));
         let (server, mut output) = Guarded::start(&folder.join("postgres"), &arguments, directory, user, Signal::SIGINT)?;
-        let url = (format!("postgres://localhost/"), format!("?host={path}&user=florin"));
+        let url = ("postgres://localhost/".to_owned(), format!("?host={path}&user=florin"));
         let postgres = Self { server: Some(server), url };
         if let Err(error) = postgres.wait_until_ready().await {
             let mut said = String::new();

@@ -1,0 +1,79 @@
+use std::{net::SocketAddr, str::FromStr};
+
+use alloy::{
+    primitives::{Address, B256},
+    signers::local::PrivateKeySigner,
+};
+use url::Url;
+
+/// Verify and settle x402 payments.
+///
+/// The signers pay the gas of every settlement and can redirect none. Each needs some of the chain's coin; give every instance its own.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Config {
+    /// Postgres with the settlement journal
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: String,
+
+    /// Node to read from and to send to
+    #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
+    pub rpc_url: Url,
+
+    /// Chain id the node must have; without it, whatever the node says
+    #[arg(long, env = "FLORIN_CHAIN_ID", value_name = "ID")]
+    pub chain_id: Option<u64>,
+
+    /// Where sellers connect; port 0 takes a free one
+    #[arg(long, env = "FLORIN_FACILITATOR_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:8401")]
+    pub listen: SocketAddr,
+
+    /// Private keys that pay gas, comma separated; set the environment variable, a flag shows in process lists
+    #[arg(
+        long = "signer-keys",
+        env = "FLORIN_FACILITATOR_KEYS",
+        hide_env_values = true,
+        value_name = "KEYS",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub signer_keys: Vec<SignerKey>,
+
+    /// Factories that may deploy a payer's wallet before its first payment (ERC-6492), comma separated
+    #[arg(long, env = "FLORIN_WALLET_FACTORIES", value_name = "ADDRESSES", value_delimiter = ',')]
+    pub wallet_factories: Vec<Address>,
+
+    /// How long a settlement may take to be mined before its caller is told that it is pending, in seconds
+    #[arg(long, env = "FLORIN_CONFIRM_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60)]
+    pub confirm_timeout_seconds: u64,
+}
+
+/// A private key that shows only its address.
+#[derive(Clone)]
+pub struct SignerKey(pub(crate) PrivateKeySigner);
+
+/// Not a private key. Does not repeat what was given.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("a signer key is 64 hex digits, with or without 0x in front (the value is not shown here)")]
+pub struct MalformedKey;
+
+impl From<PrivateKeySigner> for SignerKey {
+    fn from(signer: PrivateKeySigner) -> Self {
+        Self(signer)
+    }
+}
+
+impl FromStr for SignerKey {
+    type Err = MalformedKey;
+
+    fn from_str(text: &str) -> Result<Self, MalformedKey> {
+        let digits = text.trim().trim_start_matches("0x");
+        let key: B256 = if digits.len() == 64 { digits.parse().map_err(|_| MalformedKey)? } else { return Err(MalformedKey) };
+        PrivateKeySigner::from_bytes(&key).map(Self).map_err(|_| MalformedKey)
+    }
+}
+
+impl std::fmt::Debug for SignerKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SignerKey").field(&self.0.address()).finish()
+    }
+}

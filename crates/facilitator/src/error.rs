@@ -1,0 +1,48 @@
+use alloy::{
+    primitives::Address,
+    transports::{RpcError, TransportErrorKind},
+};
+
+/// Why the facilitator does not start, or cannot answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database does not answer or refuses.
+    #[error("the database cannot be used: {0}; is it running and is DATABASE_URL right?")]
+    Database(#[from] sqlx::Error),
+    /// The schema cannot be brought up to date.
+    #[error("the schema `facilitator` cannot be made: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The node does not answer or refuses.
+    #[error("the node cannot be used: {0}; is it running and is --rpc-url right?")]
+    Node(#[from] RpcError<TransportErrorKind>),
+    /// The node is of another chain.
+    #[error("the node is on chain {found} and --chain-id says {expected}: correct one of them")]
+    WrongChain {
+        /// What was configured.
+        expected: u64,
+        /// What the node says.
+        found: u64,
+    },
+    /// No signer can pay gas.
+    #[error("no signer has coin for gas on chain {chain_id}: send some to {}", list(signers))]
+    NoGas {
+        /// The chain.
+        chain_id: u64,
+        /// All of them.
+        signers: Vec<Address>,
+    },
+    /// Another instance uses the key: two would use the same nonces.
+    #[error("another facilitator on this database uses the signer {0}: give every instance its own keys")]
+    SignerInUse(Address),
+    /// The listener failed.
+    #[error("serving failed: {0}")]
+    Serve(#[from] std::io::Error),
+    /// A transaction could not be signed.
+    #[error("a transaction could not be signed: {0}")]
+    Sign(#[from] alloy::signers::Error),
+}
+
+fn list(addresses: &[Address]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

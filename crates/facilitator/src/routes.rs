@@ -1,0 +1,141 @@
+//! The facilitator's HTTP API, as the official SDKs call it.
+
+use std::{sync::Arc, time::Duration};
+
+use alloy::providers::Provider;
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, State},
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use serde_json::{Value, json};
+use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
+use x402::{
+    AnyPaymentRequest, EXACT, Network, PaymentRequest, Reason, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse,
+};
+
+use crate::{Error, engine::Engine, metrics::Metrics};
+
+/// What a settlement may take beyond its confirmation before the connection is given up.
+const REQUEST_SLACK_SECONDS: u64 = 20;
+
+pub(crate) struct App {
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) metrics: Metrics,
+}
+
+pub(crate) fn router(app: Arc<App>) -> Router {
+    let timeout = app.engine.confirm_timeout + Duration::from_secs(REQUEST_SLACK_SECONDS);
+    Router::new()
+        .route("/verify", post(verify))
+        .route("/settle", post(settle))
+        .route("/supported", get(supported))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .layer(DefaultBodyLimit::max(AnyPaymentRequest::BODY_LEN_MAX_BYTES))
+        .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
+        .layer(CatchPanicLayer::new())
+        .layer(CorsLayer::permissive())
+        .layer(TraceLayer::new_for_http())
+        .with_state(app)
+}
+
+/// A request of either version, in terms of version 2, and the name its answer must give the network if it was version 1.
+fn read(body: &[u8]) -> Result<(PaymentRequest, Option<&'static str>), x402::DecodeError> {
+    let request = AnyPaymentRequest::from_slice(body)?;
+    let is_v1 = matches!(request, AnyPaymentRequest::V1(_));
+    let request = request.into_v2()?;
+    let v1_name = if is_v1 { request.payment_requirements.network.v1_name() } else { None };
+    Ok((request, v1_name))
+}
+
+async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let request = match read(&body) {
+        Ok((request, _)) => request,
+        Err(error) => {
+            let refused = VerifyResponse::invalid(Reason::InvalidPayload, None);
+            return (StatusCode::BAD_REQUEST, Json(VerifyResponse { invalid_message: Some(error.to_string()), ..refused }))
+                .into_response();
+        }
+    };
+    let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
+    let answer = match app.engine.verifier.verify(&request).await {
+        Ok(Ok(valid)) => VerifyResponse::valid(valid.payload.authorization.from),
+        Ok(Err(invalid)) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
+        Err(error) => return unavailable("verify", &error),
+    };
+    app.metrics.verified(answer.is_valid);
+    Json(answer).into_response()
+}
+
+async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    let (request, v1_name) = match read(&body) {
+        Ok(read) => read,
+        Err(error) => {
+            let body = json!({ "success": false, "errorReason": Reason::InvalidPayload, "errorMessage": error.to_string(),
+                "transaction": "", "network": "" });
+            return (StatusCode::BAD_REQUEST, Json(body)).into_response();
+        }
+    };
+    // In a task of its own: a seller that hangs up must not stop a settlement half way.
+    let engine = app.engine.clone();
+    let settled = app.engine.tasks.spawn(async move { engine.settle(&request).await }).await;
+    match settled {
+        Ok(Ok(answer)) => {
+            app.metrics.settled(answer.success);
+            Json(in_version(answer, v1_name)).into_response()
+        }
+        Ok(Err(error)) => unavailable("settle", &error),
+        Err(error) => {
+            tracing::error!(%error, "settle panicked");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// Version 1 calls networks by name.
+fn in_version(answer: SettleResponse, v1_name: Option<&'static str>) -> Value {
+    let mut json = serde_json::to_value(answer).expect("a struct of texts is always JSON");
+    if let Some(name) = v1_name {
+        json["network"] = name.into();
+    }
+    json
+}
+
+/// The node or the database failed. The caller may ask again with the same payment: nothing is sent twice.
+fn unavailable(call: &'static str, error: &Error) -> Response {
+    tracing::error!(call, %error, "cannot answer");
+    let body = json!({ "error": "temporarily unavailable: ask again with the same payment" });
+    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(body)).into_response()
+}
+
+async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
+    let network = Network::evm(app.engine.verifier.chain_id);
+    let kind = |x402_version, network: String| SupportedKind { x402_version, scheme: EXACT.into(), network, extra: None };
+    let v1 = network.v1_name().map(|name| kind(1, name.to_owned()));
+    let kinds = [kind(2, network.to_string())].into_iter().chain(v1).collect();
+    let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
+    Json(SupportedResponse { kinds, extensions: Vec::new(), signers: [("eip155:*".to_owned(), signers)].into() })
+}
+
+async fn health(State(app): State<Arc<App>>) -> Response {
+    let verifier = &app.engine.verifier;
+    let database = sqlx::query("SELECT 1").execute(&app.engine.journal.0).await;
+    let block = verifier.provider.get_block_number().await;
+    let mut signers = Vec::new();
+    for lane in &app.engine.lanes {
+        let balance = verifier.provider.get_balance(lane.address()).await.ok();
+        signers.push(json!({ "address": lane.address(), "wei": balance.map(|wei| wei.to_string()) }));
+    }
+    let ok = database.is_ok() && block.is_ok();
+    let body = json!({ "status": if ok { "ok" } else { "unavailable" }, "chain_id": verifier.chain_id, "block": block.ok(),
+        "database": database.is_ok(), "signers": signers });
+    (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> String {
+    app.metrics.to_string()
+}

@@ -1,0 +1,9 @@
+//! The facilitator over HTTP, against a real chain with Circle's USDC and a real Postgres.
+
+#![allow(clippy::unwrap_used)]
+
+mod harness;
+mod recovery;
+mod settle;
+mod start;
+mod verify;

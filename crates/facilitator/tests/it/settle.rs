@@ -1,0 +1,83 @@
+use std::collections::HashSet;
+
+use alloy::providers::{Provider, ext::AnvilApi};
+use futures::future::join_all;
+use x402::{PaymentRequest, Reason};
+
+use crate::harness::{PRICE, World};
+
+#[tokio::test]
+async fn a_payment_moves_exactly_its_amount_to_its_payee() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let answer = facilitator.settle(&world.payment()).await;
+    assert!(answer.success, "{answer:?}");
+    assert_eq!(world.balance(world.payee).await, PRICE);
+    let receipt = world.provider.get_transaction_receipt(answer.transaction_hash().unwrap()).await.unwrap().unwrap();
+    assert_eq!(receipt.from, world.signer.address());
+}
+
+#[tokio::test]
+async fn the_same_payment_asked_fifty_times_at_once_is_settled_once() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payment = world.payment();
+    let answers = join_all((0..50).map(|_| facilitator.settle(&payment))).await;
+    assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
+    let transactions: HashSet<_> = answers.iter().map(|answer| &answer.transaction).collect();
+    assert_eq!(transactions.len(), 1);
+    assert_eq!(world.provider.get_transaction_count(world.signer.address()).await.unwrap(), 1);
+    assert_eq!(world.balance(world.payee).await, PRICE);
+}
+
+#[tokio::test]
+async fn many_payments_at_once_through_one_signer_all_settle() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payments: Vec<PaymentRequest> = (0..40).map(|_| world.payment()).collect();
+    let answers = join_all(payments.iter().map(|payment| facilitator.settle(payment))).await;
+    assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
+    assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(40).unwrap());
+}
+
+#[tokio::test]
+async fn payments_are_sent_without_waiting_for_the_one_before() {
+    let world = World::new().await;
+    let facilitator = world.serve(&["--confirm-timeout-seconds", "1"]).await;
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let payments: Vec<PaymentRequest> = (0..5).map(|_| world.payment()).collect();
+    let pending = join_all(payments.iter().map(|payment| facilitator.settle(payment))).await;
+    assert!(pending.iter().all(|answer| answer.is_pending()), "{pending:?}");
+    world.provider.anvil_mine(Some(1), None).await.unwrap();
+    let settled = join_all(payments.iter().map(|payment| facilitator.settle(payment))).await;
+    assert!(settled.iter().all(|answer| answer.success), "{settled:?}");
+    let same = pending.iter().zip(&settled).all(|(pending, settled)| pending.transaction == settled.transaction);
+    assert!(same, "an answer that is pending names the transaction that settles");
+}
+
+#[tokio::test]
+async fn a_payment_somebody_else_settled_is_reported_with_their_transaction() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payment = world.payment();
+    let theirs = facilitator.settle(&payment).await;
+    sqlx::query("TRUNCATE facilitator.settlements, facilitator.attempts")
+        .execute(&sqlx::PgPool::connect(&world.database.url).await.unwrap())
+        .await
+        .unwrap();
+    let ours = facilitator.settle(&payment).await;
+    assert!(ours.success, "{ours:?}");
+    assert_eq!(ours.transaction, theirs.transaction);
+    assert_eq!(world.balance(world.payee).await, PRICE);
+}
+
+#[tokio::test]
+async fn a_settled_payment_does_not_answer_for_other_terms() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let mut payment = world.payment();
+    assert!(facilitator.settle(&payment).await.success);
+    payment.payment_requirements.pay_to = world.signer.address().to_string();
+    let refused = facilitator.settle(&payment).await;
+    assert_eq!(refused.error_reason, Some(Reason::RecipientMismatch));
+}

@@ -1,0 +1,61 @@
+use alloy::primitives::U256;
+use serde_json::json;
+use x402::{Eip3009Authorization, PaymentRequest, Reason, VerifyResponse};
+
+use crate::harness::{World, now};
+
+#[tokio::test]
+async fn every_flaw_has_the_reason_the_official_sdks_give_it() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let good = world.authorization();
+    let altered = |alter: fn(&mut PaymentRequest)| {
+        let mut payment = world.payment();
+        alter(&mut payment);
+        payment
+    };
+    let flaws = [
+        (altered(|p| p.payment_requirements.scheme = "upto".into()), Reason::InvalidScheme),
+        (altered(|p| p.payment_requirements.network = x402::Network::evm(1)), Reason::InvalidNetwork),
+        (altered(|p| p.payment_requirements.extra = None), Reason::MissingEip712Domain),
+        (world.signed(Eip3009Authorization { to: world.signer.address(), ..good.clone() }), Reason::RecipientMismatch),
+        (world.signed(Eip3009Authorization { valid_before: (now() + 3).into(), ..good.clone() }), Reason::ValidBefore),
+        (world.signed(Eip3009Authorization { valid_after: (now() + 30).into(), ..good.clone() }), Reason::ValidAfter),
+        (world.signed(Eip3009Authorization { value: U256::from(1).into(), ..good.clone() }), Reason::ValueMismatch),
+        (world.signed(Eip3009Authorization { from: world.payee, ..good.clone() }), Reason::InvalidSignature),
+        (
+            altered(|p| p.payment_requirements.asset = "0x00000000000000000000000000000000000000aa".into()),
+            Reason::AssetNotDeployed,
+        ),
+    ];
+    for (payment, reason) in flaws {
+        let (_, body) = facilitator.post("verify", &payment).await;
+        let answer: VerifyResponse = serde_json::from_value(body).unwrap();
+        assert_eq!((answer.is_valid, answer.invalid_reason), (false, Some(reason)));
+    }
+    let (_, body) = facilitator.post("verify", &world.payment()).await;
+    assert_eq!(body["isValid"], true, "{body}");
+}
+
+#[tokio::test]
+async fn a_payer_without_money_and_a_used_nonce_are_told_apart() {
+    let mut world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let used = world.payment();
+    assert!(facilitator.settle(&used).await.success);
+    let (_, body) = facilitator.post("verify", &used).await;
+    assert_eq!(body["invalidReason"], Reason::NonceAlreadyUsed.as_str(), "{body}");
+    world.payer = alloy::signers::local::PrivateKeySigner::random();
+    let refused = facilitator.settle(&world.payment()).await;
+    assert_eq!(refused.error_reason, Some(Reason::InsufficientBalance));
+}
+
+#[tokio::test]
+async fn nonsense_is_answered_and_not_obeyed() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let (status, body) = facilitator.post("verify", &json!({ "x402Version": 2 })).await;
+    assert_eq!((status.as_u16(), &body["isValid"]), (400, &json!(false)));
+    let (status, body) = facilitator.post("settle", &json!([1, 2, 3])).await;
+    assert_eq!((status.as_u16(), &body["success"]), (400, &json!(false)));
+}
