@@ -2,10 +2,10 @@
 pragma solidity ^0.8.24;
 
 /// @title ITreasury
-/// @notice What an organisation, its spenders, its guardians and its indexer need to know of a treasury.
+/// @notice The words of a treasury: what it is told, what it tells, what it refuses. {ITreasuryAccount} is what can be called.
 ///
 /// Two kinds of things happen in a treasury. An {Order} moves money within a spender's policy; a {Change} alters who may do what. Both are
-/// EIP-712 structs, and the digest of one is its id: owners approve an id by transaction ({approve}) or by signing it off chain.
+/// EIP-712 structs, and the digest of one is its id: owners approve an id by transaction or by signing it off chain.
 interface ITreasury {
     // ------------------------------------------------------------------------------------------------------------------- structs
 
@@ -18,6 +18,9 @@ interface ITreasury {
         CreateWallet,
         /// Funds one escrow agreement. `details` is `abi.encode(IEscrow.Terms)`, the payee its seller, `paymentRef` its agreement id.
         OpenEscrow,
+        /// Disputes an agreement that the treasury opened. `details` as for {OpenEscrow}, the payment is the bond, the payee the seller, who
+        /// gets it if the dispute is lost. The one payment that may be zero.
+        DisputeEscrow,
         /// Calls the payment router with an allowance of exactly the one payment, whose payee is the router. `details` is the calldata.
         /// Never executes without the owners' threshold.
         CallRouter
@@ -67,14 +70,6 @@ interface ITreasury {
         uint64 validUntil;
         /// @dev {ownerEpoch} at the time of asking; the change dies when owners or threshold change
         uint32 ownerEpoch;
-    }
-
-    /// @notice One owner's approval of an id.
-    struct Approval {
-        /// @dev approvals are given in strictly ascending order of owners
-        address owner;
-        /// @dev 65-byte ECDSA or EIP-1271 signature of the id; empty when the owner called {approve}
-        bytes signature;
     }
 
     /// @notice What a spender may do with one token. Amounts are token base units.
@@ -161,21 +156,16 @@ interface ITreasury {
 
     /// @notice An order waits for the owners. Nothing is stored: this event is the proposal.
     event OrderProposed(bytes32 indexed id, address indexed spender, address indexed proposer, Order order);
-    /// @notice An order was executed; the payments follow as {PaymentSent} and {PaymentCredited}.
+    /// @notice An order was executed: its spender's policy is charged and every payment made, but for those that {PaymentCredited} tells.
     event OrderExecuted(
         bytes32 indexed id,
         address indexed spender,
         address indexed token,
-        Operation operation,
-        uint256 total,
         bytes32 category,
-        uint256 nonce
+        uint256 nonce,
+        Payment[] payments
     );
-    /// @notice A payee was paid.
-    event PaymentSent(
-        bytes32 indexed id, address indexed to, bytes32 indexed paymentRef, address token, uint256 amount
-    );
-    /// @notice The token refused a payee of a batch; the payee pulls the amount by {withdrawCredit}.
+    /// @notice The token refused a payee of an executed batch, who pulls the amount by {withdrawCredit}.
     event PaymentCredited(
         bytes32 indexed id, address indexed to, bytes32 indexed paymentRef, address token, uint256 amount
     );
@@ -217,6 +207,8 @@ interface ITreasury {
     error ApprovalsNotAscending(address owner, address previous);
     error ApprovalInvalid(address owner, bytes32 id);
     error ApprovalMissing(address owner, bytes32 id);
+    /// @notice Cut off, or of no known kind.
+    error ApprovalsMalformed();
     error ApprovalsBelowThreshold(uint256 approvals, uint256 threshold);
 
     error IsPaused();
@@ -253,227 +245,4 @@ interface ITreasury {
     error InvalidTarget(address target);
     /// @notice No contract, or the treasury.
     error InvalidToken(address token);
-
-    // ------------------------------------------------------------------------------------------------------------------- orders
-
-    /// @notice Configures the treasury; once, by the factory, in the call that creates it.
-    function initialize(
-        Config calldata config
-    ) external;
-
-    /// @notice Executes an order of the caller's at once when it is within the tier; otherwise, and for an owner's order, proposes it.
-    ///
-    /// @dev Callable by `order.spender` and by owners. Proposing stores nothing.
-    ///
-    /// @return id the order's id, to be approved
-    /// @return executed whether the money has moved
-    function submit(
-        Order calldata order
-    ) external returns (bytes32 id, bool executed);
-
-    /// @notice Executes an order that the owners approved. Callable by anyone.
-    ///
-    /// @dev Limit, allowlist, expiry, epochs and every approval are judged now, whatever held when it was proposed.
-    function execute(
-        Order calldata order,
-        Approval[] calldata approvals
-    ) external returns (bytes32 id);
-
-    /// @notice Makes a nonce unusable, and so every order that carries it. Callable by the spender, an owner or a guardian.
-    function cancelNonce(
-        address spender,
-        uint256 nonce
-    ) external;
-
-    /// @notice Takes in money by EIP-3009. Callable by anyone who holds the payer's authorization.
-    function topUp(
-        TopUp calldata terms,
-        bytes calldata signature
-    ) external;
-
-    /// @notice Pays out what the token refused to pay the caller, to an address the caller names.
-    function withdrawCredit(
-        address token,
-        address to
-    ) external returns (uint256 amount);
-
-    // ---------------------------------------------------------------------------------------------------------------- approvals
-
-    /// @notice Approves an id, of an order, a change, a cancellation or an EIP-1271 message, by transaction. Owners only.
-    function approve(
-        bytes32 id
-    ) external;
-
-    /// @notice Withdraws the caller's approval by transaction. A signature once given is voided by {cancelNonce} instead.
-    function withdrawApproval(
-        bytes32 id
-    ) external;
-
-    /// @notice Reverts, saying why, unless the approvals are valid now and reach the threshold.
-    function checkApprovals(
-        bytes32 id,
-        Approval[] calldata approvals
-    ) external view;
-
-    // --------------------------------------------------------------------------------------------------- tightening, effective at once
-
-    /// @notice Stops every order and every EIP-1271 answer. Owners and guardians; only a change unpauses.
-    function pause() external;
-
-    /// @notice Narrows a policy: no amount may rise, the allowlist may only be switched on. Owners and guardians.
-    function lowerPolicy(
-        address spender,
-        address token,
-        Policy calldata policy
-    ) external;
-
-    /// @notice Takes a spender's policy away. Owners and guardians.
-    function removePolicy(
-        address spender,
-        address token
-    ) external;
-
-    /// @notice Strikes a recipient from an allowlist. Owners and guardians.
-    function removeRecipient(
-        address spender,
-        address token,
-        address recipient
-    ) external;
-
-    // --------------------------------------------------------------------------------------------- widening: threshold and timelock
-
-    /// @notice Starts the timelock of a change that the owners approved. Callable by anyone.
-    function scheduleChange(
-        Change calldata change,
-        Approval[] calldata approvals
-    ) external returns (bytes32 id);
-
-    /// @notice Executes a change whose timelock has passed. Callable by anyone.
-    function executeChange(
-        Change calldata change
-    ) external returns (bytes32 id);
-
-    /// @notice Ends a scheduled change for good. A guardian needs no approvals, unless the change does nothing but remove guardians; anyone
-    /// needs the owners' threshold over {cancellationId}.
-    function cancelChange(
-        Change calldata change,
-        Approval[] calldata approvals
-    ) external;
-
-    // ----------------------------------------------------------------------------------------- changes: only through executeChange
-
-    function addOwner(
-        address owner,
-        uint256 threshold_
-    ) external;
-    function removeOwner(
-        address owner,
-        uint256 threshold_
-    ) external;
-    function replaceOwner(
-        address owner,
-        address successor
-    ) external;
-    function setThreshold(
-        uint256 threshold_
-    ) external;
-    function setGuardian(
-        address guardian,
-        bool active
-    ) external;
-    function setDelays(
-        uint32 changeDelay,
-        uint32 recipientCooldown
-    ) external;
-    function unpause() external;
-
-    /// @notice Sets a policy; a spender without one starts with an empty window and an empty allowlist.
-    function setPolicy(
-        address spender,
-        address token,
-        Policy calldata policy
-    ) external;
-
-    /// @notice Enters a recipient, payable once the cool-down has passed.
-    function allowRecipient(
-        address spender,
-        address token,
-        address recipient
-    ) external;
-
-    /// @notice Calls another contract, for instance an agent wallet the treasury owns. No policy limits it; the timelock announces it.
-    function call(
-        address target,
-        bytes calldata data
-    ) external returns (bytes memory result);
-
-    // -------------------------------------------------------------------------------------------------------------------- views
-
-    function owners() external view returns (address[] memory);
-    function isOwner(
-        address account
-    ) external view returns (bool);
-    function threshold() external view returns (uint256);
-    function ownerEpoch() external view returns (uint32);
-    function isGuardian(
-        address account
-    ) external view returns (bool);
-    function delays() external view returns (uint32 changeDelay, uint32 recipientCooldown);
-    function paused() external view returns (bool);
-    function policyOf(
-        address spender,
-        address token
-    ) external view returns (PolicyView memory);
-
-    /// @notice What the spender can still move now, and how much of it without the owners.
-    function remaining(
-        address spender,
-        address token
-    ) external view returns (uint256 total, uint256 withoutOwners);
-
-    /// @notice From when a recipient of the allowlist can be paid; 0 when it is not on it.
-    function allowedFrom(
-        address spender,
-        address token,
-        address recipient
-    ) external view returns (uint64);
-    function isNonceUsed(
-        address spender,
-        uint256 nonce
-    ) external view returns (bool);
-    function isApproved(
-        bytes32 id,
-        address owner
-    ) external view returns (bool);
-
-    /// @notice When a scheduled change executes; 0 when it was never scheduled, the largest value when it is over.
-    function readyAt(
-        bytes32 id
-    ) external view returns (uint64);
-    function withdrawable(
-        address token,
-        address account
-    ) external view returns (uint256);
-
-    /// @notice The sum of {withdrawable} over all accounts: money that is no longer the treasury's.
-    function credited(
-        address token
-    ) external view returns (uint256);
-
-    /// @notice The spender on whose policy an escrow agreement was opened.
-    function escrowSpender(
-        bytes32 agreement
-    ) external view returns (address spender, bool opened);
-    function orderId(
-        Order calldata order
-    ) external view returns (bytes32);
-    function changeId(
-        Change calldata change
-    ) external view returns (bytes32);
-    function cancellationId(
-        bytes32 change
-    ) external view returns (bytes32);
-    function topUpNonce(
-        TopUp calldata terms
-    ) external view returns (bytes32);
 }

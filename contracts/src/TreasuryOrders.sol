@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity ^0.8.24;
+
+import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { Address } from "@openzeppelin/contracts/utils/Address.sol";
+import { EnumerableSet } from "@openzeppelin/contracts/utils/structs/EnumerableSet.sol";
+import { SpendingLimit } from "./SpendingLimit.sol";
+import { TreasuryCredits } from "./TreasuryCredits.sol";
+import { TreasuryHash } from "./TreasuryHash.sol";
+import { IAgentWalletFactory } from "./interfaces/IAgentWalletFactory.sol";
+import { IEscrow } from "./interfaces/IEscrow.sol";
+import { ITreasuryOrders } from "./interfaces/ITreasuryOrders.sol";
+
+/// @title TreasuryOrders
+/// @notice The only way money leaves a treasury within a policy, and the whole way from request to payment.
+///
+/// One path. A spender's order within its tier executes in {submit}; any other waits for the owners and executes in {execute}. Both run the same
+/// checks at the moment the money moves: expiry, both epochs, the nonce, payees, allowlist, order maximum and window. A proposal is an event
+/// and an approval a flag, so a proposal that nobody wants consumes nothing.
+///
+/// Consumption. Window and nonce are spent in the transaction that moves the money, and only if it does. A batch whose payee is refused by the
+/// token has spent all the same: the amount belongs to the payee, see {withdrawCredit}. A lone payment that is refused reverts.
+abstract contract TreasuryOrders is TreasuryCredits {
+    using EnumerableSet for EnumerableSet.AddressSet;
+    using SafeERC20 for IERC20;
+    using TreasuryHash for Order;
+
+    uint256 public constant PAYMENTS_MAX = 200;
+
+    /// @dev With less gas left, a failing transfer of a batch might be starved rather than refused. USDC takes under 70,000.
+    uint256 public constant TRANSFER_GAS_MIN = 150_000;
+
+    IAgentWalletFactory public immutable WALLET_FACTORY;
+    IEscrow public immutable ESCROW;
+    address public immutable ROUTER;
+
+    constructor(
+        IAgentWalletFactory walletFactory,
+        IEscrow escrow,
+        address router
+    ) {
+        WALLET_FACTORY = walletFactory;
+        ESCROW = escrow;
+        ROUTER = router;
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function submit(
+        Order calldata order
+    ) external nonReentrant whenNotPaused returns (bytes32 id, bool executed) {
+        bool bySpender = msg.sender == order.spender;
+        if (!bySpender && !_owners.contains(msg.sender)) revert NotSpenderOrOwner(msg.sender, order.spender);
+        id = orderId(order);
+        (uint256 total, Budget storage budget, PolicyState memory policy) = _checkOrder(order);
+        bool withinTier = total <= budget.ring.remaining(policy.approvalAbove, block.timestamp);
+        if (bySpender && withinTier && order.operation != Operation.CallRouter) {
+            _execute(id, order, total, budget, policy.dailyLimit);
+            return (id, true);
+        }
+        if (isNonceUsed(order.spender, order.nonce)) revert NonceUsed(order.spender, order.nonce);
+        emit OrderProposed(id, order.spender, msg.sender, order);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function execute(
+        Order calldata order,
+        bytes calldata approvals
+    ) external nonReentrant whenNotPaused returns (bytes32 id) {
+        id = orderId(order);
+        (uint256 total, Budget storage budget, PolicyState memory policy) = _checkOrder(order);
+        _checkApprovals(id, approvals);
+        _execute(id, order, total, budget, policy.dailyLimit);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function cancelNonce(
+        address spender,
+        uint256 nonce
+    ) external nonReentrant {
+        if (msg.sender != spender && !_owners.contains(msg.sender) && !_guardians[msg.sender]) {
+            revert NotOwnerOrGuardian(msg.sender);
+        }
+        _useNonce(spender, nonce);
+        emit NonceCancelled(spender, nonce, msg.sender);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function releaseEscrow(
+        bytes calldata details
+    ) external nonReentrant whenNotPaused {
+        IEscrow.Terms memory terms = abi.decode(details, (IEscrow.Terms));
+        (address spender, bool opened) = escrowSpender(ESCROW.agreementId(terms));
+        if (!(opened && msg.sender == spender) && !_owners.contains(msg.sender)) {
+            revert NotSpenderOrOwner(msg.sender, spender);
+        }
+        ESCROW.release(terms);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function escrowSpender(
+        bytes32 agreement
+    ) public view returns (address spender, bool opened) {
+        uint256 packed = _escrowSpender[agreement];
+        // forge-lint: disable-next-line(unsafe-typecast) -- the upper bit is meant to go
+        return (address(uint160(packed)), packed != 0);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function isNonceUsed(
+        address spender,
+        uint256 nonce
+    ) public view returns (bool) {
+        return _nonces[spender][nonce >> 8] & (1 << (nonce & 0xff)) != 0;
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function orderId(
+        Order calldata order
+    ) public view returns (bytes32) {
+        return _hashTypedDataV4(order.orderHash());
+    }
+
+    // -------------------------------------------------------------------------------------------------------------------- checks
+
+    /// @dev Everything but nonce and window, which are judged by spending them.
+    function _checkOrder(
+        Order calldata order
+    ) private view returns (uint256 total, Budget storage budget, PolicyState memory policy) {
+        _checkNotExpired(order.validUntil);
+        _checkOwnerEpoch(order.ownerEpoch);
+        bool plain = order.operation == Operation.Pay;
+        if (plain && order.details.length != 0) revert UnexpectedDetails(order.details.length);
+        Payment[] calldata payments = order.payments;
+        uint256 countMax = plain ? PAYMENTS_MAX : 1;
+        if (payments.length == 0 || payments.length > countMax) revert InvalidPaymentCount(payments.length, countMax);
+        address token = order.token;
+        for (uint256 i = 0; i < payments.length; ++i) {
+            Payment calldata payment = payments[i];
+            address to = payment.to;
+            if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
+            if (payment.amount == 0 && order.operation != Operation.DisputeEscrow) revert ZeroAmount();
+            total += payment.amount;
+        }
+        budget = _budgets[order.spender][token];
+        policy = budget.policy;
+        if (!policy.active) revert PolicyInactive(order.spender, token);
+        if (order.policyEpoch != policy.epoch) revert PolicyStale(order.policyEpoch, policy.epoch);
+        if (total > policy.orderMax) revert OrderMaxExceeded(total, policy.orderMax);
+        if (policy.onlyAllowed) _checkRecipients(budget.allowedFrom[policy.term], payments);
+    }
+
+    function _checkRecipients(
+        mapping(address => uint64) storage allowedFrom,
+        Payment[] calldata payments
+    ) private view {
+        for (uint256 i = 0; i < payments.length; ++i) {
+            address to = payments[i].to;
+            uint64 from = allowedFrom[to];
+            if (from == 0 || block.timestamp < from) revert RecipientNotAllowed(to, from, block.timestamp);
+        }
+    }
+
+    // ----------------------------------------------------------------------------------------------------------------- execution
+
+    function _execute(
+        bytes32 id,
+        Order calldata order,
+        uint256 total,
+        Budget storage budget,
+        uint56 dailyLimit
+    ) private {
+        _useNonce(order.spender, order.nonce);
+        budget.ring = budget.ring.spend(dailyLimit, total, block.timestamp);
+        emit OrderExecuted(id, order.spender, order.token, order.category, order.nonce, order.payments);
+
+        Operation operation = order.operation;
+        if (operation == Operation.Pay) return _payAll(id, order, total);
+        Payment calldata payment = order.payments[0];
+        if (operation == Operation.CreateWallet) {
+            _createWallet(order.details, payment.to);
+            _pay(order.token, payment);
+        } else if (operation == Operation.OpenEscrow) {
+            _openEscrow(order, payment);
+        } else if (operation == Operation.DisputeEscrow) {
+            _disputeEscrow(order, payment);
+        } else {
+            _callRouter(order, payment);
+        }
+    }
+
+    function _useNonce(
+        address spender,
+        uint256 nonce
+    ) private {
+        mapping(uint256 => uint256) storage nonces = _nonces[spender];
+        uint256 bit = 1 << (nonce & 0xff);
+        uint256 bits = nonces[nonce >> 8];
+        if (bits & bit != 0) revert NonceUsed(spender, nonce);
+        nonces[nonce >> 8] = bits | bit;
+    }
+
+    /// @dev A lone payment that is refused reverts. In a batch the funds are there before the first payment, so what fails afterwards was
+    /// refused by the token, and is credited.
+    function _payAll(
+        bytes32 id,
+        Order calldata order,
+        uint256 total
+    ) private {
+        address token = order.token;
+        Payment[] calldata payments = order.payments;
+        if (payments.length == 1) return _pay(token, payments[0]);
+        _checkAvailable(token, total);
+        for (uint256 i = 0; i < payments.length; ++i) {
+            Payment calldata payment = payments[i];
+            if (gasleft() < TRANSFER_GAS_MIN) revert InsufficientGas(gasleft(), TRANSFER_GAS_MIN);
+            if (!IERC20(token).trySafeTransfer(payment.to, payment.amount)) {
+                _credit(token, payment.to, payment.amount);
+                emit PaymentCredited(id, payment.to, payment.paymentRef, token, payment.amount);
+            }
+        }
+    }
+
+    function _pay(
+        address token,
+        Payment calldata payment
+    ) private {
+        if (_settings.hasCredits) _checkAvailable(token, payment.amount);
+        if (!IERC20(token).trySafeTransfer(payment.to, payment.amount)) {
+            _checkAvailable(token, payment.amount);
+            revert PaymentRefused(token, payment.to, payment.amount);
+        }
+    }
+
+    /// @dev `details` is what `abi.encode` makes of the one argument, so it is the calldata after the selector.
+    function _createWallet(
+        bytes calldata details,
+        address wallet
+    ) private {
+        bytes memory result = Address.functionCall(
+            address(WALLET_FACTORY), bytes.concat(IAgentWalletFactory.createWallet.selector, details)
+        );
+        if (abi.decode(result, (address)) != wallet) revert DetailsMismatch();
+    }
+
+    function _openEscrow(
+        Order calldata order,
+        Payment calldata payment
+    ) private {
+        IEscrow.Terms memory terms = _escrowTerms(order, payment);
+        if (terms.amount != payment.amount) revert DetailsMismatch();
+        _escrowSpender[payment.paymentRef] = 1 << 160 | uint160(order.spender);
+        _spendThrough(order.token, address(ESCROW), payment.amount, abi.encodeCall(IEscrow.fund, (terms)));
+    }
+
+    function _disputeEscrow(
+        Order calldata order,
+        Payment calldata payment
+    ) private {
+        IEscrow.Terms memory terms = _escrowTerms(order, payment);
+        if (terms.disputeBond != payment.amount) revert DetailsMismatch();
+        _spendThrough(order.token, address(ESCROW), payment.amount, abi.encodeCall(IEscrow.dispute, (terms)));
+    }
+
+    /// @dev The terms in the details, which say what the payment says.
+    function _escrowTerms(
+        Order calldata order,
+        Payment calldata payment
+    ) private view returns (IEscrow.Terms memory terms) {
+        terms = abi.decode(order.details, (IEscrow.Terms));
+        if (
+            terms.buyer != address(this) || terms.seller != payment.to || terms.token != order.token
+                || ESCROW.agreementId(terms) != payment.paymentRef
+        ) revert DetailsMismatch();
+    }
+
+    function _callRouter(
+        Order calldata order,
+        Payment calldata payment
+    ) private {
+        if (payment.to != ROUTER) revert DetailsMismatch();
+        _spendThrough(order.token, ROUTER, payment.amount, order.details);
+    }
+
+    /// @dev Lets `target` take exactly the amount by allowance, and leaves no allowance behind.
+    function _spendThrough(
+        address token,
+        address target,
+        uint256 amount,
+        bytes memory data
+    ) private {
+        _checkAvailable(token, amount);
+        uint256 before = IERC20(token).balanceOf(address(this));
+        IERC20(token).forceApprove(target, amount);
+        Address.functionCall(target, data);
+        IERC20(token).forceApprove(target, 0);
+        uint256 balance = IERC20(token).balanceOf(address(this));
+        uint256 moved = before > balance ? before - balance : 0;
+        if (moved != amount) revert BalanceMismatch(token, moved, amount);
+    }
+}
