@@ -10,6 +10,8 @@ mod facilitator_client;
 pub mod header;
 mod network;
 mod reason;
+#[cfg(feature = "server")]
+pub mod server;
 mod signature;
 pub mod v1;
 mod wire;

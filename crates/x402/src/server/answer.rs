@@ -1,0 +1,139 @@
+//! Responses the gate gives by itself.
+
+use axum::{
+    body::Body,
+    response::{Html, IntoResponse, Json, Response},
+};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode,
+    header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, RETRY_AFTER, USER_AGENT},
+};
+use serde_json::json;
+
+use super::{Kept, Offers, Work};
+use crate::{PaymentRequired, Reason, SettleResponse, V2, header};
+
+const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE";
+
+/// 402 (412 when Permit2 has to be approved first): how to pay, and why the payment that came does not do.
+pub(super) fn unpaid(headers: &HeaderMap, offers: &Offers, error: Option<&Reason>) -> Response {
+    let required = PaymentRequired {
+        x402_version: V2,
+        error: error.map(|reason| reason.as_str().to_owned()).or_else(|| Some("PAYMENT-SIGNATURE header is required".into())),
+        resource: offers.resource.clone(),
+        accepts: offers.accepts.clone(),
+        extensions: offers.extensions.clone(),
+    };
+    let Ok(encoded) = header::encode(&required) else {
+        tracing::error!(url = required.resource.url, "the offers do not fit a header: shorten descriptions and extensions");
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    };
+    let status = match error {
+        Some(Reason::Permit2AllowanceRequired) => StatusCode::PRECONDITION_FAILED,
+        _ => StatusCode::PAYMENT_REQUIRED,
+    };
+    let mut response = if is_browser(headers) { Html(page(&required)).into_response() } else { Json(&required).into_response() };
+    *response.status_mut() = status;
+    insert(&mut response, header::PAYMENT_REQUIRED, &encoded);
+    insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
+    insert(&mut response, ACCESS_CONTROL_EXPOSE_HEADERS.as_str(), EXPOSED);
+    response
+}
+
+/// 402 after a settlement that failed for good.
+pub(super) fn not_settled(headers: &HeaderMap, offers: &Offers, failure: &SettleResponse) -> Response {
+    let reason = failure.error_reason.clone().unwrap_or(Reason::UnexpectedSettleError);
+    let mut response = unpaid(headers, offers, Some(&reason));
+    attach_receipt(&mut response, failure);
+    response
+}
+
+/// 503: nobody is to pay again, the same payment may come again.
+pub(super) fn try_again(detail: &str) -> Response {
+    let body = json!({ "error": detail, "retry": "send the same payment again, never a new one" });
+    let mut response = (StatusCode::SERVICE_UNAVAILABLE, Json(body)).into_response();
+    insert(&mut response, RETRY_AFTER.as_str(), "1");
+    insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
+    response
+}
+
+/// 409: the payment was served before; its receipt is in the header.
+pub(super) fn already_used(receipt: &SettleResponse) -> Response {
+    let body = json!({ "error": "this payment was served before", "transaction": receipt.transaction });
+    let mut response = (StatusCode::CONFLICT, Json(body)).into_response();
+    insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
+    attach_receipt(&mut response, receipt);
+    response
+}
+
+impl Kept {
+    pub(super) fn with_receipt(&self, receipt: &SettleResponse) -> Self {
+        Self { work: self.work.clone(), receipt: Some(receipt.clone()) }
+    }
+}
+
+impl Work {
+    /// The answer with its receipt.
+    pub(super) fn into_response(self, receipt: &SettleResponse) -> Response {
+        let mut response = Response::new(Body::from(self.body));
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers;
+        mark_paid(&mut response, receipt);
+        response
+    }
+}
+
+/// Adds the receipt, lets scripts read it, and keeps shared caches from keeping what was paid for.
+pub(super) fn mark_paid(response: &mut Response, receipt: &SettleResponse) {
+    attach_receipt(response, receipt);
+    let private = match response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok()) {
+        Some(told) if told.contains("private") || told.contains("no-store") => return,
+        Some(told) => {
+            let rest = told.split(',').map(str::trim).filter(|part| *part != "public" && !part.starts_with("s-maxage"));
+            std::iter::once("private").chain(rest).collect::<Vec<_>>().join(", ")
+        }
+        None => "private".to_owned(),
+    };
+    insert(response, CACHE_CONTROL.as_str(), &private);
+}
+
+fn attach_receipt(response: &mut Response, receipt: &SettleResponse) {
+    match header::encode(receipt) {
+        Ok(encoded) => insert(response, header::PAYMENT_RESPONSE, &encoded),
+        Err(error) => tracing::error!(%error, transaction = receipt.transaction, "the receipt does not fit a header"),
+    }
+    response.headers_mut().append(ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+}
+
+fn insert(response: &mut Response, name: &str, value: &str) {
+    let name = HeaderName::from_bytes(name.as_bytes()).expect("names are constants of this crate");
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn is_browser(headers: &HeaderMap) -> bool {
+    let has = |name, text: &str| {
+        headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).is_some_and(|v| v.contains(text))
+    };
+    has(ACCEPT, "text/html") && has(USER_AGENT, "Mozilla")
+}
+
+fn page(required: &PaymentRequired) -> String {
+    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
+    let offers: String = required
+        .accepts
+        .iter()
+        .map(|offer| {
+            let (amount, asset, network) = (offer.amount, escape(&offer.asset), escape(offer.network.as_str()));
+            format!("<li><strong>{amount}</strong> base units of <code>{asset}</code> on <code>{network}</code></li>")
+        })
+        .collect();
+    let title = escape(required.resource.description.as_deref().unwrap_or(&required.resource.url));
+    format!(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Payment required</title>\
+         <style>body{{font:16px/1.5 system-ui;max-width:40em;margin:4em auto;padding:0 1em}}</style>\
+         <h1>Payment required</h1><p>{title}</p><ul>{offers}</ul>\
+         <p>Programs pay for it with an x402 client: the offer is in the header <code>PAYMENT-REQUIRED</code>.</p></html>"
+    )
+}

@@ -1,0 +1,260 @@
+use std::sync::Arc;
+
+use alloy::primitives::{Address, B256, keccak256};
+use axum::{body::to_bytes, response::Response};
+use http::{HeaderMap, StatusCode};
+
+use super::{
+    Claim, Kept, MemoryReservations, Reservations, Settled, Work, answer,
+    settle::{Settlement, log},
+};
+use crate::{
+    EXACT, FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, Reason,
+    ResourceInfo, V2, check_extension_echo, find_matching, header,
+};
+
+/// Longest answer held back until it is paid for. Longer ones need the flow `upfront`.
+const ANSWER_LEN_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What is sold, and for what.
+#[derive(Clone, Debug, Default)]
+pub struct Offers {
+    /// What is sold.
+    pub resource: ResourceInfo,
+    /// The ways to pay, any one of them.
+    pub accepts: Vec<PaymentRequirements>,
+    /// Extensions by key.
+    pub extensions: Option<JsonMap>,
+}
+
+/// Checks payments and settles them. Clones share reservations.
+#[derive(Clone)]
+pub struct Gate {
+    facilitator: FacilitatorClient,
+    reservations: Arc<dyn Reservations>,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").field("facilitator", &self.facilitator).finish_non_exhaustive()
+    }
+}
+
+/// What a request deserves.
+#[derive(Debug)]
+#[must_use]
+pub enum Outcome {
+    /// Answer with this and do nothing else: 402 and how to pay, 409, 503, or the kept answer of an earlier attempt.
+    Answer(Box<Response>),
+    /// The payment is good and reserved for this request. Work, then settle; dropped, it is free to be used again.
+    Verified(Box<VerifiedPayment>),
+}
+
+impl Gate {
+    /// A gate that asks `facilitator` and remembers payments in this process.
+    pub fn new(facilitator: FacilitatorClient) -> Self {
+        Self { facilitator, reservations: Arc::new(MemoryReservations::default()) }
+    }
+
+    /// Shares reservations with other copies of the service.
+    pub fn reservations(mut self, reservations: Arc<dyn Reservations>) -> Self {
+        self.reservations = reservations;
+        self
+    }
+
+    /// Judges the payment in `headers` for `offers`.
+    pub async fn check(&self, headers: &HeaderMap, offers: &Offers) -> Outcome {
+        match self.try_check(headers, offers).await {
+            Ok(verified) => Outcome::Verified(Box::new(verified)),
+            Err(response) => Outcome::Answer(response),
+        }
+    }
+
+    async fn try_check(&self, headers: &HeaderMap, offers: &Offers) -> Result<VerifiedPayment, Box<Response>> {
+        let refuse = |reason: Option<&Reason>| Box::new(answer::unpaid(headers, offers, reason));
+        let Some(value) = headers.get(header::PAYMENT_SIGNATURE) else { return Err(refuse(None)) };
+        let payload: PaymentPayload = header::decode(value.as_bytes()).map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
+        let no_match = Reason::Other("No matching payment requirements".into());
+        let requirements = find_matching(&offers.accepts, &payload).filter(|found| found.scheme == EXACT).cloned();
+        let requirements = requirements.ok_or_else(|| refuse(Some(&no_match)))?;
+        check_extension_echo(&required(offers), &payload).map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
+        let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
+        let fingerprint = fingerprint(&payload, &requirements, offers);
+        let request = PaymentRequest { x402_version: V2, payment_payload: payload, payment_requirements: requirements };
+
+        let unavailable = |error| {
+            tracing::warn!(%error, "a payment could not be looked up");
+            Box::new(answer::try_again("the server is overloaded; nothing was charged"))
+        };
+        if let Some(claim) = self.reservations.find(&key, fingerprint).await.map_err(unavailable)? {
+            return self.claimed(claim, key, request, headers, offers).await;
+        }
+        self.verify(&request, headers, offers).await?;
+        let claim = self.reservations.reserve(&key, fingerprint).await.map_err(unavailable)?;
+        self.claimed(claim, key, request, headers, offers).await
+    }
+
+    async fn verify(&self, request: &PaymentRequest, headers: &HeaderMap, offers: &Offers) -> Result<(), Box<Response>> {
+        match self.facilitator.verify(request).await {
+            Ok(verdict) if verdict.is_valid => Ok(()),
+            Ok(verdict) => {
+                let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
+                Err(Box::new(answer::unpaid(headers, offers, Some(&reason))))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a payment could not be verified");
+                Err(Box::new(answer::try_again("payments cannot be verified now; nothing was charged")))
+            }
+        }
+    }
+
+    /// Goes on from what the reservation says.
+    async fn claimed(
+        &self,
+        claim: Claim,
+        key: PaymentKey,
+        request: PaymentRequest,
+        headers: &HeaderMap,
+        offers: &Offers,
+    ) -> Result<VerifiedPayment, Box<Response>> {
+        let kept = match claim {
+            Claim::Busy => return Err(Box::new(answer::try_again("this payment is being served"))),
+            Claim::Spent(receipt) => return Err(Box::new(answer::already_used(&receipt))),
+            Claim::New => None,
+            Claim::Resume(kept) => Some(kept),
+        };
+        let resumed = kept.is_some();
+        let settlement = Settlement {
+            facilitator: self.facilitator.clone(),
+            reservations: self.reservations.clone(),
+            key,
+            request,
+            kept: kept.unwrap_or_default(),
+            headers: headers.clone(),
+            offers: offers.clone(),
+        };
+        match settlement.kept.work.clone() {
+            Some(work) => Err(Box::new(deliver(settlement, work).await)),
+            None => Ok(VerifiedPayment { settlement: Some(settlement), resumed }),
+        }
+    }
+}
+
+async fn deliver(settlement: Settlement, work: Work) -> Response {
+    match settlement.run().await {
+        Ok(settled) => work.into_response(&settled.receipt),
+        Err(response) => response,
+    }
+}
+
+fn required(offers: &Offers) -> PaymentRequired {
+    let Offers { resource, accepts, extensions } = offers.clone();
+    PaymentRequired { x402_version: V2, error: None, resource, accepts, extensions }
+}
+
+/// Names this payment for this resource: whoever repeats it, repeats the same purchase with the same signature.
+fn fingerprint(payload: &PaymentPayload, requirements: &PaymentRequirements, offers: &Offers) -> B256 {
+    let parts = (&payload.payload, requirements, &offers.resource.url);
+    keccak256(serde_json::to_vec(&parts).expect("maps with text keys serialize"))
+}
+
+/// A payment that would settle now, reserved for one request.
+#[must_use]
+pub struct VerifiedPayment {
+    /// Taken only by the calls that end the reservation.
+    settlement: Option<Settlement>,
+    resumed: bool,
+}
+
+impl std::fmt::Debug for VerifiedPayment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VerifiedPayment").field("key", self.key()).field("resumed", &self.resumed).finish()
+    }
+}
+
+impl VerifiedPayment {
+    fn settlement(&self) -> &Settlement {
+        self.settlement.as_ref().expect("taken only by calls that consume self")
+    }
+
+    /// What makes this payment the same one wherever it turns up: a key for the work done for it.
+    pub fn key(&self) -> &PaymentKey {
+        &self.settlement().key
+    }
+
+    /// Who pays.
+    pub fn payer(&self) -> Address {
+        self.key().payer
+    }
+
+    /// What is paid.
+    pub fn requirements(&self) -> &PaymentRequirements {
+        &self.settlement().request.payment_requirements
+    }
+
+    /// The payment, as the client sent it.
+    pub fn payload(&self) -> &PaymentPayload {
+        &self.settlement().request.payment_payload
+    }
+
+    /// True when an earlier request with this payment did its work and the settlement's outcome is not known: do not work twice.
+    pub fn is_resumed(&self) -> bool {
+        self.resumed
+    }
+
+    /// Settles, for a service that keeps its work itself.
+    ///
+    /// # Errors
+    /// The response to give instead: 402 when it failed for good, 503 when the outcome is not known. After a 503 the same payment comes
+    /// back as a resumed one.
+    pub async fn settle(mut self) -> Result<Settled, Response> {
+        let settlement = self.settlement.take().expect("taken only by calls that consume self");
+        settlement.run().await
+    }
+
+    /// Settles and gives the client `response`; keeps it for a retry when the outcome is not known. A response of 400 or more costs
+    /// nothing and is given as it is.
+    pub async fn respond(mut self, response: Response) -> Response {
+        if response.status().as_u16() >= 400 {
+            self.cancel().await;
+            return response;
+        }
+        let (parts, body) = response.into_parts();
+        let Ok(body) = to_bytes(body, ANSWER_LEN_MAX_BYTES).await else {
+            tracing::error!(
+                "the handler's answer failed or is longer than {ANSWER_LEN_MAX_BYTES} bytes: use the flow upfront to stream"
+            );
+            self.cancel().await;
+            let mut failed = Response::default();
+            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+            return failed;
+        };
+        let work = Work { status: parts.status, headers: parts.headers, body };
+        let mut settlement = self.settlement.take().expect("taken only by calls that consume self");
+        let receipt = settlement.kept.receipt.take();
+        settlement.kept = Kept { work: Some(work.clone()), receipt };
+        deliver(settlement, work).await
+    }
+
+    /// Gives the payment back unused: the client may use it again.
+    pub async fn cancel(mut self) {
+        if let Some(settlement) = self.settlement.take() {
+            give_back(settlement, self.resumed).await;
+        }
+    }
+}
+
+/// A payment of which a settlement was begun is never forgotten.
+async fn give_back(settlement: Settlement, resumed: bool) {
+    let Settlement { reservations, key, .. } = settlement;
+    log(if resumed { reservations.suspend(&key).await } else { reservations.release(&key).await });
+}
+
+impl Drop for VerifiedPayment {
+    /// The handler panicked or its client hung up.
+    fn drop(&mut self) {
+        if let (Some(settlement), Ok(runtime)) = (self.settlement.take(), tokio::runtime::Handle::try_current()) {
+            runtime.spawn(give_back(settlement, self.resumed));
+        }
+    }
+}

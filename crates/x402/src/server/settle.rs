@@ -1,0 +1,113 @@
+use std::sync::Arc;
+
+use axum::response::Response;
+use http::HeaderMap;
+use tokio::sync::oneshot;
+
+use super::{Kept, Offers, Reservations, answer};
+use crate::{FacilitatorClient, PaymentKey, PaymentRequest, Reason, SettleResponse};
+
+/// A payment that settled.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Settled {
+    /// The facilitator's receipt.
+    pub receipt: SettleResponse,
+}
+
+impl Settled {
+    /// Adds the headers of a paid answer: the receipt, CORS, `Cache-Control: private`.
+    pub fn mark(&self, response: &mut Response) {
+        answer::mark_paid(response, &self.receipt);
+    }
+}
+
+/// All that a settlement needs to go on when its client is gone.
+pub(super) struct Settlement {
+    pub(super) facilitator: FacilitatorClient,
+    pub(super) reservations: Arc<dyn Reservations>,
+    pub(super) key: PaymentKey,
+    pub(super) request: PaymentRequest,
+    pub(super) kept: Kept,
+    pub(super) headers: HeaderMap,
+    pub(super) offers: Offers,
+}
+
+enum Verdict {
+    Settled(SettleResponse),
+    Failed(SettleResponse),
+    Unknown(String),
+}
+
+impl Settlement {
+    /// Keeps the work, then settles in a task of its own: a client that hangs up neither stops nor loses it.
+    pub(super) async fn run(self) -> Result<Settled, Response> {
+        if let Err(error) = self.reservations.keep(&self.key, self.kept.clone()).await {
+            tracing::warn!(%error, "nothing was settled");
+            log(self.reservations.release(&self.key).await);
+            return Err(answer::try_again("the server is overloaded; nothing was charged"));
+        }
+        let (sender, receiver) = oneshot::channel();
+        tokio::spawn(self.settle(sender));
+        match receiver.await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(answer::try_again("the settlement was interrupted")),
+        }
+    }
+
+    async fn settle(self, sender: oneshot::Sender<Result<Settled, Response>>) {
+        match self.verdict().await {
+            Verdict::Settled(receipt) => {
+                log(self.reservations.keep(&self.key, self.kept.with_receipt(&receipt)).await);
+                let delivered = sender.send(Ok(Settled { receipt: receipt.clone() })).is_ok();
+                if delivered {
+                    log(self.reservations.spend(&self.key, receipt).await);
+                } else {
+                    log(self.reservations.suspend(&self.key).await);
+                }
+            }
+            Verdict::Failed(failure) => {
+                log(self.reservations.release(&self.key).await);
+                let _gone = sender.send(Err(answer::not_settled(&self.headers, &self.offers, &failure)));
+            }
+            Verdict::Unknown(cause) => {
+                tracing::warn!(cause, digest = %self.key.digest(), "outcome of a settlement not known, its work is kept");
+                log(self.reservations.suspend(&self.key).await);
+                let _gone = sender.send(Err(answer::try_again("the payment is not confirmed yet; what it pays for is kept")));
+            }
+        }
+    }
+
+    async fn verdict(&self) -> Verdict {
+        if let Some(receipt) = &self.kept.receipt {
+            return Verdict::Settled(receipt.clone());
+        }
+        let mut answer = self.facilitator.settle(&self.request).await;
+        if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
+            answer = self.facilitator.settle(&self.request).await;
+        }
+        match answer {
+            Ok(receipt) if receipt.success => Verdict::Settled(receipt),
+            Ok(failure) if is_final(&failure) => Verdict::Failed(failure),
+            Ok(failure) => Verdict::Unknown(failure.error_reason.map_or_else(String::new, String::from)),
+            Err(error) => Verdict::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// True when the payment cannot have taken the money. A nonce that is used may have been used by this very payment, settled by an
+/// earlier attempt or by somebody else: asking for a new payment could charge twice.
+fn is_final(failure: &SettleResponse) -> bool {
+    !matches!(
+        failure.error_reason,
+        None | Some(
+            Reason::SettlementPending | Reason::UnexpectedSettleError | Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce
+        )
+    )
+}
+
+pub(super) fn log(result: Result<(), super::ReservationError>) {
+    if let Err(error) = result {
+        tracing::error!(%error, "a reservation could not be changed");
+    }
+}
