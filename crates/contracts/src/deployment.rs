@@ -93,6 +93,24 @@ impl Deployment {
         self
     }
 
+    /// Every address by the name of its field, as in the file; what is not deployed is left out.
+    pub fn addresses(&self) -> Vec<(&'static str, Address)> {
+        let all = [
+            ("usdc", self.usdc),
+            ("permit2", self.permit2),
+            ("multicall3", self.multicall3),
+            ("escrow", self.escrow),
+            ("payment_router", self.payment_router),
+            ("service_registry", self.service_registry),
+            ("ledger_anchor", self.ledger_anchor),
+            ("agent_wallet_factory", self.agent_wallet_factory),
+            ("treasury_factory", self.treasury_factory),
+            ("x402_exact_permit2_proxy", self.x402_exact_permit2_proxy),
+            ("x402_upto_permit2_proxy", self.x402_upto_permit2_proxy),
+        ];
+        all.into_iter().filter(|(_, address)| !address.is_zero()).collect()
+    }
+
     /// Reads a deployment file.
     ///
     /// # Errors

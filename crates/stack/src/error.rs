@@ -56,4 +56,40 @@ pub enum Error {
         #[from]
         source: sqlx::Error,
     },
+    /// The node is of another chain.
+    #[error("the node serves chain {actual}, the dev chain is {expected}")]
+    WrongChain {
+        /// The dev chain.
+        expected: u64,
+        /// What the node answered.
+        actual: u64,
+    },
+    /// The chain could not be set up.
+    #[error("cannot set up the dev chain: {0}")]
+    Deploy(#[from] contracts::DeployError),
+    /// The node did not answer a question.
+    #[error("the node refused: {0}")]
+    Node(#[from] alloy::contract::Error),
+    /// A service did not start, or failed while it ran.
+    #[error("{name}: {source}")]
+    Service {
+        /// Which.
+        name: &'static str,
+        /// What it said.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A service ended by itself.
+    #[error("{name} ended without being asked to")]
+    Ended {
+        /// Which.
+        name: &'static str,
+    },
+    /// A service runs and does not answer.
+    #[error("{name} did not answer GET /health within {seconds} s")]
+    NotReady {
+        /// Which.
+        name: &'static str,
+        /// How long it was asked.
+        seconds: u64,
+    },
 }

@@ -1,11 +1,19 @@
 #![doc = include_str!("../README.md")]
 
+mod accounts;
 mod anvil;
+mod chain;
 mod error;
 mod guarded;
 mod postgres;
+mod service;
+mod shared;
+mod stack;
 mod tools;
 
+pub use accounts::Account;
 pub use anvil::{Anvil, AnvilOptions, CHAIN_ID};
+pub use chain::{Chain, USDC_PER_ACCOUNT};
 pub use error::Error;
 pub use postgres::{Database, Postgres};
+pub use stack::{Options, Stack};

@@ -1,0 +1,224 @@
+use std::{
+    process,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use alloy::providers::DynProvider;
+use contracts::Deployment;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
+
+use crate::{
+    Account, AnvilOptions, CHAIN_ID, Chain, Database, Error, Postgres,
+    service::{Service, listen},
+    shared,
+};
+
+/// How to start the stack. Every port may be zero for a free one.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Port of the chain's node.
+    pub chain_port: u16,
+    /// Port of the facilitator.
+    pub facilitator_port: u16,
+    /// Port of the indexer.
+    pub indexer_port: u16,
+    /// Port of the market.
+    pub market_port: u16,
+    /// Seconds between blocks; without it every transaction makes a block at once.
+    pub block_seconds: Option<u64>,
+    /// A Postgres server to use instead of an own one; a database is made on it and removed in the end.
+    pub database_url: Option<String>,
+}
+
+/// The whole product, running. Dropping it stops everything; [`Stack::shutdown`] also waits for it.
+#[derive(Debug)]
+pub struct Stack {
+    services: Services,
+    // Before the chain and the database, so that services are told to stop while both are still there.
+    stop: DropGuard,
+    chain: Chain,
+    database: OwnDatabase,
+}
+
+#[derive(Debug)]
+struct Services {
+    facilitator: Option<Service>,
+    indexer: Service,
+    market: Option<Service>,
+}
+
+/// A database of this stack, and the server if it is this stack's as well.
+#[derive(Debug)]
+struct OwnDatabase {
+    database: Database,
+    server: Server,
+}
+
+#[derive(Debug)]
+enum Server {
+    Own(Postgres),
+    Shared(&'static Postgres),
+}
+
+impl Stack {
+    /// Starts chain, database and services, and returns when all of them answer.
+    ///
+    /// # Errors
+    /// The first part that does not start says why; what had been started is stopped.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        let anvil = AnvilOptions { port: options.chain_port, block_seconds: options.block_seconds, load_state: None };
+        let (chain, database) = tokio::try_join!(Chain::start(&anvil), OwnDatabase::start(options.database_url.as_deref()))?;
+        migrate(&database.database.url).await?;
+        Self::serve(&options, chain, database).await
+    }
+
+    /// A stack for one test: a chain and a database of its own, copied from ones that are set up once per process.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn for_test() -> Result<Self, Error> {
+        let shared = shared::get().await?;
+        let copy = async {
+            let database = shared.postgres.create(&unique_name(), Some(&shared.template)).await?;
+            Ok(OwnDatabase { database, server: Server::Shared(&shared.postgres) })
+        };
+        let (chain, database) = tokio::try_join!(Chain::resume(&shared.state), copy)?;
+        Self::serve(&Options::default(), chain, database).await
+    }
+
+    async fn serve(options: &Options, chain: Chain, database: OwnDatabase) -> Result<Self, Error> {
+        let token = CancellationToken::new();
+        let stop = token.clone().drop_guard();
+        let services = Services::start(options, &chain, &database.database.url, &token).await?;
+        Ok(Self { services, stop, chain, database })
+    }
+
+    /// The chain.
+    pub const fn chain(&self) -> &Chain {
+        &self.chain
+    }
+
+    /// Where the chain's node answers JSON-RPC.
+    pub fn rpc_url(&self) -> &Url {
+        self.chain.rpc_url()
+    }
+
+    /// A connection to the chain's node, which signs for the dev accounts itself.
+    pub const fn provider(&self) -> &DynProvider {
+        self.chain.provider()
+    }
+
+    /// Where the contracts are.
+    pub const fn deployment(&self) -> &Deployment {
+        self.chain.deployment()
+    }
+
+    /// The database of the services.
+    pub fn database_url(&self) -> &str {
+        &self.database.database.url
+    }
+
+    /// Where the indexer answers.
+    pub const fn indexer_url(&self) -> &Url {
+        self.services.indexer.url()
+    }
+
+    /// One of the accounts with money, by its place among the ten.
+    ///
+    /// # Panics
+    /// When `index` is not below [`Account::COUNT`].
+    pub fn account(&self, index: usize) -> Account {
+        Account::at(index)
+    }
+
+    /// What a person needs to try things: where everything answers, where the contracts are, accounts with money and their keys.
+    pub fn addresses(&self) -> Vec<(String, String)> {
+        let services = [
+            ("chain", Some(self.rpc_url())),
+            ("facilitator", self.services.facilitator.as_ref().map(Service::url)),
+            ("indexer", Some(self.indexer_url())),
+            ("market", self.services.market.as_ref().map(Service::url)),
+        ];
+        let mut lines: Vec<_> =
+            services.iter().filter_map(|(name, url)| Some(((*name).to_owned(), (*url)?.to_string()))).collect();
+        lines.push(("database".into(), self.database_url().into()));
+        lines.extend(self.deployment().addresses().into_iter().map(|(name, address)| (name.to_owned(), address.to_string())));
+        lines.extend(Account::all().iter().map(|account| {
+            let role = account.role().map(|role| format!(" ({role})")).unwrap_or_default();
+            (format!("account {}{role}", account.index), format!("{} key {}", account.address, account.key()))
+        }));
+        lines
+    }
+
+    /// Stops everything in order and waits until it has ended: services finish what they do, then the database and the chain go.
+    pub async fn shutdown(self) {
+        let Self { services, stop, chain, database } = self;
+        drop(stop);
+        services.stopped().await;
+        database.stop().await;
+        chain.stop().await;
+    }
+}
+
+impl Services {
+    async fn start(options: &Options, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Self, Error> {
+        let indexer = start_indexer(options.indexer_port, chain, database_url, stop).await?;
+        Ok(Self { facilitator: None, indexer, market: None })
+    }
+
+    async fn stopped(self) {
+        if let Some(market) = self.market {
+            market.stopped().await;
+        }
+        if let Some(facilitator) = self.facilitator {
+            facilitator.stopped().await;
+        }
+        self.indexer.stopped().await;
+    }
+}
+
+/// Brings the schemas of all services up to date.
+pub(crate) async fn migrate(database_url: &str) -> Result<(), Error> {
+    let failed = |name, source| Error::Service { name, source };
+    indexer::migrate(database_url).await.map_err(|error| failed("indexer", Box::new(error)))?;
+    Ok(())
+}
+
+async fn start_indexer(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
+    let (listener, address) = listen(port).await?;
+    let mut config = indexer::Config::new(database_url, chain.rpc_url().clone());
+    config.chain_id = Some(CHAIN_ID);
+    config.start_block = Some(chain.deployment().start_block);
+    config.listen = address;
+    Service::start("indexer", address, indexer::serve(config, listener, stop.clone())).await
+}
+
+impl OwnDatabase {
+    async fn start(url: Option<&str>) -> Result<Self, Error> {
+        let server = Postgres::start(url).await?;
+        let database = server.create(&unique_name(), None).await?;
+        Ok(Self { database, server: Server::Own(server) })
+    }
+
+    async fn stop(self) {
+        let removed = match &self.server {
+            Server::Own(server) if !server.is_external() => Ok(()),
+            Server::Own(server) => server.drop_database(&self.database.name).await,
+            Server::Shared(server) => server.drop_database(&self.database.name).await,
+        };
+        if let Err(error) = removed {
+            tracing::warn!(database = self.database.name, %error, "the database could not be removed");
+        }
+        if let Server::Own(server) = self.server {
+            server.stop().await;
+        }
+    }
+}
+
+/// A name that no other stack on the same server has.
+fn unique_name() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    format!("florin_{}_{}_{}", process::id(), started, COUNT.fetch_add(1, Ordering::Relaxed))
+}
