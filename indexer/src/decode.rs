@@ -8,15 +8,15 @@ use alloy::{
     primitives::{Address, B256, LogData, hex},
     sol_types::SolEvent,
 };
+use contracts::{Contract, agent_wallet_factory::AgentWalletFactory::WalletCreated};
 use serde_json::{Map, Value};
 
 use crate::{
-    bindings::{self, IAgentWalletFactory::WalletCreated, ITreasuryFactory::TreasuryCreated},
+    bindings::{self, ITreasuryFactory::TreasuryCreated},
     node::Log,
     watch::Kind,
 };
 
-/// Stands for U+0000, which Postgres cannot store and anybody can put into a string argument.
 const NUL_REPLACEMENT: &str = "\u{fffd}";
 
 /// Known events by their first topic. Two contracts may index different arguments of one signature.
@@ -40,6 +40,26 @@ pub(crate) struct Decoded {
 
 /// Reads a log of one of our contracts; none when it is of no known event.
 pub(crate) fn event(log: &Log) -> Option<Decoded> {
+    let known = contracts::Event::decode(&primitive(log)).filter(|event| event.contract() != Contract::Usdc);
+    let Some(event) = known else { return declared(log) };
+    Some(Decoded { name: event.name().to_owned(), args: storable(event.to_json()) })
+}
+
+fn primitive(log: &Log) -> alloy::primitives::Log {
+    alloy::primitives::Log::new_unchecked(log.address, log.topics.clone(), log.data.clone())
+}
+
+/// Postgres cannot store U+0000, which anybody can put into a string argument.
+fn storable(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', NUL_REPLACEMENT)),
+        Value::Array(items) => items.into_iter().map(storable).collect(),
+        Value::Object(fields) => Value::Object(fields.into_iter().map(|(name, value)| (name, storable(value))).collect()),
+        value => value,
+    }
+}
+
+fn declared(log: &Log) -> Option<Decoded> {
     let candidates = EVENTS.get(log.topics.first()?)?;
     let data = LogData::new_unchecked(log.topics.clone(), log.data.clone());
     candidates.iter().find_map(|event| {
@@ -50,7 +70,7 @@ pub(crate) fn event(log: &Log) -> Option<Decoded> {
             let value = if input.indexed { indexed.next()? } else { body.next()? };
             args.insert(input.name.clone(), json(value, &input.components));
         }
-        Some(Decoded { name: event.name.clone(), args: Value::Object(args) })
+        Some(Decoded { name: event.name.clone(), args: storable(Value::Object(args)) })
     })
 }
 
@@ -62,7 +82,7 @@ fn json(value: DynSolValue, components: &[Param]) -> Value {
         DynSolValue::Address(value) => Value::String(value.to_checksum(None)),
         DynSolValue::FixedBytes(value, bytes) => Value::String(hex::encode_prefixed(&value[..bytes.min(32)])),
         DynSolValue::Bytes(value) => Value::String(hex::encode_prefixed(value)),
-        DynSolValue::String(value) => Value::String(value.replace('\0', NUL_REPLACEMENT)),
+        DynSolValue::String(value) => Value::String(value),
         DynSolValue::Array(values) | DynSolValue::FixedArray(values) => {
             values.into_iter().map(|value| json(value, components)).collect()
         }
@@ -141,6 +161,6 @@ mod tests {
 
     #[test]
     fn a_string_with_nul_does_not_stop_the_mirror() {
-        assert_eq!(json(DynSolValue::String("a\0b".into()), &[]), "a\u{fffd}b");
+        assert_eq!(storable(json!({"uri": ["a\0b"]})), json!({"uri": ["a\u{fffd}b"]}));
     }
 }

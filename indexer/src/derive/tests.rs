@@ -5,6 +5,10 @@ use alloy::{
     primitives::{Address, B256, U256, aliases::U56},
     sol_types::SolEvent,
 };
+use contracts::{
+    agent_wallet::{AgentWallet, IAgentWallet},
+    escrow::{Escrow, IEscrow},
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -14,13 +18,7 @@ use super::{
     treasury::Treasury,
     wallet::Wallet,
 };
-use crate::{
-    bindings::{IAgentWallet, IEscrow, ITreasury},
-    block::Event,
-    decode,
-    node::Log,
-    watch::Kind,
-};
+use crate::{bindings::ITreasury, block::Event, decode, node::Log, watch::Kind};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 const ALICE: Address = Address::repeat_byte(0xa1);
@@ -68,24 +66,24 @@ fn funded() -> Fold<Agreement> {
         reviewPeriod: 1,
         arbitrationPeriod: 1,
         disputeBond: U256::from(3),
-        defaultOutcome: IEscrow::DefaultOutcome::RefundBuyer,
+        defaultOutcome: 0,
         contentHash: B256::repeat_byte(2),
         agentId: U256::ZERO,
         salt: B256::ZERO,
     };
-    Fold::new(Kind::Deployed).then(IEscrow::AgreementFunded { id: ID, buyer: ALICE, seller: BOB, terms })
+    Fold::new(Kind::Deployed).then(Escrow::AgreementFunded { id: ID, buyer: ALICE, seller: BOB, terms })
 }
 
-fn release(amount: u64, fee: u64, released: u64) -> IEscrow::AgreementReleased {
+fn release(amount: u64, fee: u64, released: u64) -> Escrow::AgreementReleased {
     let [amount, fee, released] = [amount, fee, released].map(U256::from);
-    IEscrow::AgreementReleased { id: ID, by: ALICE, amount, fee, released }
+    Escrow::AgreementReleased { id: ID, by: ALICE, amount, fee, released }
 }
 
 #[test]
 fn an_agreement_is_released_when_all_of_it_is() {
-    let delivered = IEscrow::AgreementDelivered { id: ID, deliveryHash: B256::repeat_byte(3), reviewEnds: U256::from(11) };
+    let delivered = Escrow::AgreementDelivered { id: ID, deliveryHash: B256::repeat_byte(3), reviewEnds: U256::from(11) };
     let agreement = funded()
-        .then(IEscrow::AgreementToppedUp { id: ID, amount: U256::from(20), funded: U256::from(120) })
+        .then(Escrow::AgreementToppedUp { id: ID, amount: U256::from(20), funded: U256::from(120) })
         .then(delivered)
         .then(release(60, 3, 60));
     assert_eq!(agreement.json()["status"], "delivered");
@@ -100,7 +98,7 @@ fn an_agreement_is_released_when_all_of_it_is() {
 
 #[test]
 fn what_was_not_released_is_refunded_or_divided() {
-    let refunded = funded().then(release(40, 2, 40)).then(IEscrow::AgreementRefunded { id: ID, by: BOB, amount: U256::from(60) });
+    let refunded = funded().then(release(40, 2, 40)).then(Escrow::AgreementRefunded { id: ID, by: BOB, amount: U256::from(60) });
     let refunded = refunded.json();
     assert_eq!(
         (&refunded["status"], &refunded["refunded"], &refunded["released"]),
@@ -109,8 +107,8 @@ fn what_was_not_released_is_refunded_or_divided() {
 
     let [to_seller, to_buyer, fee] = [66, 30, 4].map(U256::from);
     let divided = funded()
-        .then(IEscrow::AgreementDisputed { id: ID, bond: U256::from(3), arbitrationEnds: U256::from(20) })
-        .then(IEscrow::AgreementResolved { id: ID, by: BOB, toSeller: to_seller, toBuyer: to_buyer, fee, bondTo: BOB })
+        .then(Escrow::AgreementDisputed { id: ID, bond: U256::from(3), arbitrationEnds: U256::from(20) })
+        .then(Escrow::AgreementResolved { id: ID, by: BOB, toSeller: to_seller, toBuyer: to_buyer, fee, bondTo: BOB })
         .json();
     assert_eq!(
         (&divided["status"], &divided["refunded"], &divided["released"]),
@@ -127,19 +125,19 @@ fn an_operator_that_is_added_again_starts_from_nothing() {
         expiresAt: Default::default(),
         onlyAllowed: true,
     };
-    let add = |lane| IAgentWallet::OperatorAdded { operator: BOB, lane, epoch: lane };
+    let add = |lane| AgentWallet::OperatorAdded { operator: BOB, lane, epoch: lane };
     let wallet = Fold::<Wallet>::new(Kind::AgentWallet)
-        .then(IAgentWallet::WalletInitialized { owner: ALICE, guardian: Address::ZERO })
+        .then(AgentWallet::WalletInitialized { owner: ALICE, guardian: Address::ZERO })
         .then(add(1))
-        .then(IAgentWallet::PolicyChanged { operator: BOB, token: TOKEN, policy })
-        .then(IAgentWallet::RecipientChanged { operator: BOB, recipient: ALICE, allowed: true })
-        .then(IAgentWallet::OperatorFrozen { operator: BOB, by: ALICE })
-        .then(IAgentWallet::EpochChanged { operator: BOB, epoch: 2 });
+        .then(AgentWallet::PolicyChanged { operator: BOB, token: TOKEN, policy })
+        .then(AgentWallet::RecipientChanged { operator: BOB, recipient: ALICE, allowed: true })
+        .then(AgentWallet::OperatorFrozen { operator: BOB, by: ALICE })
+        .then(AgentWallet::EpochChanged { operator: BOB, epoch: 2 });
     let operator = &wallet.json()["operators"][BOB.to_string().to_lowercase()];
     assert_eq!(operator["policies"][TOKEN.to_string().to_lowercase()]["dailyLimit"], "50");
     assert_eq!((&operator["frozen"], &operator["epoch"], &operator["recipients"]), (&json!(true), &json!(2), &json!([ALICE])));
 
-    let wallet = wallet.then(IAgentWallet::OperatorRemoved { operator: BOB, lane: 1 }).then(add(3)).json();
+    let wallet = wallet.then(AgentWallet::OperatorRemoved { operator: BOB, lane: 1 }).then(add(3)).json();
     let operator = &wallet["operators"][BOB.to_string().to_lowercase()];
     assert_eq!((&operator["policies"], &operator["frozen"], &operator["since_block"]), (&json!({}), &json!(false), &json!(7)));
 }

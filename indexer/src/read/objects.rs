@@ -94,10 +94,13 @@ pub struct Limit {
     /// The token.
     pub token: Address,
     /// Most that may leave in any 24 hours, in base units.
+    #[serde(serialize_with = "text")]
     pub daily_limit: u128,
     /// What counts against it: the payments of the last 24 to 32 hours, in base units.
+    #[serde(serialize_with = "text")]
     pub spent: u128,
     /// What a payment could carry now, in base units, as far as this limit goes.
+    #[serde(serialize_with = "text")]
     pub remaining: u128,
 }
 
@@ -123,6 +126,11 @@ pub async fn limits(
         }
     }
     Ok(limits)
+}
+
+/// As strings, like all integers of contracts, so that no reader of JSON rounds them.
+fn text<S: serde::Serializer>(units: &u128, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(units)
 }
 
 async fn spent(

@@ -53,7 +53,7 @@ impl Chain {
         self.anvil.rpc_url()
     }
 
-    async fn send(&self, tx: TransactionRequest) -> TransactionReceipt {
+    pub(crate) async fn send(&self, tx: TransactionRequest) -> TransactionReceipt {
         let receipt = self.provider.send_transaction(tx).await.unwrap().with_timeout(Some(WAIT)).get_receipt().await.unwrap();
         assert!(receipt.status());
         receipt

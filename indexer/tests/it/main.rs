@@ -7,3 +7,4 @@ mod liar;
 mod mirror;
 mod reorg;
 mod restart;
+mod story;

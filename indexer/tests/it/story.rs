@@ -1,0 +1,171 @@
+//! Wallets and agreements, made by the real contracts.
+
+use alloy::{
+    network::TransactionBuilder,
+    primitives::{
+        Address, B256, U256,
+        aliases::{U40, U56},
+    },
+    providers::ext::AnvilApi,
+    rpc::types::{TransactionReceipt, TransactionRequest},
+    sol_types::{SolCall, SolEvent},
+};
+use contracts::{
+    agent_wallet::AgentWallet::executePaymentCall,
+    agent_wallet_factory::{
+        AgentWalletFactory::{WalletCreated, createWalletCall},
+        IAgentWallet as Config,
+    },
+    escrow::{
+        Escrow::{AgreementFunded, fundCall, markDeliveredCall, releaseCall},
+        IEscrow::Terms,
+    },
+    usdc::Usdc::approveCall,
+};
+use indexer::read::{self, AgreementStatus};
+
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, database, pool, synced};
+
+const OWNER: usize = 0;
+const OPERATOR: usize = 1;
+const SHOP: usize = 2;
+
+async fn call(chain: &Chain, from: usize, to: Address, call: impl SolCall) -> TransactionReceipt {
+    let tx = TransactionRequest::default().with_from(chain.accounts[from]).with_to(to).with_input(call.abi_encode());
+    chain.send(tx).await
+}
+
+fn emitted<E: SolEvent>(receipt: &TransactionReceipt) -> E {
+    receipt.logs().iter().find_map(|log| E::decode_log(&log.inner).ok()).expect("the event was emitted").data
+}
+
+async fn create_wallet(chain: &Chain) -> Address {
+    let policy = Config::Policy {
+        paymentMax: U56::from(50_000_000),
+        dailyLimit: U56::from(100_000_000),
+        approvalAbove: U56::from(100_000_000),
+        expiresAt: U40::from(99_999_999_999_u64),
+        onlyAllowed: false,
+    };
+    let operator = Config::OperatorConfig {
+        operator: chain.accounts[OPERATOR],
+        policies: vec![Config::TokenPolicy { token: chain.deployment.usdc, policy }],
+        recipients: vec![chain.accounts[SHOP]],
+        lane: Default::default(),
+    };
+    let config = Config::WalletConfig {
+        owner: chain.accounts[OWNER],
+        guardian: Address::ZERO,
+        approvers: vec![],
+        approvalsRequired: 0,
+        operators: vec![operator],
+        salt: B256::ZERO,
+    };
+    let created = call(chain, OWNER, chain.deployment.agent_wallet_factory, createWalletCall { config }).await;
+    emitted::<WalletCreated>(&created).wallet
+}
+
+async fn pay(chain: &Chain, wallet: Address, amount: u64, payment_id: B256) {
+    let payment = executePaymentCall {
+        token: chain.deployment.usdc,
+        to: chain.accounts[SHOP],
+        amount: U256::from(amount),
+        paymentId: payment_id,
+    };
+    call(chain, OPERATOR, wallet, payment).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_limit() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let snapshot = chain.provider.anvil_snapshot().await.unwrap();
+    let wallet = create_wallet(&chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(wallet, 200_000_000)).await;
+    pay(&chain, wallet, 30_000_000, B256::repeat_byte(7)).await;
+    synced(&chain, &pool).await;
+
+    let (_, shown) = indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await;
+    assert_eq!(shown["owner"].as_str().unwrap().parse::<Address>().unwrap(), chain.accounts[OWNER], "{shown}");
+    assert_eq!(shown["balance"].as_str().unwrap().parse::<money::Usdc>().unwrap().base_units(), 170_000_000);
+    let limit = &shown["limits"][0];
+    assert_eq!(
+        (&limit["spent"], &limit["remaining"]),
+        (&serde_json::json!("30000000"), &serde_json::json!("70000000")),
+        "{shown}"
+    );
+
+    let (_, made) = indexer.get(&format!("/api/v1/chain/events?contract={wallet}&order=asc")).await;
+    assert_eq!(made["data"][0]["name"], "WalletInitialized", "logs before the factory's own are there");
+    let (_, paid) = indexer.get(&format!("/api/v1/chain/events?reference={}", B256::repeat_byte(7))).await;
+    assert_eq!((paid["data"][0]["name"].as_str(), paid["data"].as_array().unwrap().len()), (Some("PaymentExecuted"), 1));
+    let both = format!("/api/v1/chain/events?account={}&reference={}", chain.accounts[SHOP], B256::repeat_byte(7));
+    assert_eq!(indexer.get(&both).await.1["data"].as_array().unwrap().len(), 1);
+
+    assert_as_from_scratch(&chain, &pool).await;
+    assert!(chain.provider.anvil_revert(snapshot).await.unwrap());
+    chain.pay(4, 5, 1).await;
+    synced(&chain, &pool).await;
+    assert_eq!(indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await.0, 404, "its creation was undone");
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+fn terms(chain: &Chain, amount: u64) -> Terms {
+    Terms {
+        buyer: chain.accounts[3],
+        seller: chain.accounts[4],
+        arbiter: chain.accounts[5],
+        token: chain.deployment.usdc,
+        amount: U256::from(amount),
+        feeBps: 100,
+        feeRecipient: chain.accounts[6],
+        deliverBy: u64::from(u32::MAX),
+        reviewPeriod: 3_600,
+        arbitrationPeriod: 3_600,
+        disputeBond: U256::ZERO,
+        defaultOutcome: 0,
+        contentHash: B256::repeat_byte(1),
+        agentId: U256::ZERO,
+        salt: B256::ZERO,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agreement_is_followed_from_funding_to_release_and_at_every_block_between() {
+    let chain = Chain::start().await;
+    let (escrow, terms) = (chain.deployment.escrow, terms(&chain, 40_000_000));
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    call(&chain, 3, chain.deployment.usdc, approveCall { spender: escrow, value: U256::MAX }).await;
+    let funded = call(&chain, 3, escrow, fundCall { terms: terms.clone() }).await;
+    let id = emitted::<AgreementFunded>(&funded).id;
+    call(&chain, 4, escrow, markDeliveredCall { terms: terms.clone(), deliveryHash: B256::repeat_byte(9) }).await;
+    call(&chain, 3, escrow, releaseCall { terms }).await;
+    synced(&chain, &pool).await;
+
+    let mut conn = pool.acquire().await.unwrap();
+    let agreement = read::agreement(&mut conn, id, None).await.unwrap().unwrap().state;
+    assert_eq!(
+        (agreement.status, agreement.released, agreement.fee),
+        (AgreementStatus::Released, U256::from(40_000_000), U256::from(400_000))
+    );
+    assert_eq!((agreement.buyer, agreement.delivery_hash), (chain.accounts[3], Some(B256::repeat_byte(9))));
+    let before = read::agreement(&mut conn, id, funded.block_number).await.unwrap().unwrap().state;
+    assert_eq!((before.status, before.funded), (AgreementStatus::Funded, U256::from(40_000_000)));
+    assert!(read::agreement(&mut conn, id, Some(funded.block_number.unwrap() - 1)).await.unwrap().is_none());
+
+    let (status, shown) = indexer.get(&format!("/api/v1/chain/agreements/{id}")).await;
+    assert_eq!(
+        (status, shown["status"].as_str(), shown["finality"].as_str()),
+        (200, Some("released"), Some("pending")),
+        "{shown}"
+    );
+    assert_eq!(indexer.get(&format!("/api/v1/chain/agreements/{}", B256::ZERO)).await.0, 404);
+    assert_balances(&chain, &pool).await;
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
