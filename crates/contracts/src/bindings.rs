@@ -54,3 +54,15 @@ binding!(
     /// Escrow of agreements between buyer and seller.
     escrow, Escrow, "artifacts/Escrow.json"
 );
+binding!(
+    /// An organisation's treasury, with everything it answers to: orders, approvals, policies, owners.
+    treasury, Treasury, "artifacts/Treasury.json"
+);
+binding!(
+    /// The half of the treasury that changes its settings: only for deploying it.
+    treasury_admin, TreasuryAdmin, "artifacts/TreasuryAdmin.json"
+);
+binding!(
+    /// Creates treasuries.
+    treasury_factory, TreasuryFactory, "artifacts/TreasuryFactory.json"
+);

@@ -21,8 +21,15 @@ use serde_json::{Value, json};
 const ARTIFACTS: &str = "crates/contracts/artifacts";
 const OUTPUTS: [&str; 2] = ["abi", "evm.bytecode.object"];
 
-/// The contracts that Rust deploys or calls.
-const CONTRACTS: [&str; 3] = ["AgentWallet", "AgentWalletFactory", "Escrow"];
+/// The contracts that Rust deploys or calls, each with the one it delegates to, whose ABI it answers to as well.
+const CONTRACTS: [(&str, Option<&str>); 6] = [
+    ("AgentWallet", None),
+    ("AgentWalletFactory", None),
+    ("Escrow", None),
+    ("Treasury", Some("TreasuryAdmin")),
+    ("TreasuryAdmin", None),
+    ("TreasuryFactory", None),
+];
 
 /// Why the artifacts were not built, or are not what they should be.
 #[derive(Debug, thiserror::Error)]
@@ -96,8 +103,9 @@ pub fn run(root: &Path, check: bool) -> Result<Vec<String>, BuildError> {
     }
     let folder = root.join(ARTIFACTS);
     let mut changed = Vec::new();
-    for name in CONTRACTS {
-        let text = artifact(name, output.find_first(name).ok_or(BuildError::Missing(name))?)?;
+    for (name, delegate) in CONTRACTS {
+        let find = |name| output.find_first(name).ok_or(BuildError::Missing(name));
+        let text = artifact(name, find(name)?, delegate.map(find).transpose()?)?;
         let path = folder.join(format!("{name}.json"));
         if fs::read_to_string(&path).is_ok_and(|committed| committed == text) {
             continue;
@@ -181,12 +189,29 @@ fn pinned_solc(root: &Path) -> Result<String, BuildError> {
     version.ok_or(BuildError::File { path, reason: "it pins no solc".into() })
 }
 
-fn artifact(name: &'static str, contract: &ConfigurableContractArtifact) -> Result<String, BuildError> {
+fn artifact(
+    name: &'static str,
+    contract: &ConfigurableContractArtifact,
+    delegate: Option<&ConfigurableContractArtifact>,
+) -> Result<String, BuildError> {
     let missing = || BuildError::Missing(name);
-    let abi = contract.abi.as_ref().ok_or_else(missing)?;
     let bytecode = contract.bytecode.as_ref().and_then(|code| code.object.as_bytes()).ok_or_else(missing)?;
+    let mut abi = entries(contract).ok_or_else(missing)?;
+    let more = delegate.map(|delegate| entries(delegate).ok_or_else(missing)).transpose()?;
+    for entry in more.into_iter().flatten() {
+        if entry["name"].is_string() && !abi.contains(&entry) {
+            abi.push(entry);
+        }
+    }
     let value = json!({ "contractName": name, "abi": abi, "bytecode": bytecode });
     Ok(serde_json::to_string_pretty(&value).map_err(|_| missing())? + "\n")
+}
+
+fn entries(contract: &ConfigurableContractArtifact) -> Option<Vec<Value>> {
+    match serde_json::to_value(contract.abi.as_ref()?).ok()? {
+        Value::Array(entries) => Some(entries),
+        _ => None,
+    }
 }
 
 fn file(path: &Path, error: &io::Error) -> BuildError {

@@ -2,43 +2,16 @@
 
 use alloy::{
     network::TransactionBuilder,
-    primitives::{Address, B256, Bytes, address, b256},
+    primitives::{Address, B256, Bytes, address},
     providers::Provider,
     rpc::types::TransactionRequest,
-    sol_types::SolConstructor,
     transports::{RpcError, TransportErrorKind},
 };
 
-use crate::{
-    Deployment, agent_wallet_factory::AgentWalletFactory, escrow::Escrow, permit2::Permit2,
-    x402_exact_permit2_proxy::X402ExactPermit2Proxy, x402_upto_permit2_proxy::X402UptoPermit2Proxy,
-};
+use crate::{Plan, Step};
 
 /// The keyless deployer that is on practically every chain, and on every anvil.
 const CREATE2_DEPLOYER: Address = address!("4e59b44847b379578588920cA78FbF26c0B4956C");
-const PERMIT2_SALT: B256 = b256!("0000000000000000000000000000000000000000d3af2663da51c10215000000");
-const X402_EXACT_SALT: B256 = b256!("0000000000000000000000000000000000000000000000003000000007263b0e");
-const X402_UPTO_SALT: B256 = b256!("000000000000000000000000000000000000000000000000b000000001db633d");
-
-/// One contract to be created.
-#[derive(Clone, Debug)]
-pub struct Step {
-    /// Its name in Solidity.
-    pub name: &'static str,
-    /// Where it will be.
-    pub address: Address,
-    salt: B256,
-    init_code: Bytes,
-}
-
-/// What is deployed on a chain, in an order in which each contract finds those it needs, and where all of it will be.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Contracts to be created.
-    pub steps: Vec<Step>,
-    /// The addresses that result.
-    pub deployment: Deployment,
-}
 
 /// What became of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,56 +79,11 @@ pub enum DeployError {
     },
 }
 
-impl Plan {
-    /// The plan for a chain whose USDC is at `usdc`.
-    pub fn new(chain_id: u64, usdc: Address) -> Self {
-        let mut steps = Vec::new();
-        let mut add = |name, salt, init_code: Bytes| {
-            let address = create2_address(salt, &init_code);
-            steps.push(Step { name, address, salt, init_code });
-            address
-        };
-        let permit2 = add("Permit2", PERMIT2_SALT, Permit2::BYTECODE.clone());
-        let x402_exact_permit2_proxy = add("x402ExactPermit2Proxy", X402_EXACT_SALT, X402ExactPermit2Proxy::BYTECODE.clone());
-        let x402_upto_permit2_proxy = add("x402UptoPermit2Proxy", X402_UPTO_SALT, X402UptoPermit2Proxy::BYTECODE.clone());
-        let escrow = add("Escrow", B256::ZERO, Escrow::BYTECODE.clone());
-        let agent_wallet_factory = add(
-            "AgentWalletFactory",
-            B256::ZERO,
-            with_arguments(&AgentWalletFactory::BYTECODE, &AgentWalletFactory::constructorCall { escrow }),
-        );
-        let deployment = Deployment {
-            chain_id,
-            start_block: 0,
-            usdc,
-            permit2,
-            multicall3: Deployment::MULTICALL3,
-            escrow,
-            payment_router: Address::ZERO,
-            service_registry: Address::ZERO,
-            ledger_anchor: Address::ZERO,
-            agent_wallet_factory,
-            treasury_factory: Address::ZERO,
-            x402_exact_permit2_proxy,
-            x402_upto_permit2_proxy,
-        };
-        Self { steps, deployment }
-    }
-}
-
 impl Step {
-    pub(crate) const fn new(name: &'static str, address: Address, salt: B256, init_code: Bytes) -> Self {
-        Self { name, address, salt, init_code }
-    }
-
     fn transaction(&self, from: Address) -> TransactionRequest {
         let data: Bytes = [self.salt.as_slice(), &self.init_code].concat().into();
         TransactionRequest::default().with_from(from).with_to(CREATE2_DEPLOYER).with_input(data)
     }
-}
-
-fn with_arguments(code: &Bytes, arguments: &impl SolConstructor) -> Bytes {
-    [&code[..], &arguments.abi_encode()].concat().into()
 }
 
 /// The address of what the deterministic deployer creates from `init_code`.

@@ -9,8 +9,8 @@ use alloy::{
 use money::Usdc;
 
 use crate::{
-    DeployError, Deployment, Plan, create2_address,
-    deploy::{Step, create, deploy},
+    DeployError, Deployment, Plan, Step, create2_address,
+    deploy::{create, deploy},
     multicall3::Multicall3,
     signature_checker::SignatureChecker,
     usdc::Usdc as Token,
@@ -61,7 +61,7 @@ async fn load_usdc(provider: &impl Provider, usdc: Address) -> Result<(), Deploy
     let mut implementation = Address::ZERO;
     for (name, code) in libraries {
         implementation = create2_address(B256::ZERO, &code);
-        create(provider, ISSUER, CHAIN_ID, &Step::new(name, implementation, B256::ZERO, code)).await?;
+        create(provider, ISSUER, CHAIN_ID, &Step { name, address: implementation, salt: B256::ZERO, init_code: code }).await?;
     }
     let admin = Address::from_word(keccak256("admin of the dev chain's USDC proxy"));
     provider.anvil_set_storage_at(usdc, IMPLEMENTATION_SLOT.into(), implementation.into_word()).await?;

@@ -7,9 +7,11 @@ mod deploy;
 mod deployment;
 pub mod dev;
 mod event;
+mod plan;
 mod reading;
 
 pub use bindings::*;
-pub use deploy::{DeployError, Deployed, Plan, Step, create2_address, deploy};
+pub use deploy::{DeployError, Deployed, create2_address, deploy};
 pub use deployment::{Deployment, DeploymentError};
 pub use event::{Contract, ContractError, Event};
+pub use plan::{Plan, Step};

@@ -14,6 +14,8 @@ use crate::{
     shared,
 };
 
+const CONFIRM_TIMEOUT_SECONDS: u64 = 60;
+
 /// How to start the stack. Every port may be zero for a free one.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -43,7 +45,7 @@ pub struct Stack {
 
 #[derive(Debug)]
 struct Services {
-    facilitator: Option<Service>,
+    facilitator: Service,
     indexer: Service,
     market: Option<Service>,
 }
@@ -119,6 +121,11 @@ impl Stack {
         &self.database.database.url
     }
 
+    /// Where the facilitator answers.
+    pub const fn facilitator_url(&self) -> &Url {
+        self.services.facilitator.url()
+    }
+
     /// Where the indexer answers.
     pub const fn indexer_url(&self) -> &Url {
         self.services.indexer.url()
@@ -136,7 +143,7 @@ impl Stack {
     pub fn addresses(&self) -> Vec<(String, String)> {
         let services = [
             ("chain", Some(self.rpc_url())),
-            ("facilitator", self.services.facilitator.as_ref().map(Service::url)),
+            ("facilitator", Some(self.facilitator_url())),
             ("indexer", Some(self.indexer_url())),
             ("market", self.services.market.as_ref().map(Service::url)),
         ];
@@ -163,26 +170,42 @@ impl Stack {
 
 impl Services {
     async fn start(options: &Options, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Self, Error> {
-        let indexer = start_indexer(options.indexer_port, chain, database_url, stop).await?;
-        Ok(Self { facilitator: None, indexer, market: None })
+        let (facilitator, indexer) = tokio::try_join!(
+            start_facilitator(options.facilitator_port, chain, database_url, stop),
+            start_indexer(options.indexer_port, chain, database_url, stop),
+        )?;
+        Ok(Self { facilitator, indexer, market: None })
     }
 
     async fn stopped(self) {
         if let Some(market) = self.market {
             market.stopped().await;
         }
-        if let Some(facilitator) = self.facilitator {
-            facilitator.stopped().await;
-        }
+        self.facilitator.stopped().await;
         self.indexer.stopped().await;
     }
 }
 
 /// Brings the schemas of all services up to date.
 pub(crate) async fn migrate(database_url: &str) -> Result<(), Error> {
-    let failed = |name, source| Error::Service { name, source };
+    let failed = |name, source: Box<dyn std::error::Error + Send + Sync>| Error::Service { name, source };
+    facilitator::migrate(database_url).await.map_err(|error| failed("facilitator", Box::new(error)))?;
     indexer::migrate(database_url).await.map_err(|error| failed("indexer", Box::new(error)))?;
     Ok(())
+}
+
+async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
+    let (listener, address) = listen(port).await?;
+    let config = facilitator::Config {
+        database_url: database_url.to_owned(),
+        rpc_url: chain.rpc_url().clone(),
+        chain_id: Some(CHAIN_ID),
+        listen: address,
+        signer_keys: vec![Account::at(Account::FACILITATOR).signer.into()],
+        wallet_factories: vec![chain.deployment().agent_wallet_factory],
+        confirm_timeout_seconds: CONFIRM_TIMEOUT_SECONDS,
+    };
+    Service::start("facilitator", address, facilitator::serve(config, listener, stop.clone())).await
 }
 
 async fn start_indexer(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
