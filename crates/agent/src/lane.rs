@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn a_payment_never_ends_in_a_period_that_the_wallet_does_not_accept_yet() {
         for (now, max, expected) in [
-            (7_200, 7_260, Some(7_260)),          // plenty of the period is left
-            (10_000, 11_000, Some(10_799)),       // the next period begins at 10,800, further away than the grace
-            (10_500, 11_000, Some(11_000)),       // within the grace the next period is open
-            (10_499, 90_000, Some(10_799)),       // one second earlier it is not
-            (10_500, 90_000, Some(14_399)),       // and then to its end
-            (7_200, 7_200, None),                 // over before it begins
+            (7_200, 7_260, Some(7_260)),    // plenty of the period is left
+            (10_000, 11_000, Some(10_799)), // the next period begins at 10,800, further away than the grace
+            (10_500, 11_000, Some(11_000)), // within the grace the next period is open
+            (10_499, 90_000, Some(10_799)), // one second earlier it is not
+            (10_500, 90_000, Some(14_399)), // and then to its end
+            (7_200, 7_200, None),           // over before it begins
         ] {
             assert_eq!(valid_before(now, max, 3_600), expected, "now {now}, at most {max}");
         }

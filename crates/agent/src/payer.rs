@@ -93,7 +93,8 @@ impl WalletPayer {
         loop {
             let slot = {
                 let mut next = self.next.lock().expect("nothing panics while it is held");
-                let same_period = next.filter(|next| (next.epoch, next.period, next.lane) == (first.epoch, first.period, first.lane));
+                let same_period =
+                    next.filter(|next| (next.epoch, next.period, next.lane) == (first.epoch, first.period, first.lane));
                 let slot = same_period.unwrap_or(first);
                 *next = Some(Slot { slot: slot.slot.saturating_add(1), ..slot });
                 slot
@@ -130,19 +131,27 @@ impl Payer for WalletPayer {
             return Err(refused(format!("{value} USDC is more than the lane's {max} USDC per payment")));
         }
         let period_seconds = u64::from(lane.periodSeconds);
-        let valid_before = lane::valid_before(now(), transfer.valid_before_max, period_seconds).filter(|end| *end >= transfer.valid_before_min);
+        let valid_before =
+            lane::valid_before(now(), transfer.valid_before_max, period_seconds).filter(|end| *end >= transfer.valid_before_min);
         let valid_before = valid_before.and_then(|end| u32::try_from(end).ok());
-        let valid_before = valid_before.ok_or_else(|| refused("the lane's period ends too soon for this payment; try again in a minute".into()))?;
+        let valid_before = valid_before
+            .ok_or_else(|| refused("the lane's period ends too soon for this payment; try again in a minute".into()))?;
         let period = valid_before / lane.periodSeconds;
         let first = Slot { epoch: operator.epoch, period, lane: operator.lane, slot: 0 };
         let slots = lane.paymentsPerPeriod.to::<u32>();
         let slot = self.take_slot(first, slots, lane.token).await?;
-        let slot = slot.ok_or_else(|| refused(format!("the lane's {slots} payments of this period are used up; the next begins in at most {period_seconds} s")))?;
+        let slot = slot.ok_or_else(|| {
+            refused(format!(
+                "the lane's {slots} payments of this period are used up; the next begins in at most {period_seconds} s"
+            ))
+        })?;
         let payment = LanePayment { wallet: self.wallet, to: transfer.to, value, valid_before, slot };
         let authorization = payment.authorization();
         let hash = authorization.signing_hash(&transfer.token);
         let signature = self.operator.sign_hash_sync(&hash).map_err(|error| PayerError::Signer(error.into()))?;
-        let signature = payment.signature(transfer.token.separator(), &signature).ok_or_else(|| refused("the amount does not fit a lane".into()))?;
+        let signature = payment
+            .signature(transfer.token.separator(), &signature)
+            .ok_or_else(|| refused("the amount does not fit a lane".into()))?;
         Ok(SignedAuthorization { authorization, signature: Bytes::from(signature) })
     }
 }

@@ -6,7 +6,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent::WalletPayer;
 use alloy::{
-    primitives::{Address, B256, U256, aliases::{U24, U40}},
+    primitives::{
+        Address, B256, U256,
+        aliases::{U24, U40},
+    },
     providers::{DynProvider, Provider, ProviderBuilder},
     signers::local::PrivateKeySigner,
 };
@@ -47,7 +50,8 @@ async fn world() -> World {
         expiresAt: U40::MAX,
         onlyAllowed: false,
     };
-    let operators = vec![IAgentWallet::OperatorConfig { operator: operator.address(), policies: vec![], recipients: vec![], lane }];
+    let operators =
+        vec![IAgentWallet::OperatorConfig { operator: operator.address(), policies: vec![], recipients: vec![], lane }];
     let config = IAgentWallet::WalletConfig {
         owner: relayer,
         guardian: Address::ZERO,
@@ -78,7 +82,13 @@ impl World {
         let token = Token::new(self.deployment.usdc, &self.provider);
         let SignedAuthorization { authorization: a, signature } = signed;
         let call = token.transferWithAuthorization_0(
-            a.from, a.to, a.value.0, a.valid_after.0, a.valid_before.0, a.nonce, signature.clone(),
+            a.from,
+            a.to,
+            a.value.0,
+            a.valid_after.0,
+            a.valid_before.0,
+            a.nonce,
+            signature.clone(),
         );
         match call.from(relayer).send().await {
             Ok(sent) => sent.get_receipt().await.unwrap().status(),

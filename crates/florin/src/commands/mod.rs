@@ -1,0 +1,40 @@
+//! One file per command; this one is their table of contents.
+
+mod completions;
+mod contracts;
+//mod dev;
+mod pay;
+mod paywall;
+mod service;
+
+use std::process::ExitCode;
+
+#[derive(clap::Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Buy one HTTP resource: pays what a 402 asks for, within your limit; body on stdout, receipt on stderr
+    Pay(pay::Pay),
+    /// Sell any HTTP origin per request, without touching it
+    Paywall(paywall::Paywall),
+    /// Verify and settle x402 payments for sellers
+    Facilitator(facilitator::Config),
+    /// Mirror the chain's payments into Postgres and answer queries about them
+    Indexer(indexer::Config),
+    /// Build the contracts and show their addresses
+    #[command(subcommand)]
+    Contracts(contracts::Contracts),
+    /// Print a completion script for your shell
+    Completions(completions::Completions),
+}
+
+impl Command {
+    pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Pay(command) => command.run().await,
+            Self::Paywall(command) => command.run().await,
+            Self::Facilitator(config) => service::facilitator(config).await,
+            Self::Indexer(config) => service::indexer(config).await,
+            Self::Contracts(command) => command.run(),
+            Self::Completions(command) => command.run(),
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! Where a command gets its private key: the environment or a keystore file, never a flag, so that it is in no process list.
+
+use std::path::PathBuf;
+
+use alloy::{primitives::B256, signers::local::PrivateKeySigner};
+use anyhow::{Context, bail};
+
+/// A private key from `FLORIN_KEY`, or from a keystore file.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct KeyOptions {
+    /// Private key, 64 hex digits with or without 0x; only from the environment, so that it shows in no process list
+    #[arg(long = "key-from-env", env = "FLORIN_KEY", hide = true, hide_env_values = true, value_parser = parse_key)]
+    key: Option<Secret>,
+
+    /// Encrypted keystore file (Web3 secret storage, as `cast wallet` writes) instead of FLORIN_KEY
+    #[arg(long, env = "FLORIN_KEYSTORE", value_name = "FILE")]
+    keystore: Option<PathBuf>,
+
+    /// File whose first line is the keystore's password
+    #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", requires = "keystore")]
+    keystore_password_file: Option<PathBuf>,
+}
+
+/// A key that never shows itself.
+#[derive(Clone)]
+struct Secret(B256);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a private key is 64 hex digits, with or without 0x in front (the value is not shown here)")]
+struct MalformedKey;
+
+fn parse_key(text: &str) -> Result<Secret, MalformedKey> {
+    let digits = text.trim();
+    let digits = digits.strip_prefix("0x").unwrap_or(digits);
+    if digits.len() != 64 {
+        return Err(MalformedKey);
+    }
+    let key: B256 = digits.parse().map_err(|_| MalformedKey)?;
+    PrivateKeySigner::from_bytes(&key).map_err(|_| MalformedKey)?;
+    Ok(Secret(key))
+}
+
+impl KeyOptions {
+    /// The signer, or an error that says where a key can come from.
+    pub(crate) fn signer(&self) -> anyhow::Result<PrivateKeySigner> {
+        if let Some(path) = &self.keystore {
+            let Some(password_file) = &self.keystore_password_file else {
+                bail!("the keystore {} needs its password: name a file with --keystore-password-file", path.display());
+            };
+            let text = std::fs::read_to_string(password_file)
+                .with_context(|| format!("cannot read the password file {}", password_file.display()))?;
+            let password = text.lines().next().unwrap_or_default();
+            return PrivateKeySigner::decrypt_keystore(path, password)
+                .with_context(|| format!("cannot open the keystore {}: wrong file or wrong password", path.display()));
+        }
+        match &self.key {
+            Some(Secret(key)) => Ok(PrivateKeySigner::from_bytes(key).expect("checked when it was parsed")),
+            None => bail!("no key to sign with: set FLORIN_KEY (64 hex digits) or name a keystore file with --keystore"),
+        }
+    }
+}
