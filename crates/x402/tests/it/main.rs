@@ -1,0 +1,8 @@
+//! Tests of the whole crate: against the official SDK, and client and server over real sockets.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod codec;
+mod paying;
+mod sdk;
+mod serving;
+mod support;

@@ -1,0 +1,100 @@
+//! A facilitator that only counts, a shop that charges, and a client, all over real sockets.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use alloy::{
+    primitives::{Address, B256, address},
+    signers::local::PrivateKeySigner,
+};
+use axum::{Json, Router, extract::State, response::IntoResponse, routing::post};
+use http::StatusCode;
+use url::Url;
+use x402::{
+    FacilitatorClient, Network, PaymentKey, PaymentRequest, PaymentRequirements, Reason, SettleResponse, Token, VerifyResponse,
+    client::{Client, KeyPayer, Policy},
+    server::Gate,
+};
+
+pub(crate) const NETWORK: &str = "eip155:84532";
+pub(crate) const SELLER: Address = address!("00000000000000000000000000000000000000aa");
+
+pub(crate) fn offer(price: &str) -> PaymentRequirements {
+    let token = Token::usdc(&Network::evm(84532)).unwrap();
+    PaymentRequirements::exact(&token, price.parse::<money::Usdc>().unwrap(), SELLER, 60)
+}
+
+/// Serves `router` on a free port.
+pub(crate) async fn listen(router: Router) -> Url {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+/// What the facilitator was asked, and how it behaves.
+#[derive(Clone, Default)]
+pub(crate) struct Ledger(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    settled: Mutex<HashMap<PaymentKey, B256>>,
+    settle_calls: AtomicUsize,
+    /// Settlements that happen but are answered with 500.
+    lost_answers: AtomicUsize,
+    refusal: Mutex<Option<Reason>>,
+}
+
+impl Ledger {
+    pub(crate) fn settled(&self) -> usize {
+        self.0.settled.lock().unwrap().len()
+    }
+
+    pub(crate) fn settle_calls(&self) -> usize {
+        self.0.settle_calls.load(Ordering::SeqCst)
+    }
+
+    /// The next `count` settlements happen, and nobody hears of it.
+    pub(crate) fn lose_answers(&self, count: usize) {
+        self.0.lost_answers.store(count, Ordering::SeqCst);
+    }
+
+    pub(crate) fn refuse(&self, reason: Reason) {
+        *self.0.refusal.lock().unwrap() = Some(reason);
+    }
+
+    pub(crate) async fn gate(&self) -> Gate {
+        let router = Router::new().route("/verify", post(verify)).route("/settle", post(settle)).with_state(self.clone());
+        Gate::new(FacilitatorClient::new(listen(router).await).unwrap())
+    }
+}
+
+async fn verify(Json(request): Json<PaymentRequest>) -> Json<VerifyResponse> {
+    Json(VerifyResponse::valid(request.payment_payload.key().unwrap().payer))
+}
+
+async fn settle(State(ledger): State<Ledger>, Json(request): Json<PaymentRequest>) -> axum::response::Response {
+    let call = ledger.0.settle_calls.fetch_add(1, Ordering::SeqCst);
+    let key = request.payment_payload.key().unwrap();
+    if let Some(reason) = ledger.0.refusal.lock().unwrap().clone() {
+        return Json(SettleResponse::failed(key.network, Some(key.payer), reason)).into_response();
+    }
+    let hash = B256::with_last_byte(u8::try_from(call % 255).unwrap() + 1);
+    let transaction = *ledger.0.settled.lock().unwrap().entry(key.clone()).or_insert(hash);
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let lost = ledger.0.lost_answers.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+    if lost {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    Json(SettleResponse::settled(key.network, key.payer, transaction)).into_response()
+}
+
+pub(crate) fn client(policy: Policy) -> Client<KeyPayer<PrivateKeySigner>> {
+    Client::new(KeyPayer::new(PrivateKeySigner::random()), policy).unwrap()
+}
