@@ -129,7 +129,7 @@ impl Gate {
             reservations: self.reservations.clone(),
             key,
             request,
-            kept: kept.unwrap_or_default(),
+            kept: kept.map_or_else(Kept::default, |kept| *kept),
             headers: headers.clone(),
             offers: offers.clone(),
         };

@@ -27,7 +27,7 @@ pub enum Claim {
     /// Somebody else is serving it.
     Busy,
     /// It was to be settled and nobody knows the outcome: reserved for the caller, to settle again.
-    Resume(Kept),
+    Resume(Box<Kept>),
     /// Served and settled.
     Spent(Box<SettleResponse>),
 }
@@ -125,10 +125,10 @@ impl Table {
             State::Working(_) => Claim::Busy,
             State::Spent(receipt) => Claim::Spent(receipt.clone()),
             State::Suspended(_) if entry.fingerprint != fingerprint => Claim::Busy,
-            State::Suspended(kept) => Claim::Resume(kept.clone()),
+            State::Suspended(kept) => Claim::Resume(Box::new(kept.clone())),
         };
         if let Claim::Resume(kept) = &claim {
-            entry.state = State::Working(kept.clone());
+            entry.state = State::Working((**kept).clone());
         }
         Some(claim)
     }
