@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use crate::{
     Config, Error, api, db, deployment,
     metrics::Counters,
-    node::Node,
+    node::{Endpoint, Node},
     sync::{self, Context},
 };
 
@@ -57,11 +57,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     mirrored.and(served)
 }
 
-/// Without path and query: providers put keys there.
 fn unreachable_node(config: &Config, source: crate::node::Error) -> Error {
-    let host = config.rpc_url.host_str().unwrap_or_default();
-    let port = config.rpc_url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    Error::NodeUnreachable { url: format!("{}://{host}{port}", config.rpc_url.scheme()), source }
+    Error::NodeUnreachable { url: Endpoint::new(&config.rpc_url).name().to_owned(), source }
 }
 
 /// Wakes the writer for every block that the node pushes. Whatever happens here, the writer also looks by itself.
@@ -75,7 +72,7 @@ async fn listen(provider: RootProvider, new_heads: Arc<Notify>) {
                     new_heads.notify_one();
                 }
             }
-            Err(error) => warn!(%error, "the node does not push new blocks, asking for them"),
+            Err(_) => warn!("the node does not push new blocks, asking for them"),
         }
         tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 
 use super::{
     ApiState,
-    input::{Cursor, Limit, Named, Page, Params},
+    input::{Cursor, Limit, Page, Params, Part},
     problem::Problem,
 };
 use crate::read::{self, Account, Order, Transfer, TransferFilter};
@@ -18,7 +18,7 @@ pub(super) struct At {
 /// `GET /api/v1/chain/accounts/{address}`
 pub(super) async fn show(
     extract::State(state): extract::State<ApiState>,
-    Named(address): Named<Address>,
+    Part(address): Part<Address>,
     Params(at): Params<At>,
 ) -> Result<Json<Account>, Problem> {
     Ok(Json(read::account(&mut *state.conn().await?, state.usdc, address, at.at_block).await?))
@@ -40,7 +40,7 @@ pub(super) struct Filter {
 /// `GET /api/v1/chain/accounts/{address}/transfers`
 pub(super) async fn transfers(
     extract::State(state): extract::State<ApiState>,
-    Named(address): Named<Address>,
+    Part(address): Part<Address>,
     Params(filter): Params<Filter>,
 ) -> Result<Json<Page<Transfer>>, Problem> {
     list(state, Some(address), filter).await

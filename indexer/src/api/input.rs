@@ -1,5 +1,6 @@
 use std::fmt;
 
+use alloy::hex;
 use axum::{
     extract::{FromRequestParts, Path, Query},
     http::request::Parts,
@@ -7,7 +8,7 @@ use axum::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use super::problem::Problem;
-use crate::read::{Place, Position};
+use crate::read::{Named, Place, Position};
 
 /// Rows of a page that does not ask for a number.
 const PAGE_ROWS: u32 = 50;
@@ -27,14 +28,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
 }
 
 /// The `{...}` of the path; a malformed one is a problem.
-pub(super) struct Named<T>(pub(super) T);
+pub(super) struct Part<T>(pub(super) T);
 
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Named<T> {
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Part<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(named) = Path::from_request_parts(parts, state).await.map_err(|e| Problem::invalid_parameter(reason(&e)))?;
-        Ok(Self(named))
+        let Path(part) = Path::from_request_parts(parts, state).await.map_err(|e| Problem::invalid_parameter(reason(&e)))?;
+        Ok(Self(part))
     }
 }
 
@@ -113,6 +114,15 @@ impl<T> Page<T> {
         rows.truncate(wanted);
         let next_cursor = rows.last().filter(|_| more).map(|row| Cursor(place(row).position()).to_string());
         Self { data: rows, next_cursor }
+    }
+
+    /// As [`Page::new`], for lists whose pages continue after an address or id.
+    pub(super) fn by_key<R>(mut rows: Vec<Named<R>>, limit: Limit, answer: impl Fn(Named<R>) -> T) -> Self {
+        let wanted = usize::try_from(limit.get()).expect("u32 fits in usize");
+        let more = rows.len() > wanted;
+        rows.truncate(wanted);
+        let next_cursor = rows.last().filter(|_| more).map(|row| hex::encode_prefixed(row.id()));
+        Self { data: rows.into_iter().map(answer).collect(), next_cursor }
     }
 
     /// One more than asked for tells whether there is another page.

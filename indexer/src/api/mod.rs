@@ -3,6 +3,7 @@
 mod accounts;
 mod events;
 mod input;
+mod lists;
 mod objects;
 mod problem;
 mod status;
@@ -40,9 +41,12 @@ pub(crate) fn router(state: ApiState) -> Router {
         .route("/transfers", get(accounts::all_transfers))
         .route("/accounts/{address}", get(accounts::show))
         .route("/accounts/{address}/transfers", get(accounts::transfers))
+        .route("/wallets", get(lists::wallets))
         .route("/wallets/{address}", get(objects::wallet))
         .route("/treasuries/{address}", get(objects::treasury))
+        .route("/treasuries/{address}/proposals", get(lists::proposals))
         .route("/treasuries/{address}/proposals/{id}", get(objects::proposal))
+        .route("/agreements", get(lists::agreements))
         .route("/agreements/{id}", get(objects::agreement))
         .route("/status", get(status::show));
     Router::new()

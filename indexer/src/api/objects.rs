@@ -5,7 +5,7 @@ use time::OffsetDateTime;
 
 use super::{
     ApiState,
-    input::{Named, Params},
+    input::{Params, Part},
     problem::Problem,
 };
 use crate::read::{self, Agreement, Limit, SignedUsdc, State};
@@ -35,7 +35,7 @@ pub(super) struct Holder {
 /// `GET /api/v1/chain/wallets/{address}`
 pub(super) async fn wallet(
     extract::State(api): extract::State<ApiState>,
-    Named(address): Named<Address>,
+    Part(address): Part<Address>,
     Params(at): Params<At>,
 ) -> Result<Json<Holder>, Problem> {
     let mut conn = api.conn().await?;
@@ -52,7 +52,7 @@ pub(super) async fn wallet(
 /// `GET /api/v1/chain/treasuries/{address}`
 pub(super) async fn treasury(
     extract::State(api): extract::State<ApiState>,
-    Named(address): Named<Address>,
+    Part(address): Part<Address>,
     Params(at): Params<At>,
 ) -> Result<Json<Holder>, Problem> {
     let mut conn = api.conn().await?;
@@ -65,7 +65,7 @@ pub(super) async fn treasury(
 /// `GET /api/v1/chain/treasuries/{address}/proposals/{id}`
 pub(super) async fn proposal(
     extract::State(api): extract::State<ApiState>,
-    Named((treasury, id)): Named<(Address, B256)>,
+    Part((treasury, id)): Part<(Address, B256)>,
     Params(Nothing {}): Params<Nothing>,
 ) -> Result<Json<State>, Problem> {
     let state = read::proposal(&mut *api.conn().await?, treasury, id).await?;
@@ -83,7 +83,7 @@ pub(super) struct Identified {
 /// `GET /api/v1/chain/agreements/{id}`
 pub(super) async fn agreement(
     extract::State(api): extract::State<ApiState>,
-    Named(id): Named<B256>,
+    Part(id): Part<B256>,
     Params(at): Params<At>,
 ) -> Result<Json<Identified>, Problem> {
     let agreement = read::agreement(&mut *api.conn().await?, id, at.at_block).await?;

@@ -63,6 +63,20 @@ pub enum AgreementStatus {
     Resolved,
 }
 
+impl AgreementStatus {
+    /// As in JSON and in the database.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Funded => "funded",
+            Self::Delivered => "delivered",
+            Self::Disputed => "disputed",
+            Self::Released => "released",
+            Self::Refunded => "refunded",
+            Self::Resolved => "resolved",
+        }
+    }
+}
+
 #[derive(Deserialize)]
 struct Terms {
     token: Address,

@@ -1,5 +1,6 @@
 //! What is asked of the node, and the proof of every answer.
 
+mod endpoint;
 mod proof;
 mod receipt;
 
@@ -18,6 +19,7 @@ use futures::{FutureExt, future::BoxFuture};
 use url::Url;
 
 use crate::metrics::Counters;
+pub(crate) use endpoint::Endpoint;
 pub(crate) use proof::Header;
 pub(crate) use receipt::{Log, Receipt};
 
@@ -27,8 +29,6 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 5;
 /// Wait after the first failed attempt; doubled by each further one.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
-/// Most of an answer that is quoted in an error, in bytes.
-const QUOTE_BYTES_MAX: usize = 300;
 
 /// Why the node gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -71,29 +71,28 @@ impl Error {
     pub const fn is_lie(&self) -> bool {
         matches!(self, Self::Unproved { .. })
     }
-
-    fn request(method: &'static str, error: RpcError<TransportErrorKind>) -> Self {
-        let mut reason = error.to_string();
-        if reason.len() > QUOTE_BYTES_MAX {
-            let end = (0..=QUOTE_BYTES_MAX).rev().find(|at| reason.is_char_boundary(*at)).unwrap_or(0);
-            reason.truncate(end);
-        }
-        Self::Request { method, reason }
-    }
 }
 
 /// A JSON-RPC endpoint.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     client: RpcClient,
+    endpoint: Arc<Endpoint>,
     counters: Arc<Counters>,
 }
 
 impl Node {
     pub(crate) async fn connect(url: &Url, counters: Arc<Counters>) -> Result<Self, Error> {
+        const METHOD: &str = "connect";
+        let endpoint = Arc::new(Endpoint::new(url));
         let connect = ClientBuilder::default().connect(url.as_str());
-        let client = within("connect", async { connect.await.map_err(|e| Error::request("connect", e)) }).await?;
-        Ok(Self { client, counters })
+        let failed = |e| Error::Request { method: METHOD, reason: endpoint.quote(&e) };
+        let client = within(METHOD, async { connect.await.map_err(failed) }).await?;
+        Ok(Self { client, endpoint, counters })
+    }
+
+    fn failed(&self, method: &'static str, error: &RpcError<TransportErrorKind>) -> Error {
+        Error::Request { method, reason: self.endpoint.quote(error) }
     }
 
     /// Whether the node is on this machine, so that asking costs nothing.
@@ -194,7 +193,7 @@ impl Node {
 
     async fn request<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, Error> {
         let request = self.client.request(method, params);
-        within(method, async { request.await.map_err(|e| Error::request(method, e)) }).await
+        within(method, async { request.await.map_err(|e| self.failed(method, &e)) }).await
     }
 
     async fn batch<P: RpcSend, R: RpcRecv>(
@@ -202,7 +201,7 @@ impl Node {
         method: &'static str,
         params: impl Iterator<Item = P>,
     ) -> Result<Vec<R>, Error> {
-        let failed = |e| Error::request(method, e);
+        let failed = |e| self.failed(method, &e);
         let mut batch = self.client.new_batch();
         let calls: Vec<Waiter<R>> =
             params.map(|p| batch.add_call(Cow::Borrowed(method), &p).map_err(failed)).collect::<Result<_, _>>()?;

@@ -5,6 +5,7 @@
 mod accounts;
 mod events;
 mod head;
+mod lists;
 mod objects;
 
 use alloy::primitives::{Address, B256};
@@ -12,6 +13,7 @@ use alloy::primitives::{Address, B256};
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
 pub use events::{Event, EventFilter, events};
 pub use head::{Head, Status, head, status, wait_for_block};
+pub use lists::{AgreementFilter, Named, agreements, proposals, wallets};
 pub use objects::{Agreement, AgreementStatus, Limit, State, agreement, limits, proposal, treasury, wallet};
 
 /// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the

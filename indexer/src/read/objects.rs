@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use alloy::primitives::{Address, B256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, PgConnection, Row, types::Json};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, types::Json};
 use time::OffsetDateTime;
 
 use super::{Finality, address};
@@ -70,20 +70,34 @@ async fn state<T: DeserializeOwned + Send + Unpin + 'static>(
     key: &[u8],
     at_block: Option<u64>,
 ) -> Result<Option<State<T>>, sqlx::Error> {
-    let then =
-        if at_block.is_some() { "from_block <= $2 ORDER BY from_block DESC LIMIT 1" } else { "$2 >= 0 AND until_block IS NULL" };
-    let select = format!(
-        "SELECT from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1, (SELECT finality_blocks FROM chain.sync)
-         FROM chain.{table} WHERE key = $1 AND {then}"
-    );
-    let found: Option<(i64, Json<T>, i64, i64)> =
-        sqlx::query_as(AssertSqlSafe(select)).bind(key).bind(int(at_block.unwrap_or_default())).fetch_optional(conn).await?;
-    Ok(found.map(|(block, Json(state), confirmations, finality_blocks)| State {
-        changed_in_block: block.unsigned_abs(),
-        confirmations: confirmations.unsigned_abs(),
-        finality: Finality::after(confirmations.unsigned_abs(), finality_blocks.unsigned_abs()),
-        state,
-    }))
+    let mut query = select(table);
+    query.push(" WHERE key = ").push_bind(key);
+    match at_block {
+        Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
+        None => query.push(" AND until_block IS NULL"),
+    };
+    let found: Option<(Vec<u8>, i64, Json<T>, i64, i64)> = query.build_query_as().fetch_optional(conn).await?;
+    Ok(found
+        .map(|(_, block, Json(state), confirmations, finality_blocks)| State::new(block, state, confirmations, finality_blocks)))
+}
+
+/// Selects what a [`State`] is made of, after the key.
+pub(super) fn select(table: &str) -> QueryBuilder<Postgres> {
+    QueryBuilder::new(format!(
+        "SELECT key, from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1, (SELECT finality_blocks FROM chain.sync)
+         FROM chain.{table}"
+    ))
+}
+
+impl<T> State<T> {
+    pub(super) fn new(block: i64, state: T, confirmations: i64, finality_blocks: i64) -> Self {
+        Self {
+            changed_in_block: block.unsigned_abs(),
+            confirmations: confirmations.unsigned_abs(),
+            finality: Finality::after(confirmations.unsigned_abs(), finality_blocks.unsigned_abs()),
+            state,
+        }
+    }
 }
 
 /// What an operator of a wallet may still pay in a token.

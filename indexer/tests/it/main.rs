@@ -7,4 +7,5 @@ mod liar;
 mod mirror;
 mod reorg;
 mod restart;
+mod start;
 mod story;

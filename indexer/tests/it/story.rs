@@ -97,6 +97,9 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
         "{shown}"
     );
 
+    let (_, owned) = indexer.get(&format!("/api/v1/chain/wallets?owner={}", chain.accounts[OWNER])).await;
+    assert_eq!(owned["data"][0]["id"].as_str().unwrap().parse::<Address>().unwrap(), wallet);
+
     let (_, made) = indexer.get(&format!("/api/v1/chain/events?contract={wallet}&order=asc")).await;
     assert_eq!(made["data"][0]["name"], "WalletInitialized", "logs before the factory's own are there");
     let (_, paid) = indexer.get(&format!("/api/v1/chain/events?reference={}", B256::repeat_byte(7))).await;
@@ -165,6 +168,11 @@ async fn an_agreement_is_followed_from_funding_to_release_and_at_every_block_bet
         "{shown}"
     );
     assert_eq!(indexer.get(&format!("/api/v1/chain/agreements/{}", B256::ZERO)).await.0, 404);
+    let list = async |status: &str| {
+        let of = format!("buyer={}&seller={}&status={status}", chain.accounts[3], chain.accounts[4]);
+        indexer.get(&format!("/api/v1/chain/agreements?{of}")).await.1["data"].as_array().unwrap().len()
+    };
+    assert_eq!((list("released").await, list("funded").await), (1, 0));
     assert_balances(&chain, &pool).await;
     assert_as_from_scratch(&chain, &pool).await;
     indexer.stop().await;

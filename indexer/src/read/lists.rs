@@ -1,0 +1,115 @@
+use alloy::primitives::{Address, B256};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, postgres::PgRow, types::Json};
+
+use super::{Agreement, AgreementStatus, State, objects};
+
+/// An object with the bytes that name it: its address or id.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named<T> {
+    /// Address or id; of a proposal, the treasury's address and the id.
+    pub key: Vec<u8>,
+    /// How it stands.
+    pub state: State<T>,
+}
+
+impl<T> Named<T> {
+    /// The address, or the id: of a proposal without the treasury's address before it.
+    pub fn id(&self) -> &[u8] {
+        const ADDRESS_BYTES: usize = 20;
+        const PROPOSAL_BYTES: usize = 52;
+        if self.key.len() == PROPOSAL_BYTES { &self.key[ADDRESS_BYTES..] } else { &self.key }
+    }
+}
+
+/// Which agreements to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct AgreementFilter {
+    /// Paid by this account.
+    pub buyer: Option<Address>,
+    /// Paid to this account.
+    pub seller: Option<Address>,
+    /// This far.
+    pub status: Option<AgreementStatus>,
+    /// After the agreement of this id.
+    pub after: Option<B256>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads agreements as they stand now, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Result<Vec<Named<Agreement>>, sqlx::Error> {
+    let mut query = objects::select("agreements");
+    query.push(" WHERE until_block IS NULL");
+    if let Some(buyer) = &filter.buyer {
+        query.push(" AND buyer = ").push_bind(buyer.as_slice());
+    }
+    if let Some(seller) = &filter.seller {
+        query.push(" AND seller = ").push_bind(seller.as_slice());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+}
+
+/// Reads the agent wallets of an owner, or all, by address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn wallets(
+    conn: &mut PgConnection,
+    owner: Option<Address>,
+    after: Option<Address>,
+    limit: u32,
+) -> Result<Vec<Named<Value>>, sqlx::Error> {
+    let mut query = objects::select("wallets");
+    query.push(" WHERE until_block IS NULL");
+    if let Some(owner) = &owner {
+        query.push(" AND owner = ").push_bind(owner.as_slice());
+    }
+    page(conn, query, after.as_ref().map(|address| address.as_slice()), limit).await
+}
+
+/// Reads the orders and changes of a treasury, all or those of one status, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn proposals(
+    conn: &mut PgConnection,
+    treasury: Address,
+    status: Option<&str>,
+    after: Option<B256>,
+    limit: u32,
+) -> Result<Vec<Named<Value>>, sqlx::Error> {
+    let after = after.map(|id| [treasury.as_slice(), id.as_slice()].concat());
+    let mut query = objects::select("proposals");
+    query.push(" WHERE until_block IS NULL AND treasury = ").push_bind(treasury.as_slice());
+    if let Some(status) = status {
+        query.push(" AND status = ").push_bind(status);
+    }
+    page(conn, query, after.as_deref(), limit).await
+}
+
+async fn page<T: DeserializeOwned + Send + Unpin + 'static>(
+    conn: &mut PgConnection,
+    mut query: QueryBuilder<Postgres>,
+    after: Option<&[u8]>,
+    limit: u32,
+) -> Result<Vec<Named<T>>, sqlx::Error> {
+    if let Some(after) = after {
+        query.push(" AND key > ").push_bind(after);
+    }
+    query.push(" ORDER BY key LIMIT ").push_bind(i64::from(limit));
+    let rows: Vec<PgRow> = query.build().fetch_all(conn).await?;
+    rows.iter().map(named).collect()
+}
+
+fn named<T: DeserializeOwned + Send + Unpin + 'static>(row: &PgRow) -> Result<Named<T>, sqlx::Error> {
+    let (key, block, Json(state), confirmations, finality_blocks) = FromRow::from_row(row)?;
+    Ok(Named { key, state: State::new(block, state, confirmations, finality_blocks) })
+}
