@@ -3,6 +3,7 @@
 mod accounts;
 mod anvil;
 mod chain;
+mod cluster;
 mod error;
 mod guarded;
 mod postgres;

@@ -11,17 +11,18 @@ use nix::{
     unistd::{Uid, User},
 };
 use sqlx::{Connection, PgConnection};
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, process::ChildStderr};
 
 use crate::{
-    Error,
+    Error, cluster,
     guarded::{self, Guarded},
     tools,
 };
 
 const START_TIMEOUT_SECONDS: u64 = 30;
 const RETRY_INTERVAL_MS: u64 = 10;
-const SAID_BYTES_MAX: u64 = 4_096;
+/// More than a server that starts ever says.
+const SAID_BYTES_MAX: u64 = 65_536;
 /// Every service of every test of one process, with room to spare.
 const CONNECTIONS_MAX: u32 = 400;
 
@@ -68,31 +69,36 @@ impl Postgres {
 
     async fn start_own(folder: &Path, user: Option<&User>) -> Result<Self, Error> {
         let directory = guarded::directory("postgres", user)?;
-        let folder = readable(folder, directory.path(), user)?;
-        let (path, data) = (directory.path().display().to_string(), directory.path().join("data").display().to_string());
-        let flags = ["-A", "trust", "-U", "florin", "-E", "UTF8", "--no-locale", "--no-sync", "-D", &data];
-        let made = as_user(Command::new(folder.join("initdb")).args(flags).current_dir("/"), user).output();
-        let made = made.map_err(|source| Error::Start { program: folder.join("initdb"), source })?;
-        if !made.status.success() {
-            return Err(Error::Postgres { said: String::from_utf8_lossy(&made.stderr).trim().into() });
-        }
+        let (path, data) = (directory.path().to_owned(), directory.path().join("data"));
+        let (programs, copied) = {
+            let (folder, path, data, user) = (folder.to_owned(), path.clone(), data.clone(), user.cloned());
+            let prepare = move || {
+                let programs = readable(&folder, &path, user.as_ref())?;
+                let copied = cluster::make(&folder, &programs, &data, user.as_ref())?;
+                Ok::<_, Error>((programs, copied))
+            };
+            tokio::task::spawn_blocking(prepare).await.expect("preparing does not panic")?
+        };
+        let (path, data) = (path.display().to_string(), data.display().to_string());
         let connections = format!("max_connections={CONNECTIONS_MAX}");
         let sockets = format!("unix_socket_directories={path}");
         // The data lives as long as the process, so nothing is gained by waiting for the disk.
         let settings = [&*connections, &*sockets, "listen_addresses=", "fsync=off", "full_page_writes=off", "jit=off"];
         let mut arguments = vec!["-D", &data];
         settings.iter().for_each(|setting| arguments.extend(["-c", setting]));
-        let (server, mut output) = Guarded::start(&folder.join("postgres"), &arguments, directory, user, Signal::SIGINT)?;
+        let (server, output) = Guarded::start(&programs.join("postgres"), &arguments, directory, user, Signal::SIGINT)?;
         let url = ("postgres://localhost/".to_owned(), format!("?host={path}&user=florin"));
         let postgres = Self { server: Some(server), url };
-        if let Err(error) = postgres.wait_until_ready().await {
-            let mut said = String::new();
-            let _ =
-                tokio::time::timeout(Duration::from_secs(1), (&mut output.stderr).take(SAID_BYTES_MAX).read_to_string(&mut said))
-                    .await;
-            return Err(Error::Postgres { said: if said.is_empty() { error.to_string() } else { said.trim().into() } });
+        let mut stderr = output.stderr;
+        let ready = tokio::select! {
+            ready = postgres.wait_until_ready() => ready,
+            said = ended(&mut stderr) => Err(Error::Postgres { said }),
+        };
+        if ready.is_err() && copied {
+            cluster::forget(folder);
         }
-        tokio::spawn(async move { tokio::io::copy(&mut output.stderr, &mut tokio::io::sink()).await });
+        ready?;
+        tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
         Ok(postgres)
     }
 
@@ -148,6 +154,13 @@ impl Postgres {
     }
 }
 
+/// What a server that ends says.
+async fn ended(stderr: &mut ChildStderr) -> String {
+    let mut said = Vec::new();
+    let _ = stderr.take(SAID_BYTES_MAX).read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
 /// Splits a database's URL around the database's name.
 fn split(url: &str) -> (String, String) {
     let (base, query) = url.split_once('?').map_or((url, String::new()), |(base, query)| (base, format!("?{query}")));
@@ -169,7 +182,7 @@ fn unprivileged_user() -> Result<Option<User>, Error> {
     known.map(Some).ok_or(Error::NoPostgresUser)
 }
 
-fn as_user<'a>(command: &'a mut Command, user: Option<&User>) -> &'a mut Command {
+pub(crate) fn as_user<'a>(command: &'a mut Command, user: Option<&User>) -> &'a mut Command {
     use std::os::unix::process::CommandExt;
     match user {
         Some(user) => command.uid(user.uid.as_raw()).gid(user.gid.as_raw()),

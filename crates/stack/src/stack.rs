@@ -54,7 +54,7 @@ struct Services {
 #[derive(Debug)]
 struct OwnDatabase {
     database: Database,
-    server: Server,
+    server: Option<Server>,
 }
 
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Stack {
         let shared = shared::get().await?;
         let copy = async {
             let database = shared.postgres.create(&unique_name(), Some(&shared.template)).await?;
-            Ok(OwnDatabase { database, server: Server::Shared(&shared.postgres) })
+            Ok(OwnDatabase { database, server: Some(Server::Shared(&shared.postgres)) })
         };
         let (chain, database) = tokio::try_join!(Chain::resume(&shared.state), copy)?;
         Self::serve(&Options::default(), chain, database).await
@@ -221,21 +221,39 @@ impl OwnDatabase {
     async fn start(url: Option<&str>) -> Result<Self, Error> {
         let server = Postgres::start(url).await?;
         let database = server.create(&unique_name(), None).await?;
-        Ok(Self { database, server: Server::Own(server) })
+        Ok(Self { database, server: Some(Server::Own(server)) })
     }
 
-    async fn stop(self) {
-        let removed = match &self.server {
-            Server::Own(server) if !server.is_external() => Ok(()),
-            Server::Own(server) => server.drop_database(&self.database.name).await,
-            Server::Shared(server) => server.drop_database(&self.database.name).await,
-        };
-        if let Err(error) = removed {
-            tracing::warn!(database = self.database.name, %error, "the database could not be removed");
+    /// A server of our own takes its databases with it.
+    async fn stop(mut self) {
+        match self.server.take() {
+            Some(Server::Own(server)) if !server.is_external() => server.stop().await,
+            Some(Server::Own(server)) => remove(&server, &self.database.name).await,
+            Some(Server::Shared(server)) => remove(server, &self.database.name).await,
+            None => {}
         }
-        if let Server::Own(server) = self.server {
-            server.stop().await;
+    }
+}
+
+/// Without [`Stack::shutdown`] a database on somebody else's server would stay. Dropping cannot wait, so a thread does.
+impl Drop for OwnDatabase {
+    fn drop(&mut self) {
+        let Some(Server::Own(server)) = self.server.take() else { return };
+        if !server.is_external() {
+            return;
         }
+        let name = self.database.name.clone();
+        let removal = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map(|runtime| runtime.block_on(remove(&server, &name)))
+        });
+        let _ = removal.join();
+    }
+}
+
+async fn remove(server: &Postgres, name: &str) {
+    if let Err(error) = server.drop_database(name).await {
+        tracing::warn!(database = name, %error, "the database could not be removed");
     }
 }
 

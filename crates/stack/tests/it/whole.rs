@@ -4,7 +4,7 @@ use alloy::{primitives::U256, providers::Provider};
 use contracts::usdc::Usdc as Token;
 use money::Usdc;
 use sqlx::{Connection, PgConnection};
-use stack::{Account, Error, Options, Stack, USDC_PER_ACCOUNT};
+use stack::{Account, Error, Options, Postgres, Stack, USDC_PER_ACCOUNT};
 
 #[tokio::test]
 async fn every_account_has_its_usdc_and_eth_from_the_first_moment() {
@@ -51,6 +51,27 @@ async fn a_port_in_use_is_named_and_nothing_is_left_running() {
     for options in [Options { indexer_port: port, ..Options::default() }, Options { chain_port: port, ..Options::default() }] {
         let refused = Stack::start(options).await.unwrap_err();
         assert!(matches!(refused, Error::PortInUse { port: named } if named == port), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn on_a_server_of_somebody_else_only_a_database_is_made_and_it_is_removed_in_the_end() {
+    let server = Postgres::start(None).await.unwrap();
+    let theirs = server.create("theirs", None).await.unwrap();
+    let mut connection = PgConnection::connect(&theirs.url).await.unwrap();
+    let names = "SELECT array_agg(datname::text) FROM pg_database WHERE datname LIKE 'florin_%'";
+    for orderly in [true, false] {
+        let options = Options { database_url: Some(theirs.url.clone()), ..Options::default() };
+        let stack = Stack::start(options).await.unwrap();
+        let made: Vec<String> = sqlx::query_scalar(names).fetch_one(&mut connection).await.unwrap();
+        assert!(stack.database_url().contains(&made[0]));
+        if orderly {
+            stack.shutdown().await
+        } else {
+            drop(stack)
+        }
+        let left: Option<Vec<String>> = sqlx::query_scalar(names).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(left, None);
     }
 }
 
