@@ -7,7 +7,7 @@ import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/Sig
 import { ERC7739 } from "@openzeppelin/contracts/utils/cryptography/signers/draft-ERC7739.sol";
 import { LaneCodec, LaneFields } from "./LaneCodec.sol";
 import { LaneRecord } from "./LaneRecord.sol";
-import { WalletPayments } from "./wallet/WalletPayments.sol";
+import { WalletEscrow } from "./wallet/WalletEscrow.sol";
 
 /// @title AgentWallet
 /// @notice The wallet of a software agent: money that belongs to its owner, paid out by keys that are assumed stealable.
@@ -43,17 +43,14 @@ import { WalletPayments } from "./wallet/WalletPayments.sol";
 ///
 /// Tokens. Made for USDC: six decimals, upgradeable and pausable by its issuer, able to blacklist. A refused transfer reverts the
 /// payment. Amounts of policies are 56 bits, of lanes 40 bits (1,099,511 USDC a payment). The wallet takes no ether.
-contract AgentWallet is WalletPayments, ERC7739 {
+contract AgentWallet is WalletEscrow, ERC7739 {
     /// @notice The only account that may call {initialize}.
     address public immutable FACTORY;
-    /// @notice The escrow that operators may fund.
-    address public immutable ESCROW;
 
     constructor(
         address escrow
-    ) EIP712("Florin Agent Wallet", "1") {
+    ) EIP712("Florin Agent Wallet", "1") WalletEscrow(escrow) {
         FACTORY = msg.sender;
-        ESCROW = escrow;
     }
 
     /// @notice Called by the factory in the transaction that creates the wallet.
@@ -87,12 +84,6 @@ contract AgentWallet is WalletPayments, ERC7739 {
         if (!accepted || to == address(this)) return false;
         if (lane.onlyAllowed() && !_recipients[lane.number()][to]) return false;
         return LaneCodec.digest(domainSeparator, address(this), to, fields, nonce) == hash;
-    }
-
-    function _isSink(
-        address to
-    ) internal view override returns (bool) {
-        return to == ESCROW;
     }
 
     /// @dev What ERC-7739 asks after nesting the hash into this wallet's domain.

@@ -2,6 +2,7 @@
 pragma solidity ^0.8.24;
 
 import { IERC1271 } from "@openzeppelin/contracts/interfaces/IERC1271.sol";
+import { IEscrow } from "./IEscrow.sol";
 
 /// @title IAgentWallet
 /// @notice The whole surface of an agent's wallet: what it is configured with, what it does, what it tells.
@@ -127,6 +128,9 @@ interface IAgentWallet is IERC1271 {
     event PaymentExecuted(
         address indexed operator, bytes32 indexed paymentId, address indexed to, address token, uint256 amount
     );
+    event EscrowOpened(
+        address indexed operator, bytes32 indexed agreement, address indexed seller, address token, uint256 amount
+    );
     event Withdrawn(address indexed token, address indexed to, uint256 amount);
 
     error NotFactory(address caller, address factory);
@@ -154,6 +158,8 @@ interface IAgentWallet is IERC1271 {
     /// @notice The payment must come with approvals.
     /// @param windowSpend what would count against the limit after this payment
     error ApprovalRequired(uint256 windowSpend, uint256 approvalAbove);
+    error BuyerIsNotThisWallet(address buyer);
+    error NotEscrowOpener(address caller, bytes32 agreement);
     error OperatorSignatureInvalid(address signer, address operator);
     error NotApprover(address signer);
     error ApprovalsNotAscending(address previous, address next);
@@ -183,6 +189,17 @@ interface IAgentWallet is IERC1271 {
         Payment calldata payment,
         bytes calldata operatorSignature,
         Approval[] calldata approvals
+    ) external;
+
+    /// @notice Funds an escrow agreement whose buyer is this wallet, within the caller's policy and limit. The allowlist is judged on the
+    /// seller and on the recipient of the fee. What is refunded comes back to the wallet; the limit stays consumed.
+    function openEscrow(
+        IEscrow.Terms calldata terms
+    ) external returns (bytes32 id);
+
+    /// @notice Releases an agreement to its seller. By the operator who opened it, or by the owner.
+    function releaseEscrow(
+        IEscrow.Terms calldata terms
     ) external;
 
     // Owner
@@ -294,6 +311,11 @@ interface IAgentWallet is IERC1271 {
         address operator,
         address token
     ) external view returns (uint256);
+
+    /// @notice The operator who opened an agreement; zero for none.
+    function escrowOpener(
+        bytes32 agreement
+    ) external view returns (address);
 
     function isPaymentExecuted(
         bytes32 paymentId

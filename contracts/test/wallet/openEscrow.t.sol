@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.30;
+
+import { Escrow } from "../../src/Escrow.sol";
+import { IAgentWallet } from "../../src/interfaces/IAgentWallet.sol";
+import { IEscrow } from "../../src/interfaces/IEscrow.sol";
+import { WalletTest } from "./WalletTest.sol";
+
+contract OpenEscrowTest is WalletTest {
+    IEscrow.Terms internal terms;
+
+    function setUp() public override {
+        super.setUp();
+        terms.buyer = address(wallet);
+        terms.seller = payee;
+        terms.token = address(usdc);
+        terms.amount = 30e6;
+        terms.deliverBy = uint64(block.timestamp + 1 days);
+    }
+
+    function deployEscrow() internal override returns (address) {
+        return address(new Escrow());
+    }
+
+    function open() internal returns (bytes32) {
+        vm.prank(operator);
+        return wallet.openEscrow(terms);
+    }
+
+    function test_an_operator_funds_and_releases_within_its_limit() external {
+        bytes32 id = open();
+        assertEq(wallet.remaining(operator, address(usdc)), DAILY_LIMIT - 30e6);
+        assertEq(usdc.allowance(address(wallet), escrow), 0);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.NotEscrowOpener.selector, stranger, id));
+        vm.prank(stranger);
+        wallet.releaseEscrow(terms);
+        vm.prank(operator);
+        wallet.releaseEscrow(terms);
+        assertEq(usdc.balanceOf(payee), 30e6);
+    }
+
+    function test_a_funding_that_fails_consumes_nothing() external {
+        terms.deliverBy = uint64(block.timestamp);
+        vm.expectPartialRevert(IEscrow.DeadlinePassed.selector);
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+        assertEq(wallet.remaining(operator, address(usdc)), DAILY_LIMIT);
+    }
+
+    function test_the_tier_counts_what_waits_in_escrow() external {
+        open();
+        terms.salt = bytes32(uint256(1));
+        open();
+        terms.salt = bytes32(uint256(2));
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.ApprovalRequired.selector, 90e6, APPROVAL_ABOVE));
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+    }
+
+    function test_the_allowlist_covers_seller_and_fee_recipient() external {
+        IAgentWallet.Policy memory strict = policy();
+        strict.onlyAllowed = true;
+        vm.startPrank(owner);
+        wallet.setPolicy(operator, address(usdc), strict);
+        wallet.setRecipient(operator, payee, true);
+        vm.stopPrank();
+        terms.feeBps = 10_000;
+        terms.feeRecipient = stranger;
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.RecipientNotAllowed.selector, stranger));
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+        terms.feeBps = 0;
+        open();
+        terms.seller = stranger;
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.RecipientNotAllowed.selector, stranger));
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+    }
+
+    function test_only_the_wallets_own_agreements_are_funded() external {
+        terms.buyer = stranger;
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.BuyerIsNotThisWallet.selector, stranger));
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+    }
+}
