@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 
 mod api;
-mod bindings;
 mod block;
 mod config;
 mod db;

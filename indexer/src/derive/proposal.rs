@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     number,
@@ -56,6 +56,9 @@ pub(super) enum Change {
     OrderExecuted {
         id: B256,
         spender: Address,
+        token: Address,
+        category: B256,
+        payments: Value,
     },
     Approved {
         id: B256,
@@ -116,7 +119,9 @@ impl Object for Proposal {
                 self.proposer = Some(proposer);
                 self.content = Some(order);
             }
-            Change::OrderExecuted { spender, .. } => {
+            Change::OrderExecuted { spender, token, category, payments, .. } => {
+                // Within the tier, an order is executed without having been proposed.
+                self.content.get_or_insert_with(|| json!({"token": token, "category": category, "payments": payments}));
                 self.kind = Some(Kinds::Order);
                 self.spender = Some(spender);
                 self.status = Status::Executed;

@@ -8,6 +8,7 @@ use alloy::{
 use contracts::{
     agent_wallet::{AgentWallet, IAgentWallet},
     escrow::{Escrow, IEscrow},
+    treasury::{ITreasury, Treasury as TreasuryContract},
 };
 use serde_json::{Value, json};
 
@@ -18,7 +19,7 @@ use super::{
     treasury::Treasury,
     wallet::Wallet,
 };
-use crate::{bindings::ITreasury, block::Event, decode, node::Log, watch::Kind};
+use crate::{block::Event, decode, node::Log, watch::Kind};
 
 const CONTRACT: Address = Address::repeat_byte(0xcc);
 const ALICE: Address = Address::repeat_byte(0xa1);
@@ -146,13 +147,13 @@ fn an_operator_that_is_added_again_starts_from_nothing() {
 fn a_policy_that_is_removed_takes_its_allowlist_along() {
     let policy = ITreasury::Policy { dailyLimit: U56::from(7), orderMax: U56::ZERO, approvalAbove: U56::ZERO, onlyAllowed: true };
     let treasury = Fold::<Treasury>::new(Kind::Treasury)
-        .then(ITreasury::OwnerAdded { owner: ALICE })
-        .then(ITreasury::GuardianSet { guardian: BOB, active: true })
-        .then(ITreasury::PolicySet { spender: BOB, token: TOKEN, policy, epoch: 1, by: CONTRACT })
-        .then(ITreasury::RecipientAllowed { spender: BOB, token: TOKEN, recipient: ALICE, from: 5 })
-        .then(ITreasury::Paused { by: BOB });
+        .then(TreasuryContract::OwnerAdded { owner: ALICE })
+        .then(TreasuryContract::GuardianSet { guardian: BOB, active: true })
+        .then(TreasuryContract::PolicySet { spender: BOB, token: TOKEN, policy, epoch: 1, by: CONTRACT })
+        .then(TreasuryContract::RecipientAllowed { spender: BOB, token: TOKEN, recipient: ALICE, from: 5 })
+        .then(TreasuryContract::Paused { by: BOB });
     assert_eq!(treasury.json()["paused"], true);
-    let treasury = treasury.then(ITreasury::PolicyRemoved { spender: BOB, token: TOKEN, epoch: 2, by: ALICE }).json();
+    let treasury = treasury.then(TreasuryContract::PolicyRemoved { spender: BOB, token: TOKEN, epoch: 2, by: ALICE }).json();
     assert_eq!((&treasury["policies"], &treasury["owners"]), (&json!({}), &json!([ALICE])));
 }
 
@@ -160,9 +161,9 @@ fn a_policy_that_is_removed_takes_its_allowlist_along() {
 fn a_scheduled_change_shows_who_approved_and_how_it_ended() {
     let change = ITreasury::Change { calls: vec![], nonce: U256::from(4), validUntil: 9, ownerEpoch: 1 };
     let proposal = Fold::<Proposal>::new(Kind::Treasury)
-        .then(ITreasury::Approved { id: ID, owner: ALICE })
-        .then(ITreasury::ChangeScheduled { id: ID, readyAt: 8, change })
-        .then(ITreasury::ChangeCancelled { id: ID, by: BOB })
+        .then(TreasuryContract::Approved { id: ID, owner: ALICE })
+        .then(TreasuryContract::ChangeScheduled { id: ID, readyAt: 8, change })
+        .then(TreasuryContract::ChangeCancelled { id: ID, by: BOB })
         .json();
     assert_eq!(
         (&proposal["status"], &proposal["kind"], &proposal["ready_at"]),

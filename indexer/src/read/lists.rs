@@ -1,7 +1,7 @@
 use alloy::primitives::{Address, B256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::{FromRow, PgConnection, Postgres, QueryBuilder, postgres::PgRow, types::Json};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{Agreement, AgreementStatus, State, objects};
 
@@ -95,7 +95,7 @@ pub async fn proposals(
     page(conn, query, after.as_deref(), limit).await
 }
 
-async fn page<T: DeserializeOwned + Send + Unpin + 'static>(
+async fn page<T: DeserializeOwned + 'static>(
     conn: &mut PgConnection,
     mut query: QueryBuilder<Postgres>,
     after: Option<&[u8]>,
@@ -109,7 +109,6 @@ async fn page<T: DeserializeOwned + Send + Unpin + 'static>(
     rows.iter().map(named).collect()
 }
 
-fn named<T: DeserializeOwned + Send + Unpin + 'static>(row: &PgRow) -> Result<Named<T>, sqlx::Error> {
-    let (key, block, Json(state), confirmations, finality_blocks) = FromRow::from_row(row)?;
-    Ok(Named { key, state: State::new(block, state, confirmations, finality_blocks) })
+fn named<T: DeserializeOwned + 'static>(row: &PgRow) -> Result<Named<T>, sqlx::Error> {
+    Ok(Named { key: row.try_get("key")?, state: State::read(row)? })
 }

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use alloy::primitives::{Address, B256};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use sqlx::{PgConnection, Postgres, QueryBuilder, Row, types::Json};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 
 use super::{Finality, address};
@@ -64,7 +64,7 @@ pub async fn proposal(conn: &mut PgConnection, treasury: Address, id: B256) -> R
     state(conn, "proposals", &[treasury.as_slice(), id.as_slice()].concat(), None).await
 }
 
-async fn state<T: DeserializeOwned + Send + Unpin + 'static>(
+async fn state<T: DeserializeOwned + 'static>(
     conn: &mut PgConnection,
     table: &'static str,
     key: &[u8],
@@ -76,27 +76,27 @@ async fn state<T: DeserializeOwned + Send + Unpin + 'static>(
         Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
         None => query.push(" AND until_block IS NULL"),
     };
-    let found: Option<(Vec<u8>, i64, Json<T>, i64, i64)> = query.build_query_as().fetch_optional(conn).await?;
-    Ok(found
-        .map(|(_, block, Json(state), confirmations, finality_blocks)| State::new(block, state, confirmations, finality_blocks)))
+    let found = query.build().fetch_optional(conn).await?;
+    found.as_ref().map(State::read).transpose()
 }
 
-/// Selects what a [`State`] is made of, after the key.
+/// Selects the key and what a [`State`] is made of.
 pub(super) fn select(table: &str) -> QueryBuilder<Postgres> {
     QueryBuilder::new(format!(
-        "SELECT key, from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1, (SELECT finality_blocks FROM chain.sync)
+        "SELECT key, from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1 AS confirmations,
+                (SELECT finality_blocks FROM chain.sync) AS finality_blocks
          FROM chain.{table}"
     ))
 }
 
-impl<T> State<T> {
-    pub(super) fn new(block: i64, state: T, confirmations: i64, finality_blocks: i64) -> Self {
-        Self {
-            changed_in_block: block.unsigned_abs(),
-            confirmations: confirmations.unsigned_abs(),
-            finality: Finality::after(confirmations.unsigned_abs(), finality_blocks.unsigned_abs()),
-            state,
-        }
+impl<T: DeserializeOwned + 'static> State<T> {
+    /// Reads a row of [`select`].
+    pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
+        let Json(state) = row.try_get("state")?;
+        let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+        let confirmations = number("confirmations")?;
+        let finality = Finality::after(confirmations, number("finality_blocks")?);
+        Ok(Self { changed_in_block: number("from_block")?, confirmations, finality, state })
     }
 }
 

@@ -20,6 +20,7 @@ use contracts::{
         Escrow::{AgreementFunded, fundCall, markDeliveredCall, releaseCall},
         IEscrow::Terms,
     },
+    treasury, treasury_factory,
     usdc::Usdc::approveCall,
 };
 use indexer::read::{self, AgreementStatus};
@@ -112,6 +113,80 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
     chain.pay(4, 5, 1).await;
     synced(&chain, &pool).await;
     assert_eq!(indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await.0, 404, "its creation was undone");
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+async fn create_treasury(chain: &Chain) -> Address {
+    let usdc = chain.deployment.usdc;
+    let policy = treasury_factory::ITreasury::Policy {
+        dailyLimit: U56::from(100_000_000).to(),
+        orderMax: U56::from(50_000_000).to(),
+        approvalAbove: U56::from(20_000_000).to(),
+        onlyAllowed: false,
+    };
+    let grant = treasury_factory::ITreasury::Grant { spender: chain.accounts[OPERATOR], token: usdc, policy, recipients: vec![] };
+    let config = treasury_factory::ITreasury::Config {
+        owners: vec![chain.accounts[OWNER]],
+        threshold: 1,
+        guardians: vec![chain.accounts[7]],
+        changeDelay: 86_400,
+        recipientCooldown: 0,
+        grants: vec![grant],
+        salt: B256::ZERO,
+    };
+    let created =
+        call(chain, OWNER, chain.deployment.treasury_factory, treasury_factory::TreasuryFactory::createCall { config }).await;
+    emitted::<treasury_factory::TreasuryFactory::TreasuryCreated>(&created).treasury
+}
+
+fn order(chain: &Chain, amount: u64, nonce: u64) -> treasury::ITreasury::Order {
+    treasury::ITreasury::Order {
+        spender: chain.accounts[OPERATOR],
+        token: chain.deployment.usdc,
+        operation: 0,
+        category: B256::repeat_byte(0xca),
+        payments: vec![treasury::ITreasury::Payment {
+            to: chain.accounts[SHOP],
+            amount: U256::from(amount),
+            paymentRef: B256::repeat_byte(0xfe),
+        }],
+        details: Default::default(),
+        nonce: U256::from(nonce),
+        validUntil: u64::from(u32::MAX),
+        policyEpoch: 1,
+        ownerEpoch: 1,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_treasury_shows_its_policy_what_it_paid_and_what_waits_for_its_owners() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let treasury = create_treasury(&chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
+    for (amount, nonce) in [(10_000_000, 1), (40_000_000, 2)] {
+        call(&chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: order(&chain, amount, nonce) }).await;
+    }
+    synced(&chain, &pool).await;
+
+    let (_, shown) = indexer.get(&format!("/api/v1/chain/treasuries/{treasury}")).await;
+    assert_eq!(
+        (&shown["threshold"], &shown["paused"], &shown["owners"]),
+        (&1.into(), &false.into(), &serde_json::json!([chain.accounts[OWNER]]))
+    );
+    assert_eq!(shown["balance"].as_str().unwrap().parse::<money::Usdc>().unwrap().base_units(), 190_000_000, "{shown}");
+    for (status, amount) in [("executed", "10000000"), ("proposed", "40000000")] {
+        let (_, page) = indexer.get(&format!("/api/v1/chain/treasuries/{treasury}/proposals?status={status}")).await;
+        assert_eq!(page["data"].as_array().unwrap().len(), 1, "{page}");
+        assert_eq!(page["data"][0]["content"]["payments"][0]["amount"], amount);
+        let id = page["data"][0]["id"].as_str().unwrap();
+        assert_eq!(indexer.get(&format!("/api/v1/chain/treasuries/{treasury}/proposals/{id}")).await.1["status"], status);
+    }
+    let (_, paid) = indexer.get(&format!("/api/v1/chain/events?reference={}&name=OrderExecuted", B256::repeat_byte(0xfe))).await;
+    assert_eq!(paid["data"].as_array().unwrap().len(), 1, "found by the reference of a payment inside it");
     assert_as_from_scratch(&chain, &pool).await;
     indexer.stop().await;
 }
