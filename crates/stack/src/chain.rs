@@ -1,6 +1,6 @@
 //! The dev chain: anvil with Circle's real USDC, our contracts, and accounts with money.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
@@ -92,6 +92,11 @@ impl Chain {
         let token = Token::new(self.deployment.usdc, &self.provider);
         let balance: U256 = token.balanceOf(account).call().await?;
         Ok(Usdc::try_from(balance).expect("the whole supply of the dev chain fits"))
+    }
+
+    /// A private directory that goes when the chain goes, whatever ends it.
+    pub fn directory(&self) -> &Path {
+        self.anvil.directory()
     }
 
     /// Stops it and waits until it has ended.

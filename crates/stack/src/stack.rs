@@ -59,7 +59,7 @@ struct OwnDatabase {
 
 #[derive(Debug)]
 enum Server {
-    Own(Postgres),
+    Own(Box<Postgres>),
     Shared(&'static Postgres),
 }
 
@@ -221,7 +221,7 @@ impl OwnDatabase {
     async fn start(url: Option<&str>) -> Result<Self, Error> {
         let server = Postgres::start(url).await?;
         let database = server.create(&unique_name(), None).await?;
-        Ok(Self { database, server: Some(Server::Own(server)) })
+        Ok(Self { database, server: Some(Server::Own(Box::new(server))) })
     }
 
     /// A server of our own takes its databases with it.

@@ -1,6 +1,6 @@
 //! The stack's promises, on real processes.
 #![allow(clippy::unwrap_used)]
-#![allow(clippy::unwrap_used)]
 
+mod killed;
 mod processes;
 mod whole;

@@ -7,12 +7,12 @@ use std::{
 use sqlx::{Connection, PgConnection};
 use stack::{Anvil, AnvilOptions, Error, Postgres};
 
-fn processes_naming(text: &str) -> usize {
+pub(crate) fn processes_naming(text: &str) -> usize {
     let listed = Command::new("ps").args(["-axww", "-o", "args="]).output().unwrap();
     String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(text) && !line.starts_with("ps ")).count()
 }
 
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < Duration::from_secs(20), "waited in vain until {what}");
