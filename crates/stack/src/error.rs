@@ -34,7 +34,9 @@ pub enum Error {
         said: String,
     },
     /// No Postgres anywhere.
-    #[error("no Postgres found: set DATABASE_URL, install a Postgres server, or run scripts/setup")]
+    #[error(
+        "no Postgres found: set DATABASE_URL, install a Postgres server, run scripts/setup, or name a folder of server programs with FLORIN_POSTGRES"
+    )]
     NoPostgres,
     /// Postgres was found and does not work.
     #[error("Postgres did not start: {said}")]

