@@ -1,1 +1,23 @@
-//! market
+#![doc = include_str!("../README.md")]
+
+mod agents;
+mod auth;
+mod config;
+mod content;
+mod db;
+mod discover;
+mod error;
+mod express;
+mod facilitator;
+mod input;
+mod listings;
+mod problem;
+mod purchases;
+mod router;
+mod service;
+mod transactions;
+
+pub use config::Config;
+pub use db::migrate;
+pub use error::Error;
+pub use service::serve;

@@ -1,0 +1,68 @@
+use std::{str::FromStr, time::Duration};
+
+use alloy::primitives::{Address, B256};
+use sqlx::{
+    Connection, PgConnection, PgPool, Row,
+    postgres::{PgConnectOptions, PgPoolOptions, PgRow},
+};
+
+use crate::Error;
+
+const POOL_CONNECTIONS_MAX: u32 = 16;
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+const STATEMENT_TIMEOUT_MS: &str = "10000";
+/// Advisory lock of migrations: "florin" and the schema.
+const MIGRATION_LOCK: i64 = 0x666c_6f72_696e_0021;
+
+/// Creates the schema `market` and brings its tables up to date. Safe to repeat, and to run from several processes at once.
+///
+/// # Errors
+/// When the database is unreachable or a migration fails.
+pub async fn migrate(database_url: &str) -> Result<(), Error> {
+    let mut conn = PgConnection::connect_with(&options(database_url)?).await.map_err(Error::DatabaseUnreachable)?;
+    // Two first starts at once: CREATE SCHEMA IF NOT EXISTS alone can fail with a unique violation.
+    sqlx::query("SELECT pg_advisory_lock($1)").bind(MIGRATION_LOCK).execute(&mut conn).await?;
+    sqlx::query("CREATE SCHEMA IF NOT EXISTS market").execute(&mut conn).await?;
+    sqlx::migrate!("./migrations").run_direct(None, &mut conn, false).await?;
+    conn.close().await?;
+    Ok(())
+}
+
+fn options(database_url: &str) -> Result<PgConnectOptions, Error> {
+    let options = PgConnectOptions::from_str(database_url).map_err(Error::DatabaseUrl)?;
+    Ok(options.application_name("florin-market").options([("search_path", "market")]))
+}
+
+pub(crate) async fn pool(database_url: &str) -> Result<PgPool, Error> {
+    let options = options(database_url)?.options([("statement_timeout", STATEMENT_TIMEOUT_MS), ("synchronous_commit", "on")]);
+    let pool = PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    pool.connect_with(options).await.map_err(Error::DatabaseUnreachable)
+}
+
+pub(crate) fn address(row: &PgRow, column: &str) -> Result<Address, sqlx::Error> {
+    let bytes: &[u8] = row.try_get(column)?;
+    Address::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+pub(crate) fn hash(row: &PgRow, column: &str) -> Result<B256, sqlx::Error> {
+    maybe_hash(row, column)?.ok_or_else(|| sqlx::Error::Decode(format!("{column} is null").into()))
+}
+
+pub(crate) fn maybe_hash(row: &PgRow, column: &str) -> Result<Option<B256>, sqlx::Error> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    bytes.map(B256::try_from).transpose().map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+/// A column that holds the name of a variant, as on the wire.
+pub(crate) fn named<T: serde::de::DeserializeOwned>(row: &PgRow, column: &str) -> Result<T, sqlx::Error> {
+    let text: String = row.try_get(column)?;
+    serde_json::from_value(text.into()).map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
+/// The name of a variant, as on the wire.
+pub(crate) fn name_of(variant: impl serde::Serialize) -> String {
+    match serde_json::to_value(variant) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => unreachable!("variants without fields are written as their names"),
+    }
+}

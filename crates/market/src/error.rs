@@ -1,0 +1,50 @@
+use std::{io, path::PathBuf};
+
+/// Why the marketplace does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The database's URL cannot be read.
+    #[error("DATABASE_URL cannot be read: {0}; write it like postgres://user:password@host/database")]
+    DatabaseUrl(#[source] sqlx::Error),
+    /// The database does not answer.
+    #[error("the database cannot be reached: {0}; is it running, and is DATABASE_URL right?")]
+    DatabaseUnreachable(#[source] sqlx::Error),
+    /// A statement failed.
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    /// The tables could not be brought up to date.
+    #[error("the schema market cannot be brought up to date: {0}")]
+    Migrate(#[from] sqlx::migrate::MigrateError),
+    /// The node does not answer.
+    #[error("the node cannot be reached: {0}; is it running, and is FLORIN_RPC_URL right?")]
+    NodeUnreachable(#[source] alloy::transports::TransportError),
+    /// The node is on another chain.
+    #[error("the node serves chain {actual}, but chain {expected} was asked for: correct FLORIN_RPC_URL or FLORIN_CHAIN_ID")]
+    WrongChain {
+        /// Asked for.
+        expected: u64,
+        /// Served.
+        actual: u64,
+    },
+    /// Nothing is known of the chain.
+    #[error(transparent)]
+    Deployment(#[from] contracts::DeploymentError),
+    /// No USDC is known on the chain.
+    #[error(transparent)]
+    Asset(#[from] x402::UnknownAsset),
+    /// The content directory cannot be used.
+    #[error("the content directory {path} cannot be used: {source}; name a writable one with --content")]
+    Content {
+        /// The directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The HTTP client of the facilitator cannot be made.
+    #[error("no HTTP client for the facilitator: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The server broke.
+    #[error("the server stopped: {0}")]
+    Http(#[source] io::Error),
+}

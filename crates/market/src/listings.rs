@@ -1,0 +1,237 @@
+use alloy::primitives::B256;
+use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing};
+use axum::{
+    Json,
+    body::Body,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use money::Usdc;
+use sqlx::{PgConnection, Row, postgres::PgRow};
+use uuid::Uuid;
+
+use crate::{
+    agents,
+    auth::Caller,
+    content::PutError,
+    db,
+    input::{self, Id, Params},
+    problem::Problem,
+    service::Market,
+};
+
+const TITLE_LEN_MAX_CHARS: usize = 255;
+const DESCRIPTION_LEN_MAX_CHARS: usize = 10_000;
+const TAGS_MAX: usize = 20;
+const TAG_LEN_MAX_CHARS: usize = 64;
+const MEDIA_TYPE_LEN_MAX_CHARS: usize = 127;
+/// Content within JSON; more is uploaded by itself.
+const INLINE_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
+/// Listings with the wallet of their seller, to be completed by a condition.
+pub(crate) const SELECT: &str = "SELECT l.*, a.wallet AS seller_wallet FROM listings AS l JOIN agents AS a ON a.id = l.seller_id";
+
+/// `POST /api/v1/listings`
+pub(crate) async fn create(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(request): input::Json<CreateListing>,
+) -> Result<(StatusCode, Json<Listing>), Problem> {
+    let seller = caller.agent()?;
+    check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
+    media_type(&request.content_type)?;
+    let content = match &request.content_base64 {
+        Some(text) => Some(store(&market, inline(text)?).await?),
+        None => None,
+    };
+    let id = Uuid::now_v7();
+    let mut tx = market.pool.begin().await?;
+    agents::must_sell(&mut tx, seller).await?;
+    sqlx::query(
+        "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+    )
+    .bind(id)
+    .bind(seller)
+    .bind(&request.title)
+    .bind(&request.description)
+    .bind(db::name_of(request.category))
+    .bind(&request.tags)
+    .bind(request.price)
+    .bind(&request.content_type)
+    .bind(content.map(|(hash, _)| hash.to_vec()))
+    .bind(content.map(|(_, len)| len as i64))
+    .bind(db::name_of(if content.is_some() { ListingStatus::Active } else { ListingStatus::Draft }))
+    .execute(&mut *tx)
+    .await?;
+    let listing = find(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(listing)))
+}
+
+/// `PUT /api/v1/listings/{id}/content`: the body is the content, its `Content-Type` the media type.
+pub(crate) async fn upload(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<Listing>, Problem> {
+    own(&market, id, &caller).await?;
+    let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok("application/octet-stream"), |value| value.to_str());
+    let content_type = content_type.map_err(|_| Problem::invalid("Content-Type must be ASCII"))?;
+    media_type(content_type)?;
+    let (hash, len) = market.contents.put(body.into_data_stream()).await.map_err(refused)?;
+    let done = sqlx::query(
+        "UPDATE listings SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()
+         WHERE id = $1 AND status <> 'delisted'",
+    )
+    .bind(id)
+    .bind(hash.as_slice())
+    .bind(len as i64)
+    .bind(content_type)
+    .execute(&market.pool)
+    .await?;
+    changed(&market, id, done.rows_affected()).await
+}
+
+/// `PUT /api/v1/listings/{id}`
+pub(crate) async fn update(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    input::Json(change): input::Json<UpdateListing>,
+) -> Result<Json<Listing>, Problem> {
+    own(&market, id, &caller).await?;
+    check(change.title.as_deref(), change.description.as_deref(), change.tags.as_deref(), change.price)?;
+    let done = sqlx::query(
+        "UPDATE listings SET title = coalesce($2, title), description = coalesce($3, description), tags = coalesce($4, tags),
+             price = coalesce($5, price), updated_at = now()
+         WHERE id = $1 AND status <> 'delisted'",
+    )
+    .bind(id)
+    .bind(&change.title)
+    .bind(&change.description)
+    .bind(&change.tags)
+    .bind(change.price)
+    .execute(&market.pool)
+    .await?;
+    changed(&market, id, done.rows_affected()).await
+}
+
+/// `DELETE /api/v1/listings/{id}`
+pub(crate) async fn delist(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Listing>, Problem> {
+    own(&market, id, &caller).await?;
+    let query = sqlx::query("UPDATE listings SET status = 'delisted', updated_at = now() WHERE id = $1 AND status <> 'delisted'");
+    query.bind(id).execute(&market.pool).await?;
+    Ok(Json(find(&mut *market.pool.acquire().await?, id).await?))
+}
+
+/// `GET /api/v1/listings/{id}`
+pub(crate) async fn show(State(market): State<Market>, Id(id): Id) -> Result<Json<Listing>, Problem> {
+    Ok(Json(find(&mut *market.pool.acquire().await?, id).await?))
+}
+
+/// `GET /api/v1/listings`
+pub(crate) async fn list(State(market): State<Market>, Params(f): Params<ListingFilter>) -> Result<Json<Page<Listing>>, Problem> {
+    let limit = input::limit(f.limit)?;
+    let condition = "WHERE l.status = $1 AND ($2::text IS NULL OR l.category = $2) AND l.id < $3 ORDER BY l.id DESC LIMIT $4";
+    let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} {condition}")))
+        .bind(db::name_of(f.status.unwrap_or(ListingStatus::Active)))
+        .bind(f.category.map(db::name_of))
+        .bind(input::before(f.cursor.as_deref())?)
+        .bind(limit as i64 + 1)
+        .fetch_all(&market.pool)
+        .await?;
+    let listings = rows.iter().map(listing).collect::<Result<_, _>>()?;
+    Ok(Json(input::page(listings, limit, |listing| listing.id.to_string())))
+}
+
+pub(crate) async fn find(conn: &mut PgConnection, id: Uuid) -> Result<Listing, Problem> {
+    let row = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} WHERE l.id = $1"))).bind(id).fetch_optional(conn).await?;
+    Ok(listing(&row.ok_or_else(|| Problem::not_found("listing"))?)?)
+}
+
+/// A listing that can be bought, with its content's hash and length.
+pub(crate) async fn for_sale(conn: &mut PgConnection, id: Uuid) -> Result<(Listing, B256, u64), Problem> {
+    let listing = find(conn, id).await?;
+    match (listing.status, listing.content_hash, listing.content_size) {
+        (ListingStatus::Active, Some(hash), Some(len)) => Ok((listing, hash, len)),
+        _ => Err(Problem::new(Code::WrongState, "The listing is not for sale")),
+    }
+}
+
+async fn own(market: &Market, id: Uuid, caller: &Caller) -> Result<(), Problem> {
+    let listing = find(&mut *market.pool.acquire().await?, id).await?;
+    caller.must_be(listing.seller_id, "the seller of the listing")
+}
+
+async fn changed(market: &Market, id: Uuid, rows: u64) -> Result<Json<Listing>, Problem> {
+    if rows == 0 {
+        return Err(Problem::new(Code::WrongState, "The listing was delisted; publish a new one"));
+    }
+    Ok(Json(find(&mut *market.pool.acquire().await?, id).await?))
+}
+
+fn check(title: Option<&str>, description: Option<&str>, tags: Option<&[String]>, price: Option<Usdc>) -> Result<(), Problem> {
+    title.map_or(Ok(()), |text| input::text("title", text, 1..=TITLE_LEN_MAX_CHARS))?;
+    description.map_or(Ok(()), |text| input::text("description", text, 0..=DESCRIPTION_LEN_MAX_CHARS))?;
+    let tags = tags.unwrap_or_default();
+    if tags.len() > TAGS_MAX {
+        return Err(Problem::invalid(format!("a listing has at most {TAGS_MAX} tags")));
+    }
+    tags.iter().try_for_each(|tag| input::text("a tag", tag, 1..=TAG_LEN_MAX_CHARS))?;
+    match price {
+        Some(price) if price.is_zero() => Err(Problem::invalid("price must be above zero")),
+        Some(price) if i64::try_from(price.base_units()).is_err() => Err(Problem::invalid("price is too large")),
+        _ => Ok(()),
+    }
+}
+
+fn media_type(text: &str) -> Result<(), Problem> {
+    let ascii = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let fits = ascii && text.len() <= MEDIA_TYPE_LEN_MAX_CHARS && text.contains('/');
+    if fits { Ok(()) } else { Err(Problem::invalid("the content type must be a media type like application/json")) }
+}
+
+fn inline(text: &str) -> Result<Bytes, Problem> {
+    let bytes = STANDARD.decode(text).map_err(|_| Problem::invalid("content_base64 is not standard base64 with padding"))?;
+    if bytes.len() > INLINE_LEN_MAX_BYTES {
+        let detail = format!("content_base64 holds at most {INLINE_LEN_MAX_BYTES} bytes: leave it out and PUT the content");
+        return Err(Problem::new(Code::TooLarge, detail));
+    }
+    Ok(bytes.into())
+}
+
+async fn store(market: &Market, bytes: Bytes) -> Result<(B256, u64), Problem> {
+    let body = futures::stream::iter([Ok::<_, std::convert::Infallible>(bytes)]);
+    market.contents.put(body).await.map_err(refused)
+}
+
+fn refused(error: PutError) -> Problem {
+    match error {
+        PutError::TooLarge { .. } => Problem::new(Code::TooLarge, error.to_string()),
+        PutError::Empty | PutError::BrokenOff => Problem::invalid(error.to_string()),
+        PutError::Disk(cause) => cause.into(),
+    }
+}
+
+pub(crate) fn listing(row: &PgRow) -> Result<Listing, sqlx::Error> {
+    Ok(Listing {
+        id: row.try_get("id")?,
+        seller_id: row.try_get("seller_id")?,
+        seller_wallet: db::address(row, "seller_wallet")?,
+        title: row.try_get("title")?,
+        description: row.try_get("description")?,
+        category: db::named(row, "category")?,
+        tags: row.try_get("tags")?,
+        price: row.try_get("price")?,
+        content_type: row.try_get("content_type")?,
+        content_hash: db::maybe_hash(row, "content_hash")?,
+        content_size: row.try_get::<Option<i64>, _>("content_size")?.map(i64::unsigned_abs),
+        status: db::named(row, "status")?,
+        created_at: row.try_get("created_at")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}

@@ -1,0 +1,97 @@
+use std::sync::Arc;
+
+use alloy::{
+    primitives::Address,
+    providers::{DynProvider, Provider, ProviderBuilder},
+};
+use contracts::Deployment;
+use sqlx::PgPool;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use url::Url;
+use x402::{Network, Token};
+
+use crate::{Config, Error, content::Contents, db, express::settle, facilitator::Facilitator, router};
+
+/// What every request needs. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Market(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub(crate) pool: PgPool,
+    pub(crate) provider: DynProvider,
+    pub(crate) facilitator: Facilitator,
+    pub(crate) contents: Contents,
+    pub(crate) deployment: Deployment,
+    pub(crate) token: Token,
+    pub(crate) public_url: Url,
+    pub(crate) terms: EscrowPolicy,
+    /// Settlements under way; they are finished before the service ends.
+    pub(crate) tasks: TaskTracker,
+}
+
+/// What agreements offered here say.
+pub(crate) struct EscrowPolicy {
+    pub(crate) arbiter: Option<Address>,
+    pub(crate) deliver_within_seconds: u32,
+    pub(crate) review_seconds: u32,
+    pub(crate) confirmations: u64,
+}
+
+impl std::ops::Deref for Market {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// Serves the marketplace until `shutdown`, then finishes requests and settlements under way.
+///
+/// # Errors
+/// At once when the database, the node, the chain or the content directory cannot be used as configured.
+pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
+    let market = open(&config, &listener).await?;
+    let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
+    let served =
+        axum::serve(listener, router::router(market.clone())).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
+    shutdown.cancel();
+    market.tasks.close();
+    market.tasks.wait().await;
+    // It ends after the purchase at hand.
+    let _ = follow_up.await;
+    served.map_err(Error::Http)
+}
+
+async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> {
+    let provider = ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased();
+    let chain_id = provider.get_chain_id().await.map_err(Error::NodeUnreachable)?;
+    if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
+        return Err(Error::WrongChain { expected, actual: chain_id });
+    }
+    let deployment = match &config.deployment {
+        Some(path) => Deployment::load(path)?,
+        None => Deployment::for_chain(chain_id)?,
+    };
+    let token = Token::usdc(&Network::evm(chain_id))?;
+    db::migrate(&config.database_url).await?;
+    let contents = Contents::open(config.content.clone()).await;
+    let local = listener.local_addr().map_err(Error::Http)?;
+    let default_url = || Url::parse(&format!("http://{local}/")).expect("a socket address makes a URL");
+    Ok(Market(Arc::new(Parts {
+        pool: db::pool(&config.database_url).await?,
+        provider,
+        facilitator: Facilitator::new(config.facilitator_url.clone())?,
+        contents: contents.map_err(|source| Error::Content { path: config.content.clone(), source })?,
+        deployment,
+        token,
+        public_url: config.public_url.clone().unwrap_or_else(default_url),
+        terms: EscrowPolicy {
+            arbiter: config.arbiter,
+            deliver_within_seconds: config.deliver_within_seconds,
+            review_seconds: config.review_seconds,
+            confirmations: config.confirmations,
+        },
+        tasks: TaskTracker::new(),
+    })))
+}

@@ -1,0 +1,249 @@
+//! Purchases through the escrow. What is funded, released or refunded is what the mirror of the chain says, never what a caller says.
+
+use alloy::{
+    primitives::{Address, B256, U256},
+    sol,
+    sol_types::{SolStruct, eip712_domain},
+};
+use api::{Code, Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
+use axum::{Json, extract::State, http::StatusCode, response::Response};
+use indexer::read::{self, EventFilter, Order};
+use sqlx::{Row, postgres::PgRow, types};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::{
+    auth::{self, Caller},
+    db, express,
+    input::{self, Id},
+    listings,
+    problem::Problem,
+    service::Market,
+};
+
+/// Seconds an arbiter has.
+const ARBITRATION_SECONDS: u32 = 7 * 86_400;
+/// Events of one agreement that are read; the contract makes fewer unless the buyer tops up again and again.
+const EVENTS_MAX: u32 = 500;
+
+sol! {
+    /// The terms as the Escrow contract hashes them.
+    struct Terms {
+        address buyer;
+        address seller;
+        address arbiter;
+        address token;
+        uint256 amount;
+        uint16 feeBps;
+        address feeRecipient;
+        uint64 deliverBy;
+        uint32 reviewPeriod;
+        uint32 arbitrationPeriod;
+        uint256 disputeBond;
+        uint8 defaultOutcome;
+        bytes32 contentHash;
+        uint256 agentId;
+        bytes32 salt;
+    }
+}
+
+/// The id that the Escrow contract gives an agreement on these terms.
+fn agreement_id(terms: &EscrowTerms, chain_id: u64, escrow: Address) -> B256 {
+    let domain = eip712_domain! { name: "Florin Escrow", version: "1", chain_id: chain_id, verifying_contract: escrow, };
+    let terms = Terms {
+        buyer: terms.buyer,
+        seller: terms.seller,
+        arbiter: terms.arbiter,
+        token: terms.token,
+        amount: terms.amount.into(),
+        feeBps: terms.fee_bps,
+        feeRecipient: terms.fee_recipient,
+        deliverBy: terms.deliver_by,
+        reviewPeriod: terms.review_period,
+        arbitrationPeriod: terms.arbitration_period,
+        disputeBond: terms.dispute_bond.into(),
+        defaultOutcome: terms.default_outcome,
+        contentHash: terms.content_hash,
+        agentId: U256::from(terms.agent_id),
+        salt: terms.salt,
+    };
+    terms.eip712_signing_hash(&domain)
+}
+
+/// `POST /api/v1/transactions/initiate`
+pub(crate) async fn initiate(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(request): input::Json<Initiate>,
+) -> Result<(StatusCode, Json<Transaction>), Problem> {
+    let escrow = market.deployment.escrow;
+    if escrow.is_zero() {
+        return Err(Problem::new(Code::Unavailable, "No escrow is deployed on this chain"));
+    }
+    if caller.agent.is_none() && caller.wallet != request.buyer {
+        return Err(Problem::new(Code::Forbidden, "A wallet starts purchases for itself; register an agent to act for another"));
+    }
+    let mut conn = market.pool.acquire().await?;
+    let (listing, content_hash, content_size) = listings::for_sale(&mut conn, request.listing_id).await?;
+    let arbiter = market.terms.arbiter.unwrap_or_default();
+    if request.buyer.is_zero() || [listing.seller_wallet, arbiter].contains(&request.buyer) {
+        return Err(Problem::new(Code::Inconsistent, "The buyer must be somebody, and neither the seller nor the arbiter"));
+    }
+    let now = OffsetDateTime::now_utc().unix_timestamp().unsigned_abs();
+    let terms = EscrowTerms {
+        buyer: request.buyer,
+        seller: listing.seller_wallet,
+        arbiter,
+        token: market.deployment.usdc,
+        amount: listing.price,
+        fee_bps: 0,
+        fee_recipient: Address::ZERO,
+        deliver_by: now + u64::from(market.terms.deliver_within_seconds),
+        review_period: market.terms.review_seconds,
+        arbitration_period: if arbiter.is_zero() { 0 } else { ARBITRATION_SECONDS },
+        dispute_bond: money::Usdc::ZERO,
+        default_outcome: 0,
+        content_hash,
+        agent_id: 0,
+        salt: auth::random(),
+    };
+    let chain_id = market.deployment.chain_id;
+    let row = sqlx::query(
+        "INSERT INTO transactions (id, listing_id, seller_id, buyer, initiator_id, chain_id, escrow, agreement_id, terms, content_size, content_type)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) RETURNING *",
+    )
+    .bind(Uuid::now_v7())
+    .bind(listing.id)
+    .bind(listing.seller_id)
+    .bind(request.buyer.as_slice())
+    .bind(caller.agent)
+    .bind(i64::try_from(chain_id).map_err(|e| Problem::internal(&e))?)
+    .bind(escrow.as_slice())
+    .bind(agreement_id(&terms, chain_id, escrow).as_slice())
+    .bind(types::Json(&terms))
+    .bind(i64::try_from(content_size).map_err(|e| Problem::internal(&e))?)
+    .bind(&listing.content_type)
+    .fetch_one(&mut *conn)
+    .await?;
+    drop(conn);
+    Ok((StatusCode::CREATED, Json(transaction(&market, &row).await?)))
+}
+
+/// `GET /api/v1/transactions/{id}`
+pub(crate) async fn show(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Transaction>, Problem> {
+    let row = find(&market, id).await?;
+    let seller = caller.agent == Some(row.try_get("seller_id")?) && caller.agent.is_some();
+    if !seller && !buys(&row, &caller)? {
+        return Err(Problem::not_found("transaction of yours"));
+    }
+    Ok(Json(transaction(&market, &row).await?))
+}
+
+/// `POST /api/v1/transactions/{id}/deliver`: the seller lets the buyer have the content, once the money waits on chain.
+pub(crate) async fn deliver(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    input::Json(request): input::Json<Deliver>,
+) -> Result<Json<Transaction>, Problem> {
+    let row = find(&market, id).await?;
+    caller.must_be(row.try_get("seller_id")?, "the seller")?;
+    let now = transaction(&market, &row).await?;
+    if request.delivery_hash != now.terms.content_hash {
+        let detail = format!("Agreed on was content {}", now.terms.content_hash);
+        return Err(Problem::new(Code::Inconsistent, detail));
+    }
+    match now.status {
+        TransactionStatus::PaymentPending => {
+            return Err(Problem::new(Code::WrongState, "The agreement is not funded on chain yet"));
+        }
+        TransactionStatus::Refunded => return Err(Problem::new(Code::WrongState, "The buyer was refunded")),
+        _ => {}
+    }
+    let delivered = sqlx::query("UPDATE transactions SET delivered_at = coalesce(delivered_at, now()) WHERE id = $1 RETURNING *");
+    let row = delivered.bind(id).fetch_one(&market.pool).await?;
+    Ok(Json(transaction(&market, &row).await?))
+}
+
+/// `GET /api/v1/transactions/{id}/content`
+pub(crate) async fn content(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Response, Problem> {
+    let row = find(&market, id).await?;
+    if !buys(&row, &caller)? {
+        return Err(Problem::not_found("transaction of yours"));
+    }
+    let now = transaction(&market, &row).await?;
+    if !now.content_available {
+        return Err(Problem::new(
+            Code::WrongState,
+            "The content comes once the agreement is funded on chain and the seller delivered",
+        ));
+    }
+    let blob = market.contents.get(now.terms.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs()).await?;
+    Ok(express::content(now.terms.content_hash, row.try_get("content_type")?, blob))
+}
+
+/// The buyer's wallet, or the agent that got the terms which the buyer funded.
+fn buys(row: &PgRow, caller: &Caller) -> Result<bool, sqlx::Error> {
+    let initiator: Option<Uuid> = row.try_get("initiator_id")?;
+    Ok(db::address(row, "buyer")? == caller.wallet || (initiator.is_some() && initiator == caller.agent))
+}
+
+async fn find(market: &Market, id: Uuid) -> Result<PgRow, Problem> {
+    let found = sqlx::query("SELECT * FROM transactions WHERE id = $1").bind(id).fetch_optional(&market.pool).await?;
+    found.ok_or_else(|| Problem::not_found("transaction of yours"))
+}
+
+async fn transaction(market: &Market, row: &PgRow) -> Result<Transaction, Problem> {
+    let (escrow, agreement_id) = (db::address(row, "escrow")?, db::hash(row, "agreement_id")?);
+    let delivered = row.try_get::<Option<OffsetDateTime>, _>("delivered_at")?.is_some();
+    let (status, delivered) = on_chain(market, escrow, agreement_id, delivered).await?;
+    let types::Json(terms) = row.try_get("terms")?;
+    Ok(Transaction {
+        id: row.try_get("id")?,
+        listing_id: row.try_get("listing_id")?,
+        seller_id: row.try_get("seller_id")?,
+        status,
+        chain_id: row.try_get::<i64, _>("chain_id")?.unsigned_abs(),
+        escrow,
+        agreement_id,
+        terms,
+        content_available: delivered,
+        created_at: row.try_get("created_at")?,
+    })
+}
+
+/// Where the agreement stands, and whether it was both funded and delivered. The id commits to every term, so an agreement with this id is
+/// funded with exactly the agreed amount.
+async fn on_chain(market: &Market, escrow: Address, id: B256, let_have: bool) -> Result<(TransactionStatus, bool), Problem> {
+    let filter = EventFilter {
+        contract: Some(escrow),
+        reference: Some(id),
+        order: Order::Asc,
+        limit: EVENTS_MAX,
+        ..EventFilter::default()
+    };
+    let events = read::events(&mut *market.pool.acquire().await?, &filter).await?;
+    let (mut status, mut delivered) = (TransactionStatus::PaymentPending, let_have);
+    for event in &events {
+        status = match event.name.as_deref() {
+            Some("AgreementFunded") if event.place.confirmations >= market.terms.confirmations => {
+                TransactionStatus::PaymentConfirmed
+            }
+            // Nothing counts on a funding that a reorganisation may still undo.
+            Some("AgreementFunded") => break,
+            Some("AgreementDelivered") => {
+                delivered = true;
+                TransactionStatus::Delivered
+            }
+            Some("AgreementDisputed") => TransactionStatus::Disputed,
+            Some("AgreementReleased" | "AgreementResolved") => TransactionStatus::Completed,
+            Some("AgreementRefunded") => TransactionStatus::Refunded,
+            _ => status,
+        };
+    }
+    let funded = status != TransactionStatus::PaymentPending;
+    if status == TransactionStatus::PaymentConfirmed && delivered {
+        status = TransactionStatus::Delivered;
+    }
+    Ok((status, funded && delivered))
+}

@@ -1,0 +1,1 @@
+//! The marketplace on a real database, a real node and real sockets.
