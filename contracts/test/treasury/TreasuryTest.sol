@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import { AgentWalletFactory } from "../../src/AgentWalletFactory.sol";
+import { Escrow } from "../../src/Escrow.sol";
 import { Treasury } from "../../src/Treasury.sol";
 import { TreasuryAdmin } from "../../src/TreasuryAdmin.sol";
 import { TreasuryFactory } from "../../src/TreasuryFactory.sol";
-import { IAgentWalletFactory } from "../../src/interfaces/IAgentWalletFactory.sol";
-import { IEscrow } from "../../src/interfaces/IEscrow.sol";
 import { ITreasuryAccount } from "../../src/interfaces/ITreasuryAccount.sol";
 import { ITreasuryAdmin } from "../../src/interfaces/ITreasuryAdmin.sol";
 import { ITreasury } from "../../src/interfaces/ITreasury.sol";
 import { UsdcTest } from "../base/UsdcTest.sol";
+import { TakingRouter } from "./TakingRouter.sol";
 
 /// A 2-of-3 treasury with 1,000,000 USDC, a guardian and one spender: 10,000 a day, 5,000 an order, 1,000 a day without the owners.
 abstract contract TreasuryTest is UsdcTest, ITreasury {
@@ -22,6 +23,9 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
     bytes32 internal constant CATEGORY = "inference";
     bytes32 internal constant INVOICE = keccak256("invoice 7");
 
+    Escrow internal escrow;
+    AgentWalletFactory internal walletFactory;
+    TakingRouter internal router;
     TreasuryFactory internal factory;
     ITreasuryAccount internal treasury;
 
@@ -45,9 +49,11 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
         mint(address(treasury), FUNDS);
     }
 
-    /// Tests that go through wallets, escrow or router deploy them here.
-    function deployImplementation() internal virtual returns (Treasury) {
-        return new Treasury(new TreasuryAdmin(), IAgentWalletFactory(address(0)), IEscrow(address(0)), address(0));
+    function deployImplementation() internal returns (Treasury) {
+        escrow = new Escrow();
+        walletFactory = new AgentWalletFactory(address(escrow));
+        router = new TakingRouter();
+        return new Treasury(new TreasuryAdmin(), walletFactory, escrow, address(router));
     }
 
     function newOwner(

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.30;
 
-import { SpendingLimit } from "../../src/SpendingLimit.sol";
 import { ITreasuryAdmin } from "../../src/interfaces/ITreasuryAdmin.sol";
 import { TreasuryTest } from "./TreasuryTest.sol";
 
