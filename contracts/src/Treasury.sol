@@ -77,7 +77,7 @@ contract Treasury is TreasuryOrders, ERC7739 {
         bytes32 id,
         bytes calldata approvals
     ) external view {
-        _checkApprovals(id, approvals);
+        _checkApprovals(id, approvals, _settings.threshold);
     }
 
     /// @inheritdoc ITreasuryOrders

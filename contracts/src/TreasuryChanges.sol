@@ -34,7 +34,7 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
         _checkOwnerEpoch(change.ownerEpoch);
         uint64 ready = _later(_settings.changeDelay);
         if (change.validUntil < ready) revert Expired(change.validUntil, ready);
-        _checkApprovals(id, approvals);
+        _checkApprovals(id, approvals, _settings.threshold);
         _readyAt[id] = ready;
         emit ChangeScheduled(id, ready, change);
     }
@@ -63,7 +63,7 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
         bytes32 id = changeId(change);
         _scheduled(id);
         if (!_guardians[msg.sender] || _onlyRemovesGuardians(change.calls)) {
-            _checkApprovals(cancellationId(id), approvals);
+            _checkApprovals(cancellationId(id), approvals, _settings.threshold);
         }
         _readyAt[id] = OVER;
         emit ChangeCancelled(id, msg.sender);

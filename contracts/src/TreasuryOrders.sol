@@ -52,10 +52,11 @@ abstract contract TreasuryOrders is TreasuryCredits {
         bool bySpender = msg.sender == order.spender;
         if (!bySpender && !_owners.contains(msg.sender)) revert NotSpenderOrOwner(msg.sender, order.spender);
         id = orderId(order);
-        (uint256 total, Budget storage budget, PolicyState memory policy) = _checkOrder(order);
-        bool withinTier = total <= budget.ring.remaining(policy.approvalAbove, block.timestamp);
+        (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove) =
+            _checkOrder(order, _settings.ownerEpoch);
+        bool withinTier = total <= budget.ring.remaining(approvalAbove, block.timestamp);
         if (bySpender && withinTier && order.operation != Operation.CallRouter) {
-            _execute(id, order, total, budget, policy.dailyLimit);
+            _execute(id, order, total, budget, dailyLimit, _settings.hasCredits);
             return (id, true);
         }
         if (isNonceUsed(order.spender, order.nonce)) revert NonceUsed(order.spender, order.nonce);
@@ -66,11 +67,13 @@ abstract contract TreasuryOrders is TreasuryCredits {
     function execute(
         Order calldata order,
         bytes calldata approvals
-    ) external nonReentrant whenNotPaused returns (bytes32 id) {
+    ) external nonReentrant returns (bytes32 id) {
+        Settings memory settings = _settings;
+        if (settings.paused) revert IsPaused();
         id = orderId(order);
-        (uint256 total, Budget storage budget, PolicyState memory policy) = _checkOrder(order);
-        _checkApprovals(id, approvals);
-        _execute(id, order, total, budget, policy.dailyLimit);
+        (uint256 total, Budget storage budget, uint56 dailyLimit,) = _checkOrder(order, settings.ownerEpoch);
+        _checkApprovals(id, approvals, settings.threshold);
+        _execute(id, order, total, budget, dailyLimit, settings.hasCredits);
     }
 
     /// @inheritdoc ITreasuryOrders
@@ -123,31 +126,41 @@ abstract contract TreasuryOrders is TreasuryCredits {
 
     // -------------------------------------------------------------------------------------------------------------------- checks
 
-    /// @dev Everything but nonce and window, which are judged by spending them.
+    /// @dev Everything but nonce and window, which are judged by spending them. Returns the total and the budget that it charges, with what
+    /// the spending still needs of its policy.
     function _checkOrder(
-        Order calldata order
-    ) private view returns (uint256 total, Budget storage budget, PolicyState memory policy) {
+        Order calldata order,
+        uint32 ownerEpoch_
+    ) private view returns (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove) {
         _checkNotExpired(order.validUntil);
-        _checkOwnerEpoch(order.ownerEpoch);
-        bool plain = order.operation == Operation.Pay;
-        if (plain && order.details.length != 0) revert UnexpectedDetails(order.details.length);
+        if (order.ownerEpoch != ownerEpoch_) revert OwnersStale(order.ownerEpoch, ownerEpoch_);
         Payment[] calldata payments = order.payments;
-        uint256 countMax = plain ? PAYMENTS_MAX : 1;
-        if (payments.length == 0 || payments.length > countMax) revert InvalidPaymentCount(payments.length, countMax);
         address token = order.token;
-        for (uint256 i = 0; i < payments.length; ++i) {
-            Payment calldata payment = payments[i];
-            address to = payment.to;
-            if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
-            if (payment.amount == 0 && order.operation != Operation.DisputeEscrow) revert ZeroAmount();
-            total += payment.amount;
-        }
+        total = _checkPayments(order.operation, token, payments);
         budget = _budgets[order.spender][token];
-        policy = budget.policy;
+        PolicyState memory policy = budget.policy;
         if (!policy.active) revert PolicyInactive(order.spender, token);
         if (order.policyEpoch != policy.epoch) revert PolicyStale(order.policyEpoch, policy.epoch);
         if (total > policy.orderMax) revert OrderMaxExceeded(total, policy.orderMax);
         if (policy.onlyAllowed) _checkRecipients(budget.allowedFrom[policy.term], payments);
+        return (total, budget, policy.dailyLimit, policy.approvalAbove);
+    }
+
+    function _checkPayments(
+        Operation operation,
+        address token,
+        Payment[] calldata payments
+    ) private view returns (uint256 total) {
+        uint256 countMax = operation == Operation.Pay ? PAYMENTS_MAX : 1;
+        if (payments.length == 0 || payments.length > countMax) revert InvalidPaymentCount(payments.length, countMax);
+        for (uint256 i = 0; i < payments.length; ++i) {
+            Payment calldata payment = payments[i];
+            address to = payment.to;
+            if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
+            uint256 amount = payment.amount;
+            if (amount == 0 && operation != Operation.DisputeEscrow) revert ZeroAmount();
+            total += amount;
+        }
     }
 
     function _checkRecipients(
@@ -168,18 +181,23 @@ abstract contract TreasuryOrders is TreasuryCredits {
         Order calldata order,
         uint256 total,
         Budget storage budget,
-        uint56 dailyLimit
+        uint56 dailyLimit,
+        bool hasCredits
     ) private {
+        address token = order.token;
         _useNonce(order.spender, order.nonce);
         budget.ring = budget.ring.spend(dailyLimit, total, block.timestamp);
-        emit OrderExecuted(id, order.spender, order.token, order.category, order.nonce, order.payments);
 
+        Payment[] calldata payments = order.payments;
+        if (payments.length > 1) return _payBatch(id, order, total);
+        Payment calldata payment = payments[0];
+        _emitExecuted(id, order, token, payment);
         Operation operation = order.operation;
-        if (operation == Operation.Pay) return _payAll(id, order, total);
-        Payment calldata payment = order.payments[0];
-        if (operation == Operation.CreateWallet) {
+        if (operation == Operation.Pay) {
+            _pay(token, payment, hasCredits);
+        } else if (operation == Operation.CreateWallet) {
             _createWallet(order.details, payment.to);
-            _pay(order.token, payment);
+            _pay(token, payment, hasCredits);
         } else if (operation == Operation.OpenEscrow) {
             _openEscrow(order, payment);
         } else if (operation == Operation.DisputeEscrow) {
@@ -187,6 +205,17 @@ abstract contract TreasuryOrders is TreasuryCredits {
         } else {
             _callRouter(order, payment);
         }
+    }
+
+    function _emitExecuted(
+        bytes32 id,
+        Order calldata order,
+        address token,
+        Payment calldata payment
+    ) private {
+        emit OrderExecuted(
+            id, order.spender, payment.to, token, payment.amount, payment.paymentRef, order.category, order.nonce
+        );
     }
 
     function _useNonce(
@@ -200,19 +229,17 @@ abstract contract TreasuryOrders is TreasuryCredits {
         nonces[nonce >> 8] = bits | bit;
     }
 
-    /// @dev A lone payment that is refused reverts. In a batch the funds are there before the first payment, so what fails afterwards was
-    /// refused by the token, and is credited.
-    function _payAll(
+    /// @dev The funds are there before the first payment, so what fails afterwards was refused by the token, and is credited.
+    function _payBatch(
         bytes32 id,
         Order calldata order,
         uint256 total
     ) private {
         address token = order.token;
-        Payment[] calldata payments = order.payments;
-        if (payments.length == 1) return _pay(token, payments[0]);
         _checkAvailable(token, total);
-        for (uint256 i = 0; i < payments.length; ++i) {
-            Payment calldata payment = payments[i];
+        for (uint256 i = 0; i < order.payments.length; ++i) {
+            Payment calldata payment = order.payments[i];
+            _emitExecuted(id, order, token, payment);
             if (gasleft() < TRANSFER_GAS_MIN) revert InsufficientGas(gasleft(), TRANSFER_GAS_MIN);
             if (!IERC20(token).trySafeTransfer(payment.to, payment.amount)) {
                 _credit(token, payment.to, payment.amount);
@@ -221,11 +248,13 @@ abstract contract TreasuryOrders is TreasuryCredits {
         }
     }
 
+    /// @dev A lone payment that is refused reverts: it holds up nobody else.
     function _pay(
         address token,
-        Payment calldata payment
+        Payment calldata payment,
+        bool hasCredits
     ) private {
-        if (_settings.hasCredits) _checkAvailable(token, payment.amount);
+        if (hasCredits) _checkAvailable(token, payment.amount);
         if (!IERC20(token).trySafeTransfer(payment.to, payment.amount)) {
             _checkAvailable(token, payment.amount);
             revert PaymentRefused(token, payment.to, payment.amount);

@@ -102,7 +102,8 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
     /// @dev Reverts, saying why, unless the approvals are valid now and reach the threshold. Their layout: {ITreasuryOrders.execute}.
     function _checkApprovals(
         bytes32 id,
-        bytes calldata approvals
+        bytes calldata approvals,
+        uint256 threshold_
     ) internal view {
         address previous;
         uint256 count;
@@ -114,7 +115,7 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
             previous = owner;
             ++count;
         }
-        if (count < _settings.threshold) revert ApprovalsBelowThreshold(count, _settings.threshold);
+        if (count < threshold_) revert ApprovalsBelowThreshold(count, threshold_);
     }
 
     /// @dev Verifies the approval at `position`, and returns its owner and the position after it. Positions cannot overflow: each is at most

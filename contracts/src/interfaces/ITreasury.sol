@@ -11,7 +11,7 @@ interface ITreasury {
 
     /// @notice What an order does with the money it takes.
     enum Operation {
-        /// Transfers each payment to its payee. `details` is empty. Funding an existing agent wallet is this.
+        /// Transfers each payment to its payee. `details` are not used. Funding an existing agent wallet is this.
         Pay,
         /// Creates an agent wallet (or finds it created) and sends it the one payment. `details` is `abi.encode(IAgentWallet.WalletConfig)`
         /// and the payee the address of the wallet.
@@ -156,16 +156,18 @@ interface ITreasury {
 
     /// @notice An order waits for the owners. Nothing is stored: this event is the proposal.
     event OrderProposed(bytes32 indexed id, address indexed spender, address indexed proposer, Order order);
-    /// @notice An order was executed: its spender's policy is charged and every payment made, but for those that {PaymentCredited} tells.
+    /// @notice An order was executed and its spender's policy charged. Once per payment of the order.
     event OrderExecuted(
         bytes32 indexed id,
         address indexed spender,
-        address indexed token,
+        address to,
+        address token,
+        uint256 amount,
+        bytes32 paymentRef,
         bytes32 category,
-        uint256 nonce,
-        Payment[] payments
+        uint256 nonce
     );
-    /// @notice The token refused a payee of an executed batch, who pulls the amount by {withdrawCredit}.
+    /// @notice The token refused a payment of an executed batch; the payee pulls the amount by {withdrawCredit}.
     event PaymentCredited(
         bytes32 indexed id, address indexed to, bytes32 indexed paymentRef, address token, uint256 amount
     );
@@ -226,8 +228,6 @@ interface ITreasury {
     error ZeroAmount();
     /// @notice The operation takes another number of payments.
     error InvalidPaymentCount(uint256 payments, uint256 paymentsMax);
-    /// @notice A plain payment carries no details.
-    error UnexpectedDetails(uint256 length);
     /// @notice The details of the order are about another payee, amount, token, buyer or id than its payment.
     error DetailsMismatch();
     error PaymentRefused(address token, address to, uint256 amount);

@@ -32,7 +32,7 @@ contract ExecuteTest is TreasuryTest {
         Order memory order = payment(amount);
         bytes32 id = treasury.orderId(order);
         vm.expectEmit(address(treasury));
-        emit OrderExecuted(id, spender, address(usdc), CATEGORY, order.nonce, order.payments);
+        emit OrderExecuted(id, spender, payee, address(usdc), amount, INVOICE, CATEGORY, order.nonce);
         vm.prank(stranger);
         assertEq(treasury.execute(order, signatures(id, 2)), id);
         assertEq(usdc.balanceOf(payee), amount);

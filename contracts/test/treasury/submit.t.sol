@@ -38,7 +38,7 @@ contract SubmitTest is TreasuryTest {
         Order memory order = payment(5e6);
         bytes32 id = treasury.orderId(order);
         vm.expectEmit(address(treasury));
-        emit OrderExecuted(id, spender, address(usdc), CATEGORY, order.nonce, order.payments);
+        emit OrderExecuted(id, spender, payee, address(usdc), 5e6, INVOICE, CATEGORY, order.nonce);
         submit(order);
     }
 
@@ -150,13 +150,6 @@ contract SubmitTest is TreasuryTest {
     function test_reverts_whenTheAmountIsZero() public {
         Order memory order = payment(0);
         vm.expectRevert(ZeroAmount.selector);
-        submit(order);
-    }
-
-    function test_reverts_whenAPlainPaymentCarriesDetails() public {
-        Order memory order = payment(1);
-        order.details = "x";
-        vm.expectRevert(abi.encodeWithSelector(UnexpectedDetails.selector, 1));
         submit(order);
     }
 
