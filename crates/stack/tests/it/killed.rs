@@ -12,6 +12,7 @@ use crate::processes::{processes_naming, until};
 const HOLD: &str = "FLORIN_TEST_HOLD_A_STACK";
 
 /// Not a test by itself: the process that the test below kills.
+#[allow(clippy::print_stdout)]
 #[tokio::test]
 async fn a_stack_is_held_when_asked_for() {
     if std::env::var_os(HOLD).is_none() {
