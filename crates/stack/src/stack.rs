@@ -47,7 +47,7 @@ pub struct Stack {
 struct Services {
     facilitator: Service,
     indexer: Service,
-    market: Option<Service>,
+    market: Service,
 }
 
 /// A database of this stack, and the server if it is this stack's as well.
@@ -131,6 +131,11 @@ impl Stack {
         self.services.indexer.url()
     }
 
+    /// Where the market answers.
+    pub const fn market_url(&self) -> &Url {
+        self.services.market.url()
+    }
+
     /// One of the accounts with money, by its place among the ten.
     ///
     /// # Panics
@@ -142,13 +147,12 @@ impl Stack {
     /// What a person needs to try things: where everything answers, where the contracts are, accounts with money and their keys.
     pub fn addresses(&self) -> Vec<(String, String)> {
         let services = [
-            ("chain", Some(self.rpc_url())),
-            ("facilitator", Some(self.facilitator_url())),
-            ("indexer", Some(self.indexer_url())),
-            ("market", self.services.market.as_ref().map(Service::url)),
+            ("chain", self.rpc_url()),
+            ("facilitator", self.facilitator_url()),
+            ("indexer", self.indexer_url()),
+            ("market", self.market_url()),
         ];
-        let mut lines: Vec<_> =
-            services.iter().filter_map(|(name, url)| Some(((*name).to_owned(), (*url)?.to_string()))).collect();
+        let mut lines: Vec<_> = services.iter().map(|(name, url)| ((*name).to_owned(), url.to_string())).collect();
         lines.push(("database".into(), self.database_url().into()));
         lines.extend(self.deployment().addresses().into_iter().map(|(name, address)| (name.to_owned(), address.to_string())));
         lines.extend(Account::all().iter().map(|account| {
@@ -174,13 +178,12 @@ impl Services {
             start_facilitator(options.facilitator_port, chain, database_url, stop),
             start_indexer(options.indexer_port, chain, database_url, stop),
         )?;
-        Ok(Self { facilitator, indexer, market: None })
+        let market = start_market(options.market_port, chain, database_url, facilitator.url(), stop).await?;
+        Ok(Self { facilitator, indexer, market })
     }
 
     async fn stopped(self) {
-        if let Some(market) = self.market {
-            market.stopped().await;
-        }
+        self.market.stopped().await;
         self.facilitator.stopped().await;
         self.indexer.stopped().await;
     }
@@ -191,6 +194,7 @@ pub(crate) async fn migrate(database_url: &str) -> Result<(), Error> {
     let failed = |name, source: Box<dyn std::error::Error + Send + Sync>| Error::Service { name, source };
     facilitator::migrate(database_url).await.map_err(|error| failed("facilitator", Box::new(error)))?;
     indexer::migrate(database_url).await.map_err(|error| failed("indexer", Box::new(error)))?;
+    market::migrate(database_url).await.map_err(|error| failed("market", Box::new(error)))?;
     Ok(())
 }
 
@@ -215,6 +219,22 @@ async fn start_indexer(port: u16, chain: &Chain, database_url: &str, stop: &Canc
     config.start_block = Some(chain.deployment().start_block);
     config.listen = address;
     Service::start("indexer", address, indexer::serve(config, listener, stop.clone())).await
+}
+
+async fn start_market(
+    port: u16,
+    chain: &Chain,
+    database_url: &str,
+    facilitator: &Url,
+    stop: &CancellationToken,
+) -> Result<Service, Error> {
+    let (listener, address) = listen(port).await?;
+    // In the chain's directory, which is removed whatever ends us.
+    let content = chain.directory().join("content");
+    let mut config = market::Config::new(database_url, chain.rpc_url().clone(), facilitator.clone(), content);
+    config.chain_id = Some(CHAIN_ID);
+    config.listen = address;
+    Service::start("market", address, market::serve(config, listener, stop.clone())).await
 }
 
 impl OwnDatabase {

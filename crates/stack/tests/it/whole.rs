@@ -34,6 +34,15 @@ async fn the_keys_that_are_shown_are_the_keys_of_the_accounts_anvil_unlocks() {
 }
 
 #[tokio::test]
+async fn every_service_answers_before_the_stack_is_handed_over() {
+    let stack = Stack::for_test().await.unwrap();
+    for url in [stack.facilitator_url(), stack.indexer_url(), stack.market_url()] {
+        let answer = reqwest::get(url.join("health").unwrap()).await.unwrap();
+        assert!(answer.status().is_success(), "{url} {}", answer.status());
+    }
+}
+
+#[tokio::test]
 async fn after_shutdown_neither_node_nor_database_answers() {
     let stack = Stack::start(Options::default()).await.unwrap();
     let (rpc, indexer, database) = (stack.rpc_url().clone(), stack.indexer_url().clone(), stack.database_url().to_owned());
