@@ -48,15 +48,17 @@ abstract contract TreasuryOrders is TreasuryCredits {
     /// @inheritdoc ITreasuryOrders
     function submit(
         Order calldata order
-    ) external nonReentrant whenNotPaused returns (bytes32 id, bool executed) {
+    ) external nonReentrant returns (bytes32 id, bool executed) {
+        Settings memory settings = _settings;
+        if (settings.paused) revert IsPaused();
         bool bySpender = msg.sender == order.spender;
         if (!bySpender && !_owners.contains(msg.sender)) revert NotSpenderOrOwner(msg.sender, order.spender);
         id = orderId(order);
         (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove) =
-            _checkOrder(order, _settings.ownerEpoch);
+            _checkOrder(order, settings.ownerEpoch);
         bool withinTier = total <= budget.ring.remaining(approvalAbove, block.timestamp);
         if (bySpender && withinTier && order.operation != Operation.CallRouter) {
-            _execute(id, order, total, budget, dailyLimit, _settings.hasCredits);
+            _execute(id, order, total, budget, dailyLimit, settings.hasCredits);
             return (id, true);
         }
         if (isNonceUsed(order.spender, order.nonce)) revert NonceUsed(order.spender, order.nonce);
@@ -91,7 +93,8 @@ abstract contract TreasuryOrders is TreasuryCredits {
     /// @inheritdoc ITreasuryOrders
     function releaseEscrow(
         bytes calldata details
-    ) external nonReentrant whenNotPaused {
+    ) external nonReentrant {
+        if (_settings.paused) revert IsPaused();
         IEscrow.Terms memory terms = abi.decode(details, (IEscrow.Terms));
         (address spender, bool opened) = escrowSpender(ESCROW.agreementId(terms));
         if (!(opened && msg.sender == spender) && !_owners.contains(msg.sender)) {
@@ -114,6 +117,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
         address spender,
         uint256 nonce
     ) public view returns (bool) {
+        // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         return _nonces[spender][nonce >> 8] & (1 << (nonce & 0xff)) != 0;
     }
 
@@ -223,6 +227,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
         uint256 nonce
     ) private {
         mapping(uint256 => uint256) storage nonces = _nonces[spender];
+        // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         uint256 bit = 1 << (nonce & 0xff);
         uint256 bits = nonces[nonce >> 8];
         if (bits & bit != 0) revert NonceUsed(spender, nonce);

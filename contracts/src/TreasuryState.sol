@@ -89,11 +89,6 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
         _;
     }
 
-    modifier whenNotPaused() {
-        if (_settings.paused) revert IsPaused();
-        _;
-    }
-
     constructor() EIP712("Florin Treasury", "1") {
         // Treasuries are clones; the contracts whose code they run can never be configured themselves.
         _settings.threshold = type(uint16).max;
@@ -134,13 +129,13 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
                 _checkOwner(owner);
             } else if (kind == APPROVED_BY_TRANSACTION) {
                 end = position + 21;
-                owner = address(bytes20(head));
+                owner = _leadingAddress(head);
                 _checkOwner(owner);
                 if (!_approved[id][owner]) revert ApprovalMissing(owner, id);
             } else if (kind == SIGNED_BY_CONTRACT) {
                 uint256 start = position + 23;
-                end = start + uint16(bytes2(head << 160));
-                owner = address(bytes20(head));
+                end = start + ((uint256(head) >> 80) & 0xffff);
+                owner = _leadingAddress(head);
                 _checkOwner(owner);
                 if (end > approvals.length) revert ApprovalsMalformed();
                 if (!SignatureChecker.isValidERC1271SignatureNowCalldata(owner, id, approvals[start:end])) {
@@ -159,7 +154,14 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
         bytes32 v
     ) private pure returns (address) {
         if (s > S_MAX) return address(0);
-        return ecrecover(id, uint8(bytes1(v)), r, s);
+        return ecrecover(id, uint8(v[0]), r, s);
+    }
+
+    function _leadingAddress(
+        bytes32 word
+    ) private pure returns (address) {
+        // forge-lint: disable-next-line(unsafe-typecast) -- the rest of the word is not the address
+        return address(bytes20(word));
     }
 
     /// @dev The 32 bytes at `position`. What lies past the end is garbage, and {_readApproval} refuses what ends there.

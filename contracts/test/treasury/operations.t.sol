@@ -78,6 +78,16 @@ contract OperationsTest is TreasuryTest {
         treasury.releaseEscrow(abi.encode(terms));
     }
 
+    function test_reverts_whenThePausedTreasuryReleases() public {
+        IEscrow.Terms memory terms = _terms(100e6);
+        _open(terms);
+        vm.prank(guardian);
+        treasury.pause();
+        vm.expectRevert(IsPaused.selector);
+        vm.prank(spender);
+        treasury.releaseEscrow(abi.encode(terms));
+    }
+
     function test_theMoneyOfAnAgreementThatWasNotDeliveredComesBack() public {
         IEscrow.Terms memory terms = _terms(100e6);
         _open(terms);

@@ -23,40 +23,50 @@ contract TreasuryInvariantTest is TreasuryTest {
         targetContract(address(handler));
     }
 
-    /// For every spend s: the spends in [s.time - 24 hours, s.time] up to s add up to at most the limit of that moment.
-    function invariant_noWindowIsOverItsLimit() public view {
+    /// One campaign for all of them: each below is checked after every call.
+    function invariant_moneyMovesOnlyAsOwnersAndPoliciesAllow() public view {
+        _noWindowIsOverItsLimit();
+        _neverBelowThreshold();
+        _onlyTheThresholdWidens();
+        _thePolicyIsChargedIfAndOnlyIfMoneyMoved();
+        _creditsAreBacked();
+        _theThresholdIsReachable();
+    }
+
+    /// For every spend s: the spends in [s.time - 24 hours, s.time] up to s add up to at most the limit of that moment. The newest is looked at
+    /// here; each was the newest once.
+    function _noWindowIsOverItsLimit() private view {
         uint256 count = handler.spendCount();
-        for (uint256 i = 0; i < count; ++i) {
-            (uint256 time,, uint256 limit) = handler.spends(i);
-            uint256 sum;
-            for (uint256 j = i + 1; j > 0; --j) {
-                (uint256 earlier, uint256 amount,) = handler.spends(j - 1);
-                if (earlier + 24 hours < time) break;
-                sum += amount;
-            }
-            assertLe(sum, limit);
+        if (count == 0) return;
+        (uint256 time,, uint256 limit) = handler.spends(count - 1);
+        uint256 sum;
+        for (uint256 i = count; i > 0; --i) {
+            (uint256 earlier, uint256 amount,) = handler.spends(i - 1);
+            if (earlier + 24 hours < time) break;
+            sum += amount;
         }
+        assertLe(sum, limit);
     }
 
     /// Nothing executes by fewer approvals than the threshold, but a spender's payments within the tier.
-    function invariant_neverBelowThreshold() public view {
+    function _neverBelowThreshold() private view {
         assertEq(handler.executedBelowThreshold(), 0);
         assertEq(handler.executedAboveTier(), 0);
     }
 
     /// Guardians and single owners never widen.
-    function invariant_onlyTheThresholdWidens() public view {
+    function _onlyTheThresholdWidens() private view {
         assertEq(handler.widenedAlone(), 0);
     }
 
     /// balance = funds - paid + (credits given - credits taken): policies are charged for what left, no more, no less.
-    function invariant_thePolicyIsChargedIfAndOnlyIfMoneyMoved() public view {
+    function _thePolicyIsChargedIfAndOnlyIfMoneyMoved() private view {
         uint256 owed = handler.creditsGiven() - handler.creditsTaken();
         assertEq(usdc.balanceOf(address(treasury)), FUNDS - handler.paid() + owed);
     }
 
     /// credited = sum of withdrawable = credits given - credits taken <= balance.
-    function invariant_creditsAreBacked() public view {
+    function _creditsAreBacked() private view {
         uint256 sum;
         for (uint256 i = 0; i < 4; ++i) {
             sum += treasury.withdrawable(address(usdc), handler.payees(i));
@@ -67,7 +77,7 @@ contract TreasuryInvariantTest is TreasuryTest {
     }
 
     /// 1 <= threshold <= owners, none of them zero, twice or the treasury.
-    function invariant_theThresholdIsReachable() public view {
+    function _theThresholdIsReachable() private view {
         address[] memory list = treasury.owners();
         assertGe(treasury.threshold(), 1);
         assertLe(treasury.threshold(), list.length);
