@@ -1,7 +1,7 @@
 //! Who calls: an agent by its key, or a wallet by its signature.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, eip191_hash_message},
+    primitives::{Address, B256, Bytes, eip191_hash_message, hex},
     providers::Provider,
     sol,
 };
@@ -18,7 +18,7 @@ use subtle::ConstantTimeEq;
 use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 
-use contracts::agent_wallet::AgentWallet;
+use contracts::{agent_wallet::AgentWallet, agent_wallet_factory::AgentWalletFactory};
 
 use crate::{db, input, problem::Problem, service::Market};
 
@@ -148,11 +148,12 @@ pub(crate) async fn proven_wallet(market: &Market, nonce: B256, signature: &Byte
     }
     let unreachable =
         |_| Problem::new(Code::Unavailable, "The node does not answer, so the contract's signature cannot be checked");
-    if market.provider.get_code_at(wallet).await.map_err(unreachable)?.is_empty() {
+    let code = market.provider.get_code_at(wallet).await.map_err(unreachable)?;
+    if code.is_empty() {
         return Err(refused());
     }
     let answer = IERC1271::new(wallet, &market.provider).isValidSignature(hash, signature.clone()).call().await;
-    if answer.is_ok_and(|magic| magic == ERC1271_MAGIC) || is_operator(market, wallet, hash, signature).await {
+    if answer.is_ok_and(|magic| magic == ERC1271_MAGIC) || is_operator(market, wallet, &code, hash, signature).await {
         return Ok(wallet);
     }
     Err(refused())
@@ -160,8 +161,14 @@ pub(crate) async fn proven_wallet(market: &Market, nonce: B256, signature: &Byte
 
 /// An AgentWallet vouches for nothing but payments, so here its operator speaks for it: whom the chain lets spend the wallet's money may read
 /// what that money bought.
-async fn is_operator(market: &Market, wallet: Address, hash: B256, signature: &Bytes) -> bool {
+async fn is_operator(market: &Market, wallet: Address, code: &[u8], hash: B256, signature: &Bytes) -> bool {
     let Some(signer) = x402::recover_strict(hash, signature) else { return false };
+    let factory = AgentWalletFactory::new(market.deployment.agent_wallet_factory, &market.provider);
+    // Another contract may answer anything to a call that it does not know.
+    let Ok(implementation) = factory.implementation().call().await else { return false };
+    if code != clone_of(implementation) {
+        return false;
+    }
     let operator = AgentWallet::new(wallet, &market.provider).operatorOf(signer).call().await;
     operator.is_ok_and(|operator| operator.lane != 0 && !operator.frozen)
 }
@@ -173,4 +180,9 @@ pub(crate) async fn consume(conn: &mut PgConnection, nonce: B256) -> Result<(), 
         1 => Ok(()),
         _ => Err(Problem::new(Code::WalletNotProven, "The challenge was used or has expired: ask for a new one")),
     }
+}
+
+/// The code of a minimal proxy (ERC-1167), as the factory's wallets have it.
+fn clone_of(implementation: Address) -> Vec<u8> {
+    [hex!("363d3d373d3d3d363d73").as_slice(), implementation.as_slice(), &hex!("5af43d82803e903d91602b57fd5bf3")].concat()
 }

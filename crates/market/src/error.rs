@@ -41,9 +41,9 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The HTTP client of the facilitator cannot be made.
-    #[error("no HTTP client for the facilitator: {0}")]
-    Client(#[from] reqwest::Error),
+    /// The facilitator's address cannot be used.
+    #[error("FLORIN_FACILITATOR_URL: {0}")]
+    Facilitator(#[from] x402::FacilitatorError),
     /// The server broke.
     #[error("the server stopped: {0}")]
     Http(#[source] io::Error),

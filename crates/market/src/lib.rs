@@ -8,7 +8,6 @@ mod db;
 mod discover;
 mod error;
 mod express;
-mod facilitator;
 mod input;
 mod listings;
 mod problem;

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use alloy::{
     primitives::Address,
@@ -9,9 +9,12 @@ use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
-use x402::{Network, Token};
+use x402::{FacilitatorClient, Network, Token};
 
-use crate::{Config, Error, content::Contents, db, express::settle, facilitator::Facilitator, router};
+use crate::{Config, Error, content::Contents, db, express::settle, router};
+
+/// How long the facilitator may take for an answer; a settlement waits for its block.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]
@@ -20,7 +23,7 @@ pub(crate) struct Market(Arc<Parts>);
 pub(crate) struct Parts {
     pub(crate) pool: PgPool,
     pub(crate) provider: DynProvider,
-    pub(crate) facilitator: Facilitator,
+    pub(crate) facilitator: FacilitatorClient,
     pub(crate) contents: Contents,
     pub(crate) deployment: Deployment,
     pub(crate) token: Token,
@@ -81,7 +84,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     Ok(Market(Arc::new(Parts {
         pool: db::pool(&config.database_url).await?,
         provider,
-        facilitator: Facilitator::new(config.facilitator_url.clone())?,
+        facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         contents: contents.map_err(|source| Error::Content { path: config.content.clone(), source })?,
         deployment,
         token,

@@ -7,7 +7,7 @@ use alloy::{
 };
 use api::{Code, Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
 use axum::{Json, extract::State, http::StatusCode, response::Response};
-use indexer::read::{self, EventFilter, Order};
+use indexer::read::{self, AgreementStatus};
 use sqlx::{Row, postgres::PgRow, types};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -23,8 +23,6 @@ use crate::{
 
 /// Seconds an arbiter has.
 const ARBITRATION_SECONDS: u32 = 7 * 86_400;
-/// Events of one agreement that are read; the contract makes fewer unless the buyer tops up again and again.
-const EVENTS_MAX: u32 = 500;
 
 sol! {
     /// The terms as the Escrow contract hashes them.
@@ -139,7 +137,8 @@ pub(crate) async fn show(State(market): State<Market>, Id(id): Id, caller: Calle
     Ok(Json(transaction(&market, &row).await?))
 }
 
-/// `POST /api/v1/transactions/{id}/deliver`: the seller lets the buyer have the content, once the money waits on chain.
+/// `POST /api/v1/transactions/{id}/deliver`: the seller states what was delivered. The delivery itself is the seller's call on chain, which the
+/// buyer's refund depends on.
 pub(crate) async fn deliver(
     State(market): State<Market>,
     Id(id): Id,
@@ -153,12 +152,10 @@ pub(crate) async fn deliver(
         let detail = format!("Agreed on was content {}", now.terms.content_hash);
         return Err(Problem::new(Code::Inconsistent, detail));
     }
-    match now.status {
-        TransactionStatus::PaymentPending => {
-            return Err(Problem::new(Code::WrongState, "The agreement is not funded on chain yet"));
-        }
-        TransactionStatus::Refunded => return Err(Problem::new(Code::WrongState, "The buyer was refunded")),
-        _ => {}
+    if !now.content_available {
+        let detail =
+            "Call markDelivered on the Escrow contract first: without it the buyer could keep the content and be refunded";
+        return Err(Problem::new(Code::WrongState, detail));
     }
     let delivered = sqlx::query("UPDATE transactions SET delivered_at = coalesce(delivered_at, now()) WHERE id = $1 RETURNING *");
     let row = delivered.bind(id).fetch_one(&market.pool).await?;
@@ -173,10 +170,7 @@ pub(crate) async fn content(State(market): State<Market>, Id(id): Id, caller: Ca
     }
     let now = transaction(&market, &row).await?;
     if !now.content_available {
-        return Err(Problem::new(
-            Code::WrongState,
-            "The content comes once the agreement is funded on chain and the seller delivered",
-        ));
+        return Err(Problem::new(Code::WrongState, "The content comes once the agreement is funded and delivered on chain"));
     }
     let blob = market.contents.get(now.terms.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs()).await?;
     Ok(express::content(now.terms.content_hash, row.try_get("content_type")?, blob))
@@ -195,8 +189,8 @@ async fn find(market: &Market, id: Uuid) -> Result<PgRow, Problem> {
 
 async fn transaction(market: &Market, row: &PgRow) -> Result<Transaction, Problem> {
     let (escrow, agreement_id) = (db::address(row, "escrow")?, db::hash(row, "agreement_id")?);
-    let delivered = row.try_get::<Option<OffsetDateTime>, _>("delivered_at")?.is_some();
-    let (status, delivered) = on_chain(market, escrow, agreement_id, delivered).await?;
+    let status = on_chain(market, agreement_id).await?;
+    use TransactionStatus::{Completed, Delivered, Disputed};
     let types::Json(terms) = row.try_get("terms")?;
     Ok(Transaction {
         id: row.try_get("id")?,
@@ -207,43 +201,26 @@ async fn transaction(market: &Market, row: &PgRow) -> Result<Transaction, Proble
         escrow,
         agreement_id,
         terms,
-        content_available: delivered,
+        content_available: matches!(status, Delivered | Disputed | Completed),
         created_at: row.try_get("created_at")?,
     })
 }
 
-/// Where the agreement stands, and whether it was both funded and delivered. The id commits to every term, so an agreement with this id is
-/// funded with exactly the agreed amount.
-async fn on_chain(market: &Market, escrow: Address, id: B256, let_have: bool) -> Result<(TransactionStatus, bool), Problem> {
-    let filter = EventFilter {
-        contract: Some(escrow),
-        reference: Some(id),
-        order: Order::Asc,
-        limit: EVENTS_MAX,
-        ..EventFilter::default()
-    };
-    let events = read::events(&mut *market.pool.acquire().await?, &filter).await?;
-    let (mut status, mut delivered) = (TransactionStatus::PaymentPending, let_have);
-    for event in &events {
-        status = match event.name.as_deref() {
-            Some("AgreementFunded") if event.place.confirmations >= market.terms.confirmations => {
-                TransactionStatus::PaymentConfirmed
-            }
-            // Nothing counts on a funding that a reorganisation may still undo.
-            Some("AgreementFunded") => break,
-            Some("AgreementDelivered") => {
-                delivered = true;
-                TransactionStatus::Delivered
-            }
-            Some("AgreementDisputed") => TransactionStatus::Disputed,
-            Some("AgreementReleased" | "AgreementResolved") => TransactionStatus::Completed,
-            Some("AgreementRefunded") => TransactionStatus::Refunded,
-            _ => status,
-        };
+/// Where the agreement stands on chain. The id commits to every term, so an agreement with this id was funded with what was agreed.
+async fn on_chain(market: &Market, id: B256) -> Result<TransactionStatus, Problem> {
+    let mut conn = market.pool.acquire().await?;
+    let head = read::head(&mut conn).await?.map_or(0, |head| head.number);
+    let Some(certain) = (head + 1).checked_sub(market.terms.confirmations) else { return Ok(TransactionStatus::PaymentPending) };
+    // Nothing counts on a funding that a reorganisation may still undo.
+    if read::agreement(&mut conn, id, Some(certain)).await?.is_none() {
+        return Ok(TransactionStatus::PaymentPending);
     }
-    let funded = status != TransactionStatus::PaymentPending;
-    if status == TransactionStatus::PaymentConfirmed && delivered {
-        status = TransactionStatus::Delivered;
-    }
-    Ok((status, funded && delivered))
+    let now = read::agreement(&mut conn, id, None).await?;
+    Ok(now.map_or(TransactionStatus::PaymentPending, |now| match now.state.status {
+        AgreementStatus::Funded => TransactionStatus::PaymentConfirmed,
+        AgreementStatus::Delivered => TransactionStatus::Delivered,
+        AgreementStatus::Disputed => TransactionStatus::Disputed,
+        AgreementStatus::Released | AgreementStatus::Resolved => TransactionStatus::Completed,
+        AgreementStatus::Refunded => TransactionStatus::Refunded,
+    }))
 }

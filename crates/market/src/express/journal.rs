@@ -1,7 +1,7 @@
 //! Purchases as they are written down, before and after their money moved.
 
 use alloy::primitives::{Address, B256};
-use api::{Listing, PurchaseStatus};
+use api::Listing;
 use money::Usdc;
 use sqlx::{PgPool, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
@@ -37,8 +37,6 @@ pub(crate) struct Entry {
     pub(crate) content_hash: B256,
     pub(crate) content_size: u64,
     pub(crate) content_type: String,
-    #[allow(dead_code)]
-    pub(crate) status: PurchaseStatus,
     pub(crate) transaction_hash: Option<B256>,
     pub(crate) settled_at: Option<OffsetDateTime>,
 }
@@ -62,7 +60,6 @@ impl Entry {
             content_hash: content.0,
             content_size: content.1,
             content_type: listing.content_type.clone(),
-            status: PurchaseStatus::Verified,
             transaction_hash: None,
             settled_at: None,
             request,
@@ -173,7 +170,6 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
         content_hash: db::hash(row, "content_hash")?,
         content_size: row.try_get::<i64, _>("content_size")?.unsigned_abs(),
         content_type: row.try_get("content_type")?,
-        status: db::named(row, "status")?,
         transaction_hash: db::maybe_hash(row, "transaction_hash")?,
         settled_at: row.try_get("settled_at")?,
     })

@@ -1,1 +1,10 @@
-//! The marketplace on a real database, a real node and real sockets.
+//! The marketplace over HTTP, with the real chain, Circle's USDC, facilitator, indexer and Postgres.
+
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod escrow;
+mod express;
+mod harness;
+mod listings;
+mod relay;

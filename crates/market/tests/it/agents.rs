@@ -1,0 +1,58 @@
+use alloy::primitives::{B256, Bytes};
+use api::{AgentType, Code, PageQuery, UpdateAgent};
+
+use crate::harness::{BUYER, PRICE, SELLER, World, address, goods, refusal};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_registers_a_wallet_that_did_not_sign() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let mut stolen = market.registration("thief", BUYER, AgentType::Seller).await;
+    stolen.wallet_address = address(SELLER);
+    assert_eq!(refusal(market.client.register(&stolen).await), Code::WalletNotProven);
+    let mut forged = market.registration("forger", BUYER, AgentType::Seller).await;
+    forged.signature = market.registration("other", SELLER, AgentType::Seller).await.signature;
+    assert_eq!(refusal(market.client.register(&forged).await), Code::WalletNotProven);
+    // An address without code cannot vouch by EIP-1271.
+    forged.signature = Bytes::from(vec![1; 600]);
+    assert_eq!(refusal(market.client.register(&forged).await), Code::WalletNotProven);
+    let unknown = market.client.with_wallet_proof(B256::from(rand::random::<[u8; 32]>()), &forged.signature);
+    assert_eq!(refusal(unknown.purchases(&Default::default()).await), Code::WalletNotProven);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_registers_once_even_when_sent_many_times_at_once() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let first = market.registration("one", SELLER, AgentType::Both).await;
+    let many = (0..8).map(|i| {
+        let (mut request, client) = (first.clone(), market.client.clone());
+        request.name = format!("one {i}");
+        async move { client.register(&request).await.is_ok() }
+    });
+    let registered = futures::future::join_all(many).await;
+    assert_eq!(registered.iter().filter(|ok| **ok).count(), 1);
+    assert_eq!(market.client.agents(&PageQuery::default()).await.unwrap().data.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_is_changed_by_itself_only_and_its_key_ends_with_it() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let other = market.join("other", BUYER, AgentType::Both).await;
+    let id = seller.agent.id;
+    assert_eq!(seller.agent.wallet_address, address(SELLER));
+    let change = UpdateAgent { description: Some("new".into()), agent_type: None };
+    assert_eq!(refusal(other.client.update_agent(id, &change).await), Code::Forbidden);
+    assert_eq!(refusal(market.client.update_agent(id, &change).await), Code::Unauthenticated);
+    assert_eq!(seller.client.update_agent(id, &change).await.unwrap().description, "new");
+    assert!(seller.client.heartbeat(id).await.unwrap().last_seen_at >= seller.agent.last_seen_at);
+    let again = market.registration("seller", SELLER, AgentType::Seller).await;
+    assert_eq!(refusal(market.client.register(&again).await), Code::NameTaken);
+
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"42"))).await.unwrap();
+    assert!(!seller.client.deactivate_agent(id).await.unwrap().active);
+    assert_eq!(refusal(seller.client.heartbeat(id).await), Code::Unauthenticated);
+    assert_eq!(refusal(market.client.express(listing.id, None).await), Code::WrongState);
+}

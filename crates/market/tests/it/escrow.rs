@@ -1,0 +1,81 @@
+use alloy::primitives::{Address, B256, U256};
+use api::{AgentType, Code, EscrowTerms, Initiate, Transaction, TransactionStatus};
+use contracts::{
+    escrow::{Escrow, IEscrow::Terms},
+    usdc::Usdc as Token,
+};
+
+use crate::harness::{BUYER, PRICE, SELLER, World, address, goods, refusal};
+
+const GOODS: &[u8] = b"a year of prices";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn escrowed_content_opens_when_the_chain_has_both_the_money_and_the_delivery() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let request = Initiate { listing_id: listing.id, buyer: address(BUYER) };
+    assert_eq!(refusal(market.as_wallet(7).await.initiate(&request).await), Code::Forbidden);
+    let own = Initiate { buyer: address(SELLER), ..request.clone() };
+    assert_eq!(refusal(seller.client.initiate(&own).await), Code::Inconsistent);
+    let order = buyer.client.initiate(&request).await.unwrap();
+    assert_eq!((order.status, order.terms.amount), (TransactionStatus::PaymentPending, PRICE));
+
+    let provider = world.stack.provider();
+    let escrow = Escrow::new(order.escrow, provider);
+    let terms = terms(&order.terms);
+    assert_eq!(escrow.agreementId(terms.clone()).call().await.unwrap(), order.agreement_id, "both name the agreement alike");
+    let hash = order.terms.content_hash;
+    assert_eq!(refusal(buyer.client.transaction_content(order.id).await), Code::WrongState);
+    assert_eq!(refusal(seller.client.deliver(order.id, hash).await), Code::WrongState);
+
+    let token = Token::new(world.stack.deployment().usdc, provider);
+    mined(token.approve(order.escrow, U256::MAX).from(address(BUYER))).await;
+    mined(escrow.fund(terms.clone()).from(address(BUYER))).await;
+    world.mirrored().await;
+    let status = async || -> Transaction { buyer.client.transaction(order.id).await.unwrap() };
+    assert_eq!(status().await.status, TransactionStatus::PaymentConfirmed);
+    assert_eq!(refusal(buyer.client.transaction_content(order.id).await), Code::WrongState);
+
+    mined(escrow.markDelivered(terms.clone(), hash).from(address(SELLER))).await;
+    world.mirrored().await;
+    assert_eq!(refusal(seller.client.deliver(order.id, B256::ZERO).await), Code::Inconsistent);
+    assert_eq!(refusal(buyer.client.deliver(order.id, hash).await), Code::Forbidden);
+    assert_eq!(seller.client.deliver(order.id, hash).await.unwrap().status, TransactionStatus::Delivered);
+    assert_eq!(buyer.client.transaction_content(order.id).await.unwrap().body, GOODS);
+    assert_eq!(market.as_wallet(BUYER).await.transaction_content(order.id).await.unwrap().body, GOODS);
+    assert_eq!(refusal(market.as_wallet(7).await.transaction_content(order.id).await), Code::NotFound);
+    assert_eq!(refusal(market.as_wallet(7).await.transaction(order.id).await), Code::NotFound);
+
+    mined(escrow.release(terms).from(address(BUYER))).await;
+    world.mirrored().await;
+    let done = status().await;
+    assert_eq!((done.status, done.content_available), (TransactionStatus::Completed, true));
+}
+
+async fn mined<P: alloy::providers::Provider, D: alloy::contract::CallDecoder>(call: alloy::contract::CallBuilder<P, D>) {
+    assert!(call.send().await.unwrap().get_receipt().await.unwrap().status());
+}
+
+fn terms(t: &EscrowTerms) -> Terms {
+    assert_eq!(t.arbiter, Address::ZERO);
+    Terms {
+        buyer: t.buyer,
+        seller: t.seller,
+        arbiter: t.arbiter,
+        token: t.token,
+        amount: t.amount.into(),
+        feeBps: t.fee_bps,
+        feeRecipient: t.fee_recipient,
+        deliverBy: t.deliver_by,
+        reviewPeriod: t.review_period,
+        arbitrationPeriod: t.arbitration_period,
+        disputeBond: t.dispute_bond.into(),
+        defaultOutcome: t.default_outcome,
+        contentHash: t.content_hash,
+        agentId: U256::from(t.agent_id),
+        salt: t.salt,
+    }
+}

@@ -1,0 +1,190 @@
+//! The stack, markets to start and kill, people with wallets, and payments.
+
+use std::{path::Path, time::Duration};
+
+use alloy::{
+    primitives::{Address, B256},
+    signers::{Signature, SignerSync},
+};
+use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Register};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use market::Config;
+use money::Usdc;
+use stack::{Account, Stack};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use x402::{Eip3009Authorization, Eip3009Payload, ExactPayload, PaymentPayload, PaymentRequired, TokenDomain, V2};
+
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
+pub(crate) const PRICE: Usdc = Usdc::from_base_units(50_000);
+pub(crate) const SELLER: usize = 5;
+pub(crate) const BUYER: usize = 6;
+
+/// Everything but the market.
+pub(crate) struct World {
+    pub(crate) stack: Stack,
+    content: TempDir,
+}
+
+/// A running market.
+pub(crate) struct Market {
+    pub(crate) client: Client,
+    pub(crate) url: Url,
+    task: JoinHandle<Result<(), market::Error>>,
+    shutdown: CancellationToken,
+}
+
+/// A registered agent.
+pub(crate) struct Member {
+    pub(crate) agent: Agent,
+    pub(crate) client: Client,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let stack = Stack::for_test().await.unwrap();
+        market::migrate(stack.database_url()).await.unwrap();
+        Self { stack, content: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn config(&self) -> Config {
+        let content = self.content.path().to_owned();
+        Config::new(self.stack.database_url(), self.stack.rpc_url().clone(), self.stack.facilitator_url().clone(), content)
+    }
+
+    pub(crate) async fn market(&self) -> Market {
+        Market::start(self.config()).await
+    }
+
+    pub(crate) fn content(&self) -> &Path {
+        self.content.path()
+    }
+
+    pub(crate) async fn balance(&self, account: usize) -> u64 {
+        self.stack.chain().balance(Account::at(account).address).await.unwrap().base_units()
+    }
+
+    /// Waits until the mirror has the node's newest block.
+    pub(crate) async fn mirrored(&self) {
+        use alloy::providers::Provider;
+        let head = self.stack.provider().get_block_number().await.unwrap();
+        let pool = sqlx::PgPool::connect(self.stack.database_url()).await.unwrap();
+        indexer::read::wait_for_block(&pool, head, WAIT).await.unwrap();
+    }
+}
+
+impl Market {
+    pub(crate) async fn start(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let shutdown = CancellationToken::new();
+        let task = tokio::spawn(market::serve(config, listener, shutdown.clone()));
+        let health = url.join("health").unwrap();
+        while !reqwest::get(health.clone()).await.is_ok_and(|answer| answer.status().is_success()) {
+            assert!(!task.is_finished(), "{:?}", task.await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Self { client: Client::new(url.clone()), url, task, shutdown }
+    }
+
+    pub(crate) async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    pub(crate) async fn join(&self, name: &str, account: usize, agent_type: AgentType) -> Member {
+        let registered = self.client.register(&self.registration(name, account, agent_type).await).await.unwrap();
+        Member { client: self.client.with_api_key(&registered.api_key), agent: registered.agent }
+    }
+
+    pub(crate) async fn registration(&self, name: &str, account: usize, agent_type: AgentType) -> Register {
+        let account = Account::at(account);
+        let challenge = self.client.challenge(account.address).await.unwrap();
+        let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+        Register {
+            name: name.into(),
+            description: String::new(),
+            agent_type,
+            wallet_address: account.address,
+            nonce: challenge.nonce,
+            signature: bytes_of(signature),
+        }
+    }
+
+    /// The market as nobody but the owner of a wallet.
+    pub(crate) async fn as_wallet(&self, account: usize) -> Client {
+        let account = Account::at(account);
+        let challenge = self.client.challenge(account.address).await.unwrap();
+        let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+        self.client.with_wallet_proof(challenge.nonce, &bytes_of(signature))
+    }
+
+    /// What the market asks for a listing.
+    pub(crate) async fn asked(&self, listing: &Listing) -> PaymentRequired {
+        match self.client.express(listing.id, None).await.unwrap() {
+            Bought::PaymentRequired(value) => x402::header::decode(value.as_bytes()).unwrap(),
+            Bought::Content(_) => panic!("the listing is free"),
+        }
+    }
+
+    /// A payment for a listing, signed by an account.
+    pub(crate) async fn payment(&self, listing: &Listing, account: usize) -> String {
+        x402::header::encode(&pay(&self.asked(listing).await, account)).unwrap()
+    }
+}
+
+/// What an account signs when it is asked for money.
+pub(crate) fn pay(asked: &PaymentRequired, account: usize) -> PaymentPayload {
+    let account = Account::at(account);
+    let offer = asked.accepts[0].clone();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let authorization = Eip3009Authorization {
+        from: account.address,
+        to: offer.pay_to_address().unwrap(),
+        value: offer.amount,
+        valid_after: 0.into(),
+        valid_before: (now + 60).into(),
+        nonce: B256::from(rand::random::<[u8; 32]>()),
+    };
+    let hash = authorization.signing_hash(&TokenDomain::of(&offer).unwrap());
+    let signature = bytes_of(account.signer.sign_hash_sync(&hash).unwrap());
+    let payload = ExactPayload::Eip3009(Eip3009Payload { signature, authorization }).to_json();
+    PaymentPayload { x402_version: V2, resource: Some(asked.resource.clone()), accepted: offer, payload, extensions: None }
+}
+
+pub(crate) fn bytes_of(signature: Signature) -> alloy::primitives::Bytes {
+    signature.as_bytes().into()
+}
+
+pub(crate) fn goods(title: &str, price: Usdc, content: Option<&[u8]>) -> CreateListing {
+    CreateListing {
+        title: title.into(),
+        description: "Hourly prices of electricity".into(),
+        category: Category::Computation,
+        tags: vec!["energy".into()],
+        price,
+        content_type: "text/plain".into(),
+        content_base64: content.map(|content| STANDARD.encode(content)),
+    }
+}
+
+/// The content that an express request with this payment gets.
+pub(crate) async fn buy(market: &Market, listing: &Listing, payment: &str) -> api::Content {
+    match market.client.express(listing.id, Some(payment)).await.unwrap() {
+        Bought::Content(content) => content,
+        Bought::PaymentRequired(value) => {
+            panic!("refused: {:?}", x402::header::decode::<PaymentRequired>(value.as_bytes()).unwrap().error)
+        }
+    }
+}
+
+pub(crate) fn address(account: usize) -> Address {
+    Account::at(account).address
+}
+
+/// The code of a refusal.
+pub(crate) fn refusal<T: std::fmt::Debug>(answer: Result<T, api::ClientError>) -> api::Code {
+    answer.unwrap_err().code().expect("it is refused with a problem").clone()
+}

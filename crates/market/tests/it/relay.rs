@@ -1,0 +1,84 @@
+//! A facilitator's address that goes wrong on demand, in front of the real facilitator.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use axum::{
+    Router,
+    body::Bytes,
+    extract::State,
+    http::StatusCode,
+    response::{IntoResponse, Response},
+    routing::post,
+};
+use serde_json::json;
+use tokio::sync::Notify;
+use url::Url;
+
+/// What becomes of settlements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// Settled, but the answer never arrives.
+    AnswerLost,
+    /// Refused, as when somebody else carried the payment to the chain first.
+    Refused,
+}
+
+#[derive(Clone)]
+pub(crate) struct Relay {
+    pub(crate) url: Url,
+    /// When a settlement was asked for.
+    pub(crate) asked: Arc<Notify>,
+    /// Lets refusals go out.
+    pub(crate) go: Arc<Notify>,
+    broken: Arc<AtomicBool>,
+    fault: Fault,
+    real: Url,
+}
+
+impl Relay {
+    pub(crate) async fn start(real: &Url, fault: Fault) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let broken = Arc::new(AtomicBool::new(true));
+        let relay = Self { url, asked: Arc::default(), go: Arc::default(), broken, fault, real: real.clone() };
+        let router = Router::new().route("/verify", post(verify)).route("/settle", post(settle)).with_state(relay.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        relay
+    }
+
+    pub(crate) fn repair(&self) {
+        self.broken.store(false, Ordering::Relaxed);
+    }
+
+    async fn forward(&self, what: &str, body: Bytes) -> Response {
+        let url = self.real.join(what).unwrap();
+        let answer = reqwest::Client::new().post(url).header("content-type", "application/json").body(body).send().await.unwrap();
+        let status = answer.status();
+        (status, answer.bytes().await.unwrap()).into_response()
+    }
+}
+
+async fn verify(State(relay): State<Relay>, body: Bytes) -> Response {
+    relay.forward("verify", body).await
+}
+
+async fn settle(State(relay): State<Relay>, body: Bytes) -> Response {
+    match relay.fault {
+        _ if !relay.broken.load(Ordering::Relaxed) => relay.forward("settle", body).await,
+        Fault::AnswerLost => {
+            relay.forward("settle", body).await;
+            relay.asked.notify_one();
+            (StatusCode::BAD_GATEWAY, "lost").into_response()
+        }
+        Fault::Refused => {
+            relay.asked.notify_one();
+            relay.go.notified().await;
+            let reason = "invalid_exact_evm_nonce_already_used";
+            axum::Json(json!({"success": false, "errorReason": reason, "transaction": "", "network": "eip155:84532"}))
+                .into_response()
+        }
+    }
+}
