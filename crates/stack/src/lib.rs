@@ -10,6 +10,7 @@ mod postgres;
 mod service;
 mod shared;
 mod stack;
+pub mod story;
 mod tools;
 
 pub use accounts::Account;

@@ -2,7 +2,7 @@
 
 mod completions;
 mod contracts;
-//mod dev;
+mod dev;
 mod pay;
 mod paywall;
 mod service;
@@ -11,6 +11,8 @@ use std::process::ExitCode;
 
 #[derive(clap::Subcommand, Debug)]
 pub(crate) enum Command {
+    /// Run the whole product on a local chain, and play one story of payments through it
+    Dev(dev::Dev),
     /// Buy one HTTP resource: pays what a 402 asks for, within your limit; body on stdout, receipt on stderr
     Pay(pay::Pay),
     /// Sell any HTTP origin per request, without touching it
@@ -19,6 +21,8 @@ pub(crate) enum Command {
     Facilitator(facilitator::Config),
     /// Mirror the chain's payments into Postgres and answer queries about them
     Indexer(indexer::Config),
+    /// Run the marketplace API
+    Market(market::Config),
     /// Build the contracts and show their addresses
     #[command(subcommand)]
     Contracts(contracts::Contracts),
@@ -29,10 +33,12 @@ pub(crate) enum Command {
 impl Command {
     pub(crate) async fn run(self) -> anyhow::Result<ExitCode> {
         match self {
+            Self::Dev(command) => command.run().await,
             Self::Pay(command) => command.run().await,
             Self::Paywall(command) => command.run().await,
             Self::Facilitator(config) => service::facilitator(config).await,
             Self::Indexer(config) => service::indexer(config).await,
+            Self::Market(config) => service::market(config).await,
             Self::Contracts(command) => command.run(),
             Self::Completions(command) => command.run(),
         }

@@ -20,6 +20,13 @@ pub(crate) async fn indexer(config: indexer::Config) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+pub(crate) async fn market(config: market::Config) -> Result<ExitCode> {
+    market::migrate(&config.database_url).await?;
+    let listener = listen("market", config.listen).await?;
+    market::serve(config, listener, until_signal()).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
 /// Binds `address` and says so.
 pub(crate) async fn listen(role: &str, address: SocketAddr) -> Result<TcpListener> {
     let listener = TcpListener::bind(address)
