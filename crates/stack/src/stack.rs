@@ -1,12 +1,10 @@
 use std::{
-    path::Path,
     process,
     sync::atomic::{AtomicU32, Ordering},
 };
 
 use alloy::providers::DynProvider;
 use contracts::Deployment;
-use tempfile::TempDir;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
@@ -50,11 +48,6 @@ struct Services {
     facilitator: Service,
     indexer: Service,
     market: Service,
-<<<<<<< HEAD
-=======
-    /// The market's content; goes with the stack.
-    _content: TempDir,
->>>>>>> 9ddebb4 (stack, florin: Play the story on the whole stack)
 }
 
 /// A database of this stack, and the server if it is this stack's as well.
@@ -185,14 +178,8 @@ impl Services {
             start_facilitator(options.facilitator_port, chain, database_url, stop),
             start_indexer(options.indexer_port, chain, database_url, stop),
         )?;
-<<<<<<< HEAD
         let market = start_market(options.market_port, chain, database_url, facilitator.url(), stop).await?;
         Ok(Self { facilitator, indexer, market })
-=======
-        let content = crate::guarded::directory("content", None)?;
-        let market = start_market(options.market_port, chain, database_url, facilitator.url(), content.path(), stop).await?;
-        Ok(Self { facilitator, indexer, market, _content: content })
->>>>>>> 9ddebb4 (stack, florin: Play the story on the whole stack)
     }
 
     async fn stopped(self) {
@@ -239,20 +226,12 @@ async fn start_market(
     chain: &Chain,
     database_url: &str,
     facilitator: &Url,
-<<<<<<< HEAD
     stop: &CancellationToken,
 ) -> Result<Service, Error> {
     let (listener, address) = listen(port).await?;
     // In the chain's directory, which is removed whatever ends us.
     let content = chain.directory().join("content");
     let mut config = market::Config::new(database_url, chain.rpc_url().clone(), facilitator.clone(), content);
-=======
-    content: &Path,
-    stop: &CancellationToken,
-) -> Result<Service, Error> {
-    let (listener, address) = listen(port).await?;
-    let mut config = market::Config::new(database_url, chain.rpc_url().clone(), facilitator.clone(), content.to_owned());
->>>>>>> 9ddebb4 (stack, florin: Play the story on the whole stack)
     config.chain_id = Some(CHAIN_ID);
     config.listen = address;
     Service::start("market", address, market::serve(config, listener, stop.clone())).await
