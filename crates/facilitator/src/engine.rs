@@ -8,7 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::{primitives::B256, providers::Provider, rpc::types::Filter, sol_types::SolEvent};
+use alloy::{
+    primitives::{Address, B256},
+    providers::Provider,
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
 use dashmap::DashMap;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -18,7 +23,7 @@ use crate::{
     Error,
     journal::{Entry, Intent, Journal, Key, State},
     lane::Lane,
-    token::{IToken, shows_transfer},
+    token::{IToken, calls_of, shows_transfer},
     verify::{Invalid, Valid, Verifier},
 };
 
@@ -33,6 +38,9 @@ const BUMPS_MAX: u32 = 5;
 /// How far back a transfer that somebody else settled is looked for, in blocks.
 const LOOK_BACK_BLOCKS: u64 = 1_000;
 
+/// A settlement's id, and the signer and nonce of this try: a failed settlement that is tried again is another one to follow.
+type Followed = (i64, Address, u64);
+
 pub(crate) struct Engine {
     pub(crate) verifier: Verifier,
     pub(crate) journal: Journal,
@@ -42,8 +50,8 @@ pub(crate) struct Engine {
     /// Ends the following of settlements; the next start takes them up.
     pub(crate) stop: CancellationToken,
     turn: AtomicUsize,
-    /// Settlements under way in this process, by their id in the journal.
-    watched: DashMap<i64, watch::Receiver<bool>>,
+    /// Settlements under way in this process, which [`Engine::follow`] follows.
+    watched: DashMap<Followed, watch::Receiver<bool>>,
 }
 
 impl Engine {
@@ -70,6 +78,9 @@ impl Engine {
         let (Ok(payload), Some(token)) = (request.payment_payload.exact(), request.payment_requirements.asset_address()) else {
             return Ok(SettleResponse::failed(network, None, Reason::InvalidPayload));
         };
+        if network.chain_id() != Some(self.verifier.chain_id) {
+            return Ok(SettleResponse::failed(network, Some(payload.payer()), Reason::InvalidNetwork));
+        }
         let key = Key { chain_id: self.verifier.chain_id, token, payer: payload.payer(), nonce: payload.nonce() };
         if let Some(entry) = self.journal.find(&key).await?.filter(|entry| entry.state != State::Failed) {
             return self.join(entry, request, network).await;
@@ -101,6 +112,7 @@ impl Engine {
                 return self.join(entry, request, network).await;
             }
             if let Ok(x402::ExactPayload::Eip3009(payload)) = request.payment_payload.exact()
+                && self.verifier.is_vouched_for(request).await?
                 && let Some(hash) = self.settled_elsewhere(key, &payload.authorization).await?
             {
                 return Ok(SettleResponse::settled(network, key.payer, hash));
@@ -113,25 +125,29 @@ impl Engine {
     /// Journals and broadcasts. `None` when another request journalled the same payment first.
     async fn send(self: &Arc<Self>, key: Key, valid: &Valid) -> Result<Option<Entry>, Error> {
         let lane = &self.lanes[self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-        let mut next = lane.turn().await;
-        let signed = lane.sign(*next, valid.to, valid.call.clone(), valid.gas, 0).await?;
+        let mut turn = lane.turn(&self.journal).await?;
+        let nonce = turn.nonce;
+        let signed = lane.sign(nonce, valid.to, valid.call.clone(), valid.gas, 0).await?;
         let authorization = &valid.payload.authorization;
         let intent = Intent {
             key,
             payee: authorization.to,
             amount: authorization.value.0,
             signer: lane.address(),
-            tx_nonce: *next,
+            tx_nonce: nonce,
             tx_hash: signed.hash,
             raw: signed.raw.clone(),
         };
-        let Some(entry) = self.journal.begin(&intent).await? else { return Ok(None) };
+        // A commit that failed may have happened all the same; until the journal has been read again nobody knows whose the nonce is.
+        turn.forget();
+        let begun = self.journal.begin(&intent).await?;
+        turn.set(nonce + u64::from(begun.is_some()));
         // From here on the nonce is taken, whatever becomes of us: the journal knows the transaction and it will be sent.
-        *next += 1;
+        let Some(entry) = begun else { return Ok(None) };
         if let Err(error) = self.verifier.provider.send_raw_transaction(&signed.raw).await {
             tracing::warn!(id = entry.id, %error, "broadcast failed; it will be repeated");
         }
-        drop(next);
+        drop(turn);
         Ok(Some(entry))
     }
 
@@ -144,6 +160,10 @@ impl Engine {
         }
         if requirements.amount != TokenAmount(entry.amount) {
             return Ok(SettleResponse::failed(network, Some(entry.key.payer), Reason::ValueMismatch));
+        }
+        // And whoever has only seen it on chain is not who paid.
+        if !self.is_same(&entry, request).await? && !self.verifier.is_vouched_for(request).await? {
+            return Ok(SettleResponse::failed(network, Some(entry.key.payer), Reason::InvalidSignature));
         }
         let mut current = entry;
         if current.state == State::Sent {
@@ -165,15 +185,24 @@ impl Engine {
         })
     }
 
+    /// Whether the settlement is by this very payload, to the byte. A wallet need not accept today what it accepted then.
+    async fn is_same(&self, entry: &Entry, request: &PaymentRequest) -> Result<bool, Error> {
+        let Ok(x402::ExactPayload::Eip3009(payload)) = request.payment_payload.exact() else { return Ok(false) };
+        let calls = calls_of(&payload, entry.key.token);
+        let attempts = self.journal.attempts(entry.id).await?;
+        Ok(attempts.iter().filter_map(|(_, raw)| parts(raw)).any(|(_, input, _)| calls.contains(&input)))
+    }
+
     /// One task per settlement follows it to its end. The receiver turns true when the journal has it.
     fn watch(self: &Arc<Self>, entry: &Entry) -> watch::Receiver<bool> {
-        let slot = self.watched.entry(entry.id);
+        let followed = (entry.id, entry.signer, entry.tx_nonce);
+        let slot = self.watched.entry(followed);
         let receiver = slot.or_insert_with(|| {
             let (sender, receiver) = watch::channel(false);
             let (engine, entry) = (self.clone(), entry.clone());
             self.tasks.spawn(async move {
                 let stopped = engine.stop.run_until_cancelled(engine.follow(&entry)).await.is_none();
-                engine.watched.remove(&entry.id);
+                engine.watched.remove(&followed);
                 let _ = sender.send(!stopped);
             });
             receiver
@@ -253,7 +282,7 @@ impl Engine {
 
     /// The transaction in which somebody else settled this payment, if it did what ours would have done.
     async fn settled_elsewhere(&self, key: Key, authorization: &Eip3009Authorization) -> Result<Option<B256>, Error> {
-        if !self.verifier.is_used(key.token, key.payer, key.nonce).await {
+        if !self.verifier.is_used(key.token, key.payer, key.nonce).await? {
             return Ok(None);
         }
         let provider = &self.verifier.provider;
@@ -284,7 +313,7 @@ fn authorization_of(entry: &Entry) -> Eip3009Authorization {
 }
 
 /// What a raw transaction calls: target, input, gas.
-fn parts(raw: &[u8]) -> Option<(alloy::primitives::Address, alloy::primitives::Bytes, u64)> {
+fn parts(raw: &[u8]) -> Option<(Address, alloy::primitives::Bytes, u64)> {
     use alloy::{
         consensus::{Transaction, TxEnvelope},
         eips::eip2718::Decodable2718,

@@ -24,12 +24,12 @@ pub enum Error {
         /// What the node says.
         found: u64,
     },
-    /// No signer can pay gas.
-    #[error("no signer has coin for gas on chain {chain_id}: send some to {}", list(signers))]
+    /// Not every signer can pay gas.
+    #[error("signers without coin for gas on chain {chain_id}: send some to {}", list(signers))]
     NoGas {
         /// The chain.
         chain_id: u64,
-        /// All of them.
+        /// Those that have none.
         signers: Vec<Address>,
     },
     /// Another instance uses the key: two would use the same nonces.

@@ -28,11 +28,29 @@ pub(crate) struct Lane {
     address: Address,
     provider: DynProvider,
     chain_id: u64,
-    /// The nonce of the next transaction. Held while one is journalled and sent, so that they leave in order.
-    next: Mutex<u64>,
+    /// The nonce of the next transaction, unless it must be read anew. Held while one is journalled and sent, so that they leave in order.
+    next: Mutex<Option<u64>>,
     fees: Mutex<Option<(Instant, Eip1559Estimation)>>,
     /// Holds the advisory lock for as long as we live.
     _lease: PoolConnection<sqlx::Postgres>,
+}
+
+/// The right to use the lane's next nonce.
+pub(crate) struct Turn<'a> {
+    pub(crate) nonce: u64,
+    next: MutexGuard<'a, Option<u64>>,
+}
+
+impl Turn<'_> {
+    /// The next turn asks the chain and the journal for its nonce.
+    pub(crate) fn forget(&mut self) {
+        *self.next = None;
+    }
+
+    /// The next turn's nonce.
+    pub(crate) fn set(&mut self, nonce: u64) {
+        *self.next = Some(nonce);
+    }
 }
 
 /// A transaction, signed and not yet sent.
@@ -58,14 +76,13 @@ impl Lane {
             }
             tokio::time::sleep(LEASE_RETRY).await;
         }
-        let pending = provider.get_transaction_count(address).pending().await?;
-        let journalled = journal.unended(chain_id, address).await?.last().map_or(0, |entry| entry.tx_nonce + 1);
+        let next = next_nonce(&provider, chain_id, address, journal).await?;
         Ok(Self {
             wallet: EthereumWallet::from(signer),
             address,
             provider,
             chain_id,
-            next: Mutex::new(pending.max(journalled)),
+            next: Mutex::new(Some(next)),
             fees: Mutex::new(None),
             _lease: lease,
         })
@@ -75,16 +92,22 @@ impl Lane {
         self.address
     }
 
-    /// The turn to send. Count it up once the transaction is journalled.
-    pub(crate) async fn turn(&self) -> MutexGuard<'_, u64> {
-        self.next.lock().await
+    /// The turn to send.
+    pub(crate) async fn turn(&self, journal: &Journal) -> Result<Turn<'_>, Error> {
+        let mut next = self.next.lock().await;
+        let nonce = match *next {
+            Some(nonce) => nonce,
+            None => next_nonce(&self.provider, self.chain_id, self.address, journal).await?,
+        };
+        *next = Some(nonce);
+        Ok(Turn { nonce, next })
     }
 
     /// Looks where the chain is, after somebody else used the key.
     pub(crate) async fn resync(&self) -> Result<(), Error> {
         let mut next = self.next.lock().await;
         let pending = self.provider.get_transaction_count(self.address).pending().await?;
-        *next = pending.max(*next);
+        *next = next.map(|next| next.max(pending));
         Ok(())
     }
 
@@ -118,6 +141,13 @@ impl Lane {
         *cached = Some((Instant::now(), fees));
         Ok(fees)
     }
+}
+
+/// After everything the node knows and everything the journal has sent.
+async fn next_nonce(provider: &DynProvider, chain_id: u64, signer: Address, journal: &Journal) -> Result<u64, Error> {
+    let journalled = journal.unended(chain_id, signer).await?.last().map_or(0, |entry| entry.tx_nonce + 1);
+    let pending = provider.get_transaction_count(signer).pending().await?;
+    Ok(pending.max(journalled))
 }
 
 async fn lock(connection: &mut PgConnection, signer: Address) -> sqlx::Result<bool> {

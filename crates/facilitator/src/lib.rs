@@ -61,7 +61,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     // However this function ends, nothing of it goes on.
     let _stop = engine.stop.clone().drop_guard();
     engine.recover().await?;
-    let app = Arc::new(routes::App { engine: engine.clone(), metrics: metrics::Metrics::default() });
+    let app = Arc::new(routes::App::new(engine.clone()));
     axum::serve(listener, routes::router(app)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     // What is journalled and not yet mined is taken up by the next start; nobody waits for it any more.
     engine.stop.cancel();
@@ -85,13 +85,16 @@ async fn open(
     journal: &journal::Journal,
 ) -> Result<engine::Engine, Error> {
     let signers: Vec<Address> = config.signer_keys.iter().map(|key| key.0.address()).collect();
-    let mut funded = None;
+    let mut unfunded = Vec::new();
     for signer in &signers {
-        if !provider.get_balance(*signer).await?.is_zero() {
-            funded = funded.or(Some(*signer));
+        if provider.get_balance(*signer).await?.is_zero() {
+            unfunded.push(*signer);
         }
     }
-    let Some(sender) = funded else { return Err(Error::NoGas { chain_id, signers }) };
+    // Payments go to the signers in turn: one that cannot pay would hold up its share of them.
+    let (Some(sender), true) = (signers.first().copied(), unfunded.is_empty()) else {
+        return Err(Error::NoGas { chain_id, signers: unfunded });
+    };
     let mut lanes = Vec::new();
     for key in &config.signer_keys {
         lanes.push(lane::Lane::open(key.0.clone(), provider.clone(), chain_id, journal).await?);

@@ -6,25 +6,37 @@ use alloy::providers::Provider;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, State},
+    extract::{DefaultBodyLimit, Request, State},
     http::StatusCode,
+    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use x402::{
-    AnyPaymentRequest, EXACT, Network, PaymentRequest, Reason, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse,
+    AnyPaymentRequest, EXACT, ExactPayload, Network, PaymentRequest, Reason, SettleResponse, SupportedKind, SupportedResponse,
+    VerifyResponse,
 };
 
 use crate::{Error, engine::Engine, metrics::Metrics};
 
+/// Requests worked on at once, most of them waiting for a block. More are told to come again.
+const REQUESTS_MAX: usize = 2_048;
 /// What a settlement may take beyond its confirmation before the connection is given up.
 const REQUEST_SLACK_SECONDS: u64 = 20;
 
 pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
     pub(crate) metrics: Metrics,
+    pub(crate) room: Semaphore,
+}
+
+impl App {
+    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+        Self { engine, metrics: Metrics::default(), room: Semaphore::new(REQUESTS_MAX) }
+    }
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
@@ -32,6 +44,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/verify", post(verify))
         .route("/settle", post(settle))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), admit))
         .route("/supported", get(supported))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -47,9 +60,23 @@ pub(crate) fn router(app: Arc<App>) -> Router {
 fn read(body: &[u8]) -> Result<(PaymentRequest, Option<&'static str>), x402::DecodeError> {
     let request = AnyPaymentRequest::from_slice(body)?;
     let is_v1 = matches!(request, AnyPaymentRequest::V1(_));
-    let request = request.into_v2()?;
+    let mut request = request.into_v2()?;
     let v1_name = if is_v1 { request.payment_requirements.network.v1_name() } else { None };
+    // Version 1 asks for a least amount, and what was signed is what is paid.
+    if is_v1 && let Ok(ExactPayload::Eip3009(payload)) = request.payment_payload.exact() {
+        let amount = &mut request.payment_requirements.amount;
+        amount.0 = amount.0.max(payload.authorization.value.0);
+    }
     Ok((request, v1_name))
+}
+
+/// Keeps a crowd from exhausting memory; operators' routes are not held up by it.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let Ok(_place) = app.room.try_acquire() else {
+        let body = json!({ "error": "too many requests at once: ask again with the same payment" });
+        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(body)).into_response();
+    };
+    next.run(request).await
 }
 
 async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
@@ -125,13 +152,22 @@ async fn health(State(app): State<Arc<App>>) -> Response {
     let verifier = &app.engine.verifier;
     let database = sqlx::query("SELECT 1").execute(&app.engine.journal.0).await;
     let block = verifier.provider.get_block_number().await;
-    let mut signers = Vec::new();
+    let (mut signers, mut balances) = (Vec::new(), Vec::new());
     for lane in &app.engine.lanes {
         let balance = verifier.provider.get_balance(lane.address()).await.ok();
+        balances.push(balance);
         signers.push(json!({ "address": lane.address(), "wei": balance.map(|wei| wei.to_string()) }));
     }
-    let ok = database.is_ok() && block.is_ok();
-    let body = json!({ "status": if ok { "ok" } else { "unavailable" }, "chain_id": verifier.chain_id, "block": block.ok(),
+    let funded = balances.iter().all(|wei| wei.is_none_or(|wei| !wei.is_zero()));
+    let ok = database.is_ok() && block.is_ok() && funded;
+    let status = if !funded {
+        "no_gas"
+    } else if ok {
+        "ok"
+    } else {
+        "unavailable"
+    };
+    let body = json!({ "status": status, "chain_id": verifier.chain_id, "block": block.ok(),
         "database": database.is_ok(), "signers": signers });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
 }

@@ -86,6 +86,15 @@ pub(crate) fn signed_by_key(payload: &Eip3009Payload, domain: &x402::TokenDomain
     recover_strict(payload.authorization.signing_hash(domain), &payload.signature) == Some(payload.authorization.from)
 }
 
+/// Every call by which this very payload may have been sent: with or without the deployment of its payer.
+pub(crate) fn calls_of(payload: &Eip3009Payload, token: Address) -> Vec<Bytes> {
+    let Ok(Some(wrapped)) = Erc6492Signature::parse(&payload.signature) else {
+        return vec![settle_call(&payload.authorization, &payload.signature)];
+    };
+    let call = settle_call(&payload.authorization, &wrapped.inner);
+    vec![call.clone(), deploy_and_settle(wrapped, token, call)]
+}
+
 /// Deploys the payer's wallet and settles, both or neither.
 pub(crate) fn deploy_and_settle(wallet: Erc6492Signature, token: Address, settle: Bytes) -> Bytes {
     let call = |target, data| IMulticall3::Call3 { target, allowFailure: false, callData: data };

@@ -35,6 +35,16 @@ pub(crate) struct Valid {
     pub(crate) gas: u64,
 }
 
+/// A payment whose signature was judged.
+struct Judged {
+    /// With the wallet's own signature, taken out of its wrapping.
+    payload: Eip3009Payload,
+    domain: TokenDomain,
+    /// How the payer's wallet comes to be, when it is not there yet. Then only the simulation tells whether it accepts the signature.
+    deploy: Option<Erc6492Signature>,
+    token_exists: bool,
+}
+
 /// Why not.
 #[derive(Debug)]
 pub(crate) struct Invalid {
@@ -61,32 +71,18 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
-        let (mut payload, domain) = match self.check_fields(request) {
-            Ok(checked) => checked,
+        let judged = match self.judge(request).await? {
+            Ok(judged) => judged,
             Err(reason) => return Ok(Err(reason.into())),
         };
-        let token = domain.asset;
-        let deploy = match Erc6492Signature::parse(&payload.signature) {
-            Ok(deploy) => deploy,
-            Err(_) => return Ok(Err(Reason::FailedToParseSignature.into())),
-        };
-        let payer = payload.authorization.from;
-        let (payer_code, token_code) =
-            tokio::try_join!(self.provider.get_code_at(payer).into_future(), self.provider.get_code_at(token).into_future())?;
-        if token_code.is_empty() {
+        if let Err(reason) = check_terms(&judged.payload, request) {
+            return Ok(Err(reason.into()));
+        }
+        let Judged { payload, domain, deploy, token_exists } = judged;
+        if !token_exists {
             return Ok(Err(Reason::AssetNotDeployed.into()));
         }
-        if let Some(wrapped) = &deploy {
-            payload.signature = wrapped.inner.clone();
-        }
-        let deploy = deploy.filter(|_| payer_code.is_empty());
-        if let Some(wrapped) = &deploy {
-            if !self.factories.contains(&wrapped.factory) {
-                return Ok(Err(Reason::FactoryNotAllowed.into()));
-            }
-        } else if !self.is_signed(&payload, &domain, !payer_code.is_empty()).await {
-            return Ok(Err(Reason::InvalidSignature.into()));
-        }
+        let token = domain.asset;
         let call = settle_call(&payload.authorization, &payload.signature);
         let (to, call, gas) = match deploy {
             None => (token, call, SETTLE_GAS_MAX),
@@ -95,8 +91,35 @@ impl Verifier {
         self.simulate(Valid { token, payload, to, call, gas }, &domain).await
     }
 
-    /// Everything that needs no chain.
-    fn check_fields(&self, request: &PaymentRequest) -> Result<(Eip3009Payload, TokenDomain), Reason> {
+    /// Whether the payer signed, as far as that can be told without a simulation: for a wallet that is still to be deployed, whether we would.
+    async fn judge(&self, request: &PaymentRequest) -> Result<Result<Judged, Reason>, Error> {
+        let (mut payload, domain) = match self.read(request) {
+            Ok(read) => read,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        let Ok(deploy) = Erc6492Signature::parse(&payload.signature) else { return Ok(Err(Reason::FailedToParseSignature)) };
+        let (payer_code, token_code) = tokio::try_join!(
+            self.provider.get_code_at(payload.authorization.from).into_future(),
+            self.provider.get_code_at(domain.asset).into_future()
+        )?;
+        if let Some(wrapped) = &deploy {
+            payload.signature = wrapped.inner.clone();
+        }
+        let deploy = deploy.filter(|_| payer_code.is_empty());
+        match &deploy {
+            Some(wrapped) if !self.factories.contains(&wrapped.factory) => Ok(Err(Reason::FactoryNotAllowed)),
+            None if !self.is_signed(&payload, &domain, !payer_code.is_empty()).await? => Ok(Err(Reason::InvalidSignature)),
+            _ => Ok(Ok(Judged { payload, domain, deploy, token_exists: !token_code.is_empty() })),
+        }
+    }
+
+    /// Whether the payer's signature holds now. Not for a wallet that is not there yet: it can say nothing.
+    pub(crate) async fn is_vouched_for(&self, request: &PaymentRequest) -> Result<bool, Error> {
+        Ok(self.judge(request).await?.is_ok_and(|judged| judged.deploy.is_none()))
+    }
+
+    /// The payload, and the token it is about, when they are of a kind that is settled here.
+    fn read(&self, request: &PaymentRequest) -> Result<(Eip3009Payload, TokenDomain), Reason> {
         let (requirements, accepted) = (&request.payment_requirements, &request.payment_payload.accepted);
         if requirements.scheme != EXACT || accepted.scheme != EXACT {
             return Err(Reason::InvalidScheme);
@@ -104,10 +127,6 @@ impl Verifier {
         if requirements.network.chain_id() != Some(self.chain_id) {
             return Err(Reason::InvalidNetwork);
         }
-        if accepted.network != requirements.network {
-            return Err(Reason::NetworkMismatch);
-        }
-        let pay_to = requirements.pay_to_address().ok_or(Reason::InvalidPaymentRequirements)?;
         if requirements.asset_address().is_none() {
             return Err(Reason::InvalidPaymentRequirements);
         }
@@ -117,37 +136,28 @@ impl Verifier {
             Err(_) => return Err(Reason::InvalidPayload),
         };
         let domain = TokenDomain::of(requirements).ok_or(Reason::MissingEip712Domain)?;
-        let authorization = &payload.authorization;
-        let now = U256::from(now());
-        if authorization.to != pay_to {
-            return Err(Reason::RecipientMismatch);
-        }
-        if authorization.valid_before.0 < now + U256::from(VALIDITY_MIN_SECONDS) {
-            return Err(Reason::ValidBefore);
-        }
-        if authorization.valid_after.0 > now {
-            return Err(Reason::ValidAfter);
-        }
-        if authorization.value != requirements.amount {
-            return Err(Reason::ValueMismatch);
+        if accepted.network != requirements.network {
+            return Err(Reason::NetworkMismatch);
         }
         Ok((payload, domain))
     }
 
     /// As the token judges on chain: an account with code is asked, whatever its key signed.
-    async fn is_signed(&self, payload: &Eip3009Payload, domain: &TokenDomain, has_code: bool) -> bool {
+    async fn is_signed(&self, payload: &Eip3009Payload, domain: &TokenDomain, has_code: bool) -> Result<bool, Error> {
         if !has_code {
-            return signed_by_key(payload, domain);
+            return Ok(signed_by_key(payload, domain));
         }
         let hash = payload.authorization.signing_hash(domain);
         let question = IWallet::isValidSignatureCall { hash, signature: payload.signature.clone() };
         let request = TransactionRequest::default().to(payload.authorization.from).input(question.abi_encode().into());
         let request = TransactionRequest { gas: Some(SETTLE_GAS_MAX), ..request };
         let magic = IWallet::isValidSignatureCall::SELECTOR;
-        self.provider
-            .call(request)
-            .await
-            .is_ok_and(|answer| answer.len() >= 32 && answer[..4] == magic && answer[4..32].iter().all(|b| *b == 0))
+        match self.provider.call(request).await {
+            Ok(answer) => Ok(answer.len() >= 32 && answer[..4] == magic && answer[4..32].iter().all(|b| *b == 0)),
+            // The wallet reverted.
+            Err(error) if error.is_error_resp() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Runs the settlement against the newest state, which also tells its gas.
@@ -196,9 +206,30 @@ impl Verifier {
     }
 
     /// Whether the token has burnt the authorization's nonce.
-    pub(crate) async fn is_used(&self, token: Address, payer: Address, nonce: alloy::primitives::B256) -> bool {
-        self.ask(token, IToken::authorizationStateCall { authorizer: payer, nonce }).await.unwrap_or(false)
+    pub(crate) async fn is_used(&self, token: Address, payer: Address, nonce: alloy::primitives::B256) -> Result<bool, Error> {
+        let question = IToken::authorizationStateCall { authorizer: payer, nonce };
+        let request = TransactionRequest::default().to(token).input(question.abi_encode().into());
+        let answer = self.provider.call(request).await?;
+        Ok(IToken::authorizationStateCall::abi_decode_returns(&answer).unwrap_or(false))
     }
+}
+
+/// Whether the payment is what the seller asked for, and can still be settled.
+fn check_terms(payload: &Eip3009Payload, request: &PaymentRequest) -> Result<(), Reason> {
+    let (authorization, requirements, now) = (&payload.authorization, &request.payment_requirements, U256::from(now()));
+    if authorization.to != requirements.pay_to_address().ok_or(Reason::InvalidPaymentRequirements)? {
+        return Err(Reason::RecipientMismatch);
+    }
+    if authorization.valid_before.0 < now + U256::from(VALIDITY_MIN_SECONDS) {
+        return Err(Reason::ValidBefore);
+    }
+    if authorization.valid_after.0 > now {
+        return Err(Reason::ValidAfter);
+    }
+    if authorization.value != requirements.amount {
+        return Err(Reason::ValueMismatch);
+    }
+    Ok(())
 }
 
 /// Unix seconds.

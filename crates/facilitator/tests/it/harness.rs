@@ -101,22 +101,13 @@ impl World {
     }
 
     pub(crate) fn signed(&self, authorization: Eip3009Authorization) -> PaymentRequest {
-        let requirements = self.requirements();
-        let hash = authorization.signing_hash(&x402::TokenDomain::of(&requirements).unwrap());
-        let signature = self.payer.sign_hash_sync(&hash).unwrap().as_bytes().into();
-        self.request(ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
+        self.signed_for(self.requirements(), authorization)
     }
 
-    pub(crate) fn request(&self, payload: ExactPayload) -> PaymentRequest {
-        let requirements = self.requirements();
-        let payment_payload = PaymentPayload {
-            x402_version: V2,
-            resource: None,
-            accepted: requirements.clone(),
-            payload: payload.to_json(),
-            extensions: None,
-        };
-        PaymentRequest { x402_version: V2, payment_payload, payment_requirements: requirements }
+    pub(crate) fn signed_for(&self, requirements: PaymentRequirements, authorization: Eip3009Authorization) -> PaymentRequest {
+        let hash = authorization.signing_hash(&x402::TokenDomain::of(&requirements).unwrap());
+        let signature = self.payer.sign_hash_sync(&hash).unwrap().as_bytes().into();
+        request(requirements, Eip3009Payload { signature, authorization })
     }
 
     pub(crate) async fn balance(&self, account: Address) -> Usdc {
@@ -142,6 +133,17 @@ impl Facilitator {
         self.task.abort();
         let _ = self.task.await;
     }
+}
+
+pub(crate) fn request(requirements: PaymentRequirements, payload: Eip3009Payload) -> PaymentRequest {
+    let payment_payload = PaymentPayload {
+        x402_version: V2,
+        resource: None,
+        accepted: requirements.clone(),
+        payload: ExactPayload::Eip3009(payload).to_json(),
+        extensions: None,
+    };
+    PaymentRequest { x402_version: V2, payment_payload, payment_requirements: requirements }
 }
 
 pub(crate) fn now() -> u64 {

@@ -7,3 +7,4 @@ mod recovery;
 mod settle;
 mod start;
 mod verify;
+mod wallet;

@@ -81,3 +81,22 @@ async fn a_settled_payment_does_not_answer_for_other_terms() {
     let refused = facilitator.settle(&payment).await;
     assert_eq!(refused.error_reason, Some(Reason::RecipientMismatch));
 }
+
+#[tokio::test]
+async fn what_the_chain_shows_of_a_payment_does_not_pay_again() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payment = world.payment();
+    assert!(facilitator.settle(&payment).await.success);
+    let mut forged = payment.clone();
+    let mut payload = serde_json::to_value(&payment.payment_payload.payload).unwrap();
+    payload["signature"] = format!("0x{}1b", "11".repeat(64)).into();
+    forged.payment_payload.payload = serde_json::from_value(payload).unwrap();
+    assert_eq!(facilitator.settle(&forged).await.error_reason, Some(Reason::InvalidSignature));
+
+    let mut elsewhere = payment.clone();
+    elsewhere.payment_requirements.network = x402::Network::evm(8453);
+    elsewhere.payment_payload.accepted.network = x402::Network::evm(8453);
+    assert_eq!(facilitator.settle(&elsewhere).await.error_reason, Some(Reason::InvalidNetwork));
+    assert!(facilitator.settle(&payment).await.success, "who paid is told the same again");
+}

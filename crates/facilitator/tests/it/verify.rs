@@ -1,6 +1,6 @@
 use alloy::primitives::U256;
 use serde_json::json;
-use x402::{Eip3009Authorization, PaymentRequest, Reason, VerifyResponse};
+use x402::{Eip3009Authorization, PaymentRequest, PaymentRequirements, Reason, VerifyResponse};
 
 use crate::harness::{World, now};
 
@@ -14,6 +14,7 @@ async fn every_flaw_has_the_reason_the_official_sdks_give_it() {
         alter(&mut payment);
         payment
     };
+    let nowhere = PaymentRequirements { asset: "0x00000000000000000000000000000000000000aa".into(), ..world.requirements() };
     let flaws = [
         (altered(|p| p.payment_requirements.scheme = "upto".into()), Reason::InvalidScheme),
         (altered(|p| p.payment_requirements.network = x402::Network::evm(1)), Reason::InvalidNetwork),
@@ -23,10 +24,10 @@ async fn every_flaw_has_the_reason_the_official_sdks_give_it() {
         (world.signed(Eip3009Authorization { valid_after: (now() + 30).into(), ..good.clone() }), Reason::ValidAfter),
         (world.signed(Eip3009Authorization { value: U256::from(1).into(), ..good.clone() }), Reason::ValueMismatch),
         (world.signed(Eip3009Authorization { from: world.payee, ..good.clone() }), Reason::InvalidSignature),
-        (
-            altered(|p| p.payment_requirements.asset = "0x00000000000000000000000000000000000000aa".into()),
-            Reason::AssetNotDeployed,
-        ),
+        (world.signed_for(nowhere, good.clone()), Reason::AssetNotDeployed),
+        // Of several flaws, the one that the official order meets first.
+        (altered(|p| p.payment_requirements.amount = U256::from(1).into()), Reason::ValueMismatch),
+        (altered(|p| alter_value(p, "1")), Reason::InvalidSignature),
     ];
     for (payment, reason) in flaws {
         let (_, body) = facilitator.post("verify", &payment).await;
@@ -58,4 +59,10 @@ async fn nonsense_is_answered_and_not_obeyed() {
     assert_eq!((status.as_u16(), &body["isValid"]), (400, &json!(false)));
     let (status, body) = facilitator.post("settle", &json!([1, 2, 3])).await;
     assert_eq!((status.as_u16(), &body["success"]), (400, &json!(false)));
+}
+
+fn alter_value(payment: &mut PaymentRequest, value: &str) {
+    let mut payload = serde_json::to_value(&payment.payment_payload.payload).unwrap();
+    payload["authorization"]["value"] = value.into();
+    payment.payment_payload.payload = serde_json::from_value(payload).unwrap();
 }
