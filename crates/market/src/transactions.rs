@@ -137,8 +137,8 @@ pub(crate) async fn show(State(market): State<Market>, Id(id): Id, caller: Calle
     Ok(Json(transaction(&market, &row).await?))
 }
 
-/// `POST /api/v1/transactions/{id}/deliver`: the seller states what was delivered. The delivery itself is the seller's call on chain, which the
-/// buyer's refund depends on.
+/// `POST /api/v1/transactions/{id}/deliver`: the seller states what was delivered. The content still opens only with `markDelivered` on chain:
+/// handed out before, the buyer could keep it and be refunded.
 pub(crate) async fn deliver(
     State(market): State<Market>,
     Id(id): Id,
@@ -152,10 +152,12 @@ pub(crate) async fn deliver(
         let detail = format!("Agreed on was content {}", now.terms.content_hash);
         return Err(Problem::new(Code::Inconsistent, detail));
     }
-    if !now.content_available {
-        let detail =
-            "Call markDelivered on the Escrow contract first: without it the buyer could keep the content and be refunded";
-        return Err(Problem::new(Code::WrongState, detail));
+    match now.status {
+        TransactionStatus::PaymentPending => {
+            return Err(Problem::new(Code::WrongState, "The agreement is not funded on chain yet"));
+        }
+        TransactionStatus::Refunded => return Err(Problem::new(Code::WrongState, "The buyer was refunded")),
+        _ => {}
     }
     let delivered = sqlx::query("UPDATE transactions SET delivered_at = coalesce(delivered_at, now()) WHERE id = $1 RETURNING *");
     let row = delivered.bind(id).fetch_one(&market.pool).await?;

@@ -39,6 +39,10 @@ async fn escrowed_content_opens_when_the_chain_has_both_the_money_and_the_delive
     assert_eq!(status().await.status, TransactionStatus::PaymentConfirmed);
     assert_eq!(refusal(buyer.client.transaction_content(order.id).await), Code::WrongState);
 
+    // The seller's word alone opens nothing.
+    assert_eq!(seller.client.deliver(order.id, hash).await.unwrap().status, TransactionStatus::PaymentConfirmed);
+    assert_eq!(refusal(buyer.client.transaction_content(order.id).await), Code::WrongState);
+
     mined(escrow.markDelivered(terms.clone(), hash).from(address(SELLER))).await;
     world.mirrored().await;
     assert_eq!(refusal(seller.client.deliver(order.id, B256::ZERO).await), Code::Inconsistent);
