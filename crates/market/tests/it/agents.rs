@@ -1,7 +1,13 @@
 use alloy::primitives::{B256, Bytes};
+use alloy::signers::SignerSync;
 use api::{AgentType, Code, PageQuery, UpdateAgent};
+use contracts::agent_wallet_factory::{
+    AgentWalletFactory,
+    IAgentWallet::{OperatorConfig, WalletConfig},
+};
+use stack::Account;
 
-use crate::harness::{BUYER, PRICE, SELLER, World, address, goods, refusal};
+use crate::harness::{BUYER, PRICE, SELLER, World, address, bytes_of, goods, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_registers_a_wallet_that_did_not_sign() {
@@ -55,4 +61,22 @@ async fn an_agent_is_changed_by_itself_only_and_its_key_ends_with_it() {
     assert!(!seller.client.deactivate_agent(id).await.unwrap().active);
     assert_eq!(refusal(seller.client.heartbeat(id).await), Code::Unauthenticated);
     assert_eq!(refusal(market.client.express(listing.id, None).await), Code::WrongState);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_speaks_for_the_wallet_it_spends_and_nobody_else_does() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let factory = AgentWalletFactory::new(world.stack.deployment().agent_wallet_factory, world.stack.provider());
+    let operator = OperatorConfig { operator: address(BUYER), ..OperatorConfig::default() };
+    let config = WalletConfig { owner: address(SELLER), operators: vec![operator], ..WalletConfig::default() };
+    let wallet = factory.walletAddress(config.clone()).call().await.unwrap();
+    let created = factory.createWallet(config).from(address(7)).send().await.unwrap().get_receipt().await.unwrap();
+    assert!(created.status());
+    for (account, speaks) in [(7, false), (BUYER, true)] {
+        let challenge = market.client.challenge(wallet).await.unwrap();
+        let signature = Account::at(account).signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+        let client = market.client.with_wallet_proof(challenge.nonce, &bytes_of(signature));
+        assert_eq!(client.purchases(&Default::default()).await.is_ok(), speaks, "account {account}");
+    }
 }
