@@ -1,1 +1,1 @@
-//! e2e
+//! End-to-end scenarios against the whole stack; see `tests/it`.

@@ -37,7 +37,11 @@ impl Running {
     /// Starts `command` and reads its output (or its standard error) until a line contains `ready`.
     pub(crate) fn start(command: &mut Command, ready: &str, on_stderr: bool) -> Self {
         command.stdin(Stdio::piped());
-        if on_stderr { command.stderr(Stdio::piped()) } else { command.stdout(Stdio::piped()) };
+        if on_stderr {
+            command.stderr(Stdio::piped())
+        } else {
+            command.stdout(Stdio::piped())
+        };
         let mut child = command.spawn().expect("the program starts");
         let announced = if on_stderr {
             first_line_with(child.stderr.take().expect("piped"), ready)

@@ -22,6 +22,7 @@ use x402::client::{Answer, Client, Policy};
 use super::{
     BIG_PRICE, SMALL_PRICE, TOO_MUCH, Told,
     cast::{Cast, confirmed},
+    reconcile::caught_up,
 };
 
 const SMALL_REPORT: &str = "city,price per kWh\nLisbon,0.21\nOslo,0.09\n";
@@ -106,6 +107,8 @@ pub(super) async fn deliver(cast: &mut Cast<'_>) -> Result<Told> {
     let order = cast.order()?.clone();
     let escrow = Escrow::new(order.escrow, &cast.seller.provider);
     let receipt = confirmed(escrow.markDelivered(terms(&order.terms), order.terms.content_hash)).await?;
+    // The market opens the content to the buyer only against what the mirror shows.
+    caught_up(cast, receipt.block_number.unwrap_or_default()).await?;
     cast.as_seller.deliver(order.id, order.terms.content_hash).await?;
     cast.order = Some(seen(cast, &order, TransactionStatus::Delivered).await?);
     Ok(Told { transaction: Some(receipt.transaction_hash), ..Told::that("hash on chain, content at the market") })

@@ -55,7 +55,8 @@ pub(super) async fn events(cast: &Cast<'_>) -> Result<Told> {
     Ok(Told::that(format!("{} kinds of events, {} transfers of the wallet", expected.len(), transfers.len())))
 }
 
-async fn caught_up(cast: &Cast<'_>, head: u64) -> Result<()> {
+/// Waits until the mirror has block `head`.
+pub(super) async fn caught_up(cast: &Cast<'_>, head: u64) -> Result<()> {
     let status = cast.stack.indexer_url().join("api/v1/chain/status")?;
     let look = async {
         loop {

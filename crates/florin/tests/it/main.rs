@@ -1,0 +1,8 @@
+//! The executable, run as a person runs it, against the whole stack and the official x402 SDKs.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
+mod cli;
+mod dev;
+mod interop;
+mod mistakes;
