@@ -84,7 +84,7 @@ async fn wrong_chain_no_node_no_gas_and_a_taken_port_are_told_apart() {
     let (_, said) = facilitator(&["--rpc-url", NOBODY]);
     assert!(said.contains("is it running and is --rpc-url right?"), "{said}");
     let (_, said) = facilitator(&["--rpc-url", &node]);
-    assert!(said.contains("no signer has coin for gas on chain 84532"), "{said}");
+    assert!(said.contains("without coin for gas on chain 84532"), "{said}");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let (_, said) = facilitator(&["--rpc-url", &node, "--listen", &taken.local_addr().unwrap().to_string()]);
     assert!(said.contains("choose another with --listen"), "{said}");
