@@ -1,3 +1,6 @@
+//! `florin dev`: what it prints on standard output is what it is for.
+#![allow(clippy::print_stdout)]
+
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Result;
