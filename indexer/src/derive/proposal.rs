@@ -56,9 +56,11 @@ pub(super) enum Change {
     OrderExecuted {
         id: B256,
         spender: Address,
+        to: Address,
         token: Address,
+        amount: Value,
+        payment_ref: B256,
         category: B256,
-        payments: Value,
     },
     Approved {
         id: B256,
@@ -119,9 +121,15 @@ impl Object for Proposal {
                 self.proposer = Some(proposer);
                 self.content = Some(order);
             }
-            Change::OrderExecuted { spender, token, category, payments, .. } => {
-                // Within the tier, an order is executed without having been proposed.
-                self.content.get_or_insert_with(|| json!({"token": token, "category": category, "payments": payments}));
+            Change::OrderExecuted { spender, to, token, amount, payment_ref, category, .. } => {
+                // Within the tier an order is executed without having been proposed: then its content is the sum of these events, one for
+                // each payment. A proposed order has all of it already, and its details besides.
+                let content = self.content.get_or_insert_with(|| json!({"token": token, "category": category, "payments": []}));
+                if content.get("details").is_none()
+                    && let Some(payments) = content["payments"].as_array_mut()
+                {
+                    payments.push(json!({"to": to, "amount": amount, "paymentRef": payment_ref}));
+                }
                 self.kind = Some(Kinds::Order);
                 self.spender = Some(spender);
                 self.status = Status::Executed;
