@@ -2,6 +2,7 @@
 
 mod completions;
 mod contracts;
+mod deploy;
 mod dev;
 mod pay;
 mod paywall;
@@ -23,6 +24,8 @@ pub(crate) enum Command {
     Indexer(indexer::Config),
     /// Run the marketplace API
     Market(market::Config),
+    /// Deploy the contracts to a chain
+    Deploy(deploy::Deploy),
     /// Build the contracts and show their addresses
     #[command(subcommand)]
     Contracts(contracts::Contracts),
@@ -39,6 +42,7 @@ impl Command {
             Self::Facilitator(config) => service::facilitator(config).await,
             Self::Indexer(config) => service::indexer(config).await,
             Self::Market(config) => service::market(config).await,
+            Self::Deploy(command) => command.run().await,
             Self::Contracts(command) => command.run(),
             Self::Completions(command) => command.run(),
         }
