@@ -47,16 +47,12 @@ contract AgentWallet is WalletEscrow, ERC7739 {
     /// @notice The only account that may call {initialize}.
     address public immutable FACTORY;
 
-    constructor(
-        address escrow
-    ) EIP712("Florin Agent Wallet", "1") WalletEscrow(escrow) {
+    constructor(address escrow) EIP712("Florin Agent Wallet", "1") WalletEscrow(escrow) {
         FACTORY = msg.sender;
     }
 
     /// @notice Called by the factory in the transaction that creates the wallet.
-    function initialize(
-        WalletConfig calldata config
-    ) external nonReentrant {
+    function initialize(WalletConfig calldata config) external nonReentrant {
         if (msg.sender != FACTORY) revert NotFactory(msg.sender, FACTORY);
         _initializeAccess(config);
         for (uint256 i = 0; i < config.operators.length; ++i) {
@@ -64,20 +60,19 @@ contract AgentWallet is WalletEscrow, ERC7739 {
         }
     }
 
-    function isValidSignature(
-        bytes32 hash,
-        bytes calldata signature
-    ) public view override(ERC7739, IERC1271) returns (bytes4) {
+    function isValidSignature(bytes32 hash, bytes calldata signature)
+        public
+        view
+        override(ERC7739, IERC1271)
+        returns (bytes4)
+    {
         if (signature.length == LaneCodec.SIGNATURE_BYTES && _acceptsLanePayment(hash, signature)) {
             return IERC1271.isValidSignature.selector;
         }
         return super.isValidSignature(hash, signature);
     }
 
-    function _acceptsLanePayment(
-        bytes32 hash,
-        bytes calldata signature
-    ) private view returns (bool) {
+    function _acceptsLanePayment(bytes32 hash, bytes calldata signature) private view returns (bool) {
         (bytes32 domainSeparator, address to, LaneFields fields) = LaneCodec.decode(signature);
         LaneRecord lane = _lanes[LaneCodec.recover(hash, signature)][domainSeparator];
         (bool accepted, bytes32 nonce) = lane.accepts(fields, block.timestamp);
@@ -87,10 +82,7 @@ contract AgentWallet is WalletEscrow, ERC7739 {
     }
 
     /// @dev What ERC-7739 asks after nesting the hash into this wallet's domain.
-    function _rawSignatureValidation(
-        bytes32 hash,
-        bytes calldata signature
-    ) internal view override returns (bool) {
+    function _rawSignatureValidation(bytes32 hash, bytes calldata signature) internal view override returns (bool) {
         return SignatureChecker.isValidSignatureNowCalldata(owner, hash, signature);
     }
 }

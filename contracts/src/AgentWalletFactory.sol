@@ -21,16 +21,12 @@ contract AgentWalletFactory is IAgentWalletFactory {
     /// @inheritdoc IAgentWalletFactory
     address public immutable implementation;
 
-    constructor(
-        address escrow
-    ) {
+    constructor(address escrow) {
         implementation = address(new AgentWallet(escrow));
     }
 
     /// @inheritdoc IAgentWalletFactory
-    function createWallet(
-        IAgentWallet.WalletConfig calldata config
-    ) external returns (address wallet) {
+    function createWallet(IAgentWallet.WalletConfig calldata config) external returns (address wallet) {
         bytes32 configHash = keccak256(abi.encode(config));
         wallet = Clones.predictDeterministicAddress(implementation, configHash);
         if (wallet.code.length != 0) return wallet;
@@ -40,9 +36,7 @@ contract AgentWalletFactory is IAgentWalletFactory {
     }
 
     /// @inheritdoc IAgentWalletFactory
-    function walletAddress(
-        IAgentWallet.WalletConfig calldata config
-    ) external view returns (address) {
+    function walletAddress(IAgentWallet.WalletConfig calldata config) external view returns (address) {
         return Clones.predictDeterministicAddress(implementation, keccak256(abi.encode(config)));
     }
 }

@@ -5,7 +5,7 @@ import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { IERC20Permit } from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import { EIP712 } from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import { SignatureChecker } from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
-import { EscrowPayouts } from "./EscrowPayouts.sol";
+import { Payouts } from "./Payouts.sol";
 import { IEscrow } from "./interfaces/IEscrow.sol";
 import { IReceiveWithAuthorization } from "./interfaces/IReceiveWithAuthorization.sol";
 
@@ -24,7 +24,7 @@ import { IReceiveWithAuthorization } from "./interfaces/IReceiveWithAuthorizatio
 ///
 /// Tokens. Any ERC-20 that moves exactly what it is told; others are refused when they fund. An issuer may pause or upgrade its token and
 /// blacklist accounts: a payout that it refuses becomes a credit that the account withdraws to an address of its choice.
-contract Escrow is EscrowPayouts, EIP712 {
+contract Escrow is Payouts, IEscrow, EIP712 {
     uint256 private constant BPS = 10_000;
     bytes32 private constant TERMS_TYPEHASH = keccak256(
         "Terms(address buyer,address seller,address arbiter,address token,uint256 amount,uint16 feeBps,address feeRecipient,uint64 deliverBy,uint32 reviewPeriod,uint32 arbitrationPeriod,uint256 disputeBond,uint8 defaultOutcome,bytes32 contentHash,uint256 agentId,bytes32 salt)"
@@ -38,22 +38,18 @@ contract Escrow is EscrowPayouts, EIP712 {
     // Funding
 
     /// @inheritdoc IEscrow
-    function fund(
-        Terms calldata terms
-    ) external nonReentrant returns (bytes32 id) {
+    function fund(Terms calldata terms) external nonReentrant returns (bytes32 id) {
         _onlyBuyer(terms);
         id = _open(terms);
         _pull(terms.token, terms.buyer, terms.amount);
     }
 
     /// @inheritdoc IEscrow
-    function fundWithPermit(
-        Terms calldata terms,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external nonReentrant returns (bytes32 id) {
+    function fundWithPermit(Terms calldata terms, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external
+        nonReentrant
+        returns (bytes32 id)
+    {
         _onlyBuyer(terms);
         id = _open(terms);
         // Whoever saw the permit may have used it first; then the allowance is there all the same.
@@ -76,10 +72,7 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function topUp(
-        Terms calldata terms,
-        uint256 amount
-    ) external nonReentrant {
+    function topUp(Terms calldata terms, uint256 amount) external nonReentrant {
         _onlyBuyer(terms);
         if (amount == 0) revert AmountZero();
         (bytes32 id, Agreement storage agreement) = _running(terms);
@@ -93,10 +86,7 @@ contract Escrow is EscrowPayouts, EIP712 {
     // Delivery and release
 
     /// @inheritdoc IEscrow
-    function markDelivered(
-        Terms calldata terms,
-        bytes32 deliveryHash
-    ) external nonReentrant {
+    function markDelivered(Terms calldata terms, bytes32 deliveryHash) external nonReentrant {
         if (msg.sender != terms.seller) revert NotSeller(msg.sender, terms.seller);
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Funded);
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
@@ -107,17 +97,13 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function release(
-        Terms calldata terms
-    ) external nonReentrant {
+    function release(Terms calldata terms) external nonReentrant {
         _onlyBuyer(terms);
         _releaseAll(terms);
     }
 
     /// @inheritdoc IEscrow
-    function releaseBatch(
-        Terms[] calldata terms
-    ) external nonReentrant {
+    function releaseBatch(Terms[] calldata terms) external nonReentrant {
         for (uint256 i = 0; i < terms.length; ++i) {
             _onlyBuyer(terms[i]);
             _releaseAll(terms[i]);
@@ -125,22 +111,17 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function releaseUpTo(
-        Terms calldata terms,
-        uint256 total
-    ) external nonReentrant {
+    function releaseUpTo(Terms calldata terms, uint256 total) external nonReentrant {
         _onlyBuyer(terms);
         (bytes32 id, Agreement storage agreement) = _running(terms);
         _release(id, agreement, terms, total);
     }
 
     /// @inheritdoc IEscrow
-    function releaseWithSignature(
-        Terms calldata terms,
-        uint256 total,
-        uint256 deadline,
-        bytes calldata signature
-    ) external nonReentrant {
+    function releaseWithSignature(Terms calldata terms, uint256 total, uint256 deadline, bytes calldata signature)
+        external
+        nonReentrant
+    {
         if (block.timestamp > deadline) revert DeadlinePassed(block.timestamp, deadline);
         (bytes32 id, Agreement storage agreement) = _running(terms);
         bytes32 digest = _hashTypedDataV4(keccak256(abi.encode(RELEASE_TYPEHASH, id, total, deadline)));
@@ -151,18 +132,14 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function releaseUndisputed(
-        Terms calldata terms
-    ) external nonReentrant {
+    function releaseUndisputed(Terms calldata terms) external nonReentrant {
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Delivered);
         if (block.timestamp < agreement.windowEnds) revert ReviewNotOver(block.timestamp, agreement.windowEnds);
         _release(id, agreement, terms, agreement.funded);
     }
 
     /// @inheritdoc IEscrow
-    function refund(
-        Terms calldata terms
-    ) external nonReentrant {
+    function refund(Terms calldata terms) external nonReentrant {
         (bytes32 id, Agreement storage agreement) = _running(terms);
         if (msg.sender != terms.seller) {
             if (agreement.status != Status.Funded) revert WrongStatus(id, agreement.status);
@@ -177,9 +154,7 @@ contract Escrow is EscrowPayouts, EIP712 {
     // Dispute
 
     /// @inheritdoc IEscrow
-    function dispute(
-        Terms calldata terms
-    ) external nonReentrant {
+    function dispute(Terms calldata terms) external nonReentrant {
         _onlyBuyer(terms);
         if (terms.arbiter == address(0)) revert PartyInvalid(terms.arbiter);
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Delivered);
@@ -192,10 +167,7 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function resolve(
-        Terms calldata terms,
-        uint256 toSeller
-    ) external nonReentrant {
+    function resolve(Terms calldata terms, uint256 toSeller) external nonReentrant {
         if (msg.sender != terms.arbiter) revert NotArbiter(msg.sender, terms.arbiter);
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Disputed);
         uint256 ends = agreement.windowEnds;
@@ -206,9 +178,7 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @inheritdoc IEscrow
-    function applyDefault(
-        Terms calldata terms
-    ) external nonReentrant {
+    function applyDefault(Terms calldata terms) external nonReentrant {
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Disputed);
         uint256 ends = agreement.windowEnds;
         if (block.timestamp < ends) revert ArbitrationNotOver(block.timestamp, ends);
@@ -219,25 +189,19 @@ contract Escrow is EscrowPayouts, EIP712 {
     // Views
 
     /// @inheritdoc IEscrow
-    function agreementId(
-        Terms calldata terms
-    ) public view returns (bytes32) {
+    function agreementId(Terms calldata terms) public view returns (bytes32) {
         // The members of Terms are all of one word and in the order of their type, so their encoding is that of EIP-712.
         return _hashTypedDataV4(keccak256(bytes.concat(TERMS_TYPEHASH, abi.encode(terms))));
     }
 
     /// @inheritdoc IEscrow
-    function agreementOf(
-        bytes32 id
-    ) external view returns (Agreement memory) {
+    function agreementOf(bytes32 id) external view returns (Agreement memory) {
         return _agreements[id];
     }
 
     // Internals
 
-    function _open(
-        Terms calldata terms
-    ) private returns (bytes32 id) {
+    function _open(Terms calldata terms) private returns (bytes32 id) {
         _requireSound(terms);
         id = agreementId(terms);
         Agreement storage agreement = _agreements[id];
@@ -247,9 +211,7 @@ contract Escrow is EscrowPayouts, EIP712 {
         emit AgreementFunded(id, terms.buyer, terms.seller, terms);
     }
 
-    function _requireSound(
-        Terms calldata terms
-    ) private view {
+    function _requireSound(Terms calldata terms) private view {
         if (terms.amount == 0) revert AmountZero();
         if (terms.amount > type(uint96).max) revert AmountTooLarge(terms.amount, type(uint96).max);
         address seller = terms.seller;
@@ -266,52 +228,36 @@ contract Escrow is EscrowPayouts, EIP712 {
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
     }
 
-    function _onlyBuyer(
-        Terms calldata terms
-    ) private view {
+    function _onlyBuyer(Terms calldata terms) private view {
         if (msg.sender != terms.buyer) revert NotBuyer(msg.sender, terms.buyer);
     }
 
     /// @dev The agreement, which must be in `status`.
-    function _in(
-        Terms calldata terms,
-        Status status
-    ) private view returns (bytes32 id, Agreement storage agreement) {
+    function _in(Terms calldata terms, Status status) private view returns (bytes32 id, Agreement storage agreement) {
         id = agreementId(terms);
         agreement = _agreements[id];
         if (agreement.status != status) revert WrongStatus(id, agreement.status);
     }
 
     /// @dev The agreement, which must be funded or delivered.
-    function _running(
-        Terms calldata terms
-    ) private view returns (bytes32 id, Agreement storage agreement) {
+    function _running(Terms calldata terms) private view returns (bytes32 id, Agreement storage agreement) {
         id = agreementId(terms);
         agreement = _agreements[id];
         Status status = agreement.status;
         if (status != Status.Funded && status != Status.Delivered) revert WrongStatus(id, status);
     }
 
-    function _rest(
-        Agreement storage agreement
-    ) private view returns (uint256) {
+    function _rest(Agreement storage agreement) private view returns (uint256) {
         return agreement.funded - agreement.released;
     }
 
-    function _releaseAll(
-        Terms calldata terms
-    ) private {
+    function _releaseAll(Terms calldata terms) private {
         (bytes32 id, Agreement storage agreement) = _running(terms);
         _release(id, agreement, terms, agreement.funded);
     }
 
     /// @dev Releases until `total` has left over the life of the agreement.
-    function _release(
-        bytes32 id,
-        Agreement storage agreement,
-        Terms calldata terms,
-        uint256 total
-    ) private {
+    function _release(bytes32 id, Agreement storage agreement, Terms calldata terms, uint256 total) private {
         uint256 released = agreement.released;
         if (total <= released) revert NothingToRelease(total, released);
         if (total > agreement.funded) revert MoreThanFunded(total, agreement.funded);
@@ -324,13 +270,9 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @dev Ends a dispute: `toSeller` of the rest, fee included, to the seller, what remains to the buyer, the bond to `bondTo`.
-    function _split(
-        bytes32 id,
-        Agreement storage agreement,
-        Terms calldata terms,
-        uint256 toSeller,
-        address bondTo
-    ) private {
+    function _split(bytes32 id, Agreement storage agreement, Terms calldata terms, uint256 toSeller, address bondTo)
+        private
+    {
         uint256 released = agreement.released;
         uint256 toBuyer = _rest(agreement) - toSeller;
         agreement.status = Status.Resolved;
@@ -344,11 +286,11 @@ contract Escrow is EscrowPayouts, EIP712 {
     }
 
     /// @dev The fee on the sum of releases, minus what of it was taken before: slicing a release does not round the fee away.
-    function _feeBetween(
-        Terms calldata terms,
-        uint256 releasedBefore,
-        uint256 releasedAfter
-    ) private pure returns (uint256) {
+    function _feeBetween(Terms calldata terms, uint256 releasedBefore, uint256 releasedAfter)
+        private
+        pure
+        returns (uint256)
+    {
         return (releasedAfter * terms.feeBps) / BPS - (releasedBefore * terms.feeBps) / BPS;
     }
 }

@@ -49,19 +49,16 @@ library LaneCodec {
     uint256 private constant S_MASK = 0x7fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffff;
 
     /// @dev All arguments below 2^32.
-    function nonceOf(
-        uint256 epoch,
-        uint256 period,
-        uint256 lane,
-        uint256 slot
-    ) internal pure returns (bytes32) {
+    function nonceOf(uint256 epoch, uint256 period, uint256 lane, uint256 slot) internal pure returns (bytes32) {
         return bytes32((epoch << 96) | (period << 64) | (lane << 32) | slot);
     }
 
     /// @dev `signature` must be SIGNATURE_BYTES long.
-    function decode(
-        bytes calldata signature
-    ) internal pure returns (bytes32 domainSeparator, address to, LaneFields fields) {
+    function decode(bytes calldata signature)
+        internal
+        pure
+        returns (bytes32 domainSeparator, address to, LaneFields fields)
+    {
         assembly ("memory-safe") {
             domainSeparator := calldataload(signature.offset)
             to := shr(96, calldataload(add(signature.offset, 32)))
@@ -70,10 +67,7 @@ library LaneCodec {
     }
 
     /// @notice Who signed `hash` with the compact signature inside a lane signature; zero when nobody did.
-    function recover(
-        bytes32 hash,
-        bytes calldata signature
-    ) internal view returns (address signer) {
+    function recover(bytes32 hash, bytes calldata signature) internal view returns (address signer) {
         assembly ("memory-safe") {
             let compact := calldataload(add(signature.offset, 96))
             let s := and(compact, S_MASK)
@@ -92,13 +86,11 @@ library LaneCodec {
     }
 
     /// @notice The token's EIP-712 digest of the authorization.
-    function digest(
-        bytes32 domainSeparator,
-        address from,
-        address to,
-        LaneFields fields,
-        bytes32 nonce
-    ) internal pure returns (bytes32 hash) {
+    function digest(bytes32 domainSeparator, address from, address to, LaneFields fields, bytes32 nonce)
+        internal
+        pure
+        returns (bytes32 hash)
+    {
         bytes32 typehash = TRANSFER_WITH_AUTHORIZATION_TYPEHASH;
         assembly ("memory-safe") {
             let free := mload(0x40)

@@ -32,12 +32,11 @@ library LaneRecords {
     /// @dev Epoch and number, in the record and in the nonce.
     uint256 private constant NONCE_MASK = 0xffffffff00000000ffffffff00000000;
 
-    function pack(
-        IAgentWallet.Lane calldata lane,
-        uint32 number_,
-        uint32 epoch_,
-        bool frozen
-    ) internal pure returns (LaneRecord) {
+    function pack(IAgentWallet.Lane calldata lane, uint32 number_, uint32 epoch_, bool frozen)
+        internal
+        pure
+        returns (LaneRecord)
+    {
         uint256 flags = (lane.onlyAllowed ? 1 << ALLOWED_BIT : 0) | (frozen ? 1 << FROZEN_BIT : 0);
         return LaneRecord.wrap(
             flags | lane.paymentsPerPeriod | (uint256(number_) << NUMBER_BIT)
@@ -47,19 +46,12 @@ library LaneRecords {
     }
 
     /// @notice The same lane after its operator's epoch or freeze changed.
-    function sync(
-        LaneRecord record,
-        uint32 epoch_,
-        bool frozen
-    ) internal pure returns (LaneRecord) {
+    function sync(LaneRecord record, uint32 epoch_, bool frozen) internal pure returns (LaneRecord) {
         uint256 kept = LaneRecord.unwrap(record) & ~((MASK_32 << EPOCH_BIT) | (1 << FROZEN_BIT));
         return LaneRecord.wrap(kept | (uint256(epoch_) << EPOCH_BIT) | (frozen ? 1 << FROZEN_BIT : 0));
     }
 
-    function unpack(
-        LaneRecord record,
-        address token
-    ) internal pure returns (IAgentWallet.Lane memory lane) {
+    function unpack(LaneRecord record, address token) internal pure returns (IAgentWallet.Lane memory lane) {
         uint256 packed = LaneRecord.unwrap(record);
         lane.token = token;
         lane.paymentsPerPeriod = uint24(packed);
@@ -74,11 +66,11 @@ library LaneRecords {
     /// the authorization has not ended; and the period in which it ends has begun or begins within the grace.
     /// @return accepted the answer
     /// @return nonce of the authorization, as EIP-3009 knows it
-    function accepts(
-        LaneRecord record,
-        LaneFields fields,
-        uint256 time
-    ) internal pure returns (bool accepted, bytes32 nonce) {
+    function accepts(LaneRecord record, LaneFields fields, uint256 time)
+        internal
+        pure
+        returns (bool accepted, bytes32 nonce)
+    {
         // In assembly, because every payment pays for it. Nothing overflows: the times are products and sums of 32-bit numbers. A value
         // of zero is caught by the wrap of the subtraction, a period of zero seconds by the expiry of zero that comes with it.
         assembly ("memory-safe") {
@@ -98,15 +90,11 @@ library LaneRecords {
     }
 
     /// @notice Number of the operator's registration.
-    function number(
-        LaneRecord record
-    ) internal pure returns (uint32) {
+    function number(LaneRecord record) internal pure returns (uint32) {
         return uint32(LaneRecord.unwrap(record) >> NUMBER_BIT);
     }
 
-    function onlyAllowed(
-        LaneRecord record
-    ) internal pure returns (bool) {
+    function onlyAllowed(LaneRecord record) internal pure returns (bool) {
         return (LaneRecord.unwrap(record) >> ALLOWED_BIT) & 1 == 1;
     }
 }

@@ -45,24 +45,22 @@ library SpendingLimit {
     /// @param amount what is spent, in token base units
     /// @param timestamp the time of the block, never earlier than that of a spend already recorded
     /// @return updated the ring to store
-    function spend(
-        SpendingRing ring,
-        uint56 limit,
-        uint256 amount,
-        uint256 timestamp
-    ) internal pure returns (SpendingRing updated) {
+    function spend(SpendingRing ring, uint56 limit, uint256 amount, uint256 timestamp)
+        internal
+        pure
+        returns (SpendingRing updated)
+    {
         (updated,) = spendAndSum(ring, limit, amount, timestamp);
     }
 
     /// @notice {spend}, for callers who also want to judge what has been spent in all.
     /// @return updated the ring to store
     /// @return sum what {spent} says of it
-    function spendAndSum(
-        SpendingRing ring,
-        uint56 limit,
-        uint256 amount,
-        uint256 timestamp
-    ) internal pure returns (SpendingRing updated, uint256 sum) {
+    function spendAndSum(SpendingRing ring, uint56 limit, uint256 amount, uint256 timestamp)
+        internal
+        pure
+        returns (SpendingRing updated, uint256 sum)
+    {
         uint256 totals = _totals(ring, timestamp);
         uint256 before = _sum(totals);
         // None of these sums overflows: four totals of 56 bits, and an amount that was checked against the limit. The current total
@@ -75,36 +73,24 @@ library SpendingLimit {
     }
 
     /// @notice The most that {spend} would accept at `timestamp`.
-    function remaining(
-        SpendingRing ring,
-        uint56 limit,
-        uint256 timestamp
-    ) internal pure returns (uint256) {
+    function remaining(SpendingRing ring, uint56 limit, uint256 timestamp) internal pure returns (uint256) {
         uint256 before = _sum(_totals(ring, timestamp));
         return before < limit ? limit - before : 0;
     }
 
     /// @notice What counts against the limit at `timestamp`: the spends of the last 24 to 32 hours.
-    function spent(
-        SpendingRing ring,
-        uint256 timestamp
-    ) internal pure returns (uint256) {
+    function spent(SpendingRing ring, uint256 timestamp) internal pure returns (uint256) {
         return _sum(_totals(ring, timestamp));
     }
 
     /// @dev The four totals as they stand at `timestamp`: each bucket boundary passed shifts the oldest total out.
-    function _totals(
-        SpendingRing ring,
-        uint256 timestamp
-    ) private pure returns (uint256) {
+    function _totals(SpendingRing ring, uint256 timestamp) private pure returns (uint256) {
         uint256 packed = SpendingRing.unwrap(ring);
         uint256 elapsed = timestamp / BUCKET_SECONDS - (packed >> RING_BITS);
         return (packed & RING_MASK) << (elapsed * TOTAL_BITS) & RING_MASK;
     }
 
-    function _sum(
-        uint256 totals
-    ) private pure returns (uint256) {
+    function _sum(uint256 totals) private pure returns (uint256) {
         unchecked {
             return (totals & TOTAL_MASK) + ((totals >> TOTAL_BITS) & TOTAL_MASK)
                 + ((totals >> (2 * TOTAL_BITS)) & TOTAL_MASK) + (totals >> (3 * TOTAL_BITS));

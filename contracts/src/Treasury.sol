@@ -39,52 +39,37 @@ contract Treasury is TreasuryOrders, ERC7739 {
     /// @notice The half of the treasury that administers it.
     TreasuryAdmin public immutable ADMIN;
 
-    constructor(
-        TreasuryAdmin admin,
-        IAgentWalletFactory walletFactory,
-        IEscrow escrow,
-        address router
-    ) TreasuryOrders(walletFactory, escrow, router) {
+    constructor(TreasuryAdmin admin, IAgentWalletFactory walletFactory, IEscrow escrow, address router)
+        TreasuryOrders(walletFactory, escrow, router)
+    {
         ADMIN = admin;
     }
 
     /// @notice Everything of {ITreasuryAdmin}. Not payable, like every function here: a treasury takes no ether.
-    fallback(
-        bytes calldata data
-    ) external returns (bytes memory) {
+    fallback(bytes calldata data) external returns (bytes memory) {
         return Address.functionDelegateCall(address(ADMIN), data);
     }
 
     /// @inheritdoc ITreasuryOrders
-    function approve(
-        bytes32 id
-    ) external nonReentrant {
+    function approve(bytes32 id) external nonReentrant {
         _checkOwner(msg.sender);
         _approved[id][msg.sender] = true;
         emit Approved(id, msg.sender);
     }
 
     /// @inheritdoc ITreasuryOrders
-    function withdrawApproval(
-        bytes32 id
-    ) external nonReentrant {
+    function withdrawApproval(bytes32 id) external nonReentrant {
         _approved[id][msg.sender] = false;
         emit ApprovalWithdrawn(id, msg.sender);
     }
 
     /// @inheritdoc ITreasuryOrders
-    function checkApprovals(
-        bytes32 id,
-        bytes calldata approvals
-    ) external view {
+    function checkApprovals(bytes32 id, bytes calldata approvals) external view {
         _checkApprovals(id, approvals, _settings.threshold);
     }
 
     /// @inheritdoc ITreasuryOrders
-    function topUp(
-        TopUp calldata terms,
-        bytes calldata signature
-    ) external nonReentrant {
+    function topUp(TopUp calldata terms, bytes calldata signature) external nonReentrant {
         if (terms.amount == 0) revert ZeroAmount();
         uint256 before = IERC20(terms.token).balanceOf(address(this));
         emit ToppedUp(terms.token, terms.from, terms.paymentRef, terms.amount, terms.category);
@@ -103,26 +88,18 @@ contract Treasury is TreasuryOrders, ERC7739 {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function topUpNonce(
-        TopUp calldata terms
-    ) public view returns (bytes32) {
+    function topUpNonce(TopUp calldata terms) public view returns (bytes32) {
         return _hashTypedDataV4(TreasuryHash.topUpHash(terms));
     }
 
     /// @notice EIP-1271 in the form of ERC-7739, signed with the owners' approvals as {execute} takes them.
-    function isValidSignature(
-        bytes32 hash,
-        bytes calldata signature
-    ) public view override returns (bytes4) {
+    function isValidSignature(bytes32 hash, bytes calldata signature) public view override returns (bytes4) {
         if (_settings.paused || _budgeted[msg.sender]) return 0xffffffff;
         return super.isValidSignature(hash, signature);
     }
 
     /// @dev By call, because here approvals that do not suffice are an answer, not a failure.
-    function _rawSignatureValidation(
-        bytes32 hash,
-        bytes calldata signature
-    ) internal view override returns (bool) {
+    function _rawSignatureValidation(bytes32 hash, bytes calldata signature) internal view override returns (bool) {
         try this.checkApprovals(hash, signature) {
             return true;
         } catch {
@@ -131,9 +108,7 @@ contract Treasury is TreasuryOrders, ERC7739 {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function isOwner(
-        address account
-    ) external view returns (bool) {
+    function isOwner(address account) external view returns (bool) {
         return _owners.contains(account);
     }
 
@@ -153,17 +128,12 @@ contract Treasury is TreasuryOrders, ERC7739 {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function isGuardian(
-        address account
-    ) external view returns (bool) {
+    function isGuardian(address account) external view returns (bool) {
         return _guardians[account];
     }
 
     /// @inheritdoc ITreasuryOrders
-    function isApproved(
-        bytes32 id,
-        address owner
-    ) external view returns (bool) {
+    function isApproved(bytes32 id, address owner) external view returns (bool) {
         return _approved[id][owner];
     }
 }

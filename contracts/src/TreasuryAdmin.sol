@@ -11,9 +11,7 @@ import { ITreasuryAdmin } from "./interfaces/ITreasuryAdmin.sol";
 /// directly it is an empty treasury without owners that nobody can configure.
 contract TreasuryAdmin is TreasuryOwners, TreasuryPolicies, TreasuryChanges {
     /// @inheritdoc ITreasuryAdmin
-    function initialize(
-        Config calldata config
-    ) external {
+    function initialize(Config calldata config) external {
         _initializeOwners(config);
         _setDelays(config.changeDelay, config.recipientCooldown);
         _initializePolicies(config.grants);

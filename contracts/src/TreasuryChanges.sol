@@ -24,10 +24,11 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
     uint256 private constant SET_GUARDIAN_CALL_LENGTH = 68;
 
     /// @inheritdoc ITreasuryAdmin
-    function scheduleChange(
-        Change calldata change,
-        bytes calldata approvals
-    ) external nonReentrant returns (bytes32 id) {
+    function scheduleChange(Change calldata change, bytes calldata approvals)
+        external
+        nonReentrant
+        returns (bytes32 id)
+    {
         id = changeId(change);
         if (change.calls.length == 0) revert ChangeEmpty();
         if (_readyAt[id] != 0) revert ChangeAlreadyScheduled(id);
@@ -40,9 +41,7 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function executeChange(
-        Change calldata change
-    ) external nonReentrant returns (bytes32 id) {
+    function executeChange(Change calldata change) external nonReentrant returns (bytes32 id) {
         id = changeId(change);
         uint64 ready = _scheduled(id);
         if (block.timestamp < ready) revert ChangeNotReady(ready, block.timestamp);
@@ -56,10 +55,7 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function cancelChange(
-        Change calldata change,
-        bytes calldata approvals
-    ) external nonReentrant {
+    function cancelChange(Change calldata change, bytes calldata approvals) external nonReentrant {
         bytes32 id = changeId(change);
         _scheduled(id);
         if (!_guardians[msg.sender] || _onlyRemovesGuardians(change.calls)) {
@@ -70,18 +66,12 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function setDelays(
-        uint32 changeDelay,
-        uint32 recipientCooldown
-    ) external onlySelf {
+    function setDelays(uint32 changeDelay, uint32 recipientCooldown) external onlySelf {
         _setDelays(changeDelay, recipientCooldown);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function callContract(
-        address target,
-        bytes calldata data
-    ) external onlySelf returns (bytes memory result) {
+    function callContract(address target, bytes calldata data) external onlySelf returns (bytes memory result) {
         if (target == address(this)) revert InvalidTarget(target);
         result = Address.functionCall(target, data);
         _checkCreditsBacked(target);
@@ -94,30 +84,21 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function readyAt(
-        bytes32 id
-    ) external view returns (uint64) {
+    function readyAt(bytes32 id) external view returns (uint64) {
         return _readyAt[id];
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function changeId(
-        Change calldata change
-    ) public view returns (bytes32) {
+    function changeId(Change calldata change) public view returns (bytes32) {
         return _hashTypedDataV4(change.changeHash());
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function cancellationId(
-        bytes32 change
-    ) public view returns (bytes32) {
+    function cancellationId(bytes32 change) public view returns (bytes32) {
         return _hashTypedDataV4(TreasuryHash.cancellationHash(change));
     }
 
-    function _setDelays(
-        uint32 changeDelay,
-        uint32 recipientCooldown
-    ) internal {
+    function _setDelays(uint32 changeDelay, uint32 recipientCooldown) internal {
         if (changeDelay < CHANGE_DELAY_MIN || changeDelay > DELAY_MAX) {
             revert InvalidDelay(changeDelay, CHANGE_DELAY_MIN, DELAY_MAX);
         }
@@ -127,16 +108,12 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
         emit DelaysSet(changeDelay, recipientCooldown);
     }
 
-    function _scheduled(
-        bytes32 id
-    ) private view returns (uint64 ready) {
+    function _scheduled(bytes32 id) private view returns (uint64 ready) {
         ready = _readyAt[id];
         if (ready == 0 || ready == OVER) revert ChangeNotScheduled(id);
     }
 
-    function _onlyRemovesGuardians(
-        bytes[] calldata calls
-    ) private pure returns (bool) {
+    function _onlyRemovesGuardians(bytes[] calldata calls) private pure returns (bool) {
         for (uint256 i = 0; i < calls.length; ++i) {
             if (calls[i].length != SET_GUARDIAN_CALL_LENGTH || bytes4(calls[i]) != this.setGuardian.selector) {
                 return false;

@@ -16,10 +16,7 @@ abstract contract TreasuryCredits is TreasuryState, ITreasuryOrders {
     using SafeERC20 for IERC20;
 
     /// @inheritdoc ITreasuryOrders
-    function withdrawCredit(
-        address token,
-        address to
-    ) external nonReentrant returns (uint256 amount) {
+    function withdrawCredit(address token, address to) external nonReentrant returns (uint256 amount) {
         amount = _withdrawable[token][msg.sender];
         if (amount == 0) revert NothingToWithdraw(token, msg.sender);
         if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
@@ -30,43 +27,29 @@ abstract contract TreasuryCredits is TreasuryState, ITreasuryOrders {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function withdrawable(
-        address token,
-        address account
-    ) external view returns (uint256) {
+    function withdrawable(address token, address account) external view returns (uint256) {
         return _withdrawable[token][account];
     }
 
     /// @inheritdoc ITreasuryOrders
-    function credited(
-        address token
-    ) external view returns (uint256) {
+    function credited(address token) external view returns (uint256) {
         return _credited[token];
     }
 
-    function _credit(
-        address token,
-        address account,
-        uint256 amount
-    ) internal {
+    function _credit(address token, address account, uint256 amount) internal {
         _settings.hasCredits = true;
         _withdrawable[token][account] += amount;
         _credited[token] += amount;
     }
 
     /// @dev What orders can spend: the balance less what is owed to credited payees.
-    function _available(
-        address token
-    ) internal view returns (uint256) {
+    function _available(address token) internal view returns (uint256) {
         uint256 balance = IERC20(token).balanceOf(address(this));
         uint256 owed = _credited[token];
         return balance > owed ? balance - owed : 0;
     }
 
-    function _checkAvailable(
-        address token,
-        uint256 amount
-    ) internal view {
+    function _checkAvailable(address token, uint256 amount) internal view {
         uint256 available = _available(token);
         if (available < amount) revert InsufficientFunds(token, amount, available);
     }

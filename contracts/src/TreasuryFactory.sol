@@ -15,16 +15,12 @@ contract TreasuryFactory is ITreasuryFactory {
     /// @inheritdoc ITreasuryFactory
     address public immutable implementation;
 
-    constructor(
-        address implementation_
-    ) {
+    constructor(address implementation_) {
         implementation = implementation_;
     }
 
     /// @inheritdoc ITreasuryFactory
-    function create(
-        ITreasury.Config calldata config
-    ) external returns (address treasury) {
+    function create(ITreasury.Config calldata config) external returns (address treasury) {
         bytes32 salt = keccak256(abi.encode(config));
         treasury = Clones.predictDeterministicAddress(implementation, salt);
         if (treasury.code.length != 0) return treasury;
@@ -34,9 +30,7 @@ contract TreasuryFactory is ITreasuryFactory {
     }
 
     /// @inheritdoc ITreasuryFactory
-    function addressOf(
-        ITreasury.Config calldata config
-    ) external view returns (address treasury) {
+    function addressOf(ITreasury.Config calldata config) external view returns (address treasury) {
         return Clones.predictDeterministicAddress(implementation, keccak256(abi.encode(config)));
     }
 }

@@ -20,9 +20,7 @@ library TreasuryHash {
 
     /// @dev The members of an order lie in calldata as EIP-712 wants them, except that the two dynamic ones are offsets; these are
     /// overwritten by their hashes. Whoever reads the members as Solidity values has them checked for dirty upper bits.
-    function orderHash(
-        ITreasury.Order calldata order
-    ) internal view returns (bytes32 result) {
+    function orderHash(ITreasury.Order calldata order) internal view returns (bytes32 result) {
         bytes32 paymentsHash = _paymentsHash(order.payments);
         bytes32 detailsHash = keccak256(order.details);
         bytes32 typehash = ORDER_TYPEHASH;
@@ -38,9 +36,7 @@ library TreasuryHash {
     }
 
     /// @dev The hash of the concatenated hashes of the payments, each three static words.
-    function _paymentsHash(
-        ITreasury.Payment[] calldata payments
-    ) private pure returns (bytes32 result) {
+    function _paymentsHash(ITreasury.Payment[] calldata payments) private pure returns (bytes32 result) {
         bytes32 typehash = PAYMENT_TYPEHASH;
         assembly ("memory-safe") {
             let hashes := add(mload(0x40), 0x80)
@@ -54,9 +50,7 @@ library TreasuryHash {
         }
     }
 
-    function changeHash(
-        ITreasury.Change calldata change
-    ) internal view returns (bytes32) {
+    function changeHash(ITreasury.Change calldata change) internal view returns (bytes32) {
         bytes32[] memory calls = new bytes32[](change.calls.length);
         for (uint256 i = 0; i < calls.length; ++i) {
             calls[i] = keccak256(change.calls[i]);
@@ -73,15 +67,11 @@ library TreasuryHash {
         );
     }
 
-    function cancellationHash(
-        bytes32 change
-    ) internal view returns (bytes32) {
+    function cancellationHash(bytes32 change) internal view returns (bytes32) {
         return keccak256(abi.encode(CANCELLATION_TYPEHASH, address(this), change));
     }
 
-    function topUpHash(
-        ITreasury.TopUp calldata terms
-    ) internal view returns (bytes32) {
+    function topUpHash(ITreasury.TopUp calldata terms) internal view returns (bytes32) {
         return keccak256(abi.encode(TOP_UP_TYPEHASH, address(this), terms));
     }
 }

@@ -35,20 +35,14 @@ abstract contract TreasuryOrders is TreasuryCredits {
     IEscrow public immutable ESCROW;
     address public immutable ROUTER;
 
-    constructor(
-        IAgentWalletFactory walletFactory,
-        IEscrow escrow,
-        address router
-    ) {
+    constructor(IAgentWalletFactory walletFactory, IEscrow escrow, address router) {
         WALLET_FACTORY = walletFactory;
         ESCROW = escrow;
         ROUTER = router;
     }
 
     /// @inheritdoc ITreasuryOrders
-    function submit(
-        Order calldata order
-    ) external nonReentrant returns (bytes32 id, bool executed) {
+    function submit(Order calldata order) external nonReentrant returns (bytes32 id, bool executed) {
         Settings memory settings = _settings;
         if (settings.paused) revert IsPaused();
         bool bySpender = msg.sender == order.spender;
@@ -66,10 +60,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function execute(
-        Order calldata order,
-        bytes calldata approvals
-    ) external nonReentrant returns (bytes32 id) {
+    function execute(Order calldata order, bytes calldata approvals) external nonReentrant returns (bytes32 id) {
         Settings memory settings = _settings;
         if (settings.paused) revert IsPaused();
         id = orderId(order);
@@ -79,10 +70,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function cancelNonce(
-        address spender,
-        uint256 nonce
-    ) external nonReentrant {
+    function cancelNonce(address spender, uint256 nonce) external nonReentrant {
         if (msg.sender != spender && !_owners.contains(msg.sender) && !_guardians[msg.sender]) {
             revert NotOwnerOrGuardian(msg.sender);
         }
@@ -91,9 +79,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function releaseEscrow(
-        bytes calldata details
-    ) external nonReentrant {
+    function releaseEscrow(bytes calldata details) external nonReentrant {
         if (_settings.paused) revert IsPaused();
         IEscrow.Terms memory terms = abi.decode(details, (IEscrow.Terms));
         (address spender, bool opened) = escrowSpender(ESCROW.agreementId(terms));
@@ -104,27 +90,20 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @inheritdoc ITreasuryOrders
-    function escrowSpender(
-        bytes32 agreement
-    ) public view returns (address spender, bool opened) {
+    function escrowSpender(bytes32 agreement) public view returns (address spender, bool opened) {
         uint256 packed = _escrowSpender[agreement];
         // forge-lint: disable-next-line(unsafe-typecast) -- the upper bit is meant to go
         return (address(uint160(packed)), packed != 0);
     }
 
     /// @inheritdoc ITreasuryOrders
-    function isNonceUsed(
-        address spender,
-        uint256 nonce
-    ) public view returns (bool) {
+    function isNonceUsed(address spender, uint256 nonce) public view returns (bool) {
         // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         return _nonces[spender][nonce >> 8] & (1 << (nonce & 0xff)) != 0;
     }
 
     /// @inheritdoc ITreasuryOrders
-    function orderId(
-        Order calldata order
-    ) public view returns (bytes32) {
+    function orderId(Order calldata order) public view returns (bytes32) {
         return _hashTypedDataV4(order.orderHash());
     }
 
@@ -132,10 +111,11 @@ abstract contract TreasuryOrders is TreasuryCredits {
 
     /// @dev Everything but nonce and window, which are judged by spending them. Returns the total and the budget that it charges, with what
     /// the spending still needs of its policy.
-    function _checkOrder(
-        Order calldata order,
-        uint32 ownerEpoch_
-    ) private view returns (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove) {
+    function _checkOrder(Order calldata order, uint32 ownerEpoch_)
+        private
+        view
+        returns (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove)
+    {
         _checkNotExpired(order.validUntil);
         if (order.ownerEpoch != ownerEpoch_) revert OwnersStale(order.ownerEpoch, ownerEpoch_);
         Payment[] calldata payments = order.payments;
@@ -150,11 +130,11 @@ abstract contract TreasuryOrders is TreasuryCredits {
         return (total, budget, policy.dailyLimit, policy.approvalAbove);
     }
 
-    function _checkPayments(
-        Operation operation,
-        address token,
-        Payment[] calldata payments
-    ) private view returns (uint256 total) {
+    function _checkPayments(Operation operation, address token, Payment[] calldata payments)
+        private
+        view
+        returns (uint256 total)
+    {
         uint256 countMax = operation == Operation.Pay ? PAYMENTS_MAX : 1;
         if (payments.length == 0 || payments.length > countMax) revert InvalidPaymentCount(payments.length, countMax);
         for (uint256 i = 0; i < payments.length; ++i) {
@@ -167,10 +147,10 @@ abstract contract TreasuryOrders is TreasuryCredits {
         }
     }
 
-    function _checkRecipients(
-        mapping(address => uint64) storage allowedFrom,
-        Payment[] calldata payments
-    ) private view {
+    function _checkRecipients(mapping(address => uint64) storage allowedFrom, Payment[] calldata payments)
+        private
+        view
+    {
         for (uint256 i = 0; i < payments.length; ++i) {
             address to = payments[i].to;
             uint64 from = allowedFrom[to];
@@ -211,21 +191,13 @@ abstract contract TreasuryOrders is TreasuryCredits {
         }
     }
 
-    function _emitExecuted(
-        bytes32 id,
-        Order calldata order,
-        address token,
-        Payment calldata payment
-    ) private {
+    function _emitExecuted(bytes32 id, Order calldata order, address token, Payment calldata payment) private {
         emit OrderExecuted(
             id, order.spender, payment.to, token, payment.amount, payment.paymentRef, order.category, order.nonce
         );
     }
 
-    function _useNonce(
-        address spender,
-        uint256 nonce
-    ) private {
+    function _useNonce(address spender, uint256 nonce) private {
         mapping(uint256 => uint256) storage nonces = _nonces[spender];
         // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         uint256 bit = 1 << (nonce & 0xff);
@@ -235,11 +207,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @dev The funds are there before the first payment, so what fails afterwards was refused by the token, and is credited.
-    function _payBatch(
-        bytes32 id,
-        Order calldata order,
-        uint256 total
-    ) private {
+    function _payBatch(bytes32 id, Order calldata order, uint256 total) private {
         address token = order.token;
         _checkAvailable(token, total);
         for (uint256 i = 0; i < order.payments.length; ++i) {
@@ -254,11 +222,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @dev A lone payment that is refused reverts: it holds up nobody else.
-    function _pay(
-        address token,
-        Payment calldata payment,
-        bool hasCredits
-    ) private {
+    function _pay(address token, Payment calldata payment, bool hasCredits) private {
         if (hasCredits) _checkAvailable(token, payment.amount);
         if (!IERC20(token).trySafeTransfer(payment.to, payment.amount)) {
             _checkAvailable(token, payment.amount);
@@ -267,40 +231,32 @@ abstract contract TreasuryOrders is TreasuryCredits {
     }
 
     /// @dev `details` is what `abi.encode` makes of the one argument, so it is the calldata after the selector.
-    function _createWallet(
-        bytes calldata details,
-        address wallet
-    ) private {
+    function _createWallet(bytes calldata details, address wallet) private {
         bytes memory result = Address.functionCall(
             address(WALLET_FACTORY), bytes.concat(IAgentWalletFactory.createWallet.selector, details)
         );
         if (abi.decode(result, (address)) != wallet) revert DetailsMismatch();
     }
 
-    function _openEscrow(
-        Order calldata order,
-        Payment calldata payment
-    ) private {
+    function _openEscrow(Order calldata order, Payment calldata payment) private {
         IEscrow.Terms memory terms = _escrowTerms(order, payment);
         if (terms.amount != payment.amount) revert DetailsMismatch();
         _escrowSpender[payment.paymentRef] = 1 << 160 | uint160(order.spender);
         _spendThrough(order.token, address(ESCROW), payment.amount, abi.encodeCall(IEscrow.fund, (terms)));
     }
 
-    function _disputeEscrow(
-        Order calldata order,
-        Payment calldata payment
-    ) private {
+    function _disputeEscrow(Order calldata order, Payment calldata payment) private {
         IEscrow.Terms memory terms = _escrowTerms(order, payment);
         if (terms.disputeBond != payment.amount) revert DetailsMismatch();
         _spendThrough(order.token, address(ESCROW), payment.amount, abi.encodeCall(IEscrow.dispute, (terms)));
     }
 
     /// @dev The terms in the details, which say what the payment says.
-    function _escrowTerms(
-        Order calldata order,
-        Payment calldata payment
-    ) private view returns (IEscrow.Terms memory terms) {
+    function _escrowTerms(Order calldata order, Payment calldata payment)
+        private
+        view
+        returns (IEscrow.Terms memory terms)
+    {
         terms = abi.decode(order.details, (IEscrow.Terms));
         if (
             terms.buyer != address(this) || terms.seller != payment.to || terms.token != order.token
@@ -308,21 +264,13 @@ abstract contract TreasuryOrders is TreasuryCredits {
         ) revert DetailsMismatch();
     }
 
-    function _callRouter(
-        Order calldata order,
-        Payment calldata payment
-    ) private {
+    function _callRouter(Order calldata order, Payment calldata payment) private {
         if (payment.to != ROUTER) revert DetailsMismatch();
         _spendThrough(order.token, ROUTER, payment.amount, order.details);
     }
 
     /// @dev Lets `target` take exactly the amount by allowance, and leaves no allowance behind.
-    function _spendThrough(
-        address token,
-        address target,
-        uint256 amount,
-        bytes memory data
-    ) private {
+    function _spendThrough(address token, address target, uint256 amount, bytes memory data) private {
         _checkAvailable(token, amount);
         uint256 before = IERC20(token).balanceOf(address(this));
         IERC20(token).forceApprove(target, amount);

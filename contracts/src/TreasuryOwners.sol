@@ -15,45 +15,31 @@ abstract contract TreasuryOwners is TreasuryState, ITreasuryAdmin {
     // ----------------------------------------------------------------------------------------------------------- owners and guardians
 
     /// @inheritdoc ITreasuryAdmin
-    function addOwner(
-        address owner,
-        uint256 threshold_
-    ) external onlySelf {
+    function addOwner(address owner, uint256 threshold_) external onlySelf {
         _addOwner(owner);
         _setThreshold(threshold_);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function removeOwner(
-        address owner,
-        uint256 threshold_
-    ) external onlySelf {
+    function removeOwner(address owner, uint256 threshold_) external onlySelf {
         _removeOwner(owner);
         _setThreshold(threshold_);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function replaceOwner(
-        address owner,
-        address successor
-    ) external onlySelf {
+    function replaceOwner(address owner, address successor) external onlySelf {
         _removeOwner(owner);
         _addOwner(successor);
         _setThreshold(_settings.threshold);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function setThreshold(
-        uint256 threshold_
-    ) external onlySelf {
+    function setThreshold(uint256 threshold_) external onlySelf {
         _setThreshold(threshold_);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function setGuardian(
-        address guardian,
-        bool active
-    ) external onlySelf {
+    function setGuardian(address guardian, bool active) external onlySelf {
         _setGuardian(guardian, active);
     }
 
@@ -78,9 +64,7 @@ abstract contract TreasuryOwners is TreasuryState, ITreasuryAdmin {
 
     // ------------------------------------------------------------------------------------------------------------------ internals
 
-    function _initializeOwners(
-        Config calldata config
-    ) internal {
+    function _initializeOwners(Config calldata config) internal {
         if (_settings.threshold != 0) revert AlreadyInitialized();
         for (uint256 i = 0; i < config.owners.length; ++i) {
             _addOwner(config.owners[i]);
@@ -91,9 +75,7 @@ abstract contract TreasuryOwners is TreasuryState, ITreasuryAdmin {
         }
     }
 
-    function _addOwner(
-        address owner
-    ) private {
+    function _addOwner(address owner) private {
         if (owner == address(0) || owner == address(this)) revert InvalidOwner(owner);
         if (!_owners.add(owner)) revert OwnerExists(owner);
         uint256 count = _owners.length();
@@ -101,17 +83,13 @@ abstract contract TreasuryOwners is TreasuryState, ITreasuryAdmin {
         emit OwnerAdded(owner);
     }
 
-    function _removeOwner(
-        address owner
-    ) private {
+    function _removeOwner(address owner) private {
         if (!_owners.remove(owner)) revert OwnerUnknown(owner);
         emit OwnerRemoved(owner);
     }
 
     /// @dev The end of every change of owners: keeps `1 <= threshold <= owners` and starts a new epoch.
-    function _setThreshold(
-        uint256 threshold_
-    ) private {
+    function _setThreshold(uint256 threshold_) private {
         uint256 count = _owners.length();
         if (threshold_ == 0 || threshold_ > count) revert InvalidThreshold(threshold_, count);
         // forge-lint: disable-next-line(unsafe-typecast) -- at most OWNERS_MAX
@@ -119,10 +97,7 @@ abstract contract TreasuryOwners is TreasuryState, ITreasuryAdmin {
         emit ThresholdSet(threshold_, ++_settings.ownerEpoch);
     }
 
-    function _setGuardian(
-        address guardian,
-        bool active
-    ) private {
+    function _setGuardian(address guardian, bool active) private {
         if (guardian == address(0) || guardian == address(this)) revert InvalidGuardian(guardian);
         _guardians[guardian] = active;
         emit GuardianSet(guardian, active);

@@ -14,11 +14,11 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
     // ---------------------------------------------------------------------------------------------------------------- tightening
 
     /// @inheritdoc ITreasuryAdmin
-    function lowerPolicy(
-        address spender,
-        address token,
-        Policy calldata policy
-    ) external nonReentrant onlyOwnerOrGuardian {
+    function lowerPolicy(address spender, address token, Policy calldata policy)
+        external
+        nonReentrant
+        onlyOwnerOrGuardian
+    {
         Budget storage budget = _activeBudget(spender, token);
         if (
             policy.dailyLimit > budget.policy.dailyLimit || policy.orderMax > budget.policy.orderMax
@@ -29,10 +29,7 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function removePolicy(
-        address spender,
-        address token
-    ) external nonReentrant onlyOwnerOrGuardian {
+    function removePolicy(address spender, address token) external nonReentrant onlyOwnerOrGuardian {
         Budget storage budget = _activeBudget(spender, token);
         budget.policy.active = false;
         ++budget.policy.term;
@@ -40,11 +37,11 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function removeRecipient(
-        address spender,
-        address token,
-        address recipient
-    ) external nonReentrant onlyOwnerOrGuardian {
+    function removeRecipient(address spender, address token, address recipient)
+        external
+        nonReentrant
+        onlyOwnerOrGuardian
+    {
         Budget storage budget = _activeBudget(spender, token);
         budget.allowedFrom[budget.policy.term][recipient] = 0;
         emit RecipientRemoved(spender, token, recipient, msg.sender);
@@ -53,39 +50,25 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
     // ------------------------------------------------------------------------------------------------------------------ widening
 
     /// @inheritdoc ITreasuryAdmin
-    function setPolicy(
-        address spender,
-        address token,
-        Policy calldata policy
-    ) external onlySelf {
+    function setPolicy(address spender, address token, Policy calldata policy) external onlySelf {
         _setPolicy(spender, token, policy);
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function allowRecipient(
-        address spender,
-        address token,
-        address recipient
-    ) external onlySelf {
+    function allowRecipient(address spender, address token, address recipient) external onlySelf {
         _allowRecipient(spender, token, recipient, _later(_settings.recipientCooldown));
     }
 
     // --------------------------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc ITreasuryAdmin
-    function policyOf(
-        address spender,
-        address token
-    ) external view returns (PolicyView memory) {
+    function policyOf(address spender, address token) external view returns (PolicyView memory) {
         Budget storage budget = _budgets[spender][token];
         return PolicyView({ policy: _toPolicy(budget), epoch: budget.policy.epoch, active: budget.policy.active });
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function remaining(
-        address spender,
-        address token
-    ) external view returns (uint256 total, uint256 withoutOwners) {
+    function remaining(address spender, address token) external view returns (uint256 total, uint256 withoutOwners) {
         Budget storage budget = _budgets[spender][token];
         if (!budget.policy.active) return (0, 0);
         total = budget.ring.remaining(budget.policy.dailyLimit, block.timestamp);
@@ -93,20 +76,14 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
     }
 
     /// @inheritdoc ITreasuryAdmin
-    function allowedFrom(
-        address spender,
-        address token,
-        address recipient
-    ) external view returns (uint64) {
+    function allowedFrom(address spender, address token, address recipient) external view returns (uint64) {
         Budget storage budget = _budgets[spender][token];
         return budget.allowedFrom[budget.policy.term][recipient];
     }
 
     // ----------------------------------------------------------------------------------------------------------------- internals
 
-    function _initializePolicies(
-        Grant[] calldata grants
-    ) internal {
+    function _initializePolicies(Grant[] calldata grants) internal {
         for (uint256 i = 0; i < grants.length; ++i) {
             Grant calldata grant = grants[i];
             _setPolicy(grant.spender, grant.token, grant.policy);
@@ -116,11 +93,7 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
         }
     }
 
-    function _setPolicy(
-        address spender,
-        address token,
-        Policy calldata policy
-    ) private {
+    function _setPolicy(address spender, address token, Policy calldata policy) private {
         if (token == address(this) || token.code.length == 0) revert InvalidToken(token);
         Budget storage budget = _budgets[spender][token];
         if (!budget.policy.active) {
@@ -131,12 +104,7 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
         _writePolicy(budget, spender, token, policy);
     }
 
-    function _writePolicy(
-        Budget storage budget,
-        address spender,
-        address token,
-        Policy calldata policy
-    ) private {
+    function _writePolicy(Budget storage budget, address spender, address token, Policy calldata policy) private {
         if (policy.orderMax > policy.dailyLimit || policy.approvalAbove > policy.dailyLimit) {
             revert InvalidPolicy(policy);
         }
@@ -147,20 +115,13 @@ abstract contract TreasuryPolicies is TreasuryState, ITreasuryAdmin {
         emit PolicySet(spender, token, policy, ++budget.policy.epoch, msg.sender);
     }
 
-    function _allowRecipient(
-        address spender,
-        address token,
-        address recipient,
-        uint64 from
-    ) private {
+    function _allowRecipient(address spender, address token, address recipient, uint64 from) private {
         Budget storage budget = _activeBudget(spender, token);
         budget.allowedFrom[budget.policy.term][recipient] = from;
         emit RecipientAllowed(spender, token, recipient, from);
     }
 
-    function _toPolicy(
-        Budget storage budget
-    ) private view returns (Policy memory) {
+    function _toPolicy(Budget storage budget) private view returns (Policy memory) {
         return Policy({
             dailyLimit: budget.policy.dailyLimit,
             orderMax: budget.policy.orderMax,

@@ -95,11 +95,7 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
     }
 
     /// @dev Reverts, saying why, unless the approvals are valid now and reach the threshold. Their layout: {ITreasuryOrders.execute}.
-    function _checkApprovals(
-        bytes32 id,
-        bytes calldata approvals,
-        uint256 threshold_
-    ) internal view {
+    function _checkApprovals(bytes32 id, bytes calldata approvals, uint256 threshold_) internal view {
         address previous;
         uint256 count;
         uint256 position;
@@ -115,11 +111,11 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
 
     /// @dev Verifies the approval at `position`, and returns its owner and the position after it. Positions cannot overflow: each is at most
     /// 65,558 bytes past one that lies in the calldata.
-    function _readApproval(
-        bytes32 id,
-        bytes calldata approvals,
-        uint256 position
-    ) private view returns (address owner, uint256 end) {
+    function _readApproval(bytes32 id, bytes calldata approvals, uint256 position)
+        private
+        view
+        returns (address owner, uint256 end)
+    {
         unchecked {
             uint256 kind = uint256(_word(approvals, position)) >> 248;
             bytes32 head = _word(approvals, position + 1);
@@ -147,70 +143,47 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
     }
 
     /// @dev Who signed, or zero. The upper half of `s` would make a second signature of every one, so it makes none.
-    function _recover(
-        bytes32 id,
-        bytes32 r,
-        bytes32 s,
-        bytes32 v
-    ) private pure returns (address) {
+    function _recover(bytes32 id, bytes32 r, bytes32 s, bytes32 v) private pure returns (address) {
         if (s > S_MAX) return address(0);
         return ecrecover(id, uint8(v[0]), r, s);
     }
 
-    function _leadingAddress(
-        bytes32 word
-    ) private pure returns (address) {
+    function _leadingAddress(bytes32 word) private pure returns (address) {
         // forge-lint: disable-next-line(unsafe-typecast) -- the rest of the word is not the address
         return address(bytes20(word));
     }
 
     /// @dev The 32 bytes at `position`. What lies past the end is garbage, and {_readApproval} refuses what ends there.
-    function _word(
-        bytes calldata data,
-        uint256 position
-    ) private pure returns (bytes32 word) {
+    function _word(bytes calldata data, uint256 position) private pure returns (bytes32 word) {
         assembly ("memory-safe") {
             word := calldataload(add(data.offset, position))
         }
     }
 
-    function _checkOwner(
-        address account
-    ) internal view {
+    function _checkOwner(address account) internal view {
         if (!_owners.contains(account)) revert NotOwner(account);
     }
 
-    function _checkOwnerEpoch(
-        uint32 epoch
-    ) internal view {
+    function _checkOwnerEpoch(uint32 epoch) internal view {
         if (epoch != _settings.ownerEpoch) revert OwnersStale(epoch, _settings.ownerEpoch);
     }
 
-    function _checkNotExpired(
-        uint64 validUntil
-    ) internal view {
+    function _checkNotExpired(uint64 validUntil) internal view {
         if (block.timestamp > validUntil) revert Expired(validUntil, block.timestamp);
     }
 
-    function _later(
-        uint256 delay
-    ) internal view returns (uint64) {
+    function _later(uint256 delay) internal view returns (uint64) {
         // forge-lint: disable-next-line(unsafe-typecast) -- a time plus at most DELAY_MAX
         return uint64(block.timestamp + delay);
     }
 
-    function _activeBudget(
-        address spender,
-        address token
-    ) internal view returns (Budget storage budget) {
+    function _activeBudget(address spender, address token) internal view returns (Budget storage budget) {
         budget = _budgets[spender][token];
         if (!budget.policy.active) revert PolicyInactive(spender, token);
     }
 
     /// @dev Credits are senior: no call of the owners takes a token that has them below their sum.
-    function _checkCreditsBacked(
-        address token
-    ) internal view {
+    function _checkCreditsBacked(address token) internal view {
         uint256 owed = _credited[token];
         if (owed == 0) return;
         uint256 balance = IERC20(token).balanceOf(address(this));

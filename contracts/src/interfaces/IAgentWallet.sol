@@ -169,18 +169,10 @@ interface IAgentWallet is IERC1271 {
     // Payments by operators
 
     /// @notice Pays within the caller's policy.
-    function executePayment(
-        address token,
-        address to,
-        uint256 amount,
-        bytes32 paymentId
-    ) external;
+    function executePayment(address token, address to, uint256 amount, bytes32 paymentId) external;
 
     /// @notice Pays what an operator signed. Anyone may relay it.
-    function executePaymentWithSig(
-        Payment calldata payment,
-        bytes calldata operatorSignature
-    ) external;
+    function executePaymentWithSig(Payment calldata payment, bytes calldata operatorSignature) external;
 
     /// @notice Pays above the tier: ordered by the operator, approved by the owner or by enough approvers.
     /// @param operatorSignature may be empty when the operator itself calls
@@ -193,86 +185,48 @@ interface IAgentWallet is IERC1271 {
 
     /// @notice Funds an escrow agreement whose buyer is this wallet, within the caller's policy and limit. The allowlist is judged on the
     /// seller and on the recipient of the fee. What is refunded comes back to the wallet; the limit stays consumed.
-    function openEscrow(
-        IEscrow.Terms calldata terms
-    ) external returns (bytes32 id);
+    function openEscrow(IEscrow.Terms calldata terms) external returns (bytes32 id);
 
     /// @notice Releases an agreement to its seller. By the operator who opened it, or by the owner.
-    function releaseEscrow(
-        IEscrow.Terms calldata terms
-    ) external;
+    function releaseEscrow(IEscrow.Terms calldata terms) external;
 
     // Owner
 
-    function transferOwnership(
-        address newOwner
-    ) external;
+    function transferOwnership(address newOwner) external;
     function acceptOwnership() external;
-    function withdraw(
-        address token,
-        address to,
-        uint256 amount
-    ) external;
-    function setGuardian(
-        address guardian
-    ) external;
+    function withdraw(address token, address to, uint256 amount) external;
+    function setGuardian(address guardian) external;
 
     /// @notice Replaces all approvers. Every approval given before is void.
-    function setApprovers(
-        address[] calldata approvers,
-        uint8 approvalsRequired
-    ) external;
+    function setApprovers(address[] calldata approvers, uint8 approvalsRequired) external;
 
-    function addOperator(
-        OperatorConfig calldata config
-    ) external;
+    function addOperator(OperatorConfig calldata config) external;
 
     /// @notice Removes an operator and voids all that it signed. Added again, it starts from nothing.
-    function removeOperator(
-        address operator
-    ) external;
+    function removeOperator(address operator) external;
 
-    function setPolicy(
-        address operator,
-        address token,
-        Policy calldata policy
-    ) external;
-    function setRecipient(
-        address operator,
-        address recipient,
-        bool allowed
-    ) external;
+    function setPolicy(address operator, address token, Policy calldata policy) external;
+    function setRecipient(address operator, address recipient, bool allowed) external;
 
     /// @notice Opens, replaces or (with a zero token) closes the operator's lane. Voids all that the operator signed.
-    function setLane(
-        address operator,
-        Lane calldata lane
-    ) external;
+    function setLane(address operator, Lane calldata lane) external;
 
     /// @notice Voids all that the operator signed. Its lane begins the current period anew.
-    function bumpEpoch(
-        address operator
-    ) external;
+    function bumpEpoch(address operator) external;
 
     /// @notice Lets a frozen operator pay again; what it signed before stays void.
-    function unfreeze(
-        address operator
-    ) external;
+    function unfreeze(address operator) external;
 
     /// @notice Stops a recovery that the guardian began.
     function cancelRecovery() external;
 
     // Guardian (freezing also by the owner)
 
-    function freeze(
-        address operator
-    ) external;
+    function freeze(address operator) external;
     function freezeAll() external;
 
     /// @notice Begins to hand the wallet to `newOwner`, who can take it after the delay unless the owner objects.
-    function startRecovery(
-        address newOwner
-    ) external;
+    function startRecovery(address newOwner) external;
 
     /// @notice Called by the new owner once the delay has passed.
     function finishRecovery() external;
@@ -283,53 +237,28 @@ interface IAgentWallet is IERC1271 {
     function pendingOwner() external view returns (address);
     function guardian() external view returns (address);
     function recovery() external view returns (address newOwner, uint48 readyAt);
-    function isApprover(
-        address account
-    ) external view returns (bool);
+    function isApprover(address account) external view returns (bool);
 
     /// @notice How many approvers replace the owner, and the epoch that their signatures carry.
     function approvalRule() external view returns (uint8 approvalsRequired, uint32 approvalEpoch);
 
     function operators() external view returns (address[] memory);
-    function operatorOf(
-        address account
-    ) external view returns (Operator memory);
-    function policyOf(
-        address operator,
-        address token
-    ) external view returns (Policy memory);
-    function laneOf(
-        address operator
-    ) external view returns (Lane memory);
-    function isRecipient(
-        address operator,
-        address recipient
-    ) external view returns (bool);
+    function operatorOf(address account) external view returns (Operator memory);
+    function policyOf(address operator, address token) external view returns (Policy memory);
+    function laneOf(address operator) external view returns (Lane memory);
+    function isRecipient(address operator, address recipient) external view returns (bool);
 
     /// @notice The most that the limit leaves the operator to pay at this second. Ignores freeze and expiry.
-    function remaining(
-        address operator,
-        address token
-    ) external view returns (uint256);
+    function remaining(address operator, address token) external view returns (uint256);
 
     /// @notice The operator who opened an agreement; zero for none.
-    function escrowOpener(
-        bytes32 agreement
-    ) external view returns (address);
+    function escrowOpener(bytes32 agreement) external view returns (address);
 
-    function isPaymentExecuted(
-        bytes32 paymentId
-    ) external view returns (bool);
+    function isPaymentExecuted(bytes32 paymentId) external view returns (bool);
 
     /// @notice The EIP-712 digest that the operator and approvers sign at this moment.
-    function paymentDigest(
-        Payment calldata payment
-    ) external view returns (bytes32);
+    function paymentDigest(Payment calldata payment) external view returns (bytes32);
 
     /// @notice The EIP-3009 nonce of a slot of the operator's lane (layout: see LaneCodec).
-    function laneNonce(
-        address operator,
-        uint32 period,
-        uint32 slot
-    ) external view returns (bytes32);
+    function laneNonce(address operator, uint32 period, uint32 slot) external view returns (bytes32);
 }

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import { IPayouts } from "./IPayouts.sol";
+
 /// @title IEscrow
 /// @notice Agreements between a buyer and a seller about money that waits on chain. Amounts are base units of the agreement's token,
 /// times are unix seconds.
-interface IEscrow {
+interface IEscrow is IPayouts {
     /// @notice What happens when the arbiter of a dispute stays silent.
     enum DefaultOutcome {
         RefundBuyer,
@@ -74,9 +76,6 @@ interface IEscrow {
     event AgreementResolved(
         bytes32 indexed id, address indexed by, uint256 toSeller, uint256 toBuyer, uint256 fee, address bondTo
     );
-    /// @notice The token refused a payout; the account pulls it by {withdraw}.
-    event PayoutCredited(bytes32 indexed id, address indexed token, address indexed account, uint256 amount);
-    event CreditWithdrawn(address indexed token, address indexed account, address indexed to, uint256 amount);
 
     error NotBuyer(address caller, address buyer);
     error NotSeller(address caller, address seller);
@@ -84,7 +83,6 @@ interface IEscrow {
     error WrongStatus(bytes32 id, Status status);
     error AmountZero();
     error AmountTooLarge(uint256 amount, uint256 max);
-    error PartyInvalid(address party);
     error FeeInvalid(uint256 feeBps, uint256 feeBpsMax);
     error DeadlinePassed(uint256 timestamp, uint256 deadline);
     error TooEarly(uint256 timestamp, uint256 opensAt);
@@ -95,23 +93,14 @@ interface IEscrow {
     error NothingToRelease(uint256 total, uint256 released);
     error MoreThanFunded(uint256 total, uint256 funded);
     error SignatureInvalid(address signer);
-    error TokenMovedOtherAmount(address token, uint256 moved, uint256 expected);
-    error InsufficientGas(uint256 gas, uint256 gasMin);
-    error NothingToWithdraw(address token, address account);
 
     /// @notice The buyer funds by allowance.
-    function fund(
-        Terms calldata terms
-    ) external returns (bytes32 id);
+    function fund(Terms calldata terms) external returns (bytes32 id);
 
     /// @notice The buyer funds by an EIP-2612 permit. A permit that somebody used first does no harm.
-    function fundWithPermit(
-        Terms calldata terms,
-        uint256 deadline,
-        uint8 v,
-        bytes32 r,
-        bytes32 s
-    ) external returns (bytes32 id);
+    function fundWithPermit(Terms calldata terms, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external
+        returns (bytes32 id);
 
     /// @notice Anyone funds for the buyer, who signed an EIP-3009 `ReceiveWithAuthorization` to this contract of `terms.amount`, whose nonce
     /// is the agreement's id: no term can be altered.
@@ -123,85 +112,43 @@ interface IEscrow {
     ) external returns (bytes32 id);
 
     /// @notice The buyer adds money by allowance.
-    function topUp(
-        Terms calldata terms,
-        uint256 amount
-    ) external;
+    function topUp(Terms calldata terms, uint256 amount) external;
 
     /// @notice The seller delivers, before `deliverBy`.
-    function markDelivered(
-        Terms calldata terms,
-        bytes32 deliveryHash
-    ) external;
+    function markDelivered(Terms calldata terms, bytes32 deliveryHash) external;
 
     /// @notice The buyer releases everything.
-    function release(
-        Terms calldata terms
-    ) external;
+    function release(Terms calldata terms) external;
 
     /// @notice The buyer releases everything of several agreements.
-    function releaseBatch(
-        Terms[] calldata terms
-    ) external;
+    function releaseBatch(Terms[] calldata terms) external;
 
     /// @notice The buyer releases up to a sum of `total` over the life of the agreement.
-    function releaseUpTo(
-        Terms calldata terms,
-        uint256 total
-    ) external;
+    function releaseUpTo(Terms calldata terms, uint256 total) external;
 
     /// @notice The same by the buyer's EIP-712 signature of `Release(bytes32 agreement,uint256 total,uint256 deadline)`. Anyone may relay it;
     /// a second time it releases nothing.
-    function releaseWithSignature(
-        Terms calldata terms,
-        uint256 total,
-        uint256 deadline,
-        bytes calldata signature
-    ) external;
+    function releaseWithSignature(Terms calldata terms, uint256 total, uint256 deadline, bytes calldata signature)
+        external;
 
     /// @notice Anyone releases everything once the review passed without a dispute.
-    function releaseUndisputed(
-        Terms calldata terms
-    ) external;
+    function releaseUndisputed(Terms calldata terms) external;
 
     /// @notice Gives the rest back to the buyer: by the seller before a dispute at any time, by anyone else from `deliverBy` on if nothing
     /// was delivered.
-    function refund(
-        Terms calldata terms
-    ) external;
+    function refund(Terms calldata terms) external;
 
     /// @notice The buyer disputes a delivery before the review ends. Takes the bond by allowance.
-    function dispute(
-        Terms calldata terms
-    ) external;
+    function dispute(Terms calldata terms) external;
 
     /// @notice The arbiter splits the rest: `toSeller`, fee included, and what remains to the buyer. The bond goes to the seller if the buyer
     /// gets nothing, else back.
-    function resolve(
-        Terms calldata terms,
-        uint256 toSeller
-    ) external;
+    function resolve(Terms calldata terms, uint256 toSeller) external;
 
     /// @notice Anyone applies the default outcome once the arbiter has been silent for too long. The bond goes back.
-    function applyDefault(
-        Terms calldata terms
-    ) external;
-
-    /// @notice Pays out what a token refused to pay to the caller, to an address the caller names.
-    function withdraw(
-        address token,
-        address to
-    ) external returns (uint256 amount);
+    function applyDefault(Terms calldata terms) external;
 
     /// @notice The EIP-712 hash of the terms: their id.
-    function agreementId(
-        Terms calldata terms
-    ) external view returns (bytes32);
-    function agreementOf(
-        bytes32 id
-    ) external view returns (Agreement memory);
-    function withdrawable(
-        address token,
-        address account
-    ) external view returns (uint256);
+    function agreementId(Terms calldata terms) external view returns (bytes32);
+    function agreementOf(bytes32 id) external view returns (Agreement memory);
 }

@@ -10,14 +10,10 @@ interface ITreasuryFactory {
     event TreasuryCreated(address indexed treasury, bytes32 indexed salt, address[] owners, uint256 threshold);
 
     /// @notice Creates the treasury of a configuration, or returns the one that exists.
-    function create(
-        ITreasury.Config calldata config
-    ) external returns (address treasury);
+    function create(ITreasury.Config calldata config) external returns (address treasury);
 
     /// @notice The address of the treasury of a configuration, created or not. It can be funded beforehand.
-    function addressOf(
-        ITreasury.Config calldata config
-    ) external view returns (address treasury);
+    function addressOf(ITreasury.Config calldata config) external view returns (address treasury);
 
     /// @notice The contract whose code every treasury runs.
     function implementation() external view returns (address);

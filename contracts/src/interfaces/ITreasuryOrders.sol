@@ -14,9 +14,7 @@ interface ITreasuryOrders is ITreasury {
     ///
     /// @return id the order's id, to be approved
     /// @return executed whether the money has moved
-    function submit(
-        Order calldata order
-    ) external returns (bytes32 id, bool executed);
+    function submit(Order calldata order) external returns (bytes32 id, bool executed);
 
     /// @notice Executes an order that the owners approved. Callable by anyone.
     ///
@@ -26,89 +24,47 @@ interface ITreasuryOrders is ITreasury {
     /// `0x00 ‖ r (32) ‖ s (32) ‖ v (1)`: the id signed by the owner's key;
     /// `0x01 ‖ owner (20)`: approved by the owner's transaction, see {approve};
     /// `0x02 ‖ owner (20) ‖ length (2, big-endian) ‖ signature (length)`: signed by an owner that is a contract, by EIP-1271.
-    function execute(
-        Order calldata order,
-        bytes calldata approvals
-    ) external returns (bytes32 id);
+    function execute(Order calldata order, bytes calldata approvals) external returns (bytes32 id);
 
     /// @notice Makes a nonce unusable, and so every order that carries it. Callable by the spender, an owner or a guardian.
-    function cancelNonce(
-        address spender,
-        uint256 nonce
-    ) external;
+    function cancelNonce(address spender, uint256 nonce) external;
 
     /// @notice Releases an agreement that the treasury opened to its seller. Callable by the spender who opened it and by owners.
     ///
     /// @param details `abi.encode(IEscrow.Terms)`, as in the order that opened it
-    function releaseEscrow(
-        bytes calldata details
-    ) external;
+    function releaseEscrow(bytes calldata details) external;
 
     /// @notice Takes in money by EIP-3009. Callable by anyone who holds the payer's authorization.
-    function topUp(
-        TopUp calldata terms,
-        bytes calldata signature
-    ) external;
+    function topUp(TopUp calldata terms, bytes calldata signature) external;
 
     /// @notice Pays out what the token refused to pay the caller, to an address the caller names.
-    function withdrawCredit(
-        address token,
-        address to
-    ) external returns (uint256 amount);
+    function withdrawCredit(address token, address to) external returns (uint256 amount);
 
     // ---------------------------------------------------------------------------------------------------------------- approvals
 
     /// @notice Approves an id, of an order, a change, a cancellation or an EIP-1271 message, by transaction. Owners only.
-    function approve(
-        bytes32 id
-    ) external;
+    function approve(bytes32 id) external;
 
     /// @notice Withdraws the caller's approval by transaction. A signature once given is voided by {cancelNonce} instead.
-    function withdrawApproval(
-        bytes32 id
-    ) external;
+    function withdrawApproval(bytes32 id) external;
 
     /// @notice Reverts, saying why, unless the approvals are valid now and reach the threshold.
-    function checkApprovals(
-        bytes32 id,
-        bytes calldata approvals
-    ) external view;
+    function checkApprovals(bytes32 id, bytes calldata approvals) external view;
 
     // ----------------------------------------------------------------------------------------------------------- views
 
-    function isOwner(
-        address account
-    ) external view returns (bool);
+    function isOwner(address account) external view returns (bool);
     function threshold() external view returns (uint256);
     function ownerEpoch() external view returns (uint32);
-    function isGuardian(
-        address account
-    ) external view returns (bool);
+    function isGuardian(address account) external view returns (bool);
     function paused() external view returns (bool);
-    function isNonceUsed(
-        address spender,
-        uint256 nonce
-    ) external view returns (bool);
-    function isApproved(
-        bytes32 id,
-        address owner
-    ) external view returns (bool);
-    function withdrawable(
-        address token,
-        address account
-    ) external view returns (uint256);
+    function isNonceUsed(address spender, uint256 nonce) external view returns (bool);
+    function isApproved(bytes32 id, address owner) external view returns (bool);
+    function withdrawable(address token, address account) external view returns (uint256);
     /// @notice The sum of {withdrawable} over all accounts: money that is no longer the treasury's.
-    function credited(
-        address token
-    ) external view returns (uint256);
+    function credited(address token) external view returns (uint256);
     /// @notice The spender on whose policy an escrow agreement was opened.
-    function escrowSpender(
-        bytes32 agreement
-    ) external view returns (address spender, bool opened);
-    function orderId(
-        Order calldata order
-    ) external view returns (bytes32);
-    function topUpNonce(
-        TopUp calldata terms
-    ) external view returns (bytes32);
+    function escrowSpender(bytes32 agreement) external view returns (address spender, bool opened);
+    function orderId(Order calldata order) external view returns (bytes32);
+    function topUpNonce(TopUp calldata terms) external view returns (bytes32);
 }

@@ -46,9 +46,7 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IAgentWallet
-    function transferOwnership(
-        address newOwner
-    ) external onlyOwner nonReentrant {
+    function transferOwnership(address newOwner) external onlyOwner nonReentrant {
         pendingOwner = newOwner;
         emit OwnershipTransferStarted(owner, newOwner);
     }
@@ -60,26 +58,19 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IAgentWallet
-    function setGuardian(
-        address newGuardian
-    ) external onlyOwner nonReentrant {
+    function setGuardian(address newGuardian) external onlyOwner nonReentrant {
         _setGuardian(newGuardian);
         // A guardian who is let go takes what it began along.
         if (recovery.newOwner != address(0)) _cancelRecovery();
     }
 
     /// @inheritdoc IAgentWallet
-    function setApprovers(
-        address[] calldata approvers,
-        uint8 approvalsRequired
-    ) external onlyOwner nonReentrant {
+    function setApprovers(address[] calldata approvers, uint8 approvalsRequired) external onlyOwner nonReentrant {
         _setApprovers(approvers, approvalsRequired);
     }
 
     /// @inheritdoc IAgentWallet
-    function startRecovery(
-        address newOwner
-    ) external nonReentrant {
+    function startRecovery(address newOwner) external nonReentrant {
         if (msg.sender != guardian) revert NotGuardian(msg.sender, guardian);
         _refuseInsider(newOwner);
         uint256 readyAt = block.timestamp + RECOVERY_DELAY_SECONDS;
@@ -103,9 +94,7 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
     }
 
     /// @inheritdoc IAgentWallet
-    function isApprover(
-        address account
-    ) public view returns (bool) {
+    function isApprover(address account) public view returns (bool) {
         return _approvers[_approverSet][account];
     }
 
@@ -114,9 +103,7 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
         return (_approvalsRequired, _approvalEpoch);
     }
 
-    function _initializeAccess(
-        WalletConfig calldata config
-    ) internal {
+    function _initializeAccess(WalletConfig calldata config) internal {
         _refuseInsider(config.owner);
         owner = config.owner;
         emit WalletInitialized(config.owner, config.guardian);
@@ -124,14 +111,10 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
         _setApprovers(config.approvers, config.approvalsRequired);
     }
 
-    function _isOperator(
-        address account
-    ) internal view virtual returns (bool);
+    function _isOperator(address account) internal view virtual returns (bool);
 
     /// @dev Keeps the parts apart: no operator owns, guards or recovers the wallet that bounds it.
-    function _refuseInsider(
-        address account
-    ) internal view {
+    function _refuseInsider(address account) internal view {
         if (account == address(0) || account == address(this) || _isOperator(account)) revert AddressRefused(account);
     }
 
@@ -139,9 +122,7 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
         if (msg.sender != owner) revert NotOwner(msg.sender, owner);
     }
 
-    function _changeOwner(
-        address newOwner
-    ) private {
+    function _changeOwner(address newOwner) private {
         _refuseInsider(newOwner);
         emit OwnershipTransferred(owner, newOwner);
         owner = newOwner;
@@ -156,18 +137,13 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
         delete recovery;
     }
 
-    function _setGuardian(
-        address newGuardian
-    ) private {
+    function _setGuardian(address newGuardian) private {
         if (newGuardian != address(0)) _refuseInsider(newGuardian);
         emit GuardianChanged(guardian, newGuardian);
         guardian = newGuardian;
     }
 
-    function _setApprovers(
-        address[] calldata approvers,
-        uint8 approvalsRequired
-    ) private {
+    function _setApprovers(address[] calldata approvers, uint8 approvalsRequired) private {
         uint256 count = approvers.length;
         if (count > APPROVERS_MAX) revert TooMany(count, APPROVERS_MAX);
         if (approvalsRequired > count || (approvalsRequired == 0) != (count == 0)) {

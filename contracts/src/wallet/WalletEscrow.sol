@@ -18,16 +18,12 @@ abstract contract WalletEscrow is WalletPayments {
     /// @inheritdoc IAgentWallet
     mapping(bytes32 agreement => address operator) public escrowOpener;
 
-    constructor(
-        address escrow
-    ) {
+    constructor(address escrow) {
         ESCROW = escrow;
     }
 
     /// @inheritdoc IAgentWallet
-    function openEscrow(
-        IEscrow.Terms calldata terms
-    ) external nonReentrant returns (bytes32 id) {
+    function openEscrow(IEscrow.Terms calldata terms) external nonReentrant returns (bytes32 id) {
         // Check: nothing in the terms may send money where a payment could not.
         if (terms.buyer != address(this)) revert BuyerIsNotThisWallet(terms.buyer);
         PolicyRecord memory policy = _policies[msg.sender][terms.token];
@@ -45,9 +41,7 @@ abstract contract WalletEscrow is WalletPayments {
     }
 
     /// @inheritdoc IAgentWallet
-    function releaseEscrow(
-        IEscrow.Terms calldata terms
-    ) external nonReentrant {
+    function releaseEscrow(IEscrow.Terms calldata terms) external nonReentrant {
         if (msg.sender != owner) {
             bytes32 id = IEscrow(ESCROW).agreementId(terms);
             if (escrowOpener[id] != msg.sender) revert NotEscrowOpener(msg.sender, id);
@@ -58,9 +52,7 @@ abstract contract WalletEscrow is WalletPayments {
     }
 
     /// @dev A plain transfer to the escrow would be lost.
-    function _isSink(
-        address to
-    ) internal view override returns (bool) {
+    function _isSink(address to) internal view override returns (bool) {
         return to == ESCROW;
     }
 }

@@ -64,16 +64,12 @@ abstract contract WalletOperators is WalletAccess {
     mapping(address operator => mapping(bytes32 domainSeparator => LaneRecord)) internal _lanes;
 
     /// @inheritdoc IAgentWallet
-    function addOperator(
-        OperatorConfig calldata config
-    ) external onlyOwner nonReentrant {
+    function addOperator(OperatorConfig calldata config) external onlyOwner nonReentrant {
         _addOperator(config);
     }
 
     /// @inheritdoc IAgentWallet
-    function removeOperator(
-        address operator
-    ) external onlyOwner nonReentrant {
+    function removeOperator(address operator) external onlyOwner nonReentrant {
         OperatorState memory state = _requireOperator(operator);
         _closeLane(operator);
         address[] memory tokens = _policyTokens[operator];
@@ -90,29 +86,18 @@ abstract contract WalletOperators is WalletAccess {
     }
 
     /// @inheritdoc IAgentWallet
-    function setPolicy(
-        address operator,
-        address token,
-        Policy calldata policy
-    ) external onlyOwner nonReentrant {
+    function setPolicy(address operator, address token, Policy calldata policy) external onlyOwner nonReentrant {
         _requireOperator(operator);
         _setPolicy(operator, token, policy);
     }
 
     /// @inheritdoc IAgentWallet
-    function setRecipient(
-        address operator,
-        address recipient,
-        bool allowed
-    ) external onlyOwner nonReentrant {
+    function setRecipient(address operator, address recipient, bool allowed) external onlyOwner nonReentrant {
         _setRecipient(operator, _requireOperator(operator).lane, recipient, allowed);
     }
 
     /// @inheritdoc IAgentWallet
-    function setLane(
-        address operator,
-        Lane calldata lane
-    ) external onlyOwner nonReentrant {
+    function setLane(address operator, Lane calldata lane) external onlyOwner nonReentrant {
         _requireOperator(operator);
         _closeLane(operator);
         _renewEpoch(operator);
@@ -120,17 +105,13 @@ abstract contract WalletOperators is WalletAccess {
     }
 
     /// @inheritdoc IAgentWallet
-    function bumpEpoch(
-        address operator
-    ) external onlyOwner nonReentrant {
+    function bumpEpoch(address operator) external onlyOwner nonReentrant {
         _requireOperator(operator);
         _renewEpoch(operator);
     }
 
     /// @inheritdoc IAgentWallet
-    function unfreeze(
-        address operator
-    ) external onlyOwner nonReentrant {
+    function unfreeze(address operator) external onlyOwner nonReentrant {
         _requireOperator(operator);
         _setFrozen(operator, false);
         emit OperatorUnfrozen(operator);
@@ -138,9 +119,7 @@ abstract contract WalletOperators is WalletAccess {
     }
 
     /// @inheritdoc IAgentWallet
-    function freeze(
-        address operator
-    ) external onlyOwnerOrGuardian nonReentrant {
+    function freeze(address operator) external onlyOwnerOrGuardian nonReentrant {
         _requireOperator(operator);
         _freeze(operator);
     }
@@ -159,60 +138,41 @@ abstract contract WalletOperators is WalletAccess {
     }
 
     /// @inheritdoc IAgentWallet
-    function operatorOf(
-        address account
-    ) external view returns (Operator memory) {
+    function operatorOf(address account) external view returns (Operator memory) {
         OperatorState memory state = _operators[account];
         return Operator(state.lane, state.epoch, state.frozen);
     }
 
     /// @inheritdoc IAgentWallet
-    function policyOf(
-        address operator,
-        address token
-    ) external view returns (Policy memory) {
+    function policyOf(address operator, address token) external view returns (Policy memory) {
         PolicyRecord memory record = _policies[operator][token];
         return Policy(record.paymentMax, record.dailyLimit, record.approvalAbove, record.expiresAt, record.onlyAllowed);
     }
 
     /// @inheritdoc IAgentWallet
-    function laneOf(
-        address operator
-    ) external view returns (Lane memory) {
+    function laneOf(address operator) external view returns (Lane memory) {
         LaneToken memory key = _laneTokens[operator];
         return _lanes[operator][key.domainSeparator].unpack(key.token);
     }
 
     /// @inheritdoc IAgentWallet
-    function isRecipient(
-        address operator,
-        address recipient
-    ) external view returns (bool) {
+    function isRecipient(address operator, address recipient) external view returns (bool) {
         return _recipients[_operators[operator].lane][recipient];
     }
 
     /// @inheritdoc IAgentWallet
-    function remaining(
-        address operator,
-        address token
-    ) external view returns (uint256) {
+    function remaining(address operator, address token) external view returns (uint256) {
         PolicyRecord memory record = _policies[operator][token];
         return _rings[record.number][token].remaining(record.dailyLimit, block.timestamp);
     }
 
     /// @inheritdoc IAgentWallet
-    function laneNonce(
-        address operator,
-        uint32 period,
-        uint32 slot
-    ) external view returns (bytes32) {
+    function laneNonce(address operator, uint32 period, uint32 slot) external view returns (bytes32) {
         OperatorState memory state = _operators[operator];
         return LaneCodec.nonceOf(state.epoch, period, state.lane, slot);
     }
 
-    function _addOperator(
-        OperatorConfig calldata config
-    ) internal {
+    function _addOperator(OperatorConfig calldata config) internal {
         address operator = config.operator;
         if (operator == owner || operator == guardian) revert AddressRefused(operator);
         _refuseInsider(operator);
@@ -235,24 +195,16 @@ abstract contract WalletOperators is WalletAccess {
         if (config.lane.token != address(0)) _openLane(operator, config.lane);
     }
 
-    function _isOperator(
-        address account
-    ) internal view override returns (bool) {
+    function _isOperator(address account) internal view override returns (bool) {
         return _operators[account].lane != 0;
     }
 
-    function _requireOperator(
-        address account
-    ) internal view returns (OperatorState memory state) {
+    function _requireOperator(address account) internal view returns (OperatorState memory state) {
         state = _operators[account];
         if (state.lane == 0) revert NotOperator(account);
     }
 
-    function _setPolicy(
-        address operator,
-        address token,
-        Policy calldata policy
-    ) private {
+    function _setPolicy(address operator, address token, Policy calldata policy) private {
         OperatorState memory state = _operators[operator];
         PolicyRecord storage record = _policies[operator][token];
         if (record.number == 0) {
@@ -272,20 +224,12 @@ abstract contract WalletOperators is WalletAccess {
         emit PolicyChanged(operator, token, policy);
     }
 
-    function _setRecipient(
-        address operator,
-        uint32 number,
-        address recipient,
-        bool allowed
-    ) private {
+    function _setRecipient(address operator, uint32 number, address recipient, bool allowed) private {
         _recipients[number][recipient] = allowed;
         emit RecipientChanged(operator, recipient, allowed);
     }
 
-    function _openLane(
-        address operator,
-        Lane calldata lane
-    ) private {
+    function _openLane(address operator, Lane calldata lane) private {
         if (lane.periodSeconds < LANE_PERIOD_SECONDS_MIN) {
             revert LanePeriodTooShort(lane.periodSeconds, LANE_PERIOD_SECONDS_MIN);
         }
@@ -296,9 +240,7 @@ abstract contract WalletOperators is WalletAccess {
         emit LaneOpened(operator, domainSeparator, lane);
     }
 
-    function _closeLane(
-        address operator
-    ) private {
+    function _closeLane(address operator) private {
         bytes32 domainSeparator = _laneTokens[operator].domainSeparator;
         if (domainSeparator == 0) return;
         _lanes[operator][domainSeparator] = LaneRecord.wrap(0);
@@ -306,27 +248,20 @@ abstract contract WalletOperators is WalletAccess {
         emit LaneClosed(operator, domainSeparator);
     }
 
-    function _renewEpoch(
-        address operator
-    ) private {
+    function _renewEpoch(address operator) private {
         uint32 epoch = ++_lastEpoch;
         _operators[operator].epoch = epoch;
         emit EpochChanged(operator, epoch);
         _syncLane(operator);
     }
 
-    function _freeze(
-        address operator
-    ) private {
+    function _freeze(address operator) private {
         _setFrozen(operator, true);
         emit OperatorFrozen(operator, msg.sender);
         _syncLane(operator);
     }
 
-    function _setFrozen(
-        address operator,
-        bool frozen
-    ) private {
+    function _setFrozen(address operator, bool frozen) private {
         _operators[operator].frozen = frozen;
         address[] memory tokens = _policyTokens[operator];
         for (uint256 i = 0; i < tokens.length; ++i) {
@@ -335,9 +270,7 @@ abstract contract WalletOperators is WalletAccess {
     }
 
     /// @dev Copies into the lane's slot what it shares with its operator.
-    function _syncLane(
-        address operator
-    ) private {
+    function _syncLane(address operator) private {
         bytes32 domainSeparator = _laneTokens[operator].domainSeparator;
         if (domainSeparator == 0) return;
         OperatorState memory state = _operators[operator];

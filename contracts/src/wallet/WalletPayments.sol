@@ -23,20 +23,12 @@ abstract contract WalletPayments is EIP712, WalletOperators {
     mapping(uint256 word => uint256 bits) private _executed;
 
     /// @inheritdoc IAgentWallet
-    function executePayment(
-        address token,
-        address to,
-        uint256 amount,
-        bytes32 paymentId
-    ) external nonReentrant {
+    function executePayment(address token, address to, uint256 amount, bytes32 paymentId) external nonReentrant {
         _pay(msg.sender, token, to, amount, paymentId, false);
     }
 
     /// @inheritdoc IAgentWallet
-    function executePaymentWithSig(
-        Payment calldata payment,
-        bytes calldata operatorSignature
-    ) external nonReentrant {
+    function executePaymentWithSig(Payment calldata payment, bytes calldata operatorSignature) external nonReentrant {
         _checkDeadline(payment.deadline);
         _checkOperatorSignature(payment.operator, paymentDigest(payment), operatorSignature);
         _pay(payment.operator, payment.token, payment.to, payment.amount, payment.paymentId, false);
@@ -56,27 +48,19 @@ abstract contract WalletPayments is EIP712, WalletOperators {
     }
 
     /// @inheritdoc IAgentWallet
-    function withdraw(
-        address token,
-        address to,
-        uint256 amount
-    ) external onlyOwner nonReentrant {
+    function withdraw(address token, address to, uint256 amount) external onlyOwner nonReentrant {
         emit Withdrawn(token, to, amount);
         IERC20(token).safeTransfer(to, amount);
     }
 
     /// @inheritdoc IAgentWallet
-    function isPaymentExecuted(
-        bytes32 paymentId
-    ) external view returns (bool) {
+    function isPaymentExecuted(bytes32 paymentId) external view returns (bool) {
         (uint256 word, uint256 bit) = _position(paymentId);
         return _executed[word] & bit != 0;
     }
 
     /// @inheritdoc IAgentWallet
-    function paymentDigest(
-        Payment calldata payment
-    ) public view returns (bytes32) {
+    function paymentDigest(Payment calldata payment) public view returns (bytes32) {
         return _hashTypedDataV4(
             keccak256(
                 abi.encode(PAYMENT_TYPEHASH, address(this), payment, _operators[payment.operator].epoch, _approvalEpoch)
@@ -84,14 +68,9 @@ abstract contract WalletPayments is EIP712, WalletOperators {
         );
     }
 
-    function _pay(
-        address operator,
-        address token,
-        address to,
-        uint256 amount,
-        bytes32 paymentId,
-        bool approved
-    ) private {
+    function _pay(address operator, address token, address to, uint256 amount, bytes32 paymentId, bool approved)
+        private
+    {
         // Check and effect: money to nobody, to itself or to a contract that cannot give it back is a mistake.
         if (to == address(0) || to == address(this) || to == token || _isSink(to)) revert RecipientNotAllowed(to);
         _spend(operator, token, to, amount, approved);
@@ -106,13 +85,7 @@ abstract contract WalletPayments is EIP712, WalletOperators {
     }
 
     /// @dev Checks every rule of the operator for `amount` going to `payee` and counts it against the limit.
-    function _spend(
-        address operator,
-        address token,
-        address payee,
-        uint256 amount,
-        bool approved
-    ) internal {
+    function _spend(address operator, address token, address payee, uint256 amount, bool approved) internal {
         PolicyRecord memory policy = _policies[operator][token];
         if (policy.number == 0) {
             _requireOperator(operator);
@@ -132,25 +105,16 @@ abstract contract WalletPayments is EIP712, WalletOperators {
         rings[token] = ring;
     }
 
-    function _checkRecipient(
-        uint32 lane,
-        address recipient
-    ) internal view {
+    function _checkRecipient(uint32 lane, address recipient) internal view {
         if (!_recipients[lane][recipient]) revert RecipientNotAllowed(recipient);
     }
 
-    function _checkDeadline(
-        uint256 deadline
-    ) internal view {
+    function _checkDeadline(uint256 deadline) internal view {
         if (block.timestamp > deadline) revert PaymentDeadlinePassed(block.timestamp, deadline);
     }
 
     /// @dev The owner alone, or as many approvers as the rule asks for. An operator approves nothing of its own.
-    function _checkApprovals(
-        address operator,
-        bytes32 digest,
-        Approval[] calldata approvals
-    ) internal view {
+    function _checkApprovals(address operator, bytes32 digest, Approval[] calldata approvals) internal view {
         address previous;
         for (uint256 i = 0; i < approvals.length; ++i) {
             address signer = approvals[i].signer;
@@ -168,22 +132,14 @@ abstract contract WalletPayments is EIP712, WalletOperators {
     }
 
     /// @dev Contracts to which a plain transfer would be lost.
-    function _isSink(
-        address to
-    ) internal view virtual returns (bool);
+    function _isSink(address to) internal view virtual returns (bool);
 
-    function _checkOperatorSignature(
-        address operator,
-        bytes32 digest,
-        bytes calldata signature
-    ) private pure {
+    function _checkOperatorSignature(address operator, bytes32 digest, bytes calldata signature) private pure {
         (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (signer == address(0) || signer != operator) revert OperatorSignatureInvalid(signer, operator);
     }
 
-    function _position(
-        bytes32 paymentId
-    ) private pure returns (uint256 word, uint256 bit) {
+    function _position(bytes32 paymentId) private pure returns (uint256 word, uint256 bit) {
         return (uint256(paymentId) >> 8, 1 << (uint256(paymentId) & 0xff));
     }
 }

@@ -60,24 +60,17 @@ abstract contract UsdcTest is Test {
         vm.stopPrank();
     }
 
-    function mint(
-        address to,
-        uint256 amount
-    ) internal {
+    function mint(address to, uint256 amount) internal {
         vm.prank(issuer);
         usdc.mint(to, amount);
     }
 
-    function blacklist(
-        address account
-    ) internal {
+    function blacklist(address account) internal {
         vm.prank(issuer);
         usdc.blacklist(account);
     }
 
-    function unblacklist(
-        address account
-    ) internal {
+    function unblacklist(address account) internal {
         vm.prank(issuer);
         usdc.unBlacklist(account);
     }
@@ -92,70 +85,51 @@ abstract contract UsdcTest is Test {
         usdc.unpause();
     }
 
-    function transferDigest(
-        Authorization memory authorization
-    ) internal view returns (bytes32) {
+    function transferDigest(Authorization memory authorization) internal view returns (bytes32) {
         return usdcDigest(keccak256(abi.encode(TRANSFER_WITH_AUTHORIZATION_TYPEHASH, authorization)));
     }
 
-    function receiveDigest(
-        Authorization memory authorization
-    ) internal view returns (bytes32) {
+    function receiveDigest(Authorization memory authorization) internal view returns (bytes32) {
         return usdcDigest(keccak256(abi.encode(RECEIVE_WITH_AUTHORIZATION_TYPEHASH, authorization)));
     }
 
-    function permitDigest(
-        address owner,
-        address spender,
-        uint256 value,
-        uint256 deadline
-    ) internal view returns (bytes32) {
+    function permitDigest(address owner, address spender, uint256 value, uint256 deadline)
+        internal
+        view
+        returns (bytes32)
+    {
         return usdcDigest(keccak256(abi.encode(PERMIT_TYPEHASH, owner, spender, value, usdc.nonces(owner), deadline)));
     }
 
     /// The EIP-712 digest of a struct under USDC's domain.
-    function usdcDigest(
-        bytes32 structHash
-    ) internal view returns (bytes32) {
+    function usdcDigest(bytes32 structHash) internal view returns (bytes32) {
         return keccak256(abi.encodePacked(hex"1901", usdc.DOMAIN_SEPARATOR(), structHash));
     }
 
-    function signTransfer(
-        uint256 key,
-        Authorization memory authorization
-    ) internal view returns (bytes memory) {
+    function signTransfer(uint256 key, Authorization memory authorization) internal view returns (bytes memory) {
         return sign(key, transferDigest(authorization));
     }
 
-    function signReceive(
-        uint256 key,
-        Authorization memory authorization
-    ) internal view returns (bytes memory) {
+    function signReceive(uint256 key, Authorization memory authorization) internal view returns (bytes memory) {
         return sign(key, receiveDigest(authorization));
     }
 
-    function signPermit(
-        uint256 key,
-        address spender,
-        uint256 value,
-        uint256 deadline
-    ) internal view returns (bytes memory) {
+    function signPermit(uint256 key, address spender, uint256 value, uint256 deadline)
+        internal
+        view
+        returns (bytes memory)
+    {
         return sign(key, permitDigest(vm.addr(key), spender, value, deadline));
     }
 
     /// A 65-byte `r ‖ s ‖ v` signature.
-    function sign(
-        uint256 key,
-        bytes32 digest
-    ) internal pure returns (bytes memory) {
+    function sign(uint256 key, bytes32 digest) internal pure returns (bytes memory) {
         (uint8 v, bytes32 r, bytes32 s) = vm.sign(key, digest);
         return abi.encodePacked(r, s, v);
     }
 
     /// The same signature with the other `s`: valid for a naive `ecrecover`, to be refused everywhere.
-    function malleate(
-        bytes memory signature
-    ) internal pure returns (bytes memory) {
+    function malleate(bytes memory signature) internal pure returns (bytes memory) {
         uint256 order = 0xfffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141;
         bytes32 r;
         bytes32 s;
@@ -166,10 +140,7 @@ abstract contract UsdcTest is Test {
         return abi.encodePacked(r, bytes32(order - uint256(s)), uint8(signature[64]) == 27 ? uint8(28) : uint8(27));
     }
 
-    function submit(
-        Authorization memory authorization,
-        bytes memory signature
-    ) internal {
+    function submit(Authorization memory authorization, bytes memory signature) internal {
         usdc.transferWithAuthorization(
             authorization.from,
             authorization.to,
@@ -181,19 +152,13 @@ abstract contract UsdcTest is Test {
         );
     }
 
-    function _bytecode(
-        string memory artifact,
-        string memory libraryHex
-    ) private view returns (bytes memory) {
+    function _bytecode(string memory artifact, string memory libraryHex) private view returns (bytes memory) {
         string memory code = vm.parseJsonString(vm.readFile(string.concat(ARTIFACTS, artifact)), ".bytecode");
         if (bytes(libraryHex).length != 0) code = vm.replace(code, LIBRARY_PLACEHOLDER, libraryHex);
         return vm.parseBytes(code);
     }
 
-    function _create(
-        bytes memory code,
-        bytes memory arguments
-    ) private returns (address created) {
+    function _create(bytes memory code, bytes memory arguments) private returns (address created) {
         bytes memory init = bytes.concat(code, arguments);
         assembly {
             created := create(0, add(init, 32), mload(init))

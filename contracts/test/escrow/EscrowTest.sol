@@ -66,9 +66,7 @@ abstract contract EscrowTest is UsdcTest {
         return escrow.agreementOf(escrow.agreementId(terms)).status;
     }
 
-    function wrongStatus(
-        IEscrow.Status found
-    ) internal view returns (bytes memory) {
+    function wrongStatus(IEscrow.Status found) internal view returns (bytes memory) {
         return abi.encodeWithSelector(IEscrow.WrongStatus.selector, escrow.agreementId(terms), found);
     }
 }

@@ -5,9 +5,7 @@ import { IEscrow } from "../../src/interfaces/IEscrow.sol";
 import { EscrowTest } from "./EscrowTest.sol";
 
 contract EscrowLifecycleTest is EscrowTest {
-    function fundByAuthorization(
-        bytes32 nonce
-    ) internal {
+    function fundByAuthorization(bytes32 nonce) internal {
         Authorization memory authorization =
             Authorization(buyer, address(escrow), AMOUNT, 0, block.timestamp + 60, nonce);
         bytes memory signature = signReceive(BUYER_KEY, authorization);
@@ -28,9 +26,7 @@ contract EscrowLifecycleTest is EscrowTest {
         this.fundAltered(signed);
     }
 
-    function fundAltered(
-        bytes32 nonce
-    ) external {
+    function fundAltered(bytes32 nonce) external {
         fundByAuthorization(nonce);
     }
 
@@ -44,10 +40,7 @@ contract EscrowLifecycleTest is EscrowTest {
         assertEq(usdc.balanceOf(address(escrow)), 0);
     }
 
-    function testFuzz_slicing_a_release_does_not_round_the_fee_away(
-        uint256 first,
-        uint256 second
-    ) external {
+    function testFuzz_slicing_a_release_does_not_round_the_fee_away(uint256 first, uint256 second) external {
         fund();
         first = bound(first, 1, AMOUNT - 2);
         second = bound(second, first + 1, AMOUNT - 1);
@@ -97,9 +90,7 @@ contract EscrowLifecycleTest is EscrowTest {
         escrow.refund(terms);
     }
 
-    function testFuzz_the_arbiter_splits_exactly(
-        uint256 toSeller
-    ) external {
+    function testFuzz_the_arbiter_splits_exactly(uint256 toSeller) external {
         openDispute();
         toSeller = bound(toSeller, 0, AMOUNT);
         vm.prank(arbiter);
@@ -147,10 +138,7 @@ contract EscrowLifecycleTest is EscrowTest {
         escrow.releaseWithSignature(terms, AMOUNT / 2, block.timestamp, signature);
     }
 
-    function releaseDigest(
-        bytes32 id,
-        uint256 total
-    ) internal view returns (bytes32) {
+    function releaseDigest(bytes32 id, uint256 total) internal view returns (bytes32) {
         (, string memory name, string memory version, uint256 chainId, address self,,) = escrow.eip712Domain();
         bytes32 domain = keccak256(
             abi.encode(

@@ -56,9 +56,7 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
         return new Treasury(new TreasuryAdmin(), walletFactory, escrow, address(router));
     }
 
-    function newOwner(
-        string memory name
-    ) internal returns (address owner) {
+    function newOwner(string memory name) internal returns (address owner) {
         uint256 key;
         (owner, key) = makeAddrAndKey(name);
         keyOf[owner] = key;
@@ -82,16 +80,11 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
     // ------------------------------------------------------------------------------------------------------------------- orders
 
     /// A plain payment to `payee`, valid for an hour, bound to the epochs of now.
-    function payment(
-        uint256 amount
-    ) internal returns (Order memory) {
+    function payment(uint256 amount) internal returns (Order memory) {
         return payment(payee, amount);
     }
 
-    function payment(
-        address to,
-        uint256 amount
-    ) internal returns (Order memory order) {
+    function payment(address to, uint256 amount) internal returns (Order memory order) {
         order.spender = spender;
         order.token = address(usdc);
         order.category = CATEGORY;
@@ -103,10 +96,7 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
         order.ownerEpoch = treasury.ownerEpoch();
     }
 
-    function batch(
-        address[] memory payees,
-        uint256 amount
-    ) internal returns (Order memory order) {
+    function batch(address[] memory payees, uint256 amount) internal returns (Order memory order) {
         order = payment(amount);
         order.payments = new Payment[](payees.length);
         for (uint256 i = 0; i < payees.length; ++i) {
@@ -114,115 +104,83 @@ abstract contract TreasuryTest is UsdcTest, ITreasury {
         }
     }
 
-    function submit(
-        Order memory order
-    ) internal returns (bytes32 id, bool executed) {
+    function submit(Order memory order) internal returns (bytes32 id, bool executed) {
         vm.prank(order.spender);
         return treasury.submit(order);
     }
 
     /// Executes with the signatures of the first two owners.
-    function executeApproved(
-        Order memory order
-    ) internal {
+    function executeApproved(Order memory order) internal {
         treasury.execute(order, signatures(treasury.orderId(order), 2));
     }
 
     // ---------------------------------------------------------------------------------------------------------------- approvals
 
     /// Signatures of the first `count` owners.
-    function signatures(
-        bytes32 id,
-        uint256 count
-    ) internal view returns (bytes memory approvals) {
+    function signatures(bytes32 id, uint256 count) internal view returns (bytes memory approvals) {
         for (uint256 i = 0; i < count; ++i) {
             approvals = bytes.concat(approvals, signedBy(ownerList[i], id));
         }
     }
 
-    function signedBy(
-        address owner,
-        bytes32 id
-    ) internal view returns (bytes memory) {
+    function signedBy(address owner, bytes32 id) internal view returns (bytes memory) {
         return bytes.concat(hex"00", sign(keyOf[owner], id));
     }
 
     /// An approval that the owner gives by transaction.
-    function approvedBy(
-        address owner,
-        bytes32 id
-    ) internal returns (bytes memory) {
+    function approvedBy(address owner, bytes32 id) internal returns (bytes memory) {
         vm.prank(owner);
         treasury.approve(id);
         return bytes.concat(hex"01", bytes20(owner));
     }
 
-    function signedByContract(
-        address owner,
-        bytes memory signature
-    ) internal pure returns (bytes memory) {
+    function signedByContract(address owner, bytes memory signature) internal pure returns (bytes memory) {
         return bytes.concat(hex"02", bytes20(owner), bytes2(uint16(signature.length)), signature);
     }
 
     // ----------------------------------------------------------------------------------------------------------------- changes
 
-    function change(
-        bytes memory call_
-    ) internal returns (Change memory) {
+    function change(bytes memory call_) internal returns (Change memory) {
         bytes[] memory calls = new bytes[](1);
         calls[0] = call_;
         return change(calls);
     }
 
-    function change(
-        bytes[] memory calls
-    ) internal returns (Change memory result) {
+    function change(bytes[] memory calls) internal returns (Change memory result) {
         result.calls = calls;
         result.nonce = nextNonce++;
         result.validUntil = uint64(vm.getBlockTimestamp() + 2 * uint256(CHANGE_DELAY));
         result.ownerEpoch = treasury.ownerEpoch();
     }
 
-    function schedule(
-        Change memory c
-    ) internal returns (bytes32) {
+    function schedule(Change memory c) internal returns (bytes32) {
         return treasury.scheduleChange(c, signatures(treasury.changeId(c), 2));
     }
 
     /// Schedules the change and waits for its timelock.
-    function ripen(
-        Change memory c
-    ) internal {
+    function ripen(Change memory c) internal {
         schedule(c);
         vm.warp(vm.getBlockTimestamp() + CHANGE_DELAY);
     }
 
     /// Carries a change through: threshold, timelock, execution.
-    function enact(
-        bytes memory call_
-    ) internal {
+    function enact(bytes memory call_) internal {
         Change memory c = change(call_);
         ripen(c);
         treasury.executeChange(c);
     }
 
-    function enactPolicy(
-        Policy memory policy
-    ) internal {
+    function enactPolicy(Policy memory policy) internal {
         enact(abi.encodeCall(ITreasuryAdmin.setPolicy, (spender, address(usdc), policy)));
     }
 
-    function enactRecipient(
-        address recipient
-    ) internal {
+    function enactRecipient(address recipient) internal {
         enact(abi.encodeCall(ITreasuryAdmin.allowRecipient, (spender, address(usdc), recipient)));
     }
 
     // ----------------------------------------------------------------------------------------------------------------- helpers
 
-    function _sort(
-        address[] storage list
-    ) internal {
+    function _sort(address[] storage list) internal {
         for (uint256 i = 1; i < list.length; ++i) {
             for (uint256 j = i; j > 0 && list[j] < list[j - 1]; --j) {
                 (list[j], list[j - 1]) = (list[j - 1], list[j]);

@@ -40,9 +40,7 @@ contract AdversarialTest is TreasuryTest {
     }
 
     /// @param pieces into how many payments the spender cuts what it wants
-    function testFuzz_onePaymentSplitIntoManyUnderTheTier(
-        uint256 pieces
-    ) public {
+    function testFuzz_onePaymentSplitIntoManyUnderTheTier(uint256 pieces) public {
         pieces = bound(pieces, 2, 20);
         uint256 piece = (2 * TIER) / pieces;
         for (uint256 i = 0; i < pieces; ++i) {
@@ -196,23 +194,16 @@ contract ReentrantToken is ERC20 {
     bytes private _call;
     bytes public reason;
 
-    constructor(
-        address target
-    ) ERC20("Reentrant", "RE") {
+    constructor(address target) ERC20("Reentrant", "RE") {
         TARGET = target;
         _mint(target, 1_000_000e6);
     }
 
-    function attack(
-        bytes calldata call
-    ) external {
+    function attack(bytes calldata call) external {
         _call = call;
     }
 
-    function transfer(
-        address to,
-        uint256 amount
-    ) public override returns (bool) {
+    function transfer(address to, uint256 amount) public override returns (bool) {
         (, reason) = TARGET.call(_call);
         return super.transfer(to, amount);
     }

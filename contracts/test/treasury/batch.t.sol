@@ -14,9 +14,7 @@ contract BatchTest is TreasuryTest {
     }
 
     /// @param amount what each payee gets
-    function testFuzz_everyPayeeIsPaid(
-        uint256 amount
-    ) public {
+    function testFuzz_everyPayeeIsPaid(uint256 amount) public {
         amount = bound(amount, 1, TIER / 3);
         submit(batch(payees, amount));
         for (uint256 i = 0; i < payees.length; ++i) {

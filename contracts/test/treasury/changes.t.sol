@@ -153,9 +153,7 @@ contract ChangesTest is TreasuryTest {
         _vetoed(change(calls));
     }
 
-    function _vetoed(
-        Change memory c
-    ) private {
+    function _vetoed(Change memory c) private {
         bytes32 id = schedule(c);
         vm.prank(guardian);
         treasury.cancelChange(c, "");

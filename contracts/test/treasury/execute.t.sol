@@ -9,25 +9,18 @@ import { TreasuryTest } from "./TreasuryTest.sol";
 contract ContractOwner {
     mapping(bytes32 hash => bool) public agreed;
 
-    function agree(
-        bytes32 hash
-    ) external {
+    function agree(bytes32 hash) external {
         agreed[hash] = true;
     }
 
-    function isValidSignature(
-        bytes32 hash,
-        bytes calldata
-    ) external view returns (bytes4) {
+    function isValidSignature(bytes32 hash, bytes calldata) external view returns (bytes4) {
         return agreed[hash] ? this.isValidSignature.selector : bytes4(0);
     }
 }
 
 contract ExecuteTest is TreasuryTest {
     /// @param amount anything above the tier that the policy permits
-    function testFuzz_theThresholdsSignaturesExecuteInOneCallByAnyone(
-        uint256 amount
-    ) public {
+    function testFuzz_theThresholdsSignaturesExecuteInOneCallByAnyone(uint256 amount) public {
         amount = bound(amount, uint256(TIER) + 1, ORDER_MAX);
         Order memory order = payment(amount);
         bytes32 id = treasury.orderId(order);
@@ -115,9 +108,7 @@ contract ExecuteTest is TreasuryTest {
     }
 
     /// @param cut how much is missing at the end
-    function testFuzz_reverts_whenApprovalsAreCutOff(
-        uint256 cut
-    ) public {
+    function testFuzz_reverts_whenApprovalsAreCutOff(uint256 cut) public {
         Order memory order = payment(1);
         bytes32 id = treasury.orderId(order);
         bytes memory approvals = signatures(id, 2);
@@ -198,12 +189,11 @@ contract ExecuteTest is TreasuryTest {
         treasury.execute(order, approvals);
     }
 
-    function _ascending(
-        address contractOwner,
-        bytes memory byContract,
-        bytes memory first,
-        bytes memory second
-    ) private view returns (bytes memory) {
+    function _ascending(address contractOwner, bytes memory byContract, bytes memory first, bytes memory second)
+        private
+        view
+        returns (bytes memory)
+    {
         if (contractOwner < ownerList[0]) return bytes.concat(byContract, first, second);
         if (contractOwner < ownerList[1]) return bytes.concat(first, byContract, second);
         return bytes.concat(first, second, byContract);

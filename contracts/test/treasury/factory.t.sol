@@ -25,9 +25,7 @@ contract FactoryTest is TreasuryTest {
     }
 
     /// @param salt anything
-    function testFuzz_anotherConfigurationIsAnotherTreasury(
-        bytes32 salt
-    ) public view {
+    function testFuzz_anotherConfigurationIsAnotherTreasury(bytes32 salt) public view {
         Config memory config = defaultConfig();
         config.salt = salt;
         assertEq(factory.addressOf(config) == address(treasury), salt == bytes32(0));

@@ -30,9 +30,7 @@ contract HashTest is TreasuryTest {
         assertEq(treasury.orderId(order), _digest(_orderHash(order)));
     }
 
-    function _orderHash(
-        Order memory order
-    ) private view returns (bytes32) {
+    function _orderHash(Order memory order) private view returns (bytes32) {
         bytes32[] memory payments = new bytes32[](order.payments.length);
         for (uint256 i = 0; i < payments.length; ++i) {
             Payment memory p = order.payments[i];
@@ -47,9 +45,7 @@ contract HashTest is TreasuryTest {
     }
 
     /// @param c anything
-    function testFuzz_aChangesIdIsItsEip712Digest(
-        Change memory c
-    ) public view {
+    function testFuzz_aChangesIdIsItsEip712Digest(Change memory c) public view {
         bytes32[] memory calls = new bytes32[](c.calls.length);
         for (uint256 i = 0; i < calls.length; ++i) {
             calls[i] = keccak256(c.calls[i]);
@@ -72,9 +68,7 @@ contract HashTest is TreasuryTest {
     }
 
     /// @param t anything
-    function testFuzz_aTopUpsNonceIsItsEip712Digest(
-        TopUp memory t
-    ) public view {
+    function testFuzz_aTopUpsNonceIsItsEip712Digest(TopUp memory t) public view {
         bytes memory head = abi.encode(TreasuryHash.TOP_UP_TYPEHASH, address(treasury), t.token, t.from, t.amount);
         bytes memory tail = abi.encode(t.validAfter, t.validBefore, t.category, t.paymentRef, t.salt);
         assertEq(treasury.topUpNonce(t), _digest(keccak256(bytes.concat(head, tail))));
@@ -88,9 +82,7 @@ contract HashTest is TreasuryTest {
         assertEq(TreasuryHash.TOP_UP_TYPEHASH, 0x45b6babd08fc221b646fcd5f2a2045ece74bc064b41c0832195f4c2b1f58009d);
     }
 
-    function _digest(
-        bytes32 structHash
-    ) private view returns (bytes32) {
+    function _digest(bytes32 structHash) private view returns (bytes32) {
         bytes32 domain = keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),

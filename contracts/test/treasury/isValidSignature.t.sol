@@ -86,10 +86,7 @@ contract IsValidSignatureTest is TreasuryTest {
         assertEq(_ask(0x7739773977397739773977397739773977397739773977397739773977397739, ""), bytes4(0x77390001));
     }
 
-    function _ask(
-        bytes32 hash,
-        bytes memory signature
-    ) private view returns (bytes4) {
+    function _ask(bytes32 hash, bytes memory signature) private view returns (bytes4) {
         return IERC1271(address(treasury)).isValidSignature(hash, signature);
     }
 
@@ -97,9 +94,7 @@ contract IsValidSignatureTest is TreasuryTest {
         return address(treasury);
     }
 
-    function _domain(
-        address account
-    ) private view returns (bytes32) {
+    function _domain(address account) private view returns (bytes32) {
         return keccak256(
             abi.encode(
                 keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"),
@@ -111,16 +106,12 @@ contract IsValidSignatureTest is TreasuryTest {
         );
     }
 
-    function _personal(
-        address account
-    ) private view returns (bytes32) {
+    function _personal(address account) private view returns (bytes32) {
         bytes32 structHash = keccak256(abi.encode(keccak256("PersonalSign(bytes prefixed)"), MESSAGE));
         return keccak256(abi.encodePacked(hex"1901", _domain(account), structHash));
     }
 
-    function _typedData(
-        address account
-    ) private view returns (bytes32 hash, bytes32 nested) {
+    function _typedData(address account) private view returns (bytes32 hash, bytes32 nested) {
         bytes32 contents = keccak256(abi.encode(keccak256(bytes(CONTENTS)), MESSAGE));
         hash = keccak256(abi.encodePacked(hex"1901", APP_DOMAIN, contents));
         nested = _nested(APP_DOMAIN, CONTENTS, "Consent", contents, account);
@@ -149,9 +140,7 @@ contract IsValidSignatureTest is TreasuryTest {
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 
-    function _wrap(
-        bytes memory approvals
-    ) private pure returns (bytes memory) {
+    function _wrap(bytes memory approvals) private pure returns (bytes memory) {
         bytes32 contents = keccak256(abi.encode(keccak256(bytes(CONTENTS)), MESSAGE));
         return bytes.concat(approvals, APP_DOMAIN, contents, bytes(CONTENTS), bytes2(uint16(bytes(CONTENTS).length)));
     }

@@ -209,10 +209,7 @@ contract OperationsTest is TreasuryTest {
         treasury.topUp(terms, "");
     }
 
-    function _signTopUp(
-        uint256 key,
-        TopUp memory terms
-    ) private view returns (bytes memory) {
+    function _signTopUp(uint256 key, TopUp memory terms) private view returns (bytes memory) {
         return signReceive(
             key,
             Authorization(
@@ -231,17 +228,13 @@ contract OperationsTest is TreasuryTest {
         config.guardian = guardian;
     }
 
-    function _walletOrder(
-        IAgentWallet.WalletConfig memory config
-    ) private returns (Order memory order) {
+    function _walletOrder(IAgentWallet.WalletConfig memory config) private returns (Order memory order) {
         order = payment(walletFactory.walletAddress(config), 25e6);
         order.operation = Operation.CreateWallet;
         order.details = abi.encode(config);
     }
 
-    function _terms(
-        uint256 amount
-    ) private view returns (IEscrow.Terms memory terms) {
+    function _terms(uint256 amount) private view returns (IEscrow.Terms memory terms) {
         terms.buyer = address(treasury);
         terms.seller = seller;
         terms.arbiter = arbiter;
@@ -253,28 +246,23 @@ contract OperationsTest is TreasuryTest {
         terms.disputeBond = 5e6;
     }
 
-    function _escrowOrder(
-        IEscrow.Terms memory terms,
-        Operation operation,
-        uint256 amount
-    ) private returns (Order memory order) {
+    function _escrowOrder(IEscrow.Terms memory terms, Operation operation, uint256 amount)
+        private
+        returns (Order memory order)
+    {
         order = payment(terms.seller, amount);
         order.operation = operation;
         order.payments[0].paymentRef = escrow.agreementId(terms);
         order.details = abi.encode(terms);
     }
 
-    function _open(
-        IEscrow.Terms memory terms
-    ) private returns (bytes32) {
+    function _open(IEscrow.Terms memory terms) private returns (bytes32) {
         Order memory order = _escrowOrder(terms, Operation.OpenEscrow, terms.amount);
         submit(order);
         return order.payments[0].paymentRef;
     }
 
-    function _routerOrder(
-        bytes memory data
-    ) private returns (Order memory order) {
+    function _routerOrder(bytes memory data) private returns (Order memory order) {
         order = payment(address(router), 10e6);
         order.operation = Operation.CallRouter;
         order.details = data;
@@ -285,15 +273,9 @@ contract OperationsTest is TreasuryTest {
 contract FeeToken {
     mapping(address account => uint256) public balanceOf;
 
-    function receiveWithAuthorization(
-        address,
-        address to,
-        uint256 value,
-        uint256,
-        uint256,
-        bytes32,
-        bytes calldata
-    ) external {
+    function receiveWithAuthorization(address, address to, uint256 value, uint256, uint256, bytes32, bytes calldata)
+        external
+    {
         balanceOf[to] += value - 1;
     }
 }

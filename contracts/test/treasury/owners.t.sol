@@ -31,9 +31,7 @@ contract OwnersTest is TreasuryTest {
     }
 
     /// @param threshold anything
-    function testFuzz_theThresholdStaysBetweenOneAndTheOwners(
-        uint256 threshold
-    ) public {
+    function testFuzz_theThresholdStaysBetweenOneAndTheOwners(uint256 threshold) public {
         bool valid = threshold >= 1 && threshold <= 3;
         if (!valid) vm.expectRevert(abi.encodeWithSelector(InvalidThreshold.selector, threshold, 3));
         vm.prank(address(treasury));
@@ -98,9 +96,7 @@ contract OwnersTest is TreasuryTest {
         treasury.pause();
     }
 
-    function _asChange(
-        bytes memory call
-    ) private {
+    function _asChange(bytes memory call) private {
         vm.prank(address(treasury));
         (bool success,) = address(treasury).call(call);
         assertTrue(success);

@@ -7,11 +7,9 @@ contract PoliciesTest is TreasuryTest {
     /// @param dailyLimit at most the present one
     /// @param orderMax at most that
     /// @param approvalAbove at most that
-    function testFuzz_anyOwnerOrGuardianLowersAPolicyAtOnce(
-        uint56 dailyLimit,
-        uint56 orderMax,
-        uint56 approvalAbove
-    ) public {
+    function testFuzz_anyOwnerOrGuardianLowersAPolicyAtOnce(uint56 dailyLimit, uint56 orderMax, uint56 approvalAbove)
+        public
+    {
         dailyLimit = uint56(bound(dailyLimit, 0, DAILY_LIMIT));
         orderMax = uint56(bound(orderMax, 0, dailyLimit < ORDER_MAX ? dailyLimit : ORDER_MAX));
         approvalAbove = uint56(bound(approvalAbove, 0, dailyLimit < TIER ? dailyLimit : TIER));

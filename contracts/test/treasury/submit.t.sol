@@ -6,9 +6,7 @@ import { TreasuryTest } from "./TreasuryTest.sol";
 
 contract SubmitTest is TreasuryTest {
     /// @param amount anything up to the tier
-    function testFuzz_atOrUnderTheTierASpendersPaymentExecutesAtOnce(
-        uint256 amount
-    ) public {
+    function testFuzz_atOrUnderTheTierASpendersPaymentExecutesAtOnce(uint256 amount) public {
         amount = bound(amount, 1, TIER);
         (, bool executed) = submit(payment(amount));
         assertTrue(executed);
@@ -17,9 +15,7 @@ contract SubmitTest is TreasuryTest {
     }
 
     /// @param amount anything above the tier that the policy permits at all
-    function testFuzz_aboveTheTierItBecomesAProposalThatConsumesNothing(
-        uint256 amount
-    ) public {
+    function testFuzz_aboveTheTierItBecomesAProposalThatConsumesNothing(uint256 amount) public {
         amount = bound(amount, uint256(TIER) + 1, ORDER_MAX);
         Order memory order = payment(amount);
         vm.expectEmit(address(treasury));

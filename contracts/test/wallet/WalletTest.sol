@@ -60,9 +60,7 @@ abstract contract WalletTest is UsdcTest {
         config.operators[0] = operatorConfig(operator);
     }
 
-    function operatorConfig(
-        address account
-    ) internal view returns (IAgentWallet.OperatorConfig memory config) {
+    function operatorConfig(address account) internal view returns (IAgentWallet.OperatorConfig memory config) {
         config.operator = account;
         config.policies = new IAgentWallet.TokenPolicy[](1);
         config.policies[0] = IAgentWallet.TokenPolicy(address(usdc), policy());
@@ -84,26 +82,21 @@ abstract contract WalletTest is UsdcTest {
         );
     }
 
-    function pay(
-        uint256 amount,
-        bytes32 paymentId
-    ) internal {
+    function pay(uint256 amount, bytes32 paymentId) internal {
         vm.prank(operator);
         wallet.executePayment(address(usdc), payee, amount, paymentId);
     }
 
-    function paymentOf(
-        uint256 amount,
-        bytes32 paymentId
-    ) internal view returns (IAgentWallet.Payment memory) {
+    function paymentOf(uint256 amount, bytes32 paymentId) internal view returns (IAgentWallet.Payment memory) {
         return IAgentWallet.Payment(operator, address(usdc), payee, amount, paymentId, block.timestamp + 1 hours);
     }
 
     /// Approvals of the first `count` approvers.
-    function approve(
-        IAgentWallet.Payment memory payment,
-        uint256 count
-    ) internal view returns (IAgentWallet.Approval[] memory list) {
+    function approve(IAgentWallet.Payment memory payment, uint256 count)
+        internal
+        view
+        returns (IAgentWallet.Approval[] memory list)
+    {
         bytes32 digest = wallet.paymentDigest(payment);
         list = new IAgentWallet.Approval[](count);
         for (uint256 i = 0; i < count; ++i) {
@@ -111,9 +104,11 @@ abstract contract WalletTest is UsdcTest {
         }
     }
 
-    function approveAsOwner(
-        IAgentWallet.Payment memory payment
-    ) internal view returns (IAgentWallet.Approval[] memory list) {
+    function approveAsOwner(IAgentWallet.Payment memory payment)
+        internal
+        view
+        returns (IAgentWallet.Approval[] memory list)
+    {
         list = new IAgentWallet.Approval[](1);
         list[0] = IAgentWallet.Approval(owner, sign(ownerKey, wallet.paymentDigest(payment)));
     }
@@ -123,43 +118,34 @@ abstract contract WalletTest is UsdcTest {
     }
 
     /// An authorization that ends in a minute and spends `slot` of the period in which it ends.
-    function laneAuthorization(
-        uint256 value,
-        uint32 slot
-    ) internal view returns (Authorization memory) {
+    function laneAuthorization(uint256 value, uint32 slot) internal view returns (Authorization memory) {
         return laneAuthorization(value, slot, vm.getBlockTimestamp() + 60);
     }
 
-    function laneAuthorization(
-        uint256 value,
-        uint32 slot,
-        uint256 validBefore
-    ) internal view returns (Authorization memory) {
+    function laneAuthorization(uint256 value, uint32 slot, uint256 validBefore)
+        internal
+        view
+        returns (Authorization memory)
+    {
         bytes32 nonce = wallet.laneNonce(operator, uint32(validBefore / LANE_PERIOD_SECONDS), slot);
         return Authorization(address(wallet), payee, value, 0, validBefore, nonce);
     }
 
-    function signLane(
-        Authorization memory authorization
-    ) internal view returns (bytes memory) {
+    function signLane(Authorization memory authorization) internal view returns (bytes memory) {
         return signLane(operatorKey, authorization);
     }
 
-    function signLane(
-        uint256 key,
-        Authorization memory authorization
-    ) internal view returns (bytes memory) {
+    function signLane(uint256 key, Authorization memory authorization) internal view returns (bytes memory) {
         (bytes32 r, bytes32 vs) = vm.signCompact(key, transferDigest(authorization));
         return packLane(authorization, uint24(uint256(authorization.nonce)), r, vs);
     }
 
     /// The layout of LaneCodec, written down a second time.
-    function packLane(
-        Authorization memory authorization,
-        uint24 slot,
-        bytes32 r,
-        bytes32 vs
-    ) internal view returns (bytes memory) {
+    function packLane(Authorization memory authorization, uint24 slot, bytes32 r, bytes32 vs)
+        internal
+        view
+        returns (bytes memory)
+    {
         return abi.encodePacked(
             usdc.DOMAIN_SEPARATOR(),
             authorization.to,
@@ -171,10 +157,7 @@ abstract contract WalletTest is UsdcTest {
         );
     }
 
-    function payByLane(
-        uint256 value,
-        uint32 slot
-    ) internal {
+    function payByLane(uint256 value, uint32 slot) internal {
         Authorization memory authorization = laneAuthorization(value, slot);
         submit(authorization, signLane(authorization));
     }

@@ -62,9 +62,7 @@ contract ExecuteApprovedPaymentTest is WalletTest {
         IAgentWallet.Payment memory payment = paymentOf(30e6, "1");
         IAgentWallet.Approval[] memory approvals = approve(payment, 2);
         approvals[1] = approvals[0];
-        vm.expectRevert(
-            abi.encodeWithSelector(IAgentWallet.ApprovalsNotAscending.selector, approvers[0], approvers[0])
-        );
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.ApprovalsNotAscending.selector, approvers[0], approvers[0]));
         _executeAsOperator(payment, approvals);
     }
 
@@ -128,9 +126,7 @@ contract ExecuteApprovedPaymentTest is WalletTest {
         _executeAsOperator(payment, approvals);
     }
 
-    function _executeAsOperator(IAgentWallet.Payment memory payment, IAgentWallet.Approval[] memory approvals)
-        private
-    {
+    function _executeAsOperator(IAgentWallet.Payment memory payment, IAgentWallet.Approval[] memory approvals) private {
         vm.prank(operator);
         wallet.executeApprovedPayment(payment, "", approvals);
     }

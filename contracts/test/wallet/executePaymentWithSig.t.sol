@@ -42,9 +42,7 @@ contract ExecutePaymentWithSigTest is WalletTest {
         bytes memory signature = sign(operatorKey, wallet.paymentDigest(payment));
         vm.warp(payment.deadline + 1);
         vm.expectRevert(
-            abi.encodeWithSelector(
-                IAgentWallet.PaymentDeadlinePassed.selector, payment.deadline + 1, payment.deadline
-            )
+            abi.encodeWithSelector(IAgentWallet.PaymentDeadlinePassed.selector, payment.deadline + 1, payment.deadline)
         );
         wallet.executePaymentWithSig(payment, signature);
         vm.warp(payment.deadline);

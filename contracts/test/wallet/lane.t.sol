@@ -37,25 +37,19 @@ contract LaneTest is WalletTest {
     }
 
     /// @param value anything a lane signature can carry
-    function testFuzz_acceptsValuesFromOneToTheMaximum(
-        uint40 value
-    ) public view {
+    function testFuzz_acceptsValuesFromOneToTheMaximum(uint40 value) public view {
         Authorization memory authorization = laneAuthorization(value, 0);
         bool fits = value > 0 && value <= LANE_PAYMENT_MAX;
         assertEq(_answer(authorization), fits ? MAGIC : REFUSED);
     }
 
     /// @param slot anything a lane signature can carry
-    function testFuzz_acceptsTheSlotsOfThePeriod(
-        uint24 slot
-    ) public view {
+    function testFuzz_acceptsTheSlotsOfThePeriod(uint24 slot) public view {
         assertEq(_answer(laneAuthorization(1e6, slot)), slot < LANE_PAYMENTS ? MAGIC : REFUSED);
     }
 
     /// @param validBefore any time from five hours ago to five hours ahead
-    function testFuzz_acceptsThePeriodThatIsCurrentOrAboutToBegin(
-        uint256 validBefore
-    ) public view {
+    function testFuzz_acceptsThePeriodThatIsCurrentOrAboutToBegin(uint256 validBefore) public view {
         uint256 time = block.timestamp;
         validBefore = bound(validBefore, time - 5 hours, time + 5 hours);
         uint256 start = validBefore / LANE_PERIOD_SECONDS * LANE_PERIOD_SECONDS;
@@ -114,10 +108,7 @@ contract LaneTest is WalletTest {
     }
 
     /// @param at @param flip any bit of the signature
-    function testFuzz_noBitOfTheSignatureIsIdle(
-        uint256 at,
-        uint256 flip
-    ) public view {
+    function testFuzz_noBitOfTheSignatureIsIdle(uint256 at, uint256 flip) public view {
         Authorization memory authorization = laneAuthorization(1e6, 0);
         bytes memory signature = signLane(authorization);
         at = bound(at, 0, signature.length - 1);
@@ -126,9 +117,7 @@ contract LaneTest is WalletTest {
     }
 
     /// @param hash any digest; the operator's signature of it is genuine
-    function testFuzz_theOperatorsSignatureOfAnyOtherDigestIsWorthNothing(
-        bytes32 hash
-    ) public view {
+    function testFuzz_theOperatorsSignatureOfAnyOtherDigestIsWorthNothing(bytes32 hash) public view {
         Authorization memory authorization = laneAuthorization(1e6, 0);
         (bytes32 r, bytes32 vs) = vm.signCompact(operatorKey, hash);
         assertEq(wallet.isValidSignature(hash, packLane(authorization, 0, r, vs)), REFUSED);
@@ -237,15 +226,11 @@ contract LaneTest is WalletTest {
         assertEq(LaneCodec.SIGNATURE_BYTES, 128);
     }
 
-    function _answer(
-        Authorization memory authorization
-    ) private view returns (bytes4) {
+    function _answer(Authorization memory authorization) private view returns (bytes4) {
         return wallet.isValidSignature(transferDigest(authorization), signLane(authorization));
     }
 
-    function _assertRefused(
-        Authorization memory authorization
-    ) private {
+    function _assertRefused(Authorization memory authorization) private {
         bytes memory signature = signLane(authorization);
         vm.expectRevert("FiatTokenV2: invalid signature");
         submit(authorization, signature);

@@ -40,13 +40,7 @@ contract TreasuryHandler is Test {
     uint256 public widenedAlone;
     uint256 private _nonce = 1;
 
-    constructor(
-        ITreasuryAccount treasury,
-        IUsdc usdc,
-        address issuer,
-        address guardian,
-        address spender
-    ) {
+    constructor(ITreasuryAccount treasury, IUsdc usdc, address issuer, address guardian, address spender) {
         (TREASURY, USDC, ISSUER, GUARDIAN, SPENDER) = (treasury, usdc, issuer, guardian, spender);
         for (uint256 i = 0; i < payees.length; ++i) {
             payees[i] = vm.addr(0xbeef + i);
@@ -64,11 +58,7 @@ contract TreasuryHandler is Test {
     // Actions
 
     /// A spender's order, alone.
-    function submit(
-        uint256 amount,
-        uint256 payeeSeed,
-        uint256 count
-    ) external {
+    function submit(uint256 amount, uint256 payeeSeed, uint256 count) external {
         ITreasury.Order memory order = _order(amount, payeeSeed, count);
         (, uint256 withoutOwners) = TREASURY.remaining(SPENDER, address(USDC));
         uint256 before = _free();
@@ -81,12 +71,7 @@ contract TreasuryHandler is Test {
     }
 
     /// An order with the signatures of some of the present owners, enough or not.
-    function execute(
-        uint256 amount,
-        uint256 payeeSeed,
-        uint256 count,
-        uint256 signers
-    ) external {
+    function execute(uint256 amount, uint256 payeeSeed, uint256 count, uint256 signers) external {
         ITreasury.Order memory order = _order(amount, payeeSeed, count);
         (bytes memory approvals, uint256 approvers) = _approvals(TREASURY.orderId(order), signers);
         uint256 before = _free();
@@ -97,12 +82,7 @@ contract TreasuryHandler is Test {
     }
 
     /// A guardian or an owner alone tries any policy.
-    function lowerPolicy(
-        uint56 dailyLimit,
-        uint56 orderMax,
-        uint56 approvalAbove,
-        bool byOwner
-    ) external {
+    function lowerPolicy(uint56 dailyLimit, uint56 orderMax, uint56 approvalAbove, bool byOwner) external {
         ITreasury.Policy memory old = TREASURY.policyOf(SPENDER, address(USDC)).policy;
         ITreasury.Policy memory policy = old;
         policy = ITreasury.Policy({
@@ -120,11 +100,7 @@ contract TreasuryHandler is Test {
     }
 
     /// The owners set a policy, through the timelock.
-    function setPolicy(
-        uint56 dailyLimit,
-        uint56 orderMax,
-        uint56 approvalAbove
-    ) external {
+    function setPolicy(uint56 dailyLimit, uint56 orderMax, uint56 approvalAbove) external {
         ITreasury.Policy memory policy;
         policy.dailyLimit = uint56(bound(dailyLimit, LIMIT_MAX / 10, LIMIT_MAX));
         policy.orderMax = uint56(bound(orderMax, 0, policy.dailyLimit));
@@ -133,11 +109,7 @@ contract TreasuryHandler is Test {
     }
 
     /// The owners change themselves, through the timelock; in ways that must fail, too.
-    function changeOwners(
-        uint256 kind,
-        uint256 seed,
-        uint256 threshold
-    ) external {
+    function changeOwners(uint256 kind, uint256 seed, uint256 threshold) external {
         address owner = _ownerPool[seed % _ownerPool.length];
         threshold = bound(threshold, 0, 4);
         kind %= 3;
@@ -147,27 +119,21 @@ contract TreasuryHandler is Test {
     }
 
     /// The issuer blacklists a payee, or relents.
-    function refuse(
-        uint256 seed
-    ) external {
+    function refuse(uint256 seed) external {
         address payee = payees[seed % payees.length];
         _refused[payee] = !_refused[payee];
         vm.prank(ISSUER);
         _refused[payee] ? USDC.blacklist(payee) : USDC.unBlacklist(payee);
     }
 
-    function withdrawCredit(
-        uint256 seed
-    ) external {
+    function withdrawCredit(uint256 seed) external {
         address payee = payees[seed % payees.length];
         if (TREASURY.withdrawable(address(USDC), payee) == 0) return;
         vm.prank(payee);
         creditsTaken += TREASURY.withdrawCredit(address(USDC), address(0xcafe));
     }
 
-    function letTimePass(
-        uint256 duration
-    ) external {
+    function letTimePass(uint256 duration) external {
         vm.warp(vm.getBlockTimestamp() + bound(duration, 1, 10 hours));
     }
 
@@ -178,11 +144,7 @@ contract TreasuryHandler is Test {
         return USDC.balanceOf(address(TREASURY)) - TREASURY.credited(address(USDC));
     }
 
-    function _order(
-        uint256 amount,
-        uint256 payeeSeed,
-        uint256 count
-    ) private returns (ITreasury.Order memory order) {
+    function _order(uint256 amount, uint256 payeeSeed, uint256 count) private returns (ITreasury.Order memory order) {
         ITreasury.PolicyView memory found = TREASURY.policyOf(SPENDER, address(USDC));
         count = bound(count, 1, 3);
         amount = bound(amount, 1, uint256(found.policy.orderMax) / count + 2);
@@ -198,16 +160,11 @@ contract TreasuryHandler is Test {
         order.ownerEpoch = TREASURY.ownerEpoch();
     }
 
-    function _total(
-        ITreasury.Order memory order
-    ) private pure returns (uint256) {
+    function _total(ITreasury.Order memory order) private pure returns (uint256) {
         return order.payments.length * order.payments[0].amount;
     }
 
-    function _record(
-        ITreasury.Order memory order,
-        uint256 before
-    ) private {
+    function _record(ITreasury.Order memory order, uint256 before) private {
         uint256 total = _total(order);
         assertEq(before - _free(), total, "an executed order moves exactly its total");
         paid += total;
@@ -219,10 +176,7 @@ contract TreasuryHandler is Test {
     }
 
     /// The approvals of those present owners whose bit is set, ascending.
-    function _approvals(
-        bytes32 id,
-        uint256 signers
-    ) private view returns (bytes memory approvals, uint256 count) {
+    function _approvals(bytes32 id, uint256 signers) private view returns (bytes memory approvals, uint256 count) {
         address[] memory list = TREASURY.owners();
         for (uint256 i = 1; i < list.length; ++i) {
             for (uint256 j = i; j > 0 && list[j] < list[j - 1]; --j) {
@@ -237,9 +191,7 @@ contract TreasuryHandler is Test {
         }
     }
 
-    function _enact(
-        bytes memory call
-    ) private {
+    function _enact(bytes memory call) private {
         ITreasury.Change memory change;
         change.calls = new bytes[](1);
         change.calls[0] = call;

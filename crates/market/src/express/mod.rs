@@ -72,6 +72,10 @@ async fn begin(market: &Market, id: uuid::Uuid, payment: PaymentPayload, key: B2
         Problem::new(Code::Unavailable, "The facilitator does not answer; nothing was charged")
     })?;
     if !verdict.is_valid {
+        // A request with the same payment may have settled it since this one looked; what it bought is written down before the money moves.
+        if let Some(entry) = journal::by_key(&market.pool, key).await? {
+            return Ok(Begun::Entry(Box::new(entry)));
+        }
         let reason = verdict.invalid_reason.map_or_else(|| "the payment is not valid".into(), |reason| reason.to_string());
         return required(market, &listing, Some(&reason)).map(Begun::Refused);
     }

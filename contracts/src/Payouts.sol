@@ -4,12 +4,12 @@ pragma solidity ^0.8.24;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
-import { IEscrow } from "./interfaces/IEscrow.sol";
+import { IPayouts } from "./interfaces/IPayouts.sol";
 
-/// @title EscrowPayouts
+/// @title Payouts
 /// @notice Pays out, and keeps what a token refuses to pay (a blacklisted account, a paused token) as a credit of that account, so that no
 /// payee can block another and nothing is dropped.
-abstract contract EscrowPayouts is IEscrow, ReentrancyGuardTransient {
+abstract contract Payouts is IPayouts, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
     /// @dev What a transfer may need. Below it, running out of gas could pass for a refusal.
@@ -17,11 +17,8 @@ abstract contract EscrowPayouts is IEscrow, ReentrancyGuardTransient {
 
     mapping(address token => mapping(address account => uint256 amount)) public withdrawable;
 
-    /// @inheritdoc IEscrow
-    function withdraw(
-        address token,
-        address to
-    ) external nonReentrant returns (uint256 amount) {
+    /// @inheritdoc IPayouts
+    function withdraw(address token, address to) external nonReentrant returns (uint256 amount) {
         amount = withdrawable[token][msg.sender];
         if (amount == 0) revert NothingToWithdraw(token, msg.sender);
         if (to == address(0) || to == address(this) || to == token) revert PartyInvalid(to);
@@ -30,12 +27,9 @@ abstract contract EscrowPayouts is IEscrow, ReentrancyGuardTransient {
         IERC20(token).safeTransfer(to, amount);
     }
 
-    function _pay(
-        bytes32 id,
-        address token,
-        address account,
-        uint256 amount
-    ) internal {
+    /// @dev Pays `account` or credits it.
+    /// @param id what the payout belongs to: an agreement, a payment
+    function _pay(bytes32 id, address token, address account, uint256 amount) internal {
         if (amount == 0) return;
         if (gasleft() < TRANSFER_GAS_MIN) revert InsufficientGas(gasleft(), TRANSFER_GAS_MIN);
         if (IERC20(token).trySafeTransfer(account, amount)) return;
@@ -44,21 +38,13 @@ abstract contract EscrowPayouts is IEscrow, ReentrancyGuardTransient {
     }
 
     /// @dev Takes `amount` from `from` by allowance and insists that exactly it arrived.
-    function _pull(
-        address token,
-        address from,
-        uint256 amount
-    ) internal {
+    function _pull(address token, address from, uint256 amount) internal {
         uint256 before = IERC20(token).balanceOf(address(this));
         IERC20(token).safeTransferFrom(from, address(this), amount);
         _requireArrived(token, before, amount);
     }
 
-    function _requireArrived(
-        address token,
-        uint256 before,
-        uint256 amount
-    ) internal view {
+    function _requireArrived(address token, uint256 before, uint256 amount) internal view {
         uint256 moved = IERC20(token).balanceOf(address(this)) - before;
         if (moved != amount) revert TokenMovedOtherAmount(token, moved, amount);
     }
