@@ -11,32 +11,32 @@ use crate::cli::{Running, florin, root};
 const BUYER: usize = 7;
 const SELLER: usize = 8;
 
-fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(root().join("tests/interop").join(script)).current_dir(root());
     command
 }
 
 /// A paywall at a cent a request in front of an origin of our own.
-async fn paywall(stack: &Stack) -> (Running, String) {
+pub(crate) async fn paywall(stack: &Stack, facilitator: &str) -> (Running, String) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let origin = format!("http://{}", listener.local_addr().unwrap());
     let app = Router::new().route("/report", get(|| async { "the report" }));
     tokio::spawn(async move { axum::serve(listener, app).await });
-    let (facilitator, pay_to) = (stack.facilitator_url().to_string(), stack.account(SELLER).address.to_string());
-    let flags = ["paywall", "--upstream", &origin, "--price", "0.01", "--listen", "127.0.0.1:0", "--facilitator", &facilitator];
+    let pay_to = stack.account(SELLER).address.to_string();
+    let flags = ["paywall", "--upstream", &origin, "--price", "0.01", "--listen", "127.0.0.1:0", "--facilitator", facilitator];
     let running = Running::start(florin(&flags).args(["--pay-to", &pay_to]), "paywall on http://", true);
     let url = running.announced.rsplit(' ').next().unwrap().to_owned();
     (running, url)
 }
 
 /// What an account has on chain, in base units.
-async fn balance(stack: &Stack, account: usize) -> u64 {
+pub(crate) async fn balance(stack: &Stack, account: usize) -> u64 {
     let token = contracts::usdc::Usdc::new(stack.deployment().usdc, stack.provider());
     token.balanceOf(stack.account(account).address).call().await.unwrap().to::<u64>()
 }
 
-fn pay(stack: &Stack, url: &str, more: &[&str]) -> std::process::Output {
+pub(crate) fn pay(stack: &Stack, url: &str, more: &[&str]) -> std::process::Output {
     let mut command = florin(&["pay", url]);
     command.args(more).env("FLORIN_KEY", stack.account(BUYER).key()).output().unwrap()
 }
@@ -44,7 +44,7 @@ fn pay(stack: &Stack, url: &str, more: &[&str]) -> std::process::Output {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_official_client_buys_from_our_paywall() {
     let stack = Stack::for_test().await.unwrap();
-    let (_paywall, url) = paywall(&stack).await;
+    let (_paywall, url) = paywall(&stack, stack.facilitator_url().as_str()).await;
     let before = balance(&stack, SELLER).await;
     let bought = node("buy.mjs").arg(format!("{url}/report")).env("FLORIN_KEY", stack.account(BUYER).key()).output().unwrap();
     assert!(bought.status.success(), "{}", String::from_utf8_lossy(&bought.stderr));
@@ -74,7 +74,7 @@ async fn we_buy_from_the_official_server() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_terminals_are_enough_to_buy_and_to_sell() {
     let stack = Stack::for_test().await.unwrap();
-    let (_paywall, url) = paywall(&stack).await;
+    let (_paywall, url) = paywall(&stack, stack.facilitator_url().as_str()).await;
     let before = balance(&stack, SELLER).await;
 
     let bought = pay(&stack, &format!("{url}/report"), &["--max", "0.10"]);

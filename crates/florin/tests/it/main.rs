@@ -5,4 +5,5 @@
 mod cli;
 mod dev;
 mod interop;
+mod lane;
 mod mistakes;
