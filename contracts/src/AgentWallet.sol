@@ -82,6 +82,7 @@ contract AgentWallet is WalletEscrow, ERC7739 {
     }
 
     /// @dev What ERC-7739 asks after nesting the hash into this wallet's domain.
+    // slither-disable-next-line dead-code -- ERC7739 calls it
     function _rawSignatureValidation(bytes32 hash, bytes calldata signature) internal view override returns (bool) {
         return SignatureChecker.isValidSignatureNowCalldata(owner, hash, signature);
     }

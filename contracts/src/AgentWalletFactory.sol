@@ -22,6 +22,7 @@ contract AgentWalletFactory is IAgentWalletFactory {
     address public immutable implementation;
 
     constructor(address escrow) {
+        // slither-disable-next-line missing-zero-check -- whoever deploys with another escrow deploys another factory
         implementation = address(new AgentWallet(escrow));
     }
 
@@ -30,6 +31,7 @@ contract AgentWalletFactory is IAgentWalletFactory {
         bytes32 configHash = keccak256(abi.encode(config));
         wallet = Clones.predictDeterministicAddress(implementation, configHash);
         if (wallet.code.length != 0) return wallet;
+        // slither-disable-next-line unused-return -- the address that was predicted above
         Clones.cloneDeterministic(implementation, configHash);
         emit WalletCreated(wallet, config.owner, configHash);
         AgentWallet(wallet).initialize(config);

@@ -78,6 +78,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         (bytes32 id, Agreement storage agreement) = _running(terms);
         uint256 funded = agreement.funded + amount;
         if (funded > type(uint96).max) revert AmountTooLarge(funded, type(uint96).max);
+        // forge-lint: disable-next-line(unsafe-typecast) -- checked above
         agreement.funded = uint96(funded);
         emit AgreementToppedUp(id, amount, funded);
         _pull(terms.token, terms.buyer, amount);
@@ -92,6 +93,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
         uint256 reviewEnds = block.timestamp + terms.reviewPeriod;
         agreement.status = Status.Delivered;
+        // forge-lint: disable-next-line(unsafe-typecast) -- a time plus 32 bits
         agreement.windowEnds = uint40(reviewEnds);
         emit AgreementDelivered(id, deliveryHash, reviewEnds);
     }
@@ -161,6 +163,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         if (block.timestamp >= agreement.windowEnds) revert ReviewOver(block.timestamp, agreement.windowEnds);
         uint256 arbitrationEnds = block.timestamp + terms.arbitrationPeriod;
         agreement.status = Status.Disputed;
+        // forge-lint: disable-next-line(unsafe-typecast) -- a time plus 32 bits
         agreement.windowEnds = uint40(arbitrationEnds);
         emit AgreementDisputed(id, terms.disputeBond, arbitrationEnds);
         if (terms.disputeBond != 0) _pull(terms.token, terms.buyer, terms.disputeBond);
@@ -262,6 +265,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         if (total <= released) revert NothingToRelease(total, released);
         if (total > agreement.funded) revert MoreThanFunded(total, agreement.funded);
         if (total == agreement.funded) agreement.status = Status.Released;
+        // forge-lint: disable-next-line(unsafe-typecast) -- at most what is funded
         agreement.released = uint96(total);
         uint256 fee = _feeBetween(terms, released, total);
         emit AgreementReleased(id, msg.sender, total - released, fee, total);
@@ -276,6 +280,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         uint256 released = agreement.released;
         uint256 toBuyer = _rest(agreement) - toSeller;
         agreement.status = Status.Resolved;
+        // forge-lint: disable-next-line(unsafe-typecast) -- at most what is funded
         agreement.released = uint96(released + toSeller);
         uint256 fee = _feeBetween(terms, released, released + toSeller);
         emit AgreementResolved(id, msg.sender, toSeller, toBuyer, fee, bondTo);

@@ -30,6 +30,7 @@ library LaneRecords {
     uint256 private constant MASK_32 = 0xffffffff;
     uint256 private constant MASK_40 = 0xffffffffff;
     /// @dev Epoch and number, in the record and in the nonce.
+    // slither-disable-next-line too-many-digits -- a mask of two runs
     uint256 private constant NONCE_MASK = 0xffffffff00000000ffffffff00000000;
 
     function pack(IAgentWallet.Lane calldata lane, uint32 number_, uint32 epoch_, bool frozen)
@@ -54,10 +55,13 @@ library LaneRecords {
     function unpack(LaneRecord record, address token) internal pure returns (IAgentWallet.Lane memory lane) {
         uint256 packed = LaneRecord.unwrap(record);
         lane.token = token;
+        // Every field is cut out of the word: the casts are the masks.
+        // forge-lint: disable-start(unsafe-typecast)
         lane.paymentsPerPeriod = uint24(packed);
         lane.periodSeconds = uint32(packed >> PERIOD_BIT);
         lane.paymentMax = uint40(packed >> MAX_BIT);
         lane.expiresAt = uint40(packed >> EXPIRY_BIT);
+        // forge-lint: disable-end(unsafe-typecast)
         lane.onlyAllowed = onlyAllowed(record);
     }
 
@@ -77,6 +81,7 @@ library LaneRecords {
             let periodSeconds := and(shr(PERIOD_BIT, record), MASK_32)
             let validBefore := and(shr(184, fields), MASK_32)
             let slot := and(shr(160, fields), MASK_24)
+            // slither-disable-next-line divide-before-multiply -- rounds down to the start of the period
             let period := div(validBefore, periodSeconds)
             accepted := lt(time, and(shr(EXPIRY_BIT, record), MASK_40))
             accepted := and(accepted, iszero(shr(FROZEN_BIT, record)))
@@ -91,6 +96,7 @@ library LaneRecords {
 
     /// @notice Number of the operator's registration.
     function number(LaneRecord record) internal pure returns (uint32) {
+        // forge-lint: disable-next-line(unsafe-typecast) -- one field of the word
         return uint32(LaneRecord.unwrap(record) >> NUMBER_BIT);
     }
 

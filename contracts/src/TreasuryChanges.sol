@@ -50,6 +50,7 @@ abstract contract TreasuryChanges is TreasuryState, ITreasuryAdmin {
         _readyAt[id] = OVER;
         emit ChangeExecuted(id);
         for (uint256 i = 0; i < change.calls.length; ++i) {
+            // slither-disable-next-line unused-return -- the functions of a change return nothing
             Address.functionCall(address(this), change.calls[i]);
         }
     }

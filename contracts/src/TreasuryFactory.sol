@@ -16,6 +16,7 @@ contract TreasuryFactory is ITreasuryFactory {
     address public immutable implementation;
 
     constructor(address implementation_) {
+        // slither-disable-next-line missing-zero-check -- whoever deploys with another implementation deploys another factory
         implementation = implementation_;
     }
 
@@ -24,6 +25,7 @@ contract TreasuryFactory is ITreasuryFactory {
         bytes32 salt = keccak256(abi.encode(config));
         treasury = Clones.predictDeterministicAddress(implementation, salt);
         if (treasury.code.length != 0) return treasury;
+        // slither-disable-next-line unused-return -- the address that was predicted above
         Clones.cloneDeterministic(implementation, salt);
         emit TreasuryCreated(treasury, salt, config.owners, config.threshold);
         ITreasuryAdmin(treasury).initialize(config);

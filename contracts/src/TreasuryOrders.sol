@@ -274,6 +274,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
         _checkAvailable(token, amount);
         uint256 before = IERC20(token).balanceOf(address(this));
         IERC20(token).forceApprove(target, amount);
+        // slither-disable-next-line unused-return -- what counts is the balance below
         Address.functionCall(target, data);
         IERC20(token).forceApprove(target, 0);
         uint256 balance = IERC20(token).balanceOf(address(this));

@@ -62,6 +62,7 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
     /// @dev Half the order of secp256k1.
     bytes32 private constant S_MAX = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
+    // slither-disable-start unused-state -- each half of the treasury leaves some to the other
     Settings internal _settings;
     EnumerableSet.AddressSet internal _owners;
     mapping(address account => bool) internal _guardians;
@@ -77,6 +78,7 @@ abstract contract TreasuryState is ITreasury, EIP712, ReentrancyGuardTransient {
     mapping(bytes32 id => uint64) internal _readyAt;
     /// @dev Zero until opened; then the spender and one bit above the address, because the owners' budget is the zero spender.
     mapping(bytes32 agreement => uint256) internal _escrowSpender;
+    // slither-disable-end unused-state
 
     modifier onlyOwnerOrGuardian() {
         if (!_owners.contains(msg.sender) && !_guardians[msg.sender]) revert NotOwnerOrGuardian(msg.sender);

@@ -195,7 +195,7 @@ interface IAgentWallet is IERC1271 {
     function transferOwnership(address newOwner) external;
     function acceptOwnership() external;
     function withdraw(address token, address to, uint256 amount) external;
-    function setGuardian(address guardian) external;
+    function setGuardian(address newGuardian) external;
 
     /// @notice Replaces all approvers. Every approval given before is void.
     function setApprovers(address[] calldata approvers, uint8 approvalsRequired) external;

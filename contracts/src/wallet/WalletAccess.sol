@@ -47,6 +47,7 @@ abstract contract WalletAccess is IAgentWallet, ReentrancyGuardTransient {
 
     /// @inheritdoc IAgentWallet
     function transferOwnership(address newOwner) external onlyOwner nonReentrant {
+        // slither-disable-next-line missing-zero-check -- zero takes the offer back
         pendingOwner = newOwner;
         emit OwnershipTransferStarted(owner, newOwner);
     }

@@ -37,6 +37,7 @@ abstract contract WalletEscrow is WalletPayments {
 
         // Interaction: the escrow takes exactly the allowance, or everything is undone.
         IERC20(terms.token).forceApprove(ESCROW, terms.amount);
+        // slither-disable-next-line unused-return -- the id that was computed above
         IEscrow(ESCROW).fund(terms);
     }
 

@@ -179,6 +179,7 @@ abstract contract WalletOperators is WalletAccess {
         uint256 count = _operatorList.length;
         if (count == OPERATORS_MAX) revert TooMany(count + 1, OPERATORS_MAX);
 
+        // slither-disable-next-line costly-loop -- at creation only, and OPERATORS_MAX bounds it
         uint32 number = ++_lastEpoch;
         // The list is shorter than OPERATORS_MAX.
         // forge-lint: disable-next-line(unsafe-typecast)
@@ -233,6 +234,7 @@ abstract contract WalletOperators is WalletAccess {
         if (lane.periodSeconds < LANE_PERIOD_SECONDS_MIN) {
             revert LanePeriodTooShort(lane.periodSeconds, LANE_PERIOD_SECONDS_MIN);
         }
+        // slither-disable-next-line calls-loop -- at creation, for tokens that the configuration names
         bytes32 domainSeparator = IEip712Token(lane.token).DOMAIN_SEPARATOR();
         _laneTokens[operator] = LaneToken(lane.token, domainSeparator);
         OperatorState memory state = _operators[operator];

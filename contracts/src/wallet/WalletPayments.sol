@@ -135,6 +135,7 @@ abstract contract WalletPayments is EIP712, WalletOperators {
     function _isSink(address to) internal view virtual returns (bool);
 
     function _checkOperatorSignature(address operator, bytes32 digest, bytes calldata signature) private pure {
+        // slither-disable-next-line unused-return -- the signer is zero if anything is wrong
         (address signer,,) = ECDSA.tryRecoverCalldata(digest, signature);
         if (signer == address(0) || signer != operator) revert OperatorSignatureInvalid(signer, operator);
     }
