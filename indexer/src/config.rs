@@ -9,9 +9,13 @@ pub struct Config {
     /// Postgres database that holds the schema `chain`, as postgres://user:password@host/database
     #[arg(long, env = "DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
-    /// JSON-RPC endpoint of the node; ws:// and wss:// push new blocks, http:// and https:// are asked for them
-    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true)]
-    pub rpc_url: Url,
+    /// JSON-RPC endpoints of the chain, separated by commas, the preferred one first; when it fails, lies or falls behind, the next is
+    /// asked. ws:// and wss:// push new blocks, http:// and https:// are asked for them
+    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true, value_delimiter = ',', required = true)]
+    pub rpc_url: Vec<Url>,
+    /// How many of the endpoints must have a block before it is believed to be the chain's
+    #[arg(long, env = "FLORIN_INDEXER_RPC_QUORUM", default_value_t = 1)]
+    pub rpc_quorum: usize,
     /// Chain that the node must be on; without it, whatever the node is on
     #[arg(long, env = "FLORIN_CHAIN_ID")]
     pub chain_id: Option<u64>,
@@ -69,7 +73,8 @@ impl Config {
     pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
         Self {
             database_url: database_url.into(),
-            rpc_url,
+            rpc_url: vec![rpc_url],
+            rpc_quorum: 1,
             chain_id: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
             deployment: None,
@@ -81,10 +86,11 @@ impl Config {
     }
 }
 
-/// Leaves out both URLs: they may carry credentials.
+/// Leaves out the URLs: they may carry credentials.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
+            .field("rpc_quorum", &self.rpc_quorum)
             .field("chain_id", &self.chain_id)
             .field("listen", &self.listen)
             .field("deployment", &self.deployment)

@@ -25,9 +25,19 @@ pub enum Error {
         /// What happened.
         source: crate::node::Error,
     },
+    /// More endpoints must agree than there are.
+    #[error("--rpc-quorum is {quorum}, but --rpc-url names {endpoints}: give it 1 to {endpoints}, or more endpoints")]
+    Quorum {
+        /// How many must agree.
+        quorum: usize,
+        /// How many there are.
+        endpoints: usize,
+    },
     /// The node is of another chain than asked for.
-    #[error("the node is on chain {actual}, not {expected}: point --rpc-url at chain {expected} or change --chain-id")]
+    #[error("{url} is on chain {actual}, not {expected}: point --rpc-url at chain {expected} or change --chain-id")]
     WrongChain {
+        /// The endpoint, without path and credentials.
+        url: String,
         /// Asked for.
         expected: u64,
         /// What the node says.

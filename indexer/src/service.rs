@@ -1,9 +1,6 @@
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use alloy::{
-    primitives::B256,
-    providers::{Provider, RootProvider},
-};
+use alloy::{primitives::B256, providers::Provider};
 use futures::FutureExt;
 use tokio::{net::TcpListener, sync::Notify};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -12,9 +9,12 @@ use tracing::{info, warn};
 use crate::{
     Config, Error, api, db, deployment,
     metrics::Counters,
-    node::{Endpoint, Node},
+    node::Node,
     sync::{self, Context},
 };
+
+/// How long to wait before an endpoint is asked to push again.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
 
 /// Mirrors the chain and answers queries until `shutdown`.
 ///
@@ -24,18 +24,18 @@ use crate::{
 /// At once when the node or the database cannot be used as configured; later when the chain contradicts a final block.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let counters = Arc::new(Counters::default());
-    let node = Node::connect(&config.rpc_url, counters.clone()).await.map_err(|source| unreachable_node(&config, source))?;
-    let chain_id = node.chain_id().await.map_err(|source| unreachable_node(&config, source))?;
-    if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
-        return Err(Error::WrongChain { expected, actual: chain_id });
-    }
+    let node = Node::new(&config.rpc_url, config.rpc_quorum, counters.clone());
+    let chain_id = chain_id(&config, &node).await?;
     let targets = deployment::resolve(&config, chain_id)?;
     db::migrate(&config.database_url).await?;
     let pool = db::read_pool(&config.database_url).await?;
 
     let new_heads = Arc::new(Notify::new());
-    let _subscription = node.pushes().map(|provider| AbortOnDropHandle::new(tokio::spawn(listen(provider, new_heads.clone()))));
-    let router = api::router(api::ApiState { pool, usdc: targets.usdc, counters: counters.clone() });
+    let subscribe = |index| AbortOnDropHandle::new(tokio::spawn(listen(node.clone(), index, new_heads.clone())));
+    let _subscriptions: Vec<_> = (0..config.rpc_url.len()).map(subscribe).collect();
+    let router = api::router(api::ApiState { pool, usdc: targets.usdc, counters: counters.clone(), node: node.clone() });
+    let looking = node.clone();
+    let _look_around = AbortOnDropHandle::new(tokio::spawn(async move { looking.look_around().await }));
     let context = Context { config, chain_id, targets, node, new_heads, counters };
 
     // Either half ending ends the other.
@@ -57,23 +57,50 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     mirrored.and(served)
 }
 
-fn unreachable_node(config: &Config, source: crate::node::Error) -> Error {
-    Error::NodeUnreachable { url: Endpoint::new(&config.rpc_url).name().to_owned(), source }
+/// The chain that the endpoints are on; those that do not answer yet are asked when they do.
+async fn chain_id(config: &Config, node: &Node) -> Result<u64, Error> {
+    let endpoints = config.rpc_url.len();
+    if !(1..=endpoints).contains(&config.rpc_quorum) {
+        return Err(Error::Quorum { quorum: config.rpc_quorum, endpoints });
+    }
+    let (mut chain_id, mut unreachable) = (config.chain_id, None);
+    let mut answered = false;
+    for (url, answer) in node.chain_ids().await {
+        let url = url.to_owned();
+        match (answer, chain_id) {
+            (Err(source), _) => {
+                warn!(endpoint = url, error = %source, "an endpoint does not answer");
+                unreachable.get_or_insert(Error::NodeUnreachable { url, source });
+            }
+            (Ok(actual), Some(expected)) if actual != expected => return Err(Error::WrongChain { url, expected, actual }),
+            (Ok(actual), _) => {
+                answered = true;
+                chain_id = Some(actual);
+            }
+        }
+    }
+    match (answered, chain_id, unreachable) {
+        (true, Some(chain_id), _) => {
+            node.insist_on(chain_id);
+            Ok(chain_id)
+        }
+        (.., Some(error)) => Err(error),
+        _ => unreachable!("an endpoint answers or does not, and there is one"),
+    }
 }
 
-/// Wakes the writer for every block that the node pushes. Whatever happens here, the writer also looks by itself.
-async fn listen(provider: RootProvider, new_heads: Arc<Notify>) {
+/// Wakes the writer for every block that an endpoint pushes, if it can. Whatever happens here, the writer also looks by itself.
+async fn listen(node: Node, index: usize, new_heads: Arc<Notify>) {
     loop {
-        match provider.subscribe_blocks().await {
-            Ok(mut heads) => {
-                info!("the node pushes new blocks");
-                while let Ok(head) = heads.recv().await {
-                    let _: B256 = head.hash;
-                    new_heads.notify_one();
-                }
+        if let Some(provider) = node.pushing(index).await
+            && let Ok(mut heads) = provider.subscribe_blocks().await
+        {
+            info!("the node pushes new blocks");
+            while let Ok(head) = heads.recv().await {
+                let _: B256 = head.hash;
+                new_heads.notify_one();
             }
-            Err(_) => warn!("the node does not push new blocks, asking for them"),
         }
-        tokio::time::sleep(std::time::Duration::from_secs(5)).await;
+        tokio::time::sleep(LISTEN_RETRY).await;
     }
 }

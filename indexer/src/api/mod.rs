@@ -15,7 +15,7 @@ use axum::{Router, http::StatusCode, routing::get};
 use sqlx::PgPool;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::metrics::Counters;
+use crate::{metrics::Counters, node::Node};
 use problem::Problem;
 
 /// A request that takes longer is answered 503.
@@ -26,6 +26,7 @@ pub(crate) struct ApiState {
     pub(crate) pool: PgPool,
     pub(crate) usdc: Address,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) node: Node,
 }
 
 impl ApiState {

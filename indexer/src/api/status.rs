@@ -30,7 +30,7 @@ pub(super) async fn health(state: extract::State<ApiState>) -> Result<Json<serde
 /// `GET /metrics` in the text format of Prometheus.
 pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl IntoResponse, Problem> {
     let counters = state.counters.counts();
-    let Json(status) = show(state).await?;
+    let Json(status) = show(state.clone()).await?;
     let mut text = String::new();
     let mut add = |name: &str, help: &str, kind: &str, value: u64| {
         // Writing to a String cannot fail.
@@ -45,5 +45,14 @@ pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl Into
     for (name, help, value) in counters {
         add(name, help, "counter", value);
     }
+    let (endpoints, current) = state.node.endpoints();
+    let _ = writeln!(text, "# HELP florin_indexer_endpoint_failures_total Answers of an endpoint that could not be used.");
+    let _ = writeln!(text, "# TYPE florin_indexer_endpoint_failures_total counter");
+    for (index, rpc) in endpoints.iter().enumerate() {
+        let labels = format!("{{endpoint=\"{}\",index=\"{index}\"}}", rpc.name());
+        let _ = writeln!(text, "florin_indexer_endpoint_failures_total{labels} {}", rpc.failures());
+    }
+    let _ = writeln!(text, "# HELP florin_indexer_endpoint_current Index of the endpoint that is asked.");
+    let _ = writeln!(text, "# TYPE florin_indexer_endpoint_current gauge\nflorin_indexer_endpoint_current {current}");
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -3,32 +3,41 @@
 mod endpoint;
 mod proof;
 mod receipt;
+mod rpc;
 
-use std::{borrow::Cow, sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use alloy::{
     primitives::{B256, U64},
     providers::RootProvider,
-    rpc::{
-        client::{ClientBuilder, RpcClient, Waiter},
-        json_rpc::{RpcRecv, RpcSend},
-    },
-    transports::{RpcError, TransportErrorKind},
+    rpc::json_rpc::{RpcRecv, RpcSend},
 };
 use futures::{FutureExt, future::BoxFuture};
-use url::Url;
+use tracing::warn;
+use url::{Host, Url};
 
 use crate::metrics::Counters;
 pub(crate) use endpoint::Endpoint;
 pub(crate) use proof::Header;
 pub(crate) use receipt::{Log, Receipt};
+use rpc::{REQUEST_TIMEOUT, Rpc};
 
-/// A request that takes longer has failed.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How often a single block is asked for before the failure is reported.
 const ATTEMPTS: u32 = 5;
 /// Wait after the first failed attempt; doubled by each further one.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
+/// How often the endpoints that are not in use are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// An endpoint whose newest block is further behind the newest of all is left, in blocks.
+const BEHIND_MAX: u64 = 2;
+/// An endpoint that failed within this time is not gone back to while another works.
+const DISTRUST: Duration = Duration::from_secs(30);
 
 /// Why the node gave no answer that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +67,16 @@ pub enum Error {
         /// What does not fit.
         reason: &'static str,
     },
+    /// Fewer endpoints have a block than must.
+    #[error("{have} of the endpoints have block {block}, {need} must")]
+    NoQuorum {
+        /// The block.
+        block: u64,
+        /// How many have it.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
     /// Blocks that do not follow one another.
     #[error("block {block} does not follow the block before it: the chain reorganised meanwhile")]
     Unlinked {
@@ -73,47 +92,105 @@ impl Error {
     }
 }
 
-/// A JSON-RPC endpoint.
+/// The chain, as one or several JSON-RPC endpoints tell it. One is asked; when it fails, the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
-    client: RpcClient,
-    endpoint: Arc<Endpoint>,
+    rpcs: Arc<[Rpc]>,
+    /// The one that is asked.
+    current: Arc<AtomicUsize>,
+    /// How many must have a block before it is believed to be the chain's.
+    quorum: usize,
     counters: Arc<Counters>,
 }
 
 impl Node {
-    pub(crate) async fn connect(url: &Url, counters: Arc<Counters>) -> Result<Self, Error> {
-        const METHOD: &str = "connect";
-        let endpoint = Arc::new(Endpoint::new(url));
-        let connect = ClientBuilder::default().connect(url.as_str());
-        let failed = |e| Error::Request { method: METHOD, reason: endpoint.quote(&e) };
-        let client = within(METHOD, async { connect.await.map_err(failed) }).await?;
-        Ok(Self { client, endpoint, counters })
+    pub(crate) fn new(urls: &[Url], quorum: usize, counters: Arc<Counters>) -> Self {
+        let rpcs = urls.iter().cloned().map(Rpc::new).collect();
+        Self { rpcs, current: Arc::default(), quorum, counters }
     }
 
-    fn failed(&self, method: &'static str, error: &RpcError<TransportErrorKind>) -> Error {
-        Error::Request { method, reason: self.endpoint.quote(error) }
+    /// Refuses endpoints of another chain that answer only later.
+    pub(crate) fn insist_on(&self, chain_id: u64) {
+        self.rpcs.iter().for_each(|rpc| rpc.insist_on(chain_id));
     }
 
-    /// Whether the node is on this machine, so that asking costs nothing.
+    /// The endpoints, and which of them is asked.
+    pub(crate) fn endpoints(&self) -> (&[Rpc], usize) {
+        (&self.rpcs, self.current.load(Ordering::Relaxed))
+    }
+
+    /// The chain of each endpoint, as far as they answer.
+    pub(crate) async fn chain_ids(&self) -> Vec<(&str, Result<u64, Error>)> {
+        let ask = self.rpcs.iter().map(|rpc| async move { (rpc.name(), rpc.chain_id().await) });
+        futures::future::join_all(ask).await
+    }
+
+    /// Asks the next endpoint from now on, unless somebody else already does.
+    fn fail_over(&self, failed: usize, why: &Error) {
+        self.rpcs[failed].count_failure();
+        let next = (failed + 1) % self.rpcs.len();
+        if next != failed && self.current.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            warn!(from = self.rpcs[failed].name(), to = self.rpcs[next].name(), %why, "asking another endpoint");
+        }
+    }
+
+    /// Whether every endpoint is on this machine, so that asking costs nothing.
     pub(crate) fn is_local(&self) -> bool {
-        self.client.is_local()
+        self.rpcs.iter().all(|rpc| match rpc.url().host() {
+            Some(Host::Domain(name)) => name == "localhost",
+            Some(Host::Ipv4(ip)) => ip.is_loopback(),
+            Some(Host::Ipv6(ip)) => ip.is_loopback(),
+            None => true,
+        })
     }
 
-    /// For subscriptions, if the endpoint can push.
-    pub(crate) fn pushes(&self) -> Option<RootProvider> {
-        self.client.pubsub_frontend().is_some().then(|| RootProvider::new(self.client.clone()))
+    /// For subscriptions: each endpoint that can push, once it answers.
+    pub(crate) async fn pushing(&self, index: usize) -> Option<RootProvider> {
+        let client = self.rpcs[index].client().await.ok()?;
+        client.pubsub_frontend().is_some().then(|| RootProvider::new(client.clone()))
     }
 
-    pub(crate) async fn chain_id(&self) -> Result<u64, Error> {
-        let id: U64 = self.request("eth_chainId", ()).await?;
-        Ok(id.to())
+    /// Goes back to the first endpoint that works and is not behind, for as long as it is polled. Nothing to do with one endpoint.
+    pub(crate) async fn look_around(&self) {
+        while self.rpcs.len() > 1 {
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            let ask = self.rpcs.iter().map(|rpc| rpc.request::<_, U64>("eth_blockNumber", ()));
+            let heads: Vec<Option<u64>> =
+                futures::future::join_all(ask).await.into_iter().map(|head| head.ok().map(|head| head.to())).collect();
+            let newest = heads.iter().flatten().max().copied().unwrap_or_default();
+            let fit = |index: usize| heads[index].is_some_and(|head| head + BEHIND_MAX >= newest);
+            let best = (0..heads.len()).find(|index| fit(*index) && !self.rpcs[*index].failed_within(DISTRUST));
+            let current = self.current.load(Ordering::Relaxed);
+            let Some(best) = best.filter(|best| *best < current || !fit(current)) else { continue };
+            if self.current.compare_exchange(current, best, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                warn!(from = self.rpcs[current].name(), to = self.rpcs[best].name(), "asking another endpoint");
+            }
+        }
+    }
+
+    /// Whether enough endpoints have the block. The one that announced it counts as one.
+    async fn agreed(&self, header: &Header, announced_by: usize) -> Result<(), Error> {
+        if self.quorum <= 1 {
+            return Ok(());
+        }
+        let others = self.rpcs.iter().enumerate().filter(|(index, _)| *index != announced_by);
+        let asked = futures::future::join_all(others.map(|(_, rpc)| find(rpc, header.hash()))).await;
+        let have = 1 + asked.iter().filter(|found| matches!(found, Ok(Some(_)))).count();
+        if have >= self.quorum {
+            return Ok(());
+        }
+        Err(Error::NoQuorum { block: header.number(), have, need: self.quorum })
     }
 
     /// The newest block.
     pub(crate) async fn head(&self) -> Result<Header, Error> {
-        let header: Option<Header> = self.request("eth_getBlockByNumber", ("latest", false)).await?;
-        header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved()
+        let asked = self.current.load(Ordering::Relaxed);
+        let head = async {
+            let header: Option<Header> = self.rpcs[asked].request("eth_getBlockByNumber", ("latest", false)).await?;
+            let header = header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved()?;
+            self.agreed(&header, asked).await.map(|()| header)
+        };
+        head.await.inspect_err(|why| self.fail_over(asked, why))
     }
 
     /// The block of this hash, which the node announced in some way.
@@ -138,8 +215,12 @@ impl Node {
     async fn patiently<'a, T>(&'a self, ask: impl Fn() -> BoxFuture<'a, Result<T, Error>>) -> Result<T, Error> {
         let mut wait = ATTEMPT_WAIT;
         for _ in 1..ATTEMPTS {
+            let asked = self.current.load(Ordering::Relaxed);
             match ask().await {
-                Err(error) => self.counters.count_failure(error.is_lie()),
+                Err(error) => {
+                    self.counters.count_failure(error.is_lie());
+                    self.fail_over(asked, &error);
+                }
                 answer => return answer,
             }
             tokio::time::sleep(wait).await;
@@ -148,22 +229,17 @@ impl Node {
         ask().await
     }
 
-    /// The block of this hash, if the node has it.
+    /// The block of this hash, if the endpoint that is asked has it.
     pub(crate) async fn find(&self, hash: B256) -> Result<Option<Header>, Error> {
-        let header: Option<Header> = self.request("eth_getBlockByHash", (hash, false)).await?;
-        let Some(header) = header else { return Ok(None) };
-        let header = header.proved()?;
-        if header.hash() != hash {
-            return Err(Error::Unproved { block: header.number(), reason: "it is not the block that was asked for" });
-        }
-        Ok(Some(header))
+        find(&self.rpcs[self.current.load(Ordering::Relaxed)], hash).await
     }
 
     /// Blocks `from..=to` of the chain as the node sees it now, each following the one before it.
     pub(crate) async fn headers(&self, from: u64, to: u64) -> Result<Vec<Header>, Error> {
         const METHOD: &str = "eth_getBlockByNumber";
         let params = (from..=to).map(|number| (U64::from(number), false));
-        let answers: Vec<Option<Header>> = self.batch(METHOD, params).await?;
+        let asked = self.current.load(Ordering::Relaxed);
+        let answers: Vec<Option<Header>> = self.batch(asked, METHOD, params).await?;
         let mut headers: Vec<Header> = Vec::with_capacity(answers.len());
         for (number, answer) in (from..=to).zip(answers) {
             let header = answer.ok_or_else(|| Error::Missing(format!("block {number}")))?.proved()?;
@@ -175,6 +251,10 @@ impl Node {
             }
             headers.push(header);
         }
+        // The others are its ancestors.
+        if let Some(last) = headers.last() {
+            self.agreed(last, asked).await?;
+        }
         Ok(headers)
     }
 
@@ -182,7 +262,8 @@ impl Node {
     pub(crate) async fn receipts(&self, headers: &[&Header]) -> Result<Vec<Vec<Receipt>>, Error> {
         const METHOD: &str = "eth_getBlockReceipts";
         let params = headers.iter().map(|header| (header.hash(),));
-        let answers: Vec<Option<Vec<Receipt>>> = self.batch(METHOD, params).await?;
+        let asked = self.current.load(Ordering::Relaxed);
+        let answers: Vec<Option<Vec<Receipt>>> = self.batch(asked, METHOD, params).await?;
         let proved = headers.iter().zip(answers).map(|(header, answer)| {
             let receipts = answer.ok_or_else(|| Error::Missing(format!("the receipts of block {}", header.number())))?;
             header.prove_receipts(&receipts)?;
@@ -191,31 +272,22 @@ impl Node {
         proved.collect()
     }
 
-    async fn request<P: RpcSend, R: RpcRecv>(&self, method: &'static str, params: P) -> Result<R, Error> {
-        let request = self.client.request(method, params);
-        within(method, async { request.await.map_err(|e| self.failed(method, &e)) }).await
-    }
-
     async fn batch<P: RpcSend, R: RpcRecv>(
         &self,
+        asked: usize,
         method: &'static str,
         params: impl Iterator<Item = P>,
     ) -> Result<Vec<R>, Error> {
-        let failed = |e| self.failed(method, &e);
-        let mut batch = self.client.new_batch();
-        let calls: Vec<Waiter<R>> =
-            params.map(|p| batch.add_call(Cow::Borrowed(method), &p).map_err(failed)).collect::<Result<_, _>>()?;
-        if calls.is_empty() {
-            return Ok(Vec::new());
-        }
-        within(method, async {
-            batch.await.map_err(failed)?;
-            futures::future::try_join_all(calls).await.map_err(failed)
-        })
-        .await
+        self.rpcs[asked].batch(method, params).await.inspect_err(|why| self.fail_over(asked, why))
     }
 }
 
-async fn within<T>(method: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(REQUEST_TIMEOUT, answer).await.unwrap_or(Err(Error::Timeout { method }))
+async fn find(rpc: &Rpc, hash: B256) -> Result<Option<Header>, Error> {
+    let header: Option<Header> = rpc.request("eth_getBlockByHash", (hash, false)).await?;
+    let Some(header) = header else { return Ok(None) };
+    let header = header.proved()?;
+    if header.hash() != hash {
+        return Err(Error::Unproved { block: header.number(), reason: "it is not the block that was asked for" });
+    }
+    Ok(Some(header))
 }

@@ -96,7 +96,7 @@ async fn nothing_that_a_lying_node_says_is_committed_and_nothing_is_missing_in_t
     }
     let database = database().await;
     let mut config = config(&chain, &database);
-    config.rpc_url = Liar::start(chain.url().clone()).await;
+    config.rpc_url = vec![Liar::start(chain.url().clone()).await];
     let indexer = start_through(config).await;
     let pool = pool(&database).await;
     for i in 0..30 {

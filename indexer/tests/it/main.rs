@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
 
 mod api;
+mod endpoints;
 mod harness;
 mod liar;
 mod mirror;

@@ -16,10 +16,10 @@ async fn what_cannot_be_used_is_said_at_the_start() {
 
     let mut wrong = good.clone();
     wrong.chain_id = Some(1);
-    assert!(matches!(refused(wrong).await, Error::WrongChain { expected: 1, actual: 84532 }));
+    assert!(matches!(refused(wrong).await, Error::WrongChain { expected: 1, actual: 84532, .. }));
 
     let mut wrong = good.clone();
-    wrong.rpc_url = "http://user:secret@127.0.0.1:1/key".parse().unwrap();
+    wrong.rpc_url = vec!["http://user:secret@127.0.0.1:1/key".parse().unwrap()];
     let error = refused(wrong).await;
     assert!(matches!(error, Error::NodeUnreachable { .. }), "{error}");
     assert!(!error.to_string().contains("secret") && !error.to_string().contains("key"), "{error}");
@@ -48,7 +48,7 @@ async fn a_node_that_pushes_new_blocks_is_followed_too() {
     let chain = Chain::start().await;
     let database = database().await;
     let mut pushed = config(&chain, &database);
-    pushed.rpc_url.set_scheme("ws").unwrap();
+    pushed.rpc_url[0].set_scheme("ws").unwrap();
     let indexer = Indexer::start_with(pushed).await;
     indexer.ready().await;
     let pool = pool(&database).await;

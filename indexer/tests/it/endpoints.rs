@@ -1,0 +1,123 @@
+//! Several endpoints, of which some fail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
+
+use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
+use serde_json::Value;
+use tokio::net::TcpListener;
+use url::Url;
+
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, config, database, pool, synced};
+
+const UP: u8 = 0;
+const DOWN: u8 = 1;
+/// Answers, but has no block.
+const IGNORANT: u8 = 2;
+/// Says that it is on another chain.
+const FOREIGN: u8 = 3;
+
+/// A second endpoint of the same chain, in front of the same node.
+#[derive(Clone)]
+struct Gateway {
+    upstream: Url,
+    mode: Arc<AtomicU8>,
+}
+
+impl Gateway {
+    async fn start(upstream: &Url, mode: u8) -> (Url, Arc<AtomicU8>) {
+        let gateway = Self { upstream: upstream.clone(), mode: Arc::new(AtomicU8::new(mode)) };
+        let (listener, mode) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), gateway.mode.clone());
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        tokio::spawn(async { axum::serve(listener, Router::new().route("/", post(relay)).with_state(gateway)).await });
+        (url, mode)
+    }
+}
+
+async fn relay(State(gateway): State<Gateway>, Json(request): Json<Value>) -> Result<Json<Value>, StatusCode> {
+    let mode = gateway.mode.load(Ordering::Relaxed);
+    if mode == DOWN {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    let response = reqwest::Client::new().post(gateway.upstream).json(&request).send().await.unwrap();
+    let mut response: Value = response.json().await.unwrap();
+    if mode == IGNORANT && request["method"].as_str().is_some_and(|method| method.starts_with("eth_getBlock")) {
+        response["result"] = Value::Null;
+    }
+    if mode == FOREIGN && request["method"] == "eth_chainId" {
+        response["result"] = "0x1".into();
+    }
+    Ok(Json(response))
+}
+
+async fn metric(indexer: &Indexer, name: &str) -> u64 {
+    let metrics = reqwest::get(format!("{}/metrics", indexer.url)).await.unwrap().text().await.unwrap();
+    metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_an_endpoint_fails_the_next_one_is_asked() {
+    let chain = Chain::start().await;
+    let (first, first_mode) = Gateway::start(chain.url(), DOWN).await;
+    let (second, second_mode) = Gateway::start(chain.url(), UP).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url = vec![first, second];
+    let indexer = Indexer::start_with(config).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    synced(&chain, &pool).await;
+    assert_eq!(metric(&indexer, "florin_indexer_endpoint_current").await, 1);
+
+    // The one in use goes, the other has come back.
+    first_mode.store(UP, Ordering::Relaxed);
+    second_mode.store(DOWN, Ordering::Relaxed);
+    chain.pay(0, 1, 5).await;
+    synced(&chain, &pool).await;
+    assert_eq!(metric(&indexer, "florin_indexer_endpoint_current").await, 0);
+    indexer.stop().await;
+    assert_as_from_scratch(&chain, &pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_quorum_a_block_that_one_endpoint_alone_has_is_not_committed() {
+    let chain = Chain::start().await;
+    let (second, mode) = Gateway::start(chain.url(), UP).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url.push(second);
+    config.rpc_quorum = 2;
+    let indexer = Indexer::start_with(config.clone()).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    synced(&chain, &pool).await;
+
+    mode.store(IGNORANT, Ordering::Relaxed);
+    let before = chain.height().await;
+    chain.pay(0, 1, 5).await;
+    let asked = metric(&indexer, "florin_indexer_node_failures_total").await;
+    while metric(&indexer, "florin_indexer_node_failures_total").await < asked + 3 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let mirrored = indexer::read::head(&mut pool.acquire().await.unwrap()).await.unwrap().unwrap();
+    assert_eq!(mirrored.number, before, "nobody vouched for the block after it");
+
+    mode.store(UP, Ordering::Relaxed);
+    synced(&chain, &pool).await;
+    indexer.stop().await;
+
+    config.rpc_quorum = 3;
+    let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
+    assert!(refused.to_string().contains("--rpc-quorum is 3"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_of_another_chain_is_refused_at_the_start() {
+    let chain = Chain::start().await;
+    let mut config = config(&chain, &database().await);
+    config.rpc_url.push(Gateway::start(chain.url(), FOREIGN).await.0);
+    let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
+    assert!(matches!(refused, indexer::Error::WrongChain { actual: 1, .. }), "{refused}");
+}
