@@ -177,6 +177,7 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         if (block.timestamp >= ends) revert ArbitrationOver(block.timestamp, ends);
         uint256 rest = _rest(agreement);
         if (toSeller > rest) revert MoreThanFunded(toSeller, rest);
+        agreement.ruled = true;
         _split(id, agreement, terms, toSeller, toSeller == rest ? terms.seller : terms.buyer);
     }
 

@@ -63,6 +63,8 @@ interface IEscrow is IPayouts {
         uint96 funded;
         /// @dev Sum of all that left towards the seller, fees included.
         uint96 released;
+        /// @dev The arbiter ruled. False for everything else that ends an agreement, a default applied in the arbiter's silence included.
+        bool ruled;
     }
 
     event AgreementFunded(bytes32 indexed id, address indexed buyer, address indexed seller, Terms terms);

@@ -95,6 +95,7 @@ contract EscrowLifecycleTest is EscrowTest {
         toSeller = bound(toSeller, 0, AMOUNT);
         vm.prank(arbiter);
         escrow.resolve(terms, toSeller);
+        assertTrue(escrow.agreementOf(escrow.agreementId(terms)).ruled);
         uint256 bondToSeller = toSeller == AMOUNT ? BOND : 0;
         uint256 fee = toSeller * 250 / 10_000;
         assertEq(usdc.balanceOf(seller), toSeller - fee + bondToSeller);
@@ -110,6 +111,7 @@ contract EscrowLifecycleTest is EscrowTest {
         escrow.resolve(terms, 0);
         vm.prank(stranger);
         escrow.applyDefault(terms);
+        assertFalse(escrow.agreementOf(escrow.agreementId(terms)).ruled);
         assertEq(usdc.balanceOf(buyer), 1000e6);
     }
 
