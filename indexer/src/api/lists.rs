@@ -8,7 +8,10 @@ use super::{
     input::{Limit, Page, Params, Part},
     problem::Problem,
 };
-use crate::read::{self, Agreement, AgreementFilter, AgreementStatus, State};
+use crate::read::{
+    self, Agreement, AgreementFilter, AgreementStatus, Service, ServiceFilter, State, Subscription, SubscriptionFilter,
+    SubscriptionStatus,
+};
 
 /// An object of a list, by its address or id.
 #[derive(Debug, Serialize)]
@@ -43,6 +46,49 @@ pub(super) async fn agreements(
     let limit = Page::<()>::rows_to_read(f.limit);
     let filter = AgreementFilter { buyer: f.buyer, seller: f.seller, status: f.status, after: f.cursor, limit };
     let rows = read::agreements(&mut *api.conn().await?, &filter).await?;
+    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SubscriptionsOf {
+    payer: Option<Address>,
+    payee: Option<Address>,
+    status: Option<SubscriptionStatus>,
+    cursor: Option<B256>,
+    #[serde(default)]
+    limit: Limit,
+}
+
+/// `GET /api/v1/chain/subscriptions`
+pub(super) async fn subscriptions(
+    extract::State(api): extract::State<ApiState>,
+    Params(f): Params<SubscriptionsOf>,
+) -> Result<Json<Page<Listed<Subscription>>>, Problem> {
+    let limit = Page::<()>::rows_to_read(f.limit);
+    let filter = SubscriptionFilter { payer: f.payer, payee: f.payee, status: f.status, after: f.cursor, limit };
+    let rows = read::subscriptions(&mut *api.conn().await?, &filter).await?;
+    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServicesOf {
+    owner: Option<Address>,
+    payee: Option<Address>,
+    cursor: Option<B256>,
+    #[serde(default)]
+    limit: Limit,
+}
+
+/// `GET /api/v1/chain/services`
+pub(super) async fn services(
+    extract::State(api): extract::State<ApiState>,
+    Params(f): Params<ServicesOf>,
+) -> Result<Json<Page<Listed<Service>>>, Problem> {
+    let limit = Page::<()>::rows_to_read(f.limit);
+    let filter = ServiceFilter { owner: f.owner, payee: f.payee, after: f.cursor, limit };
+    let rows = read::services(&mut *api.conn().await?, &filter).await?;
     Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
 }
 

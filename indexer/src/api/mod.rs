@@ -49,6 +49,10 @@ pub(crate) fn router(state: ApiState) -> Router {
         .route("/treasuries/{address}/proposals/{id}", get(objects::proposal))
         .route("/agreements", get(lists::agreements))
         .route("/agreements/{id}", get(objects::agreement))
+        .route("/subscriptions", get(lists::subscriptions))
+        .route("/subscriptions/{id}", get(objects::subscription))
+        .route("/services", get(lists::services))
+        .route("/services/{id}", get(objects::service))
         .route("/status", get(status::show));
     Router::new()
         .nest("/api/v1/chain", chain)

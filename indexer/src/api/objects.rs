@@ -8,7 +8,7 @@ use super::{
     input::{Params, Part},
     problem::Problem,
 };
-use crate::read::{self, Agreement, Limit, SignedUsdc, State};
+use crate::read::{self, Agreement, Limit, Service, SignedUsdc, State, Subscription};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,12 +72,19 @@ pub(super) async fn proposal(
     state.map(Json).ok_or_else(|| Problem::not_found(format!("{treasury} was never asked about {id}")))
 }
 
-/// An agreement by its id.
+/// What has an id of 32 bytes.
 #[derive(Debug, Serialize)]
-pub(super) struct Identified {
+pub(super) struct Identified<T> {
     id: B256,
     #[serde(flatten)]
-    agreement: State<Agreement>,
+    state: State<T>,
+}
+
+impl<T> Identified<T> {
+    fn found(id: B256, state: Option<State<T>>, what: &str) -> Result<Json<Self>, Problem> {
+        let state = state.ok_or_else(|| Problem::not_found(format!("There is no {what} {id}")))?;
+        Ok(Json(Self { id, state }))
+    }
 }
 
 /// `GET /api/v1/chain/agreements/{id}`
@@ -85,8 +92,24 @@ pub(super) async fn agreement(
     extract::State(api): extract::State<ApiState>,
     Part(id): Part<B256>,
     Params(at): Params<At>,
-) -> Result<Json<Identified>, Problem> {
-    let agreement = read::agreement(&mut *api.conn().await?, id, at.at_block).await?;
-    let agreement = agreement.ok_or_else(|| Problem::not_found(format!("No agreement {id} was funded")))?;
-    Ok(Json(Identified { id, agreement }))
+) -> Result<Json<Identified<Agreement>>, Problem> {
+    Identified::found(id, read::agreement(&mut *api.conn().await?, id, at.at_block).await?, "funded agreement")
+}
+
+/// `GET /api/v1/chain/subscriptions/{id}`
+pub(super) async fn subscription(
+    extract::State(api): extract::State<ApiState>,
+    Part(id): Part<B256>,
+    Params(at): Params<At>,
+) -> Result<Json<Identified<Subscription>>, Problem> {
+    Identified::found(id, read::subscription(&mut *api.conn().await?, id, at.at_block).await?, "subscription")
+}
+
+/// `GET /api/v1/chain/services/{id}`
+pub(super) async fn service(
+    extract::State(api): extract::State<ApiState>,
+    Part(id): Part<B256>,
+    Params(at): Params<At>,
+) -> Result<Json<Identified<Service>>, Problem> {
+    Identified::found(id, read::service(&mut *api.conn().await?, id, at.at_block).await?, "service")
 }

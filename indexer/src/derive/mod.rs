@@ -8,6 +8,8 @@ mod balances;
 mod number;
 mod objects;
 mod proposal;
+mod service;
+mod subscription;
 #[cfg(test)]
 mod tests;
 mod treasury;
@@ -17,9 +19,11 @@ use sqlx::{AssertSqlSafe, PgConnection};
 
 use crate::{block::Block, store::int};
 pub use agreement::{Agreement, AgreementStatus};
+pub use service::{Announced, Offer, Service};
+pub use subscription::{Subscription, SubscriptionStatus};
 
 /// Every table of versions.
-const TABLES: [&str; 5] = ["balances", "wallets", "treasuries", "proposals", "agreements"];
+const TABLES: [&str; 7] = ["balances", "wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
 /// Follows blocks that were just inserted.
 pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
@@ -27,7 +31,9 @@ pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(
     objects::apply::<wallet::Wallet>(conn, blocks).await?;
     objects::apply::<treasury::Treasury>(conn, blocks).await?;
     objects::apply::<proposal::Proposal>(conn, blocks).await?;
-    objects::apply::<Agreement>(conn, blocks).await
+    objects::apply::<Agreement>(conn, blocks).await?;
+    objects::apply::<Subscription>(conn, blocks).await?;
+    objects::apply::<Service>(conn, blocks).await
 }
 
 /// Forgets everything that blocks after `ancestor` made.

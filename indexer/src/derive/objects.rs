@@ -33,6 +33,8 @@ pub(super) trait Object:
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     pub(super) block: u64,
+    /// Of the block, in Unix seconds.
+    pub(super) time: u64,
     pub(super) contract: Address,
 }
 
@@ -57,7 +59,7 @@ pub(super) async fn apply<T: Object>(conn: &mut PgConnection, blocks: &[Block]) 
     let mut changes: Vec<(Key, At, T::Change)> = Vec::new();
     for block in blocks {
         for event in &block.events {
-            let at = At { block: block.number, contract: event.log.address };
+            let at = At { block: block.number, time: block.timestamp, contract: event.log.address };
             changes.extend(T::change(event).map(|(key, change)| (key, at, change)));
         }
     }

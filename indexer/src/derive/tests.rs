@@ -44,7 +44,7 @@ impl<T: Object> Fold<T> {
         let event = Event { log_index: 0, tx_index: 0, kind: self.kind, decoded: decode::event(&log), log };
         let (_, change) = T::change(&event).unwrap_or_else(|| panic!("{:?} changes nothing", event.decoded));
         let before = self.state.clone();
-        self.state.apply(change, At { block: 7, contract: CONTRACT });
+        self.state.apply(change, At { block: 7, time: 1_000, contract: CONTRACT });
         assert!(before != self.state, "{:?} changes nothing", event.decoded);
         self
     }

@@ -3,7 +3,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{Agreement, AgreementStatus, State, objects};
+use super::{Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus, objects};
 
 /// An object with the bytes that name it: its address or id.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,72 @@ pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Re
     }
     if let Some(status) = filter.status {
         query.push(" AND status = ").push_bind(status.as_str());
+    }
+    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+}
+
+/// Which subscriptions to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct SubscriptionFilter {
+    /// Paid by this account.
+    pub payer: Option<Address>,
+    /// Paid to this account.
+    pub payee: Option<Address>,
+    /// Of this status.
+    pub status: Option<SubscriptionStatus>,
+    /// After the subscription of this id.
+    pub after: Option<B256>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads subscriptions as they stand now, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscriptions(
+    conn: &mut PgConnection,
+    filter: &SubscriptionFilter,
+) -> Result<Vec<Named<Subscription>>, sqlx::Error> {
+    let mut query = objects::select("subscriptions");
+    query.push(" WHERE until_block IS NULL");
+    if let Some(payer) = &filter.payer {
+        query.push(" AND payer = ").push_bind(payer.as_slice());
+    }
+    if let Some(payee) = &filter.payee {
+        query.push(" AND payee = ").push_bind(payee.as_slice());
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+}
+
+/// Which services to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct ServiceFilter {
+    /// Of this owner.
+    pub owner: Option<Address>,
+    /// Paid to this account.
+    pub payee: Option<Address>,
+    /// After the service of this id.
+    pub after: Option<B256>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads services as they stand now, by id.
+///
+/// # Errors
+/// When the database fails.
+pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result<Vec<Named<Service>>, sqlx::Error> {
+    let mut query = objects::select("services");
+    query.push(" WHERE until_block IS NULL");
+    if let Some(owner) = &filter.owner {
+        query.push(" AND owner = ").push_bind(owner.as_slice());
+    }
+    if let Some(payee) = &filter.payee {
+        query.push(" AND payee = ").push_bind(payee.as_slice());
     }
     page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
 }

@@ -13,8 +13,13 @@ use alloy::primitives::{Address, B256};
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
 pub use events::{Event, EventFilter, events};
 pub use head::{Head, Status, head, status, wait_for_block};
-pub use lists::{AgreementFilter, Named, agreements, proposals, wallets};
-pub use objects::{Agreement, AgreementStatus, Limit, State, agreement, limits, proposal, treasury, wallet};
+pub use lists::{
+    AgreementFilter, Named, ServiceFilter, SubscriptionFilter, agreements, proposals, services, subscriptions, wallets,
+};
+pub use objects::{
+    Agreement, AgreementStatus, Announced, Limit, Offer, Service, State, Subscription, SubscriptionStatus, agreement, limits,
+    proposal, service, subscription, treasury, wallet,
+};
 
 /// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the
 /// blocks that are new, and `undone` (`from`, `to`) when blocks were replaced.

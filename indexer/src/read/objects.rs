@@ -7,7 +7,7 @@ use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow, types::Js
 use time::OffsetDateTime;
 
 use super::{Finality, address};
-pub use crate::derive::{Agreement, AgreementStatus};
+pub use crate::derive::{Agreement, AgreementStatus, Announced, Offer, Service, Subscription, SubscriptionStatus};
 use crate::store::int;
 
 /// Seconds of one bucket of a wallet's spending limit, and how many buckets before the current one still count.
@@ -38,6 +38,26 @@ pub async fn agreement(
     at_block: Option<u64>,
 ) -> Result<Option<State<Agreement>>, sqlx::Error> {
     state(conn, "agreements", id.as_slice(), at_block).await
+}
+
+/// Reads a subscription, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn subscription(
+    conn: &mut PgConnection,
+    id: B256,
+    at_block: Option<u64>,
+) -> Result<Option<State<Subscription>>, sqlx::Error> {
+    state(conn, "subscriptions", id.as_slice(), at_block).await
+}
+
+/// Reads a service, as of the end of block `at_block` or now.
+///
+/// # Errors
+/// When the database fails.
+pub async fn service(conn: &mut PgConnection, id: B256, at_block: Option<u64>) -> Result<Option<State<Service>>, sqlx::Error> {
+    state(conn, "services", id.as_slice(), at_block).await
 }
 
 /// Reads an agent wallet, as of the end of block `at_block` or now.
