@@ -10,12 +10,11 @@ use alloy::{
 };
 use contracts::{
     agent_wallet::{AgentWallet, IAgentWallet},
+    signing::lane::{self, LanePayment, Slot},
     usdc::Usdc as Token,
 };
 use url::Url;
 use x402::client::{Payer, PayerError, SignedAuthorization, TransferRequest};
-
-use crate::lane::{self, LanePayment, Slot};
 
 /// An AgentWallet as an x402 payer: the operator's key signs within the wallet's lane, the wallet vouches for it on chain.
 ///

@@ -9,6 +9,7 @@ pub mod dev;
 mod event;
 mod plan;
 mod reading;
+pub mod signing;
 
 pub use bindings::*;
 pub use deploy::{DeployError, Deployed, create2_address, deploy};

@@ -48,8 +48,8 @@ pub(crate) fn error(data: &[u8]) -> Option<String> {
     Some(format!("{}({})", error.name, shown.collect::<Vec<_>>().join(", ")))
 }
 
-/// Addresses with checksum, integers as decimal strings, bytes as hex, structs as objects.
-fn json(value: DynSolValue, components: &[Param]) -> Value {
+/// Addresses with checksum, integers as decimal strings, bytes as hex, structs as objects. Tuples have the names of `components`.
+pub(crate) fn json(value: DynSolValue, components: &[Param]) -> Value {
     match value {
         DynSolValue::Bool(value) => Value::Bool(value),
         DynSolValue::Int(value, _) => Value::String(value.to_string()),
@@ -62,7 +62,10 @@ fn json(value: DynSolValue, components: &[Param]) -> Value {
         DynSolValue::Array(values) | DynSolValue::FixedArray(values) => {
             values.into_iter().map(|value| json(value, components)).collect()
         }
-        DynSolValue::Tuple(values) | DynSolValue::CustomStruct { tuple: values, .. } => {
+        DynSolValue::CustomStruct { prop_names, tuple, .. } => {
+            Value::Object(prop_names.into_iter().zip(tuple.into_iter().map(|value| json(value, &[]))).collect())
+        }
+        DynSolValue::Tuple(values) => {
             let named = components.iter().zip(values).map(|(field, value)| (field.name.clone(), json(value, &field.components)));
             Value::Object(named.collect())
         }

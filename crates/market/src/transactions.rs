@@ -1,12 +1,9 @@
 //! Purchases through the escrow. What is funded, released or refunded is what the mirror of the chain says, never what a caller says.
 
-use alloy::{
-    primitives::{Address, B256, U256},
-    sol,
-    sol_types::{SolStruct, eip712_domain},
-};
+use alloy::primitives::{Address, B256, U256};
 use api::{Code, Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
 use axum::{Json, extract::State, http::StatusCode, response::Response};
+use contracts::signing;
 use indexer::read::{self, AgreementStatus};
 use sqlx::{Row, postgres::PgRow, types};
 use time::OffsetDateTime;
@@ -24,31 +21,9 @@ use crate::{
 /// Seconds an arbiter has.
 const ARBITRATION_SECONDS: u32 = 7 * 86_400;
 
-sol! {
-    /// The terms as the Escrow contract hashes them.
-    struct Terms {
-        address buyer;
-        address seller;
-        address arbiter;
-        address token;
-        uint256 amount;
-        uint16 feeBps;
-        address feeRecipient;
-        uint64 deliverBy;
-        uint32 reviewPeriod;
-        uint32 arbitrationPeriod;
-        uint256 disputeBond;
-        uint8 defaultOutcome;
-        bytes32 contentHash;
-        uint256 agentId;
-        bytes32 salt;
-    }
-}
-
 /// The id that the Escrow contract gives an agreement on these terms.
 fn agreement_id(terms: &EscrowTerms, chain_id: u64, escrow: Address) -> B256 {
-    let domain = eip712_domain! { name: "Florin Escrow", version: "1", chain_id: chain_id, verifying_contract: escrow, };
-    let terms = Terms {
+    let terms = signing::escrow::Terms {
         buyer: terms.buyer,
         seller: terms.seller,
         arbiter: terms.arbiter,
@@ -65,7 +40,7 @@ fn agreement_id(terms: &EscrowTerms, chain_id: u64, escrow: Address) -> B256 {
         agentId: U256::from(terms.agent_id),
         salt: terms.salt,
     };
-    terms.eip712_signing_hash(&domain)
+    signing::escrow::agreement_id(&terms, escrow, chain_id)
 }
 
 /// `POST /api/v1/transactions/initiate`

@@ -5,3 +5,4 @@
 mod building;
 mod chain;
 mod reading;
+mod signing;

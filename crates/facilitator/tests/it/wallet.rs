@@ -1,4 +1,3 @@
-use agent::lane::{LanePayment, Slot};
 use alloy::{
     primitives::{
         Address, B256,
@@ -8,7 +7,10 @@ use alloy::{
     signers::SignerSync,
     sol_types::SolCall,
 };
-use contracts::agent_wallet_factory::{AgentWalletFactory, IAgentWallet};
+use contracts::{
+    agent_wallet_factory::{AgentWalletFactory, IAgentWallet},
+    signing::lane::{LanePayment, Slot},
+};
 use money::Usdc;
 use x402::{Eip3009Payload, Erc6492Signature, PaymentRequest, Reason, TokenDomain};
 

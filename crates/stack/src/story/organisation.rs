@@ -2,16 +2,16 @@
 
 use alloy::{
     primitives::{
-        Address, B256, Bytes, U256,
+        Address, Bytes, U256,
         aliases::{U24, U40, U56},
         keccak256,
     },
-    signers::SignerSync,
     sol_types::SolValue,
 };
 use anyhow::{Result, ensure};
 use contracts::{
     agent_wallet_factory::{AgentWalletFactory, IAgentWallet},
+    signing::{self, Approvals},
     treasury::{ITreasury, Treasury},
     treasury_factory::{ITreasury as Founding, TreasuryFactory},
     usdc::Usdc as Token,
@@ -79,24 +79,15 @@ pub(super) async fn fund_wallet(cast: &mut Cast<'_>) -> Result<Told> {
         policyEpoch: 1,
         ownerEpoch: treasury.ownerEpoch().call().await?,
     };
-    let id = treasury.orderId(order.clone()).call().await?;
-    let approvals = approvals(cast, id)?;
-    let receipt = confirmed(treasury.execute(order, approvals)).await?;
+    let message = signing::treasury::order(&order, cast.treasury, cast.deployment.chain_id);
+    let mut approvals = Approvals::of(message.digest());
+    for owner in &cast.owners[..2] {
+        approvals.add_from(owner.address(), message.sign(&owner.signer)?)?;
+    }
+    let receipt = confirmed(treasury.execute(order, approvals.for_treasury())).await?;
     let balance = cast.balance(cast.wallet).await?;
     ensure!(balance == WALLET_FUNDS, "the wallet holds {balance} USDC instead of {WALLET_FUNDS}");
     Ok(Told::paid("treasury", "agent's wallet", WALLET_FUNDS, receipt.transaction_hash, "2 of 3 owners signed"))
-}
-
-/// Two owners' signatures of `id`, in ascending order of their addresses, each as kind 0 (a key's signature) and 65 bytes.
-fn approvals(cast: &Cast<'_>, id: B256) -> Result<Bytes> {
-    let mut signers: Vec<_> = cast.owners.iter().take(2).collect();
-    signers.sort_by_key(|owner| owner.address());
-    let mut approvals = Vec::new();
-    for owner in signers {
-        approvals.push(0);
-        approvals.extend(owner.signer.sign_hash_sync(&id)?.as_bytes());
-    }
-    Ok(approvals.into())
 }
 
 fn wallet_config(cast: &Cast<'_>) -> IAgentWallet::WalletConfig {

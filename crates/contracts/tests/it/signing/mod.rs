@@ -1,0 +1,4 @@
+//! What is signed in Rust is what the contracts hash and accept.
+
+mod approvals;
+mod messages;
