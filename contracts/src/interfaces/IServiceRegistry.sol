@@ -37,7 +37,7 @@ interface IServiceRegistry is IPayouts {
         /// @dev Zero: there is no such service.
         address owner;
         uint32 period;
-        /// @dev When `unbonding` can be withdrawn; zero if there is none.
+        /// @dev When `unbonding` can be withdrawn. Says nothing if there is none.
         uint40 unbondsAt;
         bool retired;
         /// @dev Who may become the owner; zero for nobody.
@@ -128,6 +128,7 @@ interface IServiceRegistry is IPayouts {
     error NothingUnbonding(bytes32 service);
     error StillUnbonding(uint256 timestamp, uint256 unbondsAt);
     error PayeeMismatch(address seller, address payee);
+    error ArbiterMismatch(address arbiter, address expected);
     error TokenMismatch(address token, address expected);
     /// @notice The arbiter did not rule on this agreement, or ruled for the seller entirely.
     error NoFinding(bytes32 agreement);
@@ -226,7 +227,7 @@ interface IServiceRegistry is IPayouts {
     /// @notice The service as it is now: parties whose time has come are the payee and arbiter.
     function serviceOf(bytes32 service) external view returns (Service memory);
     function reputationOf(bytes32 service) external view returns (Reputation memory);
-    /// @notice The most that {slash} would take now for this agreement: never more than the buyer paid and did not get back. Zero: nothing.
+    /// @notice The most that {slash} would take now for this agreement, or the reason why it would refuse.
     function slashable(bytes32 service, IEscrow.Terms calldata terms) external view returns (uint256);
     /// @notice Nonce of an authorization for {addStakeWithAuthorization}.
     function stakeNonce(bytes32 service, bytes32 salt) external view returns (bytes32);
