@@ -39,6 +39,9 @@ pub struct Config {
     #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub fetch_parallel: u16,
+    /// Seconds between comparisons of every mirrored balance and agreement with the chain; 0 for none
+    #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
+    pub reconcile_seconds: u64,
 }
 
 /// Which USDC transfers are mirrored.
@@ -69,6 +72,9 @@ impl Config {
     /// Default of [`Config::fetch_parallel`].
     pub const FETCH_PARALLEL: u16 = 4;
 
+    /// Default of [`Config::reconcile_seconds`].
+    pub const RECONCILE_SECONDS: u64 = 300;
+
     /// The defaults of the command line for a database and a node.
     pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
         Self {
@@ -82,6 +88,7 @@ impl Config {
             transfers: Transfers::All,
             finality_blocks: Self::FINALITY_BLOCKS,
             fetch_parallel: Self::FETCH_PARALLEL,
+            reconcile_seconds: Self::RECONCILE_SECONDS,
         }
     }
 }

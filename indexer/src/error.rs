@@ -33,6 +33,9 @@ pub enum Error {
         /// How many there are.
         endpoints: usize,
     },
+    /// The node does not answer any more.
+    #[error(transparent)]
+    Node(#[from] crate::node::Error),
     /// The node is of another chain than asked for.
     #[error("{url} is on chain {actual}, not {expected}: point --rpc-url at chain {expected} or change --chain-id")]
     WrongChain {

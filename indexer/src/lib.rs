@@ -14,6 +14,7 @@ pub mod read;
 mod service;
 mod store;
 mod sync;
+mod verify;
 mod watch;
 
 pub use config::{Config, Transfers};
@@ -21,3 +22,5 @@ pub use db::migrate;
 pub use error::Error;
 pub use node::Error as NodeError;
 pub use service::serve;
+pub use sync::{Difference, Report};
+pub use verify::verify;

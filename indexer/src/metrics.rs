@@ -13,6 +13,8 @@ pub(crate) struct Counters {
     reorgs: AtomicU64,
     node_failures: AtomicU64,
     proof_failures: AtomicU64,
+    reconciliations: AtomicU64,
+    differences: AtomicU64,
 }
 
 impl Counters {
@@ -35,6 +37,17 @@ impl Counters {
         }
     }
 
+    /// The state was compared with the chain.
+    pub(crate) fn reconciled(&self, differences: usize) {
+        self.reconciliations.fetch_add(1, Ordering::Relaxed);
+        self.differences.store(u64::try_from(differences).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// What the last comparison with the chain found; it must be zero.
+    pub(crate) fn differences(&self) -> u64 {
+        self.differences.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn committed(&self, tip: Option<u64>, blocks: &[Block]) {
         let sum = |count: fn(&Block) -> usize| u64::try_from(blocks.iter().map(count).sum::<usize>()).unwrap_or(u64::MAX);
         self.tip.store(tip.unwrap_or_default(), Ordering::Relaxed);
@@ -44,7 +57,7 @@ impl Counters {
     }
 
     /// Name, help and value of each counter.
-    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 6] {
+    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 7] {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("florin_indexer_blocks_total", "Blocks committed by this process.", load(&self.blocks)),
@@ -52,6 +65,11 @@ impl Counters {
             ("florin_indexer_transfers_total", "USDC transfers committed by this process.", load(&self.transfers)),
             ("florin_indexer_reorgs_total", "Reorganisations followed by this process.", load(&self.reorgs)),
             ("florin_indexer_node_failures_total", "Requests to the node without a usable answer.", load(&self.node_failures)),
+            (
+                "florin_indexer_reconciliations_total",
+                "Comparisons of every mirrored balance and agreement with the chain.",
+                load(&self.reconciliations),
+            ),
             ("florin_indexer_proof_failures_total", "Answers that contradicted the block's hash.", load(&self.proof_failures)),
         ]
     }

@@ -11,6 +11,7 @@ use crate::{
     metrics::Counters,
     node::Node,
     sync::{self, Context},
+    verify,
 };
 
 /// How long to wait before an endpoint is asked to push again.
@@ -33,7 +34,15 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let new_heads = Arc::new(Notify::new());
     let subscribe = |index| AbortOnDropHandle::new(tokio::spawn(listen(node.clone(), index, new_heads.clone())));
     let _subscriptions: Vec<_> = (0..config.rpc_url.len()).map(subscribe).collect();
-    let router = api::router(api::ApiState { pool, usdc: targets.usdc, counters: counters.clone(), node: node.clone() });
+    let router =
+        api::router(api::ApiState { pool: pool.clone(), usdc: targets.usdc, counters: counters.clone(), node: node.clone() });
+    let _reconciling = AbortOnDropHandle::new(tokio::spawn(verify::keep_reconciling(
+        pool.clone(),
+        node.clone(),
+        targets.clone(),
+        config.clone(),
+        counters.clone(),
+    )));
     let looking = node.clone();
     let _look_around = AbortOnDropHandle::new(tokio::spawn(async move { looking.look_around().await }));
     let context = Context { config, chain_id, targets, node, new_heads, counters };
@@ -58,7 +67,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
 }
 
 /// The chain that the endpoints are on; those that do not answer yet are asked when they do.
-async fn chain_id(config: &Config, node: &Node) -> Result<u64, Error> {
+pub(crate) async fn chain_id(config: &Config, node: &Node) -> Result<u64, Error> {
     let endpoints = config.rpc_url.len();
     if !(1..=endpoints).contains(&config.rpc_quorum) {
         return Err(Error::Quorum { quorum: config.rpc_quorum, endpoints });

@@ -42,6 +42,13 @@ pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl Into
     add("florin_indexer_lag_blocks", "Blocks announced and not mirrored.", "gauge", status.lag_blocks);
     let age = status.checked_seconds_ago.unwrap_or(u64::from(u32::MAX));
     add("florin_indexer_checked_seconds", "Seconds since the mirror was last known to be complete.", "gauge", age);
+    let differences = state.counters.differences();
+    add(
+        "florin_indexer_differences",
+        "Balances and agreements that were not the chain's when last compared.",
+        "gauge",
+        differences,
+    );
     for (name, help, value) in counters {
         add(name, help, "counter", value);
     }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{B256, U64},
+    primitives::{Address, B256, Bytes, U64},
     providers::RootProvider,
     rpc::json_rpc::{RpcRecv, RpcSend},
 };
@@ -232,6 +232,17 @@ impl Node {
     /// The block of this hash, if the endpoint that is asked has it.
     pub(crate) async fn find(&self, hash: B256) -> Result<Option<Header>, Error> {
         find(&self.rpcs[self.current.load(Ordering::Relaxed)], hash).await
+    }
+
+    /// What a contract answers at the end of a block.
+    pub(crate) async fn call(&self, to: Address, data: Bytes, block: B256) -> Result<Bytes, Error> {
+        let transaction = serde_json::json!({"to": to, "data": data});
+        let at = serde_json::json!({"blockHash": block});
+        self.patiently(|| {
+            let rpc = &self.rpcs[self.current.load(Ordering::Relaxed)];
+            rpc.request("eth_call", (transaction.clone(), at.clone())).boxed()
+        })
+        .await
     }
 
     /// Blocks `from..=to` of the chain as the node sees it now, each following the one before it.

@@ -4,6 +4,7 @@ mod backfill;
 mod pace;
 mod reorg;
 mod tail;
+mod verify;
 
 use std::{sync::Arc, time::Duration};
 
@@ -22,6 +23,8 @@ use crate::{
 };
 use pace::Pace;
 use tail::Tail;
+pub(crate) use verify::verify;
+pub use verify::{Difference, Report};
 
 /// Blocks near the tip, taken one by one by hash. Further behind, blocks are fetched in ranges by number.
 const LIVE_BLOCKS: u64 = 16;

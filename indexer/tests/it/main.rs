@@ -10,3 +10,4 @@ mod reorg;
 mod restart;
 mod start;
 mod story;
+mod verify;

@@ -4,6 +4,7 @@ mod completions;
 mod contracts;
 mod deploy;
 mod dev;
+mod indexer;
 mod pay;
 mod paywall;
 mod service;
@@ -20,8 +21,8 @@ pub(crate) enum Command {
     Paywall(paywall::Paywall),
     /// Verify and settle x402 payments for sellers
     Facilitator(facilitator::Config),
-    /// Mirror the chain's payments into Postgres and answer queries about them
-    Indexer(indexer::Config),
+    /// Mirror the chain's payments into Postgres and answer queries about them; prove again what is mirrored
+    Indexer(indexer::Indexer),
     /// Run the marketplace API
     Market(market::Config),
     /// Deploy the contracts to a chain
@@ -40,7 +41,7 @@ impl Command {
             Self::Pay(command) => command.run().await,
             Self::Paywall(command) => command.run().await,
             Self::Facilitator(config) => service::facilitator(config).await,
-            Self::Indexer(config) => service::indexer(config).await,
+            Self::Indexer(command) => command.run().await,
             Self::Market(config) => service::market(config).await,
             Self::Deploy(command) => command.run().await,
             Self::Contracts(command) => command.run(),

@@ -1,6 +1,5 @@
 //! An AgentWallet pays by x402 through the official TypeScript facilitator, which knows nothing of wallets with limits.
 
-use agent::lane::{LanePayment, Slot};
 use alloy::{
     primitives::{
         Address, B256,
@@ -8,7 +7,10 @@ use alloy::{
     },
     signers::SignerSync,
 };
-use contracts::agent_wallet_factory::{AgentWalletFactory, IAgentWallet};
+use contracts::{
+    agent_wallet_factory::{AgentWalletFactory, IAgentWallet},
+    signing::lane::{LanePayment, Slot},
+};
 use money::Usdc;
 use stack::Stack;
 use x402::{Eip3009Payload, ExactPayload, Network, PaymentPayload, PaymentRequest, PaymentRequirements, Token, TokenDomain, V2};
