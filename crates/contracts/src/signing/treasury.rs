@@ -8,7 +8,7 @@ use alloy::{
     sol_types::Eip712Domain,
 };
 
-use super::Message;
+use super::{Message, usdc};
 use crate::treasury::ITreasury;
 
 mod typed {
@@ -126,7 +126,7 @@ pub fn cancellation(change: B256, treasury: Address, chain_id: u64) -> Message<C
     Message { domain: domain(treasury, chain_id), content: Cancellation { treasury, change } }
 }
 
-/// The terms of a top-up. The payer signs [`usdc::receive`](super::usdc::receive) to the treasury with their digest as its nonce.
+/// The terms of a top-up, whose digest is the nonce of [`top_up_authorization`].
 pub fn top_up(terms: &ITreasury::TopUp, treasury: Address, chain_id: u64) -> Message<TopUp> {
     let content = TopUp {
         treasury,
@@ -140,4 +140,21 @@ pub fn top_up(terms: &ITreasury::TopUp, treasury: Address, chain_id: u64) -> Mes
         salt: terms.salt,
     };
     Message { domain: domain(treasury, chain_id), content }
+}
+
+/// What the payer of a top-up signs: USDC goes to the treasury and nowhere else, booked as the terms say.
+pub fn top_up_authorization(
+    terms: &ITreasury::TopUp,
+    treasury: Address,
+    chain_id: u64,
+) -> Message<usdc::ReceiveWithAuthorization> {
+    let authorization = usdc::ReceiveWithAuthorization {
+        from: terms.from,
+        to: treasury,
+        value: terms.amount,
+        validAfter: terms.validAfter,
+        validBefore: terms.validBefore,
+        nonce: top_up(terms, treasury, chain_id).digest(),
+    };
+    usdc::receive(authorization, terms.token, chain_id)
 }

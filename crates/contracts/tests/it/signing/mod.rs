@@ -2,3 +2,4 @@
 
 mod approvals;
 mod messages;
+mod vectors;
