@@ -75,7 +75,9 @@ library SpendingLimit {
     /// @notice The most that {spend} would accept at `timestamp`.
     function remaining(SpendingRing ring, uint56 limit, uint256 timestamp) internal pure returns (uint256) {
         uint256 before = _sum(_totals(ring, timestamp));
-        return before < limit ? limit - before : 0;
+        unchecked {
+            return before < limit ? limit - before : 0;
+        }
     }
 
     /// @notice What counts against the limit at `timestamp`: the spends of the last 24 to 32 hours.
@@ -86,8 +88,11 @@ library SpendingLimit {
     /// @dev The four totals as they stand at `timestamp`: each bucket boundary passed shifts the oldest total out.
     function _totals(SpendingRing ring, uint256 timestamp) private pure returns (uint256) {
         uint256 packed = SpendingRing.unwrap(ring);
-        uint256 elapsed = timestamp / BUCKET_SECONDS - (packed >> RING_BITS);
-        return (packed & RING_MASK) << (elapsed * TOTAL_BITS) & RING_MASK;
+        // Blocks do not go back in time, and the product of a timestamp with 56 / 28,800 is smaller than the timestamp.
+        unchecked {
+            uint256 elapsed = timestamp / BUCKET_SECONDS - (packed >> RING_BITS);
+            return (packed & RING_MASK) << (elapsed * TOTAL_BITS) & RING_MASK;
+        }
     }
 
     function _sum(uint256 totals) private pure returns (uint256) {
