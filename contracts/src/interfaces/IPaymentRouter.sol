@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity ^0.8.24;
 
+import { IPaymentRecords } from "./IPaymentRecords.sol";
 import { IPayouts } from "./IPayouts.sol";
 
 /// @title IPaymentRouter
 /// @notice Payments that only pass through: one payment with a record, many payments in one, many signed payments settled together.
 /// Subscriptions are {ISubscriptions}. Amounts are base units of the token.
-interface IPaymentRouter is IPayouts {
+interface IPaymentRouter is IPayouts, IPaymentRecords {
     /// @notice One payment of a batch.
     struct Leg {
         /// @dev never zero, the payer, the token or the router
         address payee;
         /// @dev never zero
-        uint256 amount;
+        uint96 amount;
     }
 
     /// @notice One part of a split.
@@ -47,8 +48,9 @@ interface IPaymentRouter is IPayouts {
     );
     /// @notice A batch was paid. A leg that the token refused was credited, see {PayoutCredited}, whose id is `paymentRef`.
     /// @param paymentRef the payer's reference of the batch; not unique
+    /// @param legs each in one word, 20 bytes payee and 12 bytes amount
     event BatchPaid(
-        bytes32 indexed paymentRef, address indexed payer, address indexed token, uint256 total, Leg[] legs
+        bytes32 indexed paymentRef, address indexed payer, address indexed token, uint256 total, bytes32[] legs
     );
     /// @notice An amount was split. Each share was rounded down, and the first payee got what that left. Refused shares as in {BatchPaid}.
     event SplitPaid(
@@ -60,19 +62,21 @@ interface IPaymentRouter is IPayouts {
     event BatchSettled(address indexed token, address indexed submitter, uint256 count, uint256 settled);
 
     error AmountZero();
+    /// @notice The signer did not sign this, or not with this signature.
+    error SignatureInvalid(address signer);
     /// @notice A payment id executes once per payer.
     error PaymentExecuted(address payer, bytes32 paymentId);
     error NoPayees();
     error SharesInvalid(uint256 bps, uint256 bpsExpected);
     error NotAToken(address token);
-    /// @notice The packed bytes end, or a table index points, beyond what is there.
-    /// @param offset where reading stopped
-    error PackedInvalid(uint256 offset, uint256 length);
+    /// @notice The packed bytes hold no payment, or end within one.
+    /// @param missing how many bytes are missing
+    error PackedInvalid(uint256 missing, uint256 length);
     error TooManyPayments(uint256 count, uint256 countMax);
 
     // Recorded payments
 
-    /// @notice Pays `payee` by the caller's allowance, and records it under the caller and `paymentId`. Reverts if the token refuses.
+    /// @notice Pays `payee` by the caller's allowance, and records it under the caller and `paymentId`, see {paymentRecord}. Reverts if the token refuses.
     function pay(bytes32 paymentId, address token, address payee, uint256 amount) external;
 
     /// @notice The same for a payer who signed for it; anyone relays. The nonce is {paymentNonce}.
@@ -83,9 +87,6 @@ interface IPaymentRouter is IPayouts {
         uint256 amount,
         Authorization calldata authorization
     ) external;
-
-    /// @notice Proof of a recorded payment: `keccak256(abi.encode(payee, token, amount))`, or zero if there was none.
-    function paymentRecord(address payer, bytes32 paymentId) external view returns (bytes32);
 
     function paymentNonce(address payer, bytes32 paymentId, address token, address payee, uint256 amount)
         external
@@ -164,12 +165,16 @@ interface IPaymentRouter is IPayouts {
     ///  5        validBefore
     /// 32        nonce
     ///  2        N, the length of the signature; 0 for a compact one
-    ///  N or 64  signature: exactly what the payer's contract is to be asked (EIP-1271), or compact (EIP-2098, `r ‖ yParity << 255 | s`), which
-    ///           the token is given as 65 bytes `r ‖ s ‖ v`
+    ///  N or 64  signature: whatever the payer's contract accepts (EIP-1271), or compact (EIP-2098, `r ‖ yParity << 255 | s`), which the token
+    ///           takes for the 65 bytes `r ‖ s ‖ v`
     /// ```
     ///
-    /// Gas. Every payment may use as much as the contract's `SETTLEMENT_GAS`, whatever the transaction brought; with less left the call reverts by
-    /// {InsufficientGas}, so a shortage never passes for a refusal and `eth_estimateGas` finds a limit at which every payment was tried in full.
+    /// Gas. Every payment may use {SETTLEMENT_GAS}, whatever the transaction brought; with less left the call reverts by {InsufficientGas}. So a
+    /// shortage never passes for a refusal, and `eth_estimateGas` finds a limit with which every payment is tried in full: about 250,000 more
+    /// than is used in the end.
     /// @return settled the bitmap of {BatchSettled}
     function settleBatch(bytes calldata packed) external returns (uint256 settled);
+
+    /// @notice The most gas that one payment of {settleBatch} can use.
+    function SETTLEMENT_GAS() external view returns (uint256);
 }

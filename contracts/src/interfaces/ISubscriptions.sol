@@ -77,7 +77,6 @@ interface ISubscriptions {
     error TotalReached(uint256 total, uint256 totalMax);
     error DeadlinePassed(uint256 timestamp, uint256 deadline);
     error NonceUsed(address payer, uint256 nonce);
-    error SignatureInvalid(address signer);
 
     /// @notice The payer subscribes. The current period is charged in the same call, unless the trial is still to come or running.
     function subscribe(SubscriptionTerms calldata terms) external returns (bytes32 id);
