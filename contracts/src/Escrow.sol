@@ -65,10 +65,11 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         bytes calldata signature
     ) external nonReentrant returns (bytes32 id) {
         id = _open(terms);
-        uint256 before = IERC20(terms.token).balanceOf(address(this));
-        IReceiveWithAuthorization(terms.token)
-            .receiveWithAuthorization(terms.buyer, address(this), terms.amount, validAfter, validBefore, id, signature);
-        _requireArrived(terms.token, before, terms.amount);
+        (address token, uint256 amount) = (terms.token, terms.amount);
+        uint256 before = _balance(token);
+        IReceiveWithAuthorization(token)
+            .receiveWithAuthorization(terms.buyer, address(this), amount, validAfter, validBefore, id, signature);
+        _requireArrived(token, before, amount);
     }
 
     /// @inheritdoc IEscrow
@@ -87,7 +88,8 @@ contract Escrow is Payouts, IEscrow, EIP712 {
     // Delivery and release
 
     /// @inheritdoc IEscrow
-    function markDelivered(Terms calldata terms, bytes32 deliveryHash) external nonReentrant {
+    function markDelivered(Terms calldata terms, bytes32 deliveryHash) external {
+        // Without a reentrancy guard: it calls nobody, and whoever calls out has written what it writes before.
         if (msg.sender != terms.seller) revert NotSeller(msg.sender, terms.seller);
         (bytes32 id, Agreement storage agreement) = _in(terms, Status.Funded);
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
@@ -194,8 +196,17 @@ contract Escrow is Payouts, IEscrow, EIP712 {
 
     /// @inheritdoc IEscrow
     function agreementId(Terms calldata terms) public view returns (bytes32) {
-        // The members of Terms are all of one word and in the order of their type, so their encoding is that of EIP-712.
-        return _hashTypedDataV4(keccak256(bytes.concat(TERMS_TYPEHASH, abi.encode(terms))));
+        // The fifteen members of Terms are of one word each and in the order of their type, so calldata holds their EIP-712 encoding. A word
+        // with bits beyond its type gives an id that no agreement has: funding emits the terms, and there the compiler checks every member.
+        bytes32 typehash = TERMS_TYPEHASH;
+        bytes32 structHash;
+        assembly ("memory-safe") {
+            let encoded := mload(0x40)
+            mstore(encoded, typehash)
+            calldatacopy(add(encoded, 0x20), terms, 0x1e0)
+            structHash := keccak256(encoded, 0x200)
+        }
+        return _hashTypedDataV4(structHash);
     }
 
     /// @inheritdoc IEscrow
@@ -216,18 +227,20 @@ contract Escrow is Payouts, IEscrow, EIP712 {
     }
 
     function _requireSound(Terms calldata terms) private view {
-        if (terms.amount == 0) revert AmountZero();
-        if (terms.amount > type(uint96).max) revert AmountTooLarge(terms.amount, type(uint96).max);
-        address seller = terms.seller;
-        if (seller == address(0) || seller == terms.buyer || seller == address(this) || seller == terms.token) {
+        uint256 amount = terms.amount;
+        if (amount == 0) revert AmountZero();
+        if (amount > type(uint96).max) revert AmountTooLarge(amount, type(uint96).max);
+        (address buyer, address seller, address arbiter) = (terms.buyer, terms.seller, terms.arbiter);
+        if (buyer == address(0) || buyer == address(this)) revert PartyInvalid(buyer);
+        if (seller == address(0) || seller == buyer || seller == address(this) || seller == terms.token) {
             revert PartyInvalid(seller);
         }
-        if (terms.buyer == address(0) || terms.buyer == address(this)) revert PartyInvalid(terms.buyer);
-        address arbiter = terms.arbiter;
-        if (arbiter != address(0) && (arbiter == terms.buyer || arbiter == seller)) revert PartyInvalid(arbiter);
-        if (terms.feeBps > BPS) revert FeeInvalid(terms.feeBps, BPS);
-        if (terms.feeBps != 0 && (terms.feeRecipient == address(0) || terms.feeRecipient == address(this))) {
-            revert PartyInvalid(terms.feeRecipient);
+        if (arbiter != address(0) && (arbiter == buyer || arbiter == seller)) revert PartyInvalid(arbiter);
+        uint256 feeBps = terms.feeBps;
+        if (feeBps != 0) {
+            if (feeBps > BPS) revert FeeInvalid(feeBps, BPS);
+            address feeRecipient = terms.feeRecipient;
+            if (feeRecipient == address(0) || feeRecipient == address(this)) revert PartyInvalid(feeRecipient);
         }
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
     }
@@ -262,16 +275,17 @@ contract Escrow is Payouts, IEscrow, EIP712 {
 
     /// @dev Releases until `total` has left over the life of the agreement.
     function _release(bytes32 id, Agreement storage agreement, Terms calldata terms, uint256 total) private {
-        uint256 released = agreement.released;
+        (uint256 funded, uint256 released) = (agreement.funded, agreement.released);
         if (total <= released) revert NothingToRelease(total, released);
-        if (total > agreement.funded) revert MoreThanFunded(total, agreement.funded);
-        if (total == agreement.funded) agreement.status = Status.Released;
+        if (total > funded) revert MoreThanFunded(total, funded);
+        if (total == funded) agreement.status = Status.Released;
         // forge-lint: disable-next-line(unsafe-typecast) -- at most what is funded
         agreement.released = uint96(total);
         uint256 fee = _feeBetween(terms, released, total);
         emit AgreementReleased(id, msg.sender, total - released, fee, total);
-        _pay(id, terms.token, terms.seller, total - released - fee);
-        _pay(id, terms.token, terms.feeRecipient, fee);
+        address token = terms.token;
+        _pay(id, token, terms.seller, total - released - fee);
+        if (fee != 0) _pay(id, token, terms.feeRecipient, fee);
     }
 
     /// @dev Ends a dispute: `toSeller` of the rest, fee included, to the seller, what remains to the buyer, the bond to `bondTo`.
@@ -297,6 +311,8 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         pure
         returns (uint256)
     {
-        return (releasedAfter * terms.feeBps) / BPS - (releasedBefore * terms.feeBps) / BPS;
+        uint256 feeBps = terms.feeBps;
+        if (feeBps == 0) return 0;
+        return (releasedAfter * feeBps) / BPS - (releasedBefore * feeBps) / BPS;
     }
 }

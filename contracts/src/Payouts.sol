@@ -4,6 +4,7 @@ pragma solidity ^0.8.24;
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { ReentrancyGuardTransient } from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { SafeTransferLib } from "solady/utils/SafeTransferLib.sol";
 import { IPayouts } from "./interfaces/IPayouts.sol";
 
 /// @title Payouts
@@ -39,14 +40,18 @@ abstract contract Payouts is IPayouts, ReentrancyGuardTransient {
 
     /// @dev Takes `amount` from `from` by allowance and insists that exactly it arrived.
     function _pull(address token, address from, uint256 amount) internal {
-        uint256 before = IERC20(token).balanceOf(address(this));
+        uint256 before = _balance(token);
         // slither-disable-next-line arbitrary-send-erc20 -- callers let nobody but the payer, or whom it signed for, take from it
         IERC20(token).safeTransferFrom(from, address(this), amount);
         _requireArrived(token, before, amount);
     }
 
+    function _balance(address token) internal view returns (uint256) {
+        return SafeTransferLib.balanceOf(token, address(this));
+    }
+
     function _requireArrived(address token, uint256 before, uint256 amount) internal view {
-        uint256 moved = IERC20(token).balanceOf(address(this)) - before;
+        uint256 moved = _balance(token) - before;
         if (moved != amount) revert TokenMovedOtherAmount(token, moved, amount);
     }
 }

@@ -6,6 +6,26 @@ import { IPayouts } from "./IPayouts.sol";
 /// @title IEscrow
 /// @notice Agreements between a buyer and a seller about money that waits on chain. Amounts are base units of the agreement's token,
 /// times are unix seconds.
+///
+/// ERC-8183 (agentic commerce, a draft) has the same roles: client = buyer, provider = seller, evaluator = arbiter, jobId = uint256(id). An indexer
+/// follows agreements as jobs by this table:
+///
+/// | ERC-8183                                              | here                                                                        |
+/// |-------------------------------------------------------|-----------------------------------------------------------------------------|
+/// | JobCreated, ProviderSet, BudgetSet, JobFunded         | AgreementFunded: one step, so no job is open but unfunded                   |
+/// | JobFunded once more, with the higher budget           | AgreementToppedUp                                                           |
+/// | JobSubmitted, deliverable                             | AgreementDelivered, deliveryHash                                            |
+/// | PaymentReleased                                       | AgreementReleased, amount - fee                                             |
+/// | JobCompleted by the client, or by anyone after silence | AgreementReleased with released = funded                                   |
+/// | JobCompleted by the evaluator                         | AgreementResolved by the arbiter, toSeller > 0                              |
+/// | JobRejected by the provider                           | AgreementRefunded by the seller                                             |
+/// | JobRejected by the evaluator                          | AgreementResolved by the arbiter, toSeller = 0                              |
+/// | JobExpired                                            | AgreementRefunded by another than the seller; AgreementResolved by a default |
+/// | Refunded                                              | AgreementRefunded, amount; AgreementResolved, toBuyer                       |
+/// | none: a dispute is between delivery and judgement     | AgreementDisputed                                                           |
+///
+/// The draft's events are not emitted beside these: a partial release, a split or a bond has no place in them, and the full set would add two logs
+/// (3,500 gas) to a release. A part of the set would be worse than none: jobs that an indexer sees begin and never end.
 interface IEscrow is IPayouts {
     /// @notice What happens when the arbiter of a dispute stays silent.
     enum DefaultOutcome {
