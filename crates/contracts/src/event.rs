@@ -123,6 +123,7 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContractError {
     text: String,
+    named: Option<(String, Vec<(String, Value)>)>,
 }
 
 impl ContractError {
@@ -131,7 +132,20 @@ impl ContractError {
         let message = || Revert::abi_decode(data).ok().map(|revert| revert.reason);
         let panic = || Panic::abi_decode(data).ok().map(|panic| panic.to_string());
         let raw = || if data.is_empty() { "it gave no reason".to_owned() } else { hex::encode_prefixed(data) };
-        Self { text: reading::error(data).or_else(message).or_else(panic).unwrap_or_else(raw) }
+        let named = reading::error(data);
+        let text = named.as_ref().map(|(name, arguments)| {
+            let shown = arguments.iter().map(|(name, value)| match value {
+                Value::String(text) => format!("{name}: {text}"),
+                other => format!("{name}: {other}"),
+            });
+            format!("{name}({})", shown.collect::<Vec<_>>().join(", "))
+        });
+        Self { text: text.or_else(message).or_else(panic).unwrap_or_else(raw), named }
+    }
+
+    /// Name and arguments of a contract's own error, the arguments as in [`Event::to_json`].
+    pub fn named(&self) -> Option<(&str, &[(String, Value)])> {
+        self.named.as_ref().map(|(name, arguments)| (name.as_str(), arguments.as_slice()))
     }
 }
 

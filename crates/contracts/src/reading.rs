@@ -33,19 +33,16 @@ pub(crate) fn event(event: &Event, log: &LogData) -> Option<(Value, Vec<Address>
     Some((Value::Object(arguments), accounts))
 }
 
-/// `Name(argument: value, …)` for the data of a revert.
-pub(crate) fn error(data: &[u8]) -> Option<String> {
+/// Name and arguments in the data of a revert.
+pub(crate) fn error(data: &[u8]) -> Option<(String, Vec<(String, Value)>)> {
     static ERRORS: LazyLock<HashMap<Selector, Error>> = LazyLock::new(|| {
         let errors = crate::event::artifacts().flat_map(|(_, text)| abi(text).errors.into_values().flatten());
         errors.map(|error| (error.selector(), error)).collect()
     });
     let error = ERRORS.get(data.get(..4)?)?;
     let values = error.decode_error(data).ok()?.body;
-    let shown = error.inputs.iter().zip(values).map(|(input, value)| match json(value, &input.components) {
-        Value::String(text) => format!("{}: {text}", input.name),
-        other => format!("{}: {other}", input.name),
-    });
-    Some(format!("{}({})", error.name, shown.collect::<Vec<_>>().join(", ")))
+    let named = error.inputs.iter().zip(values).map(|(input, value)| (input.name.clone(), json(value, &input.components)));
+    Some((error.name.clone(), named.collect()))
 }
 
 /// Addresses with checksum, integers as decimal strings, bytes as hex, structs as objects. Tuples have the names of `components`.

@@ -9,15 +9,15 @@ use anyhow::{Context, bail};
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct KeyOptions {
     /// Private key, 64 hex digits with or without 0x; only from the environment, so that it shows in no process list
-    #[arg(long = "key-from-env", env = "FLORIN_KEY", hide = true, hide_env_values = true, value_parser = parse_key)]
+    #[arg(long = "key-from-env", env = "FLORIN_KEY", hide = true, hide_env_values = true, value_parser = parse_key, global = true)]
     key: Option<Secret>,
 
     /// Encrypted keystore file (Web3 secret storage, as `cast wallet` writes) instead of FLORIN_KEY
-    #[arg(long, env = "FLORIN_KEYSTORE", value_name = "FILE")]
+    #[arg(long, env = "FLORIN_KEYSTORE", value_name = "FILE", global = true)]
     keystore: Option<PathBuf>,
 
     /// File whose first line is the keystore's password
-    #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", requires = "keystore")]
+    #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", requires = "keystore", global = true)]
     keystore_password_file: Option<PathBuf>,
 }
 

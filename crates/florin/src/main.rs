@@ -1,9 +1,13 @@
 //! `florin`: the one executable, a subcommand for every role.
 
+mod chain;
 mod commands;
 mod config;
+mod document;
 mod key;
 mod logging;
+mod values;
+mod words;
 
 use std::process::ExitCode;
 

@@ -4,10 +4,13 @@ mod completions;
 mod contracts;
 mod deploy;
 mod dev;
+mod escrow;
 mod indexer;
 mod pay;
 mod paywall;
 mod service;
+mod treasury;
+mod wallet;
 
 use std::process::ExitCode;
 
@@ -25,6 +28,8 @@ pub(crate) enum Command {
     Indexer(indexer::Indexer),
     /// Run the marketplace API
     Market(market::Config),
+    /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
+    Treasury(Box<treasury::Treasury>),
     /// Deploy the contracts to a chain
     Deploy(deploy::Deploy),
     /// Build the contracts and show their addresses
@@ -43,6 +48,7 @@ impl Command {
             Self::Facilitator(config) => service::facilitator(config).await,
             Self::Indexer(command) => command.run().await,
             Self::Market(config) => service::market(config).await,
+            Self::Treasury(command) => command.run().await,
             Self::Deploy(command) => command.run().await,
             Self::Contracts(command) => command.run(),
             Self::Completions(command) => command.run(),

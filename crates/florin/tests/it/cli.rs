@@ -70,3 +70,85 @@ impl Drop for Running {
         let _ = self.child.wait();
     }
 }
+
+/// A dev chain and a directory for files: where the contract commands are tried.
+pub(crate) struct Desk {
+    pub(crate) chain: stack::Chain,
+    directory: PathBuf,
+}
+
+impl Desk {
+    pub(crate) async fn open() -> Self {
+        let chain = stack::Chain::start(&stack::AnvilOptions::default()).await.expect("the chain starts");
+        let directory = chain.directory().join("desk");
+        std::fs::create_dir(&directory).expect("the chain's directory is there");
+        Self { chain, directory }
+    }
+
+    /// The address of a dev account.
+    pub(crate) fn who(&self, account: usize) -> String {
+        stack::Account::at(account).address.to_string()
+    }
+
+    /// `florin` with the key of a dev account and, unless `offline`, the chain's node.
+    fn command(&self, account: usize, offline: bool, args: &[&str]) -> Output {
+        let mut command = florin(args);
+        command.current_dir(&self.directory).env("FLORIN_KEY", stack::Account::at(account).key());
+        if !offline {
+            command.env("FLORIN_RPC_URL", self.chain.rpc_url().as_str());
+        }
+        command.output().expect("the executable runs")
+    }
+
+    fn succeeded(output: &Output, args: &[&str]) -> String {
+        let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success(), "florin {}\n{said}{errors}", args.join(" "));
+        said.into_owned()
+    }
+
+    /// What a command that succeeds prints on standard output.
+    pub(crate) fn run(&self, account: usize, args: &[&str]) -> String {
+        Self::succeeded(&self.command(account, false, args), args)
+    }
+
+    /// The same without a node.
+    pub(crate) fn run_offline(&self, account: usize, args: &[&str]) -> String {
+        Self::succeeded(&self.command(account, true, args), args)
+    }
+
+    /// The one JSON answer of a command that succeeds.
+    pub(crate) fn json(&self, account: usize, args: &[&str]) -> serde_json::Value {
+        let said = self.run(account, &[args, &["--json"]].concat());
+        let last = said.lines().last().expect("it answers");
+        serde_json::from_str(last).expect("it answers with JSON")
+    }
+
+    /// What a command that fails says.
+    pub(crate) fn refused(&self, account: usize, args: &[&str]) -> String {
+        let output = self.command(account, false, args);
+        assert_eq!(output.status.code(), Some(1), "florin {} was not refused: {output:?}", args.join(" "));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// Writes a file that commands find by its name.
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        std::fs::write(self.directory.join(name), text).expect("the desk is there");
+    }
+
+    pub(crate) async fn balance(&self, address: &str) -> String {
+        let address = address.parse().expect("it is an address");
+        self.chain.balance(address).await.expect("the chain answers").to_string()
+    }
+
+    pub(crate) async fn mint(&self, to: &str, usdc: u64) {
+        let amount = money::Usdc::from_whole(usdc).expect("it is not too much");
+        self.chain.mint(to.parse().expect("it is an address"), amount).await.expect("the chain mints");
+    }
+
+    /// Lets time pass on the chain.
+    pub(crate) async fn wait(&self, seconds: u64) {
+        use alloy::providers::ext::AnvilApi;
+        self.chain.provider().anvil_increase_time(seconds).await.expect("the chain can");
+        self.chain.provider().anvil_mine(Some(1), None).await.expect("the chain can");
+    }
+}

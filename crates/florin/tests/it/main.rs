@@ -7,3 +7,4 @@ mod dev;
 mod interop;
 mod lane;
 mod mistakes;
+mod treasury;

@@ -1,0 +1,5 @@
+//! `florin wallet`: an agent's wallet.
+
+mod config;
+
+pub(super) use config::{Configuration, config_in_words};
