@@ -431,15 +431,18 @@ contract ServiceRegistry is Payouts, IServiceRegistry, EIP712 {
     {
         if (feedback.score > SCORE_MAX) revert ScoreTooHigh(feedback.score, SCORE_MAX);
         _requireShort(feedback.uri);
-        Reputation storage reputation = _reputations[feedback.service];
-        if (disputed) ++reputation.disputed;
-        else ++reputation.settled;
-        uint256 volume = reputation.volume + amount;
-        uint256 scoreSum = reputation.scoreSum + feedback.score * amount;
-        reputation.volume = volume.toUint88();
-        reputation.scoreSum = scoreSum.toUint96();
+        _count(_reputations[feedback.service], amount, feedback.score, disputed);
         emit FeedbackGiven(
             feedback.service, payer, payment, amount, disputed, feedback.score, feedback.uri, feedback.contentHash
         );
+    }
+
+    function _count(Reputation storage reputation, uint256 amount, uint256 score, bool disputed) private {
+        if (disputed) ++reputation.disputed;
+        else ++reputation.settled;
+        uint256 volume = reputation.volume + amount;
+        uint256 scoreSum = reputation.scoreSum + score * amount;
+        reputation.volume = volume.toUint88();
+        reputation.scoreSum = scoreSum.toUint96();
     }
 }
