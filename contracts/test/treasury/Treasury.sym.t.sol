@@ -44,7 +44,7 @@ contract ContractSigner is IERC1271 {
 ///    lists are the same loop again, which carries nothing but the count and the last owner. All bytes that the treasury accepts are such a
 ///    list, because it insists that the last approval ends where the bytes do; a contract's signature is always 32 bytes here, and all
 ///    contracts are one that answers anything.
-/// 2. {execute} does nothing that {checkApprovals} refuses for the order's id. For any amount, and any two approvals by transaction.
+/// 2. {execute} does nothing that {checkApprovals} refuses for the order's id. For any amount, and up to two approvals by transaction.
 /// 3. Without the owners, three orders of any amounts within a window take no more than the tier. Windows are SpendingLimit's proof.
 ///
 /// Supposed: keccak256 has no collisions, and whoever's address ecrecover returns has signed.
@@ -114,18 +114,18 @@ contract TreasuryProof is Test, ITreasury {
         } catch { }
     }
 
-    function check_executesNothingThatItsApprovalsDoNotAllow(
-        uint56 amount,
-        bool byA,
-        bool byB,
-        address first,
-        address second
-    ) public {
+    /// @custom:halmos --array-lengths given={0,1,2}
+    function check_executesNothingThatItsApprovalsDoNotAllow(uint56 amount, address[] memory given, bool byA, bool byB)
+        public
+    {
         Order memory order = _order(amount, 1);
         bytes32 id = treasury.orderId(order);
         if (byA) _approve(OWNER_A, id);
         if (byB) _approve(OWNER_B, id);
-        bytes memory approvals = bytes.concat(hex"01", bytes20(first), hex"01", bytes20(second));
+        bytes memory approvals;
+        for (uint256 i = 0; i < given.length; ++i) {
+            approvals = bytes.concat(approvals, hex"01", bytes20(given[i]));
+        }
         bool allowed;
         try treasury.checkApprovals(id, approvals) {
             allowed = true;
