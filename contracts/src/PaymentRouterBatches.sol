@@ -177,6 +177,7 @@ abstract contract PaymentRouterBatches is PaymentRouterFunding {
                 word := add(word, 0x20)
             }
             // Tries once more, with the gas that a transfer can need: a shortage does not pass for a refusal.
+            // forge-lint: disable-next-line(unsafe-typecast) -- the two halves of the word
             _pay(paymentRef, token, address(uint160(leg >> 96)), uint96(leg));
         }
     }

@@ -25,6 +25,7 @@ abstract contract PaymentRouterSettlement is IPaymentRouter {
     function settleBatch(bytes calldata packed) external returns (uint256 settled) {
         // All positions are in the calldata of the transaction.
         (uint256 payers, uint256 payees, uint256 payments, uint256 end) = _layout(packed);
+        // forge-lint: disable-next-line(unsafe-typecast) -- the rest of the batch is not the token
         address token = address(bytes20(packed));
         if (token.code.length == 0) revert NotAToken(token);
         uint256 count;

@@ -170,10 +170,13 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
         amount = periods * price;
         uint256 charged = subscription.charged + amount;
         // Both fit: `charged` is at most `totalMax`, and the last period is below `endPeriod`.
+        // forge-lint: disable-start(unsafe-typecast)
         subscription.charged = uint96(charged);
         subscription.nextPeriod = uint32(first + periods);
+        // forge-lint: disable-end(unsafe-typecast)
         _subscriptions[id] = subscription;
         emit SubscriptionCharged(id, terms.payer, terms.payee, terms.token, amount, first, periods, charged);
+        // slither-disable-next-line arbitrary-send-erc20 -- the payer subscribed, by transaction or by signature
         IERC20(terms.token).safeTransferFrom(terms.payer, terms.payee, amount);
     }
 
@@ -219,6 +222,7 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
         uint256 end = subscription.nextPeriod;
         if (atPeriodEnd) end = Math.max(end, _begun(terms));
         if (end >= subscription.endPeriod) revert SubscriptionEnded(end, subscription.endPeriod);
+        // forge-lint: disable-next-line(unsafe-typecast) -- below the period that it replaces
         _subscriptions[id].endPeriod = uint32(end);
         emit SubscriptionCancelled(id, by, end);
     }
