@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use alloy::{
     eips::BlockId,
     network::TransactionBuilder,
-    primitives::{Address, Bytes},
+    primitives::{Address, Bytes, U256},
     providers::{DynProvider, Provider, ProviderBuilder},
     rpc::types::{
         Filter, Log, TransactionRequest,
@@ -15,7 +15,7 @@ use alloy::{
     transports::{RpcError, TransportErrorKind},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use contracts::{ContractError, Deployment, Event, usdc::Usdc as Token};
+use contracts::{Contract, ContractError, Deployment, Event, usdc::Usdc as Token};
 use money::Usdc;
 use serde_json::{Value, json};
 use url::Url;
@@ -139,16 +139,16 @@ impl Chain {
         Ok(())
     }
 
-    /// Every event of `contract` since the deployment, oldest first. Asks for less at once when the node wants it so.
-    pub(crate) async fn events(&self, contract: Address) -> Result<Vec<Event>> {
+    /// Every event since the deployment that `filter` lets through, of a contract of this kind, oldest first. Asks for less at once when the
+    /// node wants it so.
+    pub(crate) async fn events(&self, kind: Contract, filter: Filter) -> Result<Vec<Event>> {
         let head = self.provider.get_block_number().await?;
         let (mut events, mut from, mut range) = (Vec::new(), self.deployment.start_block, u64::MAX);
         while from <= head {
             let to = from.saturating_add(range).min(head);
-            let filter = Filter::new().address(contract).from_block(from).to_block(to);
-            match self.provider.get_logs(&filter).await {
+            match self.provider.get_logs(&filter.clone().from_block(from).to_block(to)).await {
                 Ok(logs) => {
-                    events.extend(logs.iter().filter_map(|log| Event::decode(&log.inner)));
+                    events.extend(logs.iter().filter_map(|log| Event::decode_as(kind, &log.inner)));
                     from = to + 1;
                 }
                 Err(error) if to - from <= LOG_RANGE_MIN => return Err(error).context("the node does not give the events"),
@@ -192,6 +192,18 @@ impl Sender {
         let text = format!("transaction {hash} in block {block}, gas {used}");
         self.print(&json!({ "transaction": hash, "block": block, "gasUsed": used }), &text, &events);
         Ok(events)
+    }
+
+    /// Lets `spender` take `amount` of our USDC by allowance, if it cannot yet. A dry run ends there: what follows cannot be simulated before the
+    /// allowance is given. Says whether to go on.
+    pub(crate) async fn allow(&self, spender: Address, amount: Usdc) -> Result<bool> {
+        let token = self.chain.deployment.usdc;
+        let allowed = Token::new(token, &self.provider).allowance(self.address(), spender).call().await?;
+        if allowed >= U256::from(amount.base_units()) {
+            return Ok(true);
+        }
+        self.send(token, &Token::approveCall { spender, value: amount.into() }).await?;
+        Ok(!self.chain.options.dry_run)
     }
 
     /// What the transaction would log, if the node can tell.

@@ -64,3 +64,14 @@ fn chain(error: &anyhow::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// Two flags of one name, or a flag that requires one that is not there, panic only when somebody uses that command.
+    #[test]
+    fn every_command_is_put_together_soundly() {
+        super::Cli::command().debug_assert();
+    }
+}

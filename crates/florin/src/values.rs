@@ -3,10 +3,11 @@
 use std::{fmt, path::Path, str::FromStr};
 
 use alloy::primitives::{
-    B256, Signature, U256,
+    Address, B256, Bytes, Signature, U256,
     aliases::{U40, U56},
     hex,
 };
+use alloy::sol_types::{SolType, SolValue};
 use anyhow::{Context, Result, anyhow};
 use money::Usdc;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description};
@@ -132,6 +133,11 @@ pub(crate) fn fresh() -> U256 {
     B256::random().into()
 }
 
+/// The same struct as another contract's binding has it.
+pub(crate) fn reencode<A: SolValue, B: SolValue + From<<B::SolType as SolType>::RustType>>(struct_: &A) -> Result<B> {
+    Ok(B::abi_decode(&struct_.abi_encode())?)
+}
+
 /// A signature: hex, or a file that contains it.
 pub(crate) fn signature(text: &str) -> Result<Signature> {
     let malformed = || anyhow!("{text:?} is no signature: 0x and 130 hex digits, or a file that contains them");
@@ -144,6 +150,13 @@ pub(crate) fn signature(text: &str) -> Result<Signature> {
         }
     };
     Signature::from_raw(&digits).map_err(|_| malformed())
+}
+
+/// `SIGNER:SIGNATURE`, for a signer that is a contract.
+pub(crate) fn contract_signature(text: &str) -> Option<(Address, Result<Bytes>)> {
+    let (signer, signature) = text.split_once(':')?;
+    let signature = hex::decode(signature).map(Bytes::from).with_context(|| format!("{signature:?} is no signature in hex"));
+    Some((signer.parse().ok()?, signature))
 }
 
 #[cfg(test)]

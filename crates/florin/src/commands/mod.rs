@@ -30,6 +30,10 @@ pub(crate) enum Command {
     Market(market::Config),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
     Treasury(Box<treasury::Treasury>),
+    /// An agent's wallet: operators' keys that pay within limits, an owner who sets them
+    Wallet(Box<wallet::Wallet>),
+    /// Money that waits for a delivery: the seller delivers, the buyer releases or disputes, the arbiter rules
+    Escrow(Box<escrow::Escrow>),
     /// Deploy the contracts to a chain
     Deploy(deploy::Deploy),
     /// Build the contracts and show their addresses
@@ -49,6 +53,8 @@ impl Command {
             Self::Indexer(command) => command.run().await,
             Self::Market(config) => service::market(config).await,
             Self::Treasury(command) => command.run().await,
+            Self::Wallet(command) => command.run().await,
+            Self::Escrow(command) => command.run().await,
             Self::Deploy(command) => command.run().await,
             Self::Contracts(command) => command.run(),
             Self::Completions(command) => command.run(),

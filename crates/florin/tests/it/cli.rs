@@ -132,7 +132,11 @@ impl Desk {
 
     /// Writes a file that commands find by its name.
     pub(crate) fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.directory.join(name), text).expect("the desk is there");
+        std::fs::write(self.path(name), text).expect("the desk is there");
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
     }
 
     pub(crate) async fn balance(&self, address: &str) -> String {

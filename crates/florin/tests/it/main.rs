@@ -4,7 +4,9 @@
 
 mod cli;
 mod dev;
+mod escrow;
 mod interop;
 mod lane;
 mod mistakes;
 mod treasury;
+mod wallet;

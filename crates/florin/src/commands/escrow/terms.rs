@@ -2,10 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::{
+    primitives::{Address, B256, U256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
 use anyhow::{Result, bail};
 use contracts::{
-    escrow::IEscrow,
+    Contract, Event,
+    escrow::{
+        Escrow::{AgreementFunded, EscrowEvents},
+        IEscrow,
+    },
     signing::{Message, escrow as signing},
 };
 use money::Usdc;
@@ -61,14 +69,14 @@ pub(crate) struct Terms {
     default_outcome: DefaultOutcome,
 
     /// Share of everything released that goes to --fee-to, in basis points
-    #[arg(long, value_name = "BPS", default_value_t = 0, requires_if("1", "fee_to"))]
+    #[arg(long, value_name = "BPS", default_value_t = 0, requires = "fee_to")]
     fee_bps: u16,
 
     /// Who gets the fee
     #[arg(long, value_name = "ADDRESS")]
     fee_to: Option<Address>,
 
-    /// Hash of what is to be delivered, 0x and 64 hex digits
+    /// SHA-256 of what is to be delivered, 0x and 64 hex digits
     #[arg(long, value_name = "HASH", default_value_t = B256::ZERO, hide_default_value = true)]
     content_hash: B256,
 
@@ -76,7 +84,7 @@ pub(crate) struct Terms {
     #[arg(long, value_name = "ID", default_value_t = 0, hide_default_value = true)]
     agent_id: u64,
 
-    /// File to write the terms to: every later step needs it
+    /// File to write the terms to, for whoever wants to read them before they are funded
     #[arg(long = "terms", value_name = "FILE", default_value = "terms.json")]
     file: PathBuf,
 }
@@ -107,8 +115,20 @@ impl Terms {
     }
 }
 
+/// The terms of an agreement: by its id, as they were funded, or from a file.
+pub(crate) async fn find_terms(text: &str, chain: &Chain) -> Result<Message<IEscrow::Terms>> {
+    let Ok(id) = text.parse::<B256>() else { return load_terms(Path::new(text), chain) };
+    let filter = Filter::new().address(chain.deployment.escrow).event_signature(AgreementFunded::SIGNATURE_HASH).topic1(id);
+    for event in chain.events(Contract::Escrow, filter).await? {
+        if let Event::Escrow(EscrowEvents::AgreementFunded(told)) = event {
+            return Ok(signing::terms(told.terms, chain.deployment.escrow, chain.id()));
+        }
+    }
+    bail!("there is no agreement {id} in the escrow of chain {}", chain.id())
+}
+
 /// Reads a file of terms, which must be for this chain's escrow.
-pub(crate) fn load_terms(file: &Path, chain: &Chain) -> Result<Message<IEscrow::Terms>> {
+fn load_terms(file: &Path, chain: &Chain) -> Result<Message<IEscrow::Terms>> {
     let data = document::load(file)?;
     let (escrow, chain_id) = document::target(&data)?;
     if (escrow, chain_id) != (chain.deployment.escrow, chain.id()) {

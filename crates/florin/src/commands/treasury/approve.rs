@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use alloy::primitives::{Address, B256, Bytes, hex};
-use anyhow::{Context, Result, bail};
+use alloy::primitives::{Address, B256, Bytes, U256};
+use anyhow::{Result, bail};
 use contracts::{
     signing::{Approvals, treasury as signing},
     treasury::Treasury as Contract,
@@ -95,7 +95,7 @@ impl Signatures {
             }
         }
         for text in &self.signatures {
-            if let Some((owner, signature)) = by_contract(text) {
+            if let Some((owner, signature)) = values::contract_signature(text) {
                 approvals.add_contract(owner, signature?)?;
                 continue;
             }
@@ -105,19 +105,12 @@ impl Signatures {
             }
         }
         let (given, threshold) = (approvals.signers().len(), contract.threshold().call().await?);
-        if alloy::primitives::U256::from(given) < threshold {
+        if U256::from(given) < threshold {
             let who = approvals.signers().map(|owner| owner.to_string()).collect::<Vec<_>>().join(", ");
             bail!("{given} of the {threshold} owners who must approve did{}{who}", if given == 0 { "" } else { ": " });
         }
         Ok(approvals.for_treasury())
     }
-}
-
-/// `OWNER:SIGNATURE`.
-fn by_contract(text: &str) -> Option<(Address, Result<Bytes>)> {
-    let (owner, signature) = text.split_once(':')?;
-    let signature = hex::decode(signature).map(Bytes::from).with_context(|| format!("{signature:?} is no signature in hex"));
-    Some((owner.parse().ok()?, signature))
 }
 
 /// Execute an order that enough owners approved, or a change whose timelock has passed

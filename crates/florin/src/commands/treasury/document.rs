@@ -5,6 +5,7 @@ use std::path::Path;
 use alloy::{
     dyn_abi::TypedData,
     primitives::{Address, B256, Bytes, Signature},
+    rpc::types::Filter,
     signers::SignerSync,
     sol_types::{SolInterface, SolValue},
 };
@@ -76,7 +77,7 @@ impl Document {
             return Ok(found);
         };
         let treasury = treasury.context("which treasury? Name it with --treasury (or set FLORIN_TREASURY)")?;
-        let events = chain.events(treasury).await?;
+        let events = chain.events(contracts::Contract::Treasury, Filter::new().address(treasury)).await?;
         let found = events.iter().find_map(|event| Self::announced(event, treasury, chain.id()).filter(|found| found.id() == id));
         found.with_context(|| format!("the treasury announced no order and no change {id}: name its file instead"))
     }

@@ -19,7 +19,7 @@ use super::{document::Document, policy};
 use crate::{
     chain::{Chain, Target},
     commands::{
-        escrow::{Terms, load_terms},
+        escrow::{Terms, find_terms},
         wallet::Configuration,
     },
     values::{self, When},
@@ -248,11 +248,11 @@ impl OpenEscrow {
 
 /// Dispute a delivery that the treasury has in escrow
 ///
-/// Example: florin treasury dispute-escrow terms.json
+/// Example: florin treasury dispute-escrow 0xID
 #[derive(clap::Args, Debug)]
 pub(super) struct DisputeEscrow {
-    /// File with the agreement's terms
-    terms: PathBuf,
+    /// The agreement's id, or the file with its terms
+    agreement: String,
 
     #[command(flatten)]
     order: OrderOptions,
@@ -261,7 +261,7 @@ pub(super) struct DisputeEscrow {
 impl DisputeEscrow {
     pub(super) async fn run(self, target: &Target) -> Result<()> {
         let (chain, _) = target.connect().await?;
-        let message = load_terms(&self.terms, &chain)?;
+        let message = find_terms(&self.agreement, &chain).await?;
         let (terms, id) = (&message.content, message.digest());
         let bond = values::usdc(terms.disputeBond);
         self.order.order(target, Job::one(DISPUTE_ESCROW, terms.seller, bond, id, terms.abi_encode())).await
@@ -270,17 +270,17 @@ impl DisputeEscrow {
 
 /// Release an agreement to its seller, by the spender who opened it or by an owner
 ///
-/// Example: florin treasury release-escrow terms.json
+/// Example: florin treasury release-escrow 0xID
 #[derive(clap::Args, Debug)]
 pub(super) struct ReleaseEscrow {
-    /// File with the agreement's terms
-    terms: PathBuf,
+    /// The agreement's id, or the file with its terms
+    agreement: String,
 }
 
 impl ReleaseEscrow {
     pub(super) async fn run(self, target: &Target) -> Result<()> {
         let (sender, treasury) = target.sender().await?;
-        let details = load_terms(&self.terms, &sender.chain)?.content.abi_encode().into();
+        let details = find_terms(&self.agreement, &sender.chain).await?.content.abi_encode().into();
         sender.send(treasury, &Contract::releaseEscrowCall { details }).await.map(drop)
     }
 }

@@ -3,7 +3,10 @@ use std::{
     path::PathBuf,
 };
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::{
+    primitives::{Address, B256, U256},
+    rpc::types::Filter,
+};
 use anyhow::{Context, Result, bail};
 use contracts::{
     Event,
@@ -85,7 +88,8 @@ struct Open {
 impl State {
     async fn read(chain: &Chain, treasury: Address) -> Result<Self> {
         let (contract, token) = (Contract::new(treasury, chain.provider()), chain.deployment.usdc);
-        let told = Told::by(&chain.events(treasury).await?, treasury, chain.id());
+        let told =
+            Told::by(&chain.events(contracts::Contract::Treasury, Filter::new().address(treasury)).await?, treasury, chain.id());
         let owners = contract.owners().call().await.context("this is no treasury")?;
         let mut guardians = Vec::new();
         for guardian in told.guardians {
