@@ -25,11 +25,12 @@ import { IServiceRegistry } from "./interfaces/IServiceRegistry.sol";
 /// Slashing needs a finding: an agreement of the escrow between a buyer and this service's payee, which this service's arbiter resolved, by
 /// ruling and not by silence, with less than everything for the seller. That arbiter says how much of the stake the buyer gets, once per
 /// agreement, at most
-///  - what the buyer paid and did not get back: what the agreement released, the fee included;
+///  - what the payee received in it: what the agreement released, less the fee, which is a third party's and may be the buyer's friend;
 ///  - SLASH_SHARE_BPS of what is staked and unbonding at that moment.
 ///
-/// Why a colluding buyer cannot drain a service. Only an agreement that the seller itself delivered can be disputed, and refund and slash
-/// together never exceed what the buyer paid in it: at best a buyer ends where it began. That holds even if arbiter and buyer are one.
+/// Why a colluding buyer cannot drain a service. Only an agreement that the seller itself delivered can be disputed, and a slash gives back
+/// at most what the payee got in it: a service is never left with less than before the deal, a buyer never with more. That holds even if
+/// buyer, arbiter and the fee's recipient are one.
 ///
 /// Why an owner cannot escape by slashing itself. A slash needs the arbiter. Another arbiter, or another payee whom old agreements do not
 /// name, takes effect only after UNBONDING_DELAY, by itself, so no change is kept ready for the day it is needed; until then the present
@@ -39,8 +40,8 @@ import { IServiceRegistry } from "./interfaces/IServiceRegistry.sol";
 /// delivery, review and arbitration of an agreement within the delay.
 ///
 /// Feedback needs proof of payment in the stake's token: a released or resolved agreement, or the router's record. It is given by the payer,
-/// by call or by signature, once per payment, and weighs what was paid. If the service's arbiter ruled, it weighs all that was funded, so
-/// that a seller whom rulings keep refunding has a record of it.
+/// by call or by signature, once per payment, and weighs what was paid. If the service's arbiter ruled, it weighs no less than the amount
+/// that the terms name, so that a seller whom rulings keep refunding has a record of it; what a buyer tops up and gets back weighs nothing.
 ///
 /// Known limits. Two accounts of one person can pay each other and rate that: the records say what it cost, not who paid whom, so readers
 /// weigh by distinct payers, which the events name. A payee is named, not proven, and may serve several services: the payer says for which
@@ -230,7 +231,8 @@ contract ServiceRegistry is Payouts, IServiceRegistry, EIP712 {
         IEscrow.Agreement memory agreement = escrow.agreementOf(id);
         bool disputed = agreement.status == IEscrow.Status.Resolved;
         if (!disputed && agreement.status != IEscrow.Status.Released) revert NoPayment(id);
-        uint256 amount = agreement.ruled && terms.arbiter == arbiter ? agreement.funded : agreement.released;
+        uint256 amount = agreement.released;
+        if (agreement.ruled && terms.arbiter == arbiter && amount < terms.amount) amount = terms.amount;
         if (amount == 0) revert NoPayment(id);
         _authorize(feedback, terms.buyer, id, signature);
         _record(feedback, terms.buyer, id, amount, disputed);
@@ -411,8 +413,10 @@ contract ServiceRegistry is Payouts, IServiceRegistry, EIP712 {
         // Only a resolved agreement has been ruled on.
         if (!agreement.ruled || agreement.released == agreement.funded) revert NoFinding(agreementId);
         if (_slashed[agreementId]) revert AlreadySlashed(agreementId);
+        uint256 released = agreement.released;
+        uint256 received = released - released * terms.feeBps / BPS;
         uint256 share = (uint256(service.stake) + service.unbonding) * SLASH_SHARE_BPS / BPS;
-        amountMax = agreement.released < share ? agreement.released : share;
+        amountMax = received < share ? received : share;
     }
 
     /// @dev Marks a payment as rated, if it is the payer who rates it.

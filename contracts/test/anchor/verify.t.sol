@@ -98,6 +98,14 @@ contract VerifyTest is AnchorTest {
         assertFalse(verify(1, 2, node, 0, shorter));
     }
 
+    /// An operator who lies about the count makes its tree prove nothing, rather than an entry at two places.
+    function test_a_count_that_is_not_the_trees_proves_nothing() external {
+        append(1, treeOf(2), 4);
+        assertFalse(verify(1, 4, entryAt(0), 0, pathTo(0, 2)));
+        append(2, treeOf(4), 2);
+        assertFalse(verify(2, 2, entryAt(3), 1, pathTo(3, 4)));
+    }
+
     // Helpers
 
     function anchored(uint64 size, uint256 index) private returns (uint64, uint256) {

@@ -2,20 +2,11 @@
 pragma solidity 0.8.30;
 
 import { Escrow } from "../../src/Escrow.sol";
+import { PaymentRouter } from "../../src/PaymentRouter.sol";
 import { ServiceRegistry } from "../../src/ServiceRegistry.sol";
 import { IEscrow } from "../../src/interfaces/IEscrow.sol";
-import { IPaymentRecords } from "../../src/interfaces/IPaymentRecords.sol";
 import { IServiceRegistry } from "../../src/interfaces/IServiceRegistry.sol";
 import { UsdcTest } from "../base/UsdcTest.sol";
-
-/// Remembers payments as the router does.
-contract RecordsStub is IPaymentRecords {
-    mapping(address payer => mapping(bytes32 paymentId => bytes32)) public paymentRecord;
-
-    function set(address payer, bytes32 paymentId, address payee, address token, uint256 amount) external {
-        paymentRecord[payer][paymentId] = keccak256(abi.encode(payee, token, amount));
-    }
-}
 
 /// One service with a stake of 1,000 USDC, and a buyer with agreements of 100 USDC with it.
 abstract contract RegistryTest is UsdcTest {
@@ -23,11 +14,14 @@ abstract contract RegistryTest is UsdcTest {
     uint256 internal constant BUYER_KEY = 0xb0b;
     uint256 internal constant STAKE = 1000e6;
     uint256 internal constant AMOUNT = 100e6;
+    /// What the buyer releases before it disputes, and what of it the seller receives.
+    uint256 internal constant EARLY = 40e6;
+    uint256 internal constant RECEIVED = 39e6;
     uint256 internal constant DELAY = 14 days;
     bytes32 internal constant SALT = keccak256("translations");
 
     Escrow internal escrow;
-    RecordsStub internal records;
+    PaymentRouter internal router;
     ServiceRegistry internal registry;
     address internal owner = vm.addr(OWNER_KEY);
     address internal buyer = vm.addr(BUYER_KEY);
@@ -40,8 +34,8 @@ abstract contract RegistryTest is UsdcTest {
     function setUp() public virtual override {
         super.setUp();
         escrow = new Escrow();
-        records = new RecordsStub();
-        registry = new ServiceRegistry(usdc, escrow, records);
+        router = new PaymentRouter();
+        registry = new ServiceRegistry(usdc, escrow, router);
         service = register(owner, SALT, payee, arbiter);
         mint(owner, STAKE);
         mint(buyer, 10 * AMOUNT);
@@ -147,6 +141,16 @@ abstract contract RegistryTest is UsdcTest {
     function slash(uint256 amount) internal {
         vm.prank(terms.arbiter);
         registry.slash(service, terms, amount);
+    }
+
+    // Payments
+
+    function pay(address payer, bytes32 paymentId, address to, uint256 amount) internal {
+        mint(payer, amount);
+        vm.startPrank(payer);
+        usdc.approve(address(router), amount);
+        router.pay(paymentId, address(usdc), to, amount);
+        vm.stopPrank();
     }
 
     // Feedback

@@ -90,7 +90,7 @@ contract AddStakeTest is RegistryTest {
     }
 
     function test_an_authorization_does_not_replay_nor_serve_another_registry() external {
-        ServiceRegistry second = new ServiceRegistry(usdc, escrow, records);
+        ServiceRegistry second = new ServiceRegistry(usdc, escrow, router);
         vm.prank(owner);
         second.register(SALT, payee, arbiter, defaultOffer());
         vm.expectRevert("FiatTokenV2: invalid signature");

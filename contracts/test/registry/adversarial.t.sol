@@ -14,25 +14,25 @@ contract RegistryAdversarialTest is RegistryTest {
     address private accomplice = makeAddr("accomplice");
 
     function test_an_owner_who_unbonds_after_a_bad_deal_is_still_slashed() external {
-        disputed(40e6);
+        disputed(EARLY);
         beginUnbonding(STAKE);
         vm.prank(arbiter);
         escrow.resolve(terms, 0);
-        slash(40e6);
-        assertStake(0, STAKE - 40e6);
+        slash(RECEIVED);
+        assertStake(0, STAKE - RECEIVED);
     }
 
     function test_what_waits_to_be_withdrawn_is_slashed_until_it_is_gone() external {
-        ruled(40e6, 0);
+        ruled(EARLY, 0);
         beginUnbonding(STAKE);
         vm.warp(block.timestamp + DELAY);
-        slash(40e6);
+        slash(RECEIVED);
         vm.prank(owner);
-        assertEq(registry.withdrawStake(service, owner), STAKE - 40e6);
+        assertEq(registry.withdrawStake(service, owner), STAKE - RECEIVED);
     }
 
     function test_an_accomplice_as_arbiter_is_no_quicker_than_unbonding() external {
-        ruled(40e6, 0);
+        ruled(EARLY, 0);
         announce(payee, accomplice);
         uint256 changesAt = block.timestamp + DELAY;
         beginUnbonding(STAKE);
@@ -40,11 +40,11 @@ contract RegistryAdversarialTest is RegistryTest {
         vm.warp(changesAt - 1);
         terms.deliverBy = uint64(changesAt);
         terms.arbiter = accomplice;
-        ruled(AMOUNT - 1, 0);
+        ruled(EARLY, 0);
         vm.expectRevert(abi.encodeWithSelector(IServiceRegistry.ArbiterMismatch.selector, accomplice, arbiter));
-        slash(AMOUNT - 1);
+        slash(RECEIVED);
         vm.warp(changesAt);
-        slash(AMOUNT - 1);
+        slash(RECEIVED);
     }
 
     function test_no_change_of_arbiter_is_kept_ready_for_the_day_it_is_needed() external {
@@ -56,25 +56,43 @@ contract RegistryAdversarialTest is RegistryTest {
     }
 
     function test_another_payee_does_not_leave_old_agreements_behind_before_the_delay() external {
-        ruled(40e6, 0);
+        ruled(EARLY, 0);
         announce(makeAddr("other payee"), arbiter);
         vm.warp(block.timestamp + DELAY - 1);
-        slash(40e6);
+        slash(RECEIVED);
     }
 
-    /// The buyer and the arbiter are one, and the seller delivered nevertheless: the buyer ends where it began.
-    function test_a_buyer_and_an_arbiter_together_take_no_more_than_the_buyer_paid() external {
+    /// Buyer, arbiter and the fee's recipient are one, and the seller delivered on such terms nevertheless.
+    function testFuzz_buyer_arbiter_and_fee_recipient_together_gain_nothing(uint256 early, uint16 feeBps) external {
+        terms.feeRecipient = buyer;
+        terms.feeBps = uint16(bound(feeBps, 0, 10_000));
+        early = bound(early, 1, AMOUNT - 1);
         for (uint256 i = 0; i < 5; ++i) {
             terms.salt = bytes32(i);
-            ruled(AMOUNT - 1, 0);
-            slash(registry.slashable(service, terms));
+            ruled(early, 0);
+            uint256 most = registry.slashable(service, terms);
+            if (most != 0) slash(most);
         }
-        assertEq(usdc.balanceOf(buyer), 10 * AMOUNT);
+        assertLe(usdc.balanceOf(buyer), 10 * AMOUNT);
+        assertGe(usdc.balanceOf(payee) + found().stake, STAKE, "the service has what it began with");
+    }
+
+    function test_money_topped_up_and_given_back_adds_no_weight() external {
+        fund();
+        deliver();
+        vm.startPrank(buyer);
+        escrow.topUp(terms, 8 * AMOUNT);
+        escrow.dispute(terms);
+        vm.stopPrank();
+        vm.prank(arbiter);
+        escrow.resolve(terms, 0);
+        rate(0);
+        assertReputation(0, 1, AMOUNT, 0);
     }
 
     function test_feedback_for_one_registry_or_chain_does_not_count_in_another() external {
-        records.set(buyer, "id", payee, address(usdc), AMOUNT);
-        ServiceRegistry second = new ServiceRegistry(usdc, escrow, records);
+        pay(buyer, "id", payee, AMOUNT);
+        ServiceRegistry second = new ServiceRegistry(usdc, escrow, router);
         vm.prank(owner);
         second.register(SALT, payee, arbiter, defaultOffer());
         bytes32 key = registry.paymentKey(buyer, "id");
@@ -91,7 +109,7 @@ contract RegistryAdversarialTest is RegistryTest {
 
     function test_a_token_that_calls_back_while_it_is_withdrawn_gets_nothing_twice() external {
         ReentrantToken token = new ReentrantToken();
-        registry = new ServiceRegistry(IERC20(token), escrow, records);
+        registry = new ServiceRegistry(IERC20(token), escrow, router);
         // The token is the owner of the service, so that its call is allowed but for the guard.
         service = abi.decode(
             token.execute(address(registry), abi.encodeCall(registry.register, (SALT, payee, arbiter, defaultOffer()))),
@@ -119,7 +137,7 @@ contract RegistryAdversarialTest is RegistryTest {
 
     function test_a_token_that_keeps_a_part_is_not_staked() external {
         TaxingToken token = new TaxingToken();
-        registry = new ServiceRegistry(IERC20(token), escrow, records);
+        registry = new ServiceRegistry(IERC20(token), escrow, router);
         register(owner, SALT, payee, arbiter);
         token.mint(address(this), 100);
         token.approve(address(registry), 100);

@@ -28,8 +28,8 @@ contract RegistryGasTest is RegistryTest {
         registry.withdrawStake(service, owner);
         vm.snapshotGasLastCall(GROUP, "withdrawStake");
         terms.deliverBy = uint64(block.timestamp + 1);
-        ruled(40e6, 0);
-        slash(40e6);
+        ruled(EARLY, 0);
+        slash(RECEIVED);
         vm.snapshotGasLastCall(GROUP, "slash");
     }
 
@@ -41,7 +41,7 @@ contract RegistryGasTest is RegistryTest {
         released();
         rate(80);
         vm.snapshotGasLastCall(GROUP, "rateAgreement");
-        records.set(buyer, "id", payee, address(usdc), AMOUNT);
+        pay(buyer, "id", payee, AMOUNT);
         vm.prank(buyer);
         registry.ratePayment(feedback(90), buyer, "id", AMOUNT, "");
         vm.snapshotGasLastCall(GROUP, "ratePayment");

@@ -36,26 +36,41 @@ contract RateAgreementTest is RegistryTest {
         assertReputation(5, 0, volume, scoreSum);
     }
 
-    function test_a_ruling_of_the_services_arbiter_weighs_all_that_was_funded() external {
+    function test_a_ruling_of_the_services_arbiter_weighs_the_amount_agreed() external {
         ruled(0, 0);
         rate(0);
         assertReputation(0, 1, AMOUNT, 0);
     }
 
+    function test_a_ruling_weighs_what_was_paid_if_that_is_more() external {
+        fund();
+        vm.prank(buyer);
+        escrow.topUp(terms, AMOUNT);
+        deliver();
+        vm.startPrank(buyer);
+        escrow.releaseUpTo(terms, AMOUNT + EARLY);
+        escrow.dispute(terms);
+        vm.stopPrank();
+        vm.prank(arbiter);
+        escrow.resolve(terms, 0);
+        rate(1);
+        assertReputation(0, 1, AMOUNT + EARLY, AMOUNT + EARLY);
+    }
+
     function test_a_default_outcome_weighs_what_was_paid() external {
-        disputed(40e6);
+        disputed(EARLY);
         vm.warp(block.timestamp + terms.arbitrationPeriod);
         escrow.applyDefault(terms);
         rate(10);
-        assertReputation(0, 1, 40e6, 400e6);
+        assertReputation(0, 1, EARLY, 10 * EARLY);
     }
 
     /// Else a buyer with an arbiter of its own would weigh money that it got back.
     function test_a_ruling_of_another_arbiter_weighs_what_was_paid() external {
         terms.arbiter = stranger;
-        ruled(40e6, 0);
+        ruled(EARLY, 0);
         rate(10);
-        assertReputation(0, 1, 40e6, 400e6);
+        assertReputation(0, 1, EARLY, 10 * EARLY);
     }
 
     function test_nothing_paid_and_nothing_ruled_is_not_rated() external {
@@ -81,7 +96,7 @@ contract RateAgreementTest is RegistryTest {
         vm.expectRevert(noPayment());
         rate(0);
         vm.prank(buyer);
-        escrow.releaseUpTo(terms, 40e6);
+        escrow.releaseUpTo(terms, EARLY);
         vm.expectRevert(noPayment());
         rate(0);
     }

@@ -9,7 +9,7 @@ contract RatePaymentTest is RegistryTest {
 
     function setUp() public override {
         super.setUp();
-        records.set(buyer, PAYMENT, payee, address(usdc), AMOUNT);
+        pay(buyer, PAYMENT, payee, AMOUNT);
     }
 
     function ratePayment(address payer, bytes32 paymentId, uint256 amount) internal {
@@ -44,10 +44,11 @@ contract RatePaymentTest is RegistryTest {
     }
 
     function test_a_payment_to_another_payee_or_in_another_token_rates_nothing() external {
-        records.set(buyer, "to another", stranger, address(usdc), AMOUNT);
+        pay(buyer, "to another", stranger, AMOUNT);
         vm.expectRevert(noPayment(buyer, "to another"));
         ratePayment(buyer, "to another", AMOUNT);
-        records.set(buyer, "in another", payee, stranger, AMOUNT);
+        usdc = deployUsdc();
+        pay(buyer, "in another", payee, AMOUNT);
         vm.expectRevert(noPayment(buyer, "in another"));
         ratePayment(buyer, "in another", AMOUNT);
     }
@@ -61,7 +62,7 @@ contract RatePaymentTest is RegistryTest {
     }
 
     function test_two_payers_may_use_one_payment_id() external {
-        records.set(stranger, PAYMENT, payee, address(usdc), 1);
+        pay(stranger, PAYMENT, payee, 1);
         ratePayment(buyer, PAYMENT, AMOUNT);
         ratePayment(stranger, PAYMENT, 1);
         assertReputation(2, 0, AMOUNT + 1, 90 * (AMOUNT + 1));
@@ -77,7 +78,7 @@ contract RatePaymentTest is RegistryTest {
 
     function test_a_payment_to_the_payee_that_counts_now() external {
         address otherPayee = makeAddr("other payee");
-        records.set(buyer, "to the next", otherPayee, address(usdc), AMOUNT);
+        pay(buyer, "to the next", otherPayee, AMOUNT);
         announce(otherPayee, arbiter);
         ratePayment(buyer, PAYMENT, AMOUNT);
         vm.expectRevert(noPayment(buyer, "to the next"));

@@ -113,7 +113,7 @@ contract UpdateOfferTest is RegistryTest {
     }
 
     function test_a_retired_service_offers_nothing_but_its_stake_still_answers() external {
-        ruled(40e6, 0);
+        ruled(EARLY, 0);
         vm.expectEmit(address(registry));
         emit IServiceRegistry.ServiceRetired(service);
         vm.startPrank(owner);
@@ -126,7 +126,7 @@ contract UpdateOfferTest is RegistryTest {
         vm.expectRevert(refusal);
         registry.addStake(service, 1);
         vm.stopPrank();
-        slash(40e6);
+        slash(RECEIVED);
         rate(0);
         beginUnbonding(1);
         assertTrue(found().retired);

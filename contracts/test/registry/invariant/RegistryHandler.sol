@@ -3,11 +3,11 @@ pragma solidity 0.8.30;
 
 import { Test } from "forge-std/Test.sol";
 import { Escrow } from "../../../src/Escrow.sol";
+import { PaymentRouter } from "../../../src/PaymentRouter.sol";
 import { ServiceRegistry } from "../../../src/ServiceRegistry.sol";
 import { IEscrow } from "../../../src/interfaces/IEscrow.sol";
 import { IServiceRegistry } from "../../../src/interfaces/IServiceRegistry.sol";
 import { IUsdc } from "../../base/IUsdc.sol";
-import { RecordsStub } from "../RegistryTest.sol";
 
 /// Drives three services of one owner, who share payees and arbiters, and keeps books of its own.
 contract RegistryHandler is Test {
@@ -45,7 +45,7 @@ contract RegistryHandler is Test {
 
     Escrow private immutable ESCROW;
     ServiceRegistry private immutable REGISTRY;
-    RecordsStub private immutable RECORDS;
+    PaymentRouter private immutable ROUTER;
     IUsdc private immutable USDC;
     address private immutable ISSUER;
     address private immutable OWNER = makeAddr("owner of all");
@@ -62,14 +62,14 @@ contract RegistryHandler is Test {
     /// Things that must never happen.
     uint256 public slashedTwice;
     uint256 public slashedWithoutFinding;
-    uint256 public slashedMoreThanPaid;
+    uint256 public slashedMoreThanReceived;
     uint256 public slashedMoreThanShare;
     uint256 public withdrawnTooEarly;
     uint256 public ratedTwice;
     uint256 public ratedWithoutPayment;
 
-    constructor(Escrow escrow, ServiceRegistry registry, RecordsStub records, IUsdc usdc, address issuer) {
-        (ESCROW, REGISTRY, RECORDS, USDC, ISSUER) = (escrow, registry, records, usdc, issuer);
+    constructor(Escrow escrow, ServiceRegistry registry, PaymentRouter router, IUsdc usdc, address issuer) {
+        (ESCROW, REGISTRY, ROUTER, USDC, ISSUER) = (escrow, registry, router, usdc, issuer);
         IServiceRegistry.Offer memory offer;
         offer.token = address(usdc);
         for (uint256 i = 0; i < 2; ++i) {
@@ -85,8 +85,10 @@ contract RegistryHandler is Test {
         vm.stopPrank();
         for (uint256 i = 0; i < 3; ++i) {
             buyers[i] = makeAddr(string.concat("buyer ", vm.toString(i)));
-            vm.prank(buyers[i]);
+            vm.startPrank(buyers[i]);
             usdc.approve(address(escrow), type(uint256).max);
+            usdc.approve(address(router), type(uint256).max);
+            vm.stopPrank();
         }
     }
 
@@ -151,6 +153,8 @@ contract RegistryHandler is Test {
         terms.arbiter = _arbiters[(seed >> 24) % 2];
         terms.token = address(USDC);
         terms.amount = amount;
+        terms.feeBps = uint16((seed >> 32) % 10_001);
+        terms.feeRecipient = buyer;
         terms.deliverBy = uint64(vm.getBlockTimestamp() + 1);
         terms.reviewPeriod = 1 days;
         terms.arbitrationPeriod = 1 days;
@@ -174,7 +178,7 @@ contract RegistryHandler is Test {
             if (made.slashed != 0) ++slashedTwice;
             made.slashed += amount;
             book.slashed += amount;
-            if (made.slashed > made.paid) ++slashedMoreThanPaid;
+            if (made.slashed > made.paid - made.paid * made.terms.feeBps / 10_000) ++slashedMoreThanReceived;
             if (amount > bonded / 2) ++slashedMoreThanShare;
         } catch { }
     }
@@ -202,16 +206,15 @@ contract RegistryHandler is Test {
         Book storage book = _books[i % 3];
         address payer = buyers[seed % 3];
         bytes32 paymentId = bytes32((seed >> 8) % (_payments + 1));
-        bool made = RECORDS.paymentRecord(payer, paymentId) != 0;
-        if (!made) {
-            RECORDS.set(payer, paymentId, _payees[(seed >> 16) % 2], address(USDC), amount);
+        if (ROUTER.paymentRecord(payer, paymentId) == 0) {
+            _pay(payer, paymentId, _payees[(seed >> 16) % 2], amount);
             ++_payments;
         }
         vm.prank(payer);
         try REGISTRY.ratePayment(_feedback(i, score), payer, paymentId, amount, "") {
             _settle(book);
             bytes32 record = keccak256(abi.encode(book.payee, address(USDC), amount));
-            if (RECORDS.paymentRecord(payer, paymentId) != record) ++ratedWithoutPayment;
+            if (ROUTER.paymentRecord(payer, paymentId) != record) ++ratedWithoutPayment;
             _record(book, amount, score, false);
         } catch { }
     }
@@ -267,6 +270,14 @@ contract RegistryHandler is Test {
         vm.prank(terms.arbiter);
         ESCROW.resolve(terms, toSeller);
         return early + toSeller;
+    }
+
+    function _pay(address payer, bytes32 paymentId, address payee, uint256 amount) private {
+        if (_refused[payer]) _refuse(payer, false);
+        vm.prank(ISSUER);
+        USDC.mint(payer, amount);
+        vm.prank(payer);
+        ROUTER.pay(paymentId, address(USDC), payee, amount);
     }
 
     /// The announced parties count from their second on.
