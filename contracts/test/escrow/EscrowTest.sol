@@ -72,18 +72,18 @@ abstract contract EscrowTest is UsdcTest {
     }
 
     /// The agreement in a status, from nothing.
-    function bring(IEscrow.Status status) internal {
-        if (status == IEscrow.Status.None) return;
-        if (status == IEscrow.Status.Disputed || status == IEscrow.Status.Resolved) openDispute();
+    function bring(IEscrow.Status wanted) internal {
+        if (wanted == IEscrow.Status.None) return;
+        if (wanted == IEscrow.Status.Disputed || wanted == IEscrow.Status.Resolved) openDispute();
         else fund();
-        if (status == IEscrow.Status.Delivered) deliver();
-        if (status == IEscrow.Status.Released) {
+        if (wanted == IEscrow.Status.Delivered) deliver();
+        if (wanted == IEscrow.Status.Released) {
             vm.prank(buyer);
             escrow.release(terms);
-        } else if (status == IEscrow.Status.Refunded) {
+        } else if (wanted == IEscrow.Status.Refunded) {
             vm.prank(seller);
             escrow.refund(terms);
-        } else if (status == IEscrow.Status.Resolved) {
+        } else if (wanted == IEscrow.Status.Resolved) {
             vm.prank(arbiter);
             escrow.resolve(terms, 0);
         }
@@ -102,8 +102,8 @@ abstract contract EscrowTest is UsdcTest {
         }
     }
 
-    function only(IEscrow.Status status) internal pure returns (uint256) {
-        return 1 << uint8(status);
+    function only(IEscrow.Status allowed) internal pure returns (uint256) {
+        return 1 << uint8(allowed);
     }
 
     // What is

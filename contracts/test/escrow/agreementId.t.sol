@@ -26,7 +26,7 @@ contract AgreementIdTest is EscrowTest {
     }
 
     /// Any bit of any member makes another agreement.
-    function testFuzz_every_member_counts(uint256 bit) external {
+    function testFuzz_every_member_counts(uint256 bit) external view {
         bytes memory encoded = abi.encode(terms);
         bit = bound(bit, 0, encoded.length * 8 - 1);
         bytes32 id = escrow.agreementId(terms);
