@@ -76,7 +76,7 @@ contract AgentWallet is WalletEscrow, ERC7739 {
         (bytes32 domainSeparator, address to, LaneFields fields) = LaneCodec.decode(signature);
         LaneRecord lane = _lanes[LaneCodec.recover(hash, signature)][domainSeparator];
         (bool accepted, bytes32 nonce) = lane.accepts(fields, block.timestamp);
-        if (!accepted || to == address(this)) return false;
+        if (!accepted || to == address(this) || _isSink(to)) return false;
         if (lane.onlyAllowed() && !_recipients[lane.number()][to]) return false;
         return LaneCodec.digest(domainSeparator, address(this), to, fields, nonce) == hash;
     }

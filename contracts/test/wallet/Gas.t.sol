@@ -26,6 +26,34 @@ contract WalletGasTest is WalletTest {
         assertLe(gas, 70_000);
     }
 
+    function test_gas_executePaymentWithSig() public {
+        IAgentWallet.Payment memory payment = paymentOf(2e6, bytes32(uint256(257)));
+        bytes memory signature = sign(operatorKey, wallet.paymentDigest(payment));
+        wallet.executePaymentWithSig(payment, signature);
+        vm.snapshotGasLastCall(GROUP, "executePaymentWithSig");
+    }
+
+    function test_gas_executeApprovedPaymentWithTwoApprovals() public {
+        IAgentWallet.Payment memory payment = paymentOf(PAYMENT_MAX, bytes32(uint256(257)));
+        IAgentWallet.Approval[] memory approvals = approve(payment, 2);
+        vm.prank(operator);
+        wallet.executeApprovedPayment(payment, "", approvals);
+        vm.snapshotGasLastCall(GROUP, "executeApprovedPayment with 2 approvals");
+    }
+
+    function test_gas_freeze() public {
+        vm.prank(guardian);
+        wallet.freeze(operator);
+        vm.snapshotGasLastCall(GROUP, "freeze");
+    }
+
+    function test_gas_creation() public {
+        IAgentWallet.WalletConfig memory config = walletConfig();
+        config.salt = "another";
+        factory.createWallet(config);
+        vm.snapshotGasLastCall(GROUP, "create");
+    }
+
     function test_lanePaymentFitsItsBudget() public {
         payByLane(1e6, 0);
         Authorization memory authorization = laneAuthorization(1e6, 1);

@@ -96,10 +96,13 @@ contract LaneTest is WalletTest {
         assertEq(_answer(laneAuthorization(1e6, 0)), MAGIC);
     }
 
-    function test_doesNotPayTheWalletItself() public view {
-        Authorization memory authorization = laneAuthorization(1e6, 0);
-        authorization.to = address(wallet);
-        assertEq(_answer(authorization), REFUSED);
+    function test_doesNotPayWhomMoneyDoesNotComeBackFrom() public view {
+        address[2] memory sinks = [address(wallet), escrow];
+        for (uint256 i = 0; i < sinks.length; ++i) {
+            Authorization memory authorization = laneAuthorization(1e6, 0);
+            authorization.to = sinks[i];
+            assertEq(_answer(authorization), REFUSED);
+        }
     }
 
     function test_refusesTheSignatureOfAnybodyElse() public view {

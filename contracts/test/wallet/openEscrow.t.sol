@@ -83,4 +83,31 @@ contract OpenEscrowTest is WalletTest {
         vm.prank(operator);
         wallet.openEscrow(terms);
     }
+
+    function test_the_owner_releases_what_an_operator_opened() external {
+        open();
+        vm.prank(owner);
+        wallet.releaseEscrow(terms);
+        assertEq(usdc.balanceOf(payee), 30e6);
+    }
+
+    function test_a_frozen_or_removed_operator_neither_opens_nor_releases() external {
+        bytes32 id = open();
+        vm.prank(guardian);
+        wallet.freeze(operator);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.OperatorIsFrozen.selector, operator));
+        vm.prank(operator);
+        wallet.releaseEscrow(terms);
+        terms.salt = "another";
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.OperatorIsFrozen.selector, operator));
+        vm.prank(operator);
+        wallet.openEscrow(terms);
+        terms.salt = 0;
+        vm.prank(owner);
+        wallet.removeOperator(operator);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.NotOperator.selector, operator));
+        vm.prank(operator);
+        wallet.releaseEscrow(terms);
+        assertEq(wallet.escrowOpener(id), operator);
+    }
 }
