@@ -55,6 +55,18 @@ binding!(
     escrow, Escrow, "artifacts/Escrow.json"
 );
 binding!(
+    /// Payments that pass through: recorded, batched, split, settled together, recurring.
+    payment_router, PaymentRouter, "artifacts/PaymentRouter.json"
+);
+binding!(
+    /// Services, their stakes, and what payers say about them.
+    service_registry, ServiceRegistry, "artifacts/ServiceRegistry.json"
+);
+binding!(
+    /// Anchors of off-chain ledgers.
+    ledger_anchor, LedgerAnchor, "artifacts/LedgerAnchor.json"
+);
+binding!(
     /// An organisation's treasury, with everything it answers to: orders, approvals, policies, owners.
     treasury, Treasury, "artifacts/Treasury.json"
 );

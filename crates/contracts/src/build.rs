@@ -22,10 +22,13 @@ const ARTIFACTS: &str = "crates/contracts/artifacts";
 const OUTPUTS: [&str; 2] = ["abi", "evm.bytecode.object"];
 
 /// The contracts that Rust deploys or calls, each with the one it delegates to, whose ABI it answers to as well.
-const CONTRACTS: [(&str, Option<&str>); 6] = [
+const CONTRACTS: [(&str, Option<&str>); 9] = [
     ("AgentWallet", None),
     ("AgentWalletFactory", None),
     ("Escrow", None),
+    ("LedgerAnchor", None),
+    ("PaymentRouter", None),
+    ("ServiceRegistry", None),
     ("Treasury", Some("TreasuryAdmin")),
     ("TreasuryAdmin", None),
     ("TreasuryFactory", None),

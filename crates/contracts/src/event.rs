@@ -77,6 +77,9 @@ contracts! {
     AgentWallet = agent_wallet, AgentWalletEvents, "artifacts/AgentWallet.json", "An agent's wallet.";
     AgentWalletFactory = agent_wallet_factory, AgentWalletFactoryEvents, "artifacts/AgentWalletFactory.json", "Creates agent wallets.";
     Escrow = escrow, EscrowEvents, "artifacts/Escrow.json", "Agreements between buyer and seller.";
+    PaymentRouter = payment_router, PaymentRouterEvents, "artifacts/PaymentRouter.json", "Payments that pass through, and subscriptions.";
+    ServiceRegistry = service_registry, ServiceRegistryEvents, "artifacts/ServiceRegistry.json", "Services and their stakes.";
+    LedgerAnchor = ledger_anchor, LedgerAnchorEvents, "artifacts/LedgerAnchor.json", "Anchors of off-chain ledgers.";
     Treasury = treasury, TreasuryEvents, "artifacts/Treasury.json", "An organisation's treasury.";
     TreasuryFactory = treasury_factory, TreasuryFactoryEvents, "artifacts/TreasuryFactory.json", "Creates treasuries.";
     Usdc = usdc, UsdcEvents, "vendor/FiatTokenV2_2.json", "Circle's USDC.";

@@ -6,7 +6,8 @@ use alloy::{
 };
 
 use crate::{
-    Deployment, agent_wallet_factory::AgentWalletFactory, create2_address, escrow::Escrow, permit2::Permit2, treasury::Treasury,
+    Deployment, agent_wallet_factory::AgentWalletFactory, create2_address, escrow::Escrow, ledger_anchor::LedgerAnchor,
+    payment_router::PaymentRouter, permit2::Permit2, service_registry::ServiceRegistry, treasury::Treasury,
     treasury_admin::TreasuryAdmin, treasury_factory::TreasuryFactory, x402_exact_permit2_proxy::X402ExactPermit2Proxy,
     x402_upto_permit2_proxy::X402UptoPermit2Proxy,
 };
@@ -45,7 +46,10 @@ impl Plan {
         let escrow = steps.ours("Escrow", &Escrow::BYTECODE, &[]);
         let wallets = AgentWalletFactory::constructorCall { escrow };
         let agent_wallet_factory = steps.ours("AgentWalletFactory", &AgentWalletFactory::BYTECODE, &wallets.abi_encode());
-        let payment_router = Address::ZERO;
+        let payment_router = steps.ours("PaymentRouter", &PaymentRouter::BYTECODE, &[]);
+        let registry = ServiceRegistry::constructorCall { stakeToken_: usdc, escrow_: escrow, router_: payment_router };
+        let service_registry = steps.ours("ServiceRegistry", &ServiceRegistry::BYTECODE, &registry.abi_encode());
+        let ledger_anchor = steps.ours("LedgerAnchor", &LedgerAnchor::BYTECODE, &[]);
         let admin = steps.ours("TreasuryAdmin", &TreasuryAdmin::BYTECODE, &[]);
         let treasury = Treasury::constructorCall { admin, walletFactory: agent_wallet_factory, escrow, router: payment_router };
         let implementation_ = steps.ours("Treasury", &Treasury::BYTECODE, &treasury.abi_encode());
@@ -59,8 +63,8 @@ impl Plan {
             multicall3: Deployment::MULTICALL3,
             escrow,
             payment_router,
-            service_registry: Address::ZERO,
-            ledger_anchor: Address::ZERO,
+            service_registry,
+            ledger_anchor,
             agent_wallet_factory,
             treasury_factory,
             x402_exact_permit2_proxy,

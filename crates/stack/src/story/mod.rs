@@ -5,6 +5,7 @@
 //! and the chain refuses. In the end the mirror must hold every event, and every balance must be the chain's, to the unit.
 
 mod cast;
+mod onchain;
 mod organisation;
 mod purchase;
 mod reconcile;
@@ -118,11 +119,13 @@ pub async fn play(stack: &Stack, audience: &mut (impl Audience + Send)) -> Resul
     step!("Treasury creates and funds the agent's wallet", organisation::fund_wallet(&mut cast));
     step!("Seller registers and proves its wallet", purchase::register_seller(&mut cast));
     step!("Seller publishes two reports", purchase::publish(&mut cast));
+    step!("Seller registers its service on chain, with a stake", onchain::register_service(&cast));
     step!("Agent discovers the small report", purchase::discover(&mut cast));
     step!("Agent pays for it by x402", purchase::buy_by_x402(&mut cast));
     step!("Agent orders the big report, money in escrow", purchase::fund_escrow(&mut cast));
     step!("Seller delivers", purchase::deliver(&mut cast));
     step!("Agent reads it and releases the money", purchase::release(&mut cast));
+    step!("Treasury pays two invoices in one batch", onchain::pay_invoices(&cast));
     step!("Agent overspends, the chain refuses", purchase::overspend(&cast));
     step!("Query API lists every event", reconcile::events(&cast));
     audience.begins("Chain and mirror agree");

@@ -41,6 +41,8 @@ pub(super) async fn events(cast: &Cast<'_>) -> Result<Told> {
         ("OrderExecuted", cast.treasury),
         ("WalletCreated", cast.deployment.agent_wallet_factory),
         ("EscrowOpened", cast.wallet),
+        ("ServiceRegistered", cast.deployment.service_registry),
+        ("BatchPaid", cast.deployment.payment_router),
         ("AgreementFunded", cast.deployment.escrow),
         ("AgreementDelivered", cast.deployment.escrow),
         ("AgreementReleased", cast.deployment.escrow),
@@ -73,11 +75,13 @@ pub(super) async fn caught_up(cast: &Cast<'_>, head: u64) -> Result<()> {
 /// Compares balances, account by account; a difference of one unit is an error.
 pub(super) async fn balances(cast: &Cast<'_>) -> Result<Reconciliation> {
     let indexer = IndexerClient::new(cast.stack.indexer_url().clone());
-    let everyone: [(&'static str, Address); 6] = [
+    let everyone: [(&'static str, Address); 8] = [
         ("organisation", cast.owners[0].address()),
         ("treasury", cast.treasury),
         ("agent's wallet", cast.wallet),
         ("escrow", cast.deployment.escrow),
+        ("service's stake", cast.deployment.service_registry),
+        ("payment router", cast.deployment.payment_router),
         ("seller", cast.seller.address()),
         ("facilitator", cast.stack.account(crate::Account::FACILITATOR).address),
     ];
