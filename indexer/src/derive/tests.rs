@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
 
 use alloy::{
-    primitives::{Address, B256, U256, aliases::U56},
+    primitives::{
+        Address, B256, U256,
+        aliases::{U40, U56, U88, U96},
+    },
     sol_types::SolEvent,
 };
 use contracts::{
     agent_wallet::{AgentWallet, IAgentWallet},
     escrow::{Escrow, IEscrow},
+    payment_router::{ISubscriptions, PaymentRouter},
+    service_registry::{IServiceRegistry, ServiceRegistry},
     treasury::{ITreasury, Treasury as TreasuryContract},
 };
 use serde_json::{Value, json};
@@ -16,6 +21,8 @@ use super::{
     agreement::Agreement,
     objects::{At, Object},
     proposal::Proposal,
+    service::Service,
+    subscription::Subscription,
     treasury::Treasury,
     wallet::Wallet,
 };
@@ -170,4 +177,87 @@ fn a_scheduled_change_shows_who_approved_and_how_it_ended() {
         (&json!("cancelled"), &json!("change"), &json!(8))
     );
     assert_eq!((&proposal["approvals"], &proposal["content"]["nonce"]), (&json!([ALICE]), &json!("4")));
+}
+
+#[test]
+fn a_subscription_says_what_is_due_next_and_when_it_ended() {
+    let terms = ISubscriptions::SubscriptionTerms {
+        payer: ALICE,
+        payee: BOB,
+        token: TOKEN,
+        amount: U96::from(5),
+        totalMax: U96::from(500),
+        start: U40::from(1_000),
+        trial: 100,
+        period: 10,
+        catchUpMax: 0,
+        salt: B256::ZERO,
+    };
+    let charged = PaymentRouter::SubscriptionCharged {
+        id: ID,
+        payer: ALICE,
+        payee: BOB,
+        token: TOKEN,
+        amount: U256::from(5),
+        firstPeriod: U256::from(3),
+        periods: U256::from(1),
+        charged: U256::from(5),
+    };
+    let subscription = Fold::<Subscription>::new(Kind::Deployed)
+        .then(PaymentRouter::SubscriptionCreated { id: ID, payer: ALICE, payee: BOB, firstPeriod: U256::from(2), terms })
+        .then(charged)
+        .then(PaymentRouter::SubscriptionPriceChanged { id: ID, oldPrice: U256::from(5), price: U256::from(4) });
+    let json = subscription.json();
+    assert_eq!((&json["next_period"], &json["next_due"]), (&json!(4), &json!(1_140)), "start + trial + 4 periods");
+    assert_eq!((&json["charged"], &json["price"], &json["total_max"]), (&json!("5"), &json!("4"), &json!("500")));
+    assert_eq!((&json["status"], &json["end_period"]), (&json!("active"), &Value::Null));
+    let json = subscription.then(PaymentRouter::SubscriptionCancelled { id: ID, by: BOB, endPeriod: U256::from(4) }).json();
+    assert_eq!((&json["status"], &json["end_period"]), (&json!("cancelled"), &json!(4)));
+}
+
+#[test]
+fn a_service_keeps_books_on_its_stake_and_counts_announced_parties_once_their_time_has_come() {
+    let offer = IServiceRegistry::Offer {
+        endpoint: "https://service.example".into(),
+        metadataURI: "ipfs://about".into(),
+        metadataHash: ID,
+        pricing: 2,
+        token: TOKEN,
+        price: U88::from(7),
+        period: 0,
+        agentId: U256::from(9),
+    };
+    let announce = |changes_at| ServiceRegistry::PartiesAnnounced {
+        service: ID,
+        payee: CONTRACT,
+        arbiter: ALICE,
+        changesAt: U256::from(changes_at),
+    };
+    let [one, two, five, twenty] = [1, 2, 5, 20].map(U256::from);
+    let service = Fold::<Service>::new(Kind::Deployed)
+        .then(ServiceRegistry::ServiceRegistered { service: ID, owner: ALICE, payee: BOB, arbiter: CONTRACT, salt: ID })
+        .then(ServiceRegistry::OfferPublished { service: ID, offerHash: ID, offer })
+        .then(ServiceRegistry::StakeAdded { service: ID, from: ALICE, amount: twenty, stake: twenty })
+        .then(ServiceRegistry::UnbondingBegun { service: ID, amount: five, unbonding: five, unbondsAt: U256::from(99) })
+        .then(ServiceRegistry::StakeSlashed { service: ID, agreement: ID, buyer: BOB, amount: five + one, fromUnbonding: five })
+        .then(announce(2_000));
+    let json = service.json();
+    assert_eq!((&json["stake"], &json["unbonding"], &json["slashed"]), (&json!("14"), &json!("0"), &json!("6")));
+    assert_eq!((&json["offer"]["metadata_uri"], &json["offer"]["price"]), (&json!("ipfs://about"), &json!("7")));
+    assert_eq!((&json["payee"], &json["announced"]["payee"]), (&json!(BOB), &json!(CONTRACT)), "its time has not come");
+
+    let rated = |disputed, score, amount| ServiceRegistry::FeedbackGiven {
+        service: ID,
+        payer: BOB,
+        payment: ID,
+        amount,
+        disputed,
+        score,
+        uri: String::new(),
+        contentHash: B256::ZERO,
+    };
+    let json = service.then(announce(900)).then(rated(false, 80, five)).then(rated(true, 10, two)).json();
+    assert_eq!((&json["payee"], &json["arbiter"], &json["announced"]), (&json!(CONTRACT), &json!(ALICE), &Value::Null));
+    assert_eq!((&json["settled"], &json["disputed"]), (&json!(1), &json!(1)));
+    assert_eq!((&json["volume"], &json["score_sum"]), (&json!("7"), &json!("420")));
 }

@@ -1,7 +1,11 @@
 //! What is told to the chain besides payments: a service with a stake behind it, and several invoices at once.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, aliases::{U88, U96}, keccak256},
+    primitives::{
+        Address, B256, Bytes, U256,
+        aliases::{U88, U96},
+        keccak256,
+    },
     sol_types::SolCall,
 };
 use anyhow::{Result, ensure};
@@ -53,7 +57,11 @@ pub(super) async fn register_service(cast: &Cast<'_>) -> Result<Told> {
 pub(super) async fn pay_invoices(cast: &Cast<'_>) -> Result<Told> {
     let deployment = &cast.deployment;
     let suppliers: [Address; 2] = [cast.seller.address(), cast.relayer.address()];
-    let legs = suppliers.iter().zip(INVOICES).map(|(payee, amount)| Leg { payee: *payee, amount: U96::from(amount.base_units()) }).collect();
+    let legs = suppliers
+        .iter()
+        .zip(INVOICES)
+        .map(|(payee, amount)| Leg { payee: *payee, amount: U96::from(amount.base_units()) })
+        .collect();
     let invoices = keccak256("invoices of the month");
     let details = batchPayCall { paymentRef: invoices, token: deployment.usdc, legs }.abi_encode();
     let total = INVOICES[0].checked_add(INVOICES[1]).expect("two invoices");
