@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import { IPaymentRouter } from "../../src/interfaces/IPaymentRouter.sol";
+import { ISubscriptions } from "../../src/interfaces/ISubscriptions.sol";
 import { SettlementTest } from "./SettlementTest.sol";
 
 /// What whole transactions cost with real USDC in steady state: payees have money, payers keep some and have allowed the router.
@@ -59,6 +60,23 @@ contract RouterGasTest is SettlementTest {
             assertEq(settled, (1 << counts[i]) - 1);
             if (counts[i] == 100) assertLe(gas / 100, 41_000);
         }
+    }
+
+    function test_gas_subscription() public {
+        ISubscriptions.SubscriptionTerms memory terms;
+        (terms.payer, terms.payee, terms.token) = (payer, payee, address(usdc));
+        (terms.amount, terms.totalMax) = (10e6, 120e6);
+        (terms.start, terms.period) = (uint40(block.timestamp), 30 days);
+        vm.prank(payer);
+        router.subscribe(terms);
+        vm.snapshotGasLastCall(GROUP, "subscribe");
+        vm.warp(block.timestamp + 30 days);
+        router.charge(terms);
+        uint256 gas = vm.snapshotGasLastCall(GROUP, "charge");
+        assertLe(gas, 75_000);
+        vm.prank(payer);
+        router.cancel(terms, true);
+        vm.snapshotGasLastCall(GROUP, "cancel");
     }
 
     /// To `count` payees who have money.
