@@ -171,14 +171,15 @@ abstract contract PaymentRouterBatches is PaymentRouterFunding {
         while (true) {
             word = _transferEach(token, word, end);
             if (word == end) return;
-            uint256 leg;
+            address payee;
+            uint256 amount;
             assembly ("memory-safe") {
-                leg := mload(word)
+                payee := shr(96, mload(word))
+                amount := and(mload(word), 0xffffffffffffffffffffffff)
                 word := add(word, 0x20)
             }
             // Tries once more, with the gas that a transfer can need: a shortage does not pass for a refusal.
-            // forge-lint: disable-next-line(unsafe-typecast) -- the two halves of the word
-            _pay(paymentRef, token, address(uint160(leg >> 96)), uint96(leg));
+            _pay(paymentRef, token, payee, amount);
         }
     }
 

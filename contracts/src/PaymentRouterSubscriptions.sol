@@ -137,7 +137,6 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
 
     /// @inheritdoc ISubscriptions
     function isNonceUsed(address payer, uint256 nonce) external view returns (bool) {
-        // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         return _nonces[payer][nonce >> 8] & (1 << (nonce & 0xff)) != 0;
     }
 
@@ -169,14 +168,13 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
         if (periods == 0) _revertNothingDue(terms, subscription, first, price);
         amount = periods * price;
         uint256 charged = subscription.charged + amount;
-        // Both fit: `charged` is at most `totalMax`, and the last period is below `endPeriod`.
-        // forge-lint: disable-start(unsafe-typecast)
+        // forge-lint: disable-next-line(unsafe-typecast) -- at most `totalMax`
         subscription.charged = uint96(charged);
+        // forge-lint: disable-next-line(unsafe-typecast) -- at most `endPeriod`
         subscription.nextPeriod = uint32(first + periods);
-        // forge-lint: disable-end(unsafe-typecast)
         _subscriptions[id] = subscription;
         emit SubscriptionCharged(id, terms.payer, terms.payee, terms.token, amount, first, periods, charged);
-        // slither-disable-next-line arbitrary-send-erc20 -- the payer subscribed, by transaction or by signature
+        // slither-disable-next-line arbitrary-send-erc20 -- from whom agreed to the terms, whose hash is stored
         IERC20(terms.token).safeTransferFrom(terms.payer, terms.payee, amount);
     }
 
@@ -222,7 +220,7 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
         uint256 end = subscription.nextPeriod;
         if (atPeriodEnd) end = Math.max(end, _begun(terms));
         if (end >= subscription.endPeriod) revert SubscriptionEnded(end, subscription.endPeriod);
-        // forge-lint: disable-next-line(unsafe-typecast) -- below the period that it replaces
+        // forge-lint: disable-next-line(unsafe-typecast) -- below the `endPeriod` it had
         _subscriptions[id].endPeriod = uint32(end);
         emit SubscriptionCancelled(id, by, end);
     }
@@ -262,7 +260,6 @@ abstract contract PaymentRouterSubscriptions is ISubscriptions, PaymentRouterFun
 
     function _useNonce(address payer, uint256 nonce) private {
         mapping(uint256 => uint256) storage nonces = _nonces[payer];
-        // forge-lint: disable-next-line(incorrect-shift) -- one bit, at the place that the nonce names
         uint256 bit = 1 << (nonce & 0xff);
         uint256 bits = nonces[nonce >> 8];
         if (bits & bit != 0) revert NonceUsed(payer, nonce);

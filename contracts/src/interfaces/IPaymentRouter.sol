@@ -76,7 +76,8 @@ interface IPaymentRouter is IPayouts, IPaymentRecords {
 
     // Recorded payments
 
-    /// @notice Pays `payee` by the caller's allowance, and records it under the caller and `paymentId`, see {paymentRecord}. Reverts if the token refuses.
+    /// @notice Pays `payee` by the caller's allowance, and records it under the caller and `paymentId`, see {paymentRecord}. Reverts if the
+    /// token refuses.
     function pay(bytes32 paymentId, address token, address payee, uint256 amount) external;
 
     /// @notice The same for a payer who signed for it; anyone relays. The nonce is {paymentNonce}.
@@ -149,6 +150,7 @@ interface IPaymentRouter is IPayouts, IPaymentRecords {
 
     /// @notice Submits many signed EIP-3009 `TransferWithAuthorization` (x402 `exact` payments) of one token, each straight from payer to payee.
     /// One that the token refuses (used, expired, unsigned, unfunded, blacklisted) leaves its bit unset and stops no other.
+    /// Whether one was used because somebody submitted it before, the token knows (`authorizationState`).
     ///
     /// `packed`, integers big-endian, nothing padded, at most 256 payments:
     /// ```
