@@ -1,13 +1,16 @@
 // Buys one URL with the official client and prints {status, body, receipt} as JSON.
-// Usage: FLORIN_KEY=0x.. node buy.mjs URL
+// With RPC_URL it can add a permit for Permit2.
+// Usage: FLORIN_KEY=0x.. node buy.mjs URL [RPC_URL]
 import { wrapFetchWithPaymentFromConfig, decodePaymentResponseHeader } from "@x402/fetch";
 import { ExactEvmScheme } from "@x402/evm";
 import { privateKeyToAccount } from "viem/accounts";
 
+const [url, rpcUrl] = process.argv.slice(2);
+const account = privateKeyToAccount(process.env.FLORIN_KEY);
 const pay = wrapFetchWithPaymentFromConfig(fetch, {
-  schemes: [{ network: "eip155:*", client: new ExactEvmScheme(privateKeyToAccount(process.env.FLORIN_KEY)) }],
+  schemes: [{ network: "eip155:*", client: new ExactEvmScheme(account, rpcUrl && { rpcUrl }) }],
 });
-const response = await pay(process.argv[2]);
+const response = await pay(url);
 const receipt = response.headers.get("PAYMENT-RESPONSE");
 console.log(
   JSON.stringify({

@@ -9,6 +9,7 @@ use std::{
 };
 
 use alloy::{
+    consensus::Transaction as _,
     primitives::{Address, B256},
     providers::Provider,
     rpc::types::Filter,
@@ -17,14 +18,15 @@ use alloy::{
 use dashmap::DashMap;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use x402::{Eip3009Authorization, Network, PaymentRequest, Reason, SettleResponse, TokenAmount};
+use x402::{Eip2612Permit, Network, PaymentRequest, Reason, SettleResponse, TokenAmount, TransferMethod};
 
 use crate::{
     Error,
     journal::{Entry, Intent, Journal, Key, State},
     lane::Lane,
-    token::{IToken, calls_of, shows_transfer},
-    verify::{Invalid, Valid, Verifier},
+    permit2,
+    token::{IToken, Transfer, calls_of},
+    verify::{Invalid, Names, Valid, Verifier},
 };
 
 /// First and longest wait between two looks for a receipt.
@@ -37,6 +39,8 @@ const BUMP_EVERY: Duration = Duration::from_secs(30);
 const BUMPS_MAX: u32 = 5;
 /// How far back a transfer that somebody else settled is looked for, in blocks.
 const LOOK_BACK_BLOCKS: u64 = 1_000;
+/// And how many transfers between the same two, newest first.
+const LOOK_BACK_TRANSACTIONS: usize = 64;
 
 /// A settlement's id, and the signer and nonce of this try: a failed settlement that is tried again is another one to follow.
 type Followed = (i64, Address, u64);
@@ -81,7 +85,8 @@ impl Engine {
         if network.chain_id() != Some(self.verifier.chain_id) {
             return Ok(SettleResponse::failed(network, Some(payload.payer()), Reason::InvalidNetwork));
         }
-        let key = Key { chain_id: self.verifier.chain_id, token, payer: payload.payer(), nonce: payload.nonce() };
+        let (chain_id, method) = (self.verifier.chain_id, payload.method());
+        let key = Key { chain_id, method, token, payer: payload.payer(), nonce: payload.nonce() };
         if let Some(entry) = self.journal.find(&key).await?.filter(|entry| entry.state != State::Failed) {
             return self.join(entry, request, network).await;
         }
@@ -107,13 +112,13 @@ impl Engine {
         request: &PaymentRequest,
         network: Network,
     ) -> Result<SettleResponse, Error> {
-        if invalid.reason == Reason::NonceAlreadyUsed {
+        if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce) {
             if let Some(entry) = self.journal.find(&key).await?.filter(|entry| entry.state != State::Failed) {
                 return self.join(entry, request, network).await;
             }
-            if let Ok(x402::ExactPayload::Eip3009(payload)) = request.payment_payload.exact()
+            if let Ok(payload) = request.payment_payload.exact()
                 && self.verifier.is_vouched_for(request).await?
-                && let Some(hash) = self.settled_elsewhere(key, &payload.authorization).await?
+                && let Some(hash) = self.settled_elsewhere(key, &Transfer::of(&payload, key.token)).await?
             {
                 return Ok(SettleResponse::settled(network, key.payer, hash));
             }
@@ -128,11 +133,10 @@ impl Engine {
         let mut turn = lane.turn(&self.journal).await?;
         let nonce = turn.nonce;
         let signed = lane.sign(nonce, valid.to, valid.call.clone(), valid.gas, 0).await?;
-        let authorization = &valid.payload.authorization;
         let intent = Intent {
             key,
-            payee: authorization.to,
-            amount: authorization.value.0,
+            payee: valid.transfer.to,
+            amount: valid.transfer.amount,
             signer: lane.address(),
             tx_nonce: nonce,
             tx_hash: signed.hash,
@@ -154,16 +158,16 @@ impl Engine {
     /// Waits for the end of a settlement, however many do.
     async fn join(self: &Arc<Self>, entry: Entry, request: &PaymentRequest, network: Network) -> Result<SettleResponse, Error> {
         // The payer's nonce is the key; whoever sends it with other terms is not asking for this settlement.
-        let requirements = &request.payment_requirements;
+        let (requirements, names) = (&request.payment_requirements, Names::of(entry.key.method));
         if requirements.pay_to_address() != Some(entry.payee) {
-            return Ok(SettleResponse::failed(network, Some(entry.key.payer), Reason::RecipientMismatch));
+            return Ok(SettleResponse::failed(network, Some(entry.key.payer), names.recipient));
         }
         if requirements.amount != TokenAmount(entry.amount) {
-            return Ok(SettleResponse::failed(network, Some(entry.key.payer), Reason::ValueMismatch));
+            return Ok(SettleResponse::failed(network, Some(entry.key.payer), names.amount));
         }
         // And whoever has only seen it on chain is not who paid.
         if !self.is_same(&entry, request).await? && !self.verifier.is_vouched_for(request).await? {
-            return Ok(SettleResponse::failed(network, Some(entry.key.payer), Reason::InvalidSignature));
+            return Ok(SettleResponse::failed(network, Some(entry.key.payer), names.signature));
         }
         let mut current = entry;
         if current.state == State::Sent {
@@ -187,8 +191,9 @@ impl Engine {
 
     /// Whether the settlement is by this very payload, to the byte. A wallet need not accept today what it accepted then.
     async fn is_same(&self, entry: &Entry, request: &PaymentRequest) -> Result<bool, Error> {
-        let Ok(x402::ExactPayload::Eip3009(payload)) = request.payment_payload.exact() else { return Ok(false) };
-        let calls = calls_of(&payload, entry.key.token);
+        let Ok(payload) = request.payment_payload.exact() else { return Ok(false) };
+        let permit = Eip2612Permit::of(request.payment_payload.extensions.as_ref()).ok().flatten();
+        let calls = calls_of(&payload, entry.key.token, permit.as_ref());
         let attempts = self.journal.attempts(entry.id).await?;
         Ok(attempts.iter().filter_map(|(_, raw)| parts(raw)).any(|(_, input, _)| calls.contains(&input)))
     }
@@ -238,13 +243,12 @@ impl Engine {
         let mined = self.verifier.provider.get_transaction_count(entry.signer).await?;
         for (hash, _) in self.journal.attempts(entry.id).await? {
             let Some(receipt) = self.verifier.provider.get_transaction_receipt(hash).await? else { continue };
-            let authorization = authorization_of(entry);
-            if receipt.status() && shows_transfer(receipt.logs(), entry.key.token, &authorization) {
+            if receipt.status() && entry.transfer().is_in(receipt.logs()) {
                 self.journal.end(entry.id, Some(hash), None).await?;
                 return Ok(true);
             }
             let reason = if receipt.status() { Reason::TransferEventMismatch } else { Reason::TransactionFailed };
-            let elsewhere = self.settled_elsewhere(entry.key, &authorization).await?;
+            let elsewhere = self.settled_elsewhere(entry.key, &entry.transfer()).await?;
             self.journal.end(entry.id, elsewhere, Some(reason.as_str())).await?;
             return Ok(true);
         }
@@ -254,7 +258,7 @@ impl Engine {
         if let Some(lane) = self.lanes.iter().find(|lane| lane.address() == entry.signer) {
             lane.resync().await?;
         }
-        let elsewhere = self.settled_elsewhere(entry.key, &authorization_of(entry)).await?;
+        let elsewhere = self.settled_elsewhere(entry.key, &entry.transfer()).await?;
         tracing::warn!(id = entry.id, signer = %entry.signer, "the signer's nonce was used by a transaction that is not ours");
         self.journal.end(entry.id, elsewhere, Some(Reason::TransactionFailed.as_str())).await?;
         Ok(true)
@@ -281,43 +285,42 @@ impl Engine {
     }
 
     /// The transaction in which somebody else settled this payment, if it did what ours would have done.
-    async fn settled_elsewhere(&self, key: Key, authorization: &Eip3009Authorization) -> Result<Option<B256>, Error> {
-        if !self.verifier.is_used(key.token, key.payer, key.nonce).await? {
+    async fn settled_elsewhere(&self, key: Key, transfer: &Transfer) -> Result<Option<B256>, Error> {
+        if !self.verifier.is_used(&key).await? {
             return Ok(None);
         }
         let provider = &self.verifier.provider;
         let head = provider.get_block_number().await?;
-        let used = Filter::new()
-            .address(key.token)
-            .event_signature(IToken::AuthorizationUsed::SIGNATURE_HASH)
-            .topic1(key.payer.into_word())
-            .topic2(key.nonce)
-            .from_block(head.saturating_sub(LOOK_BACK_BLOCKS));
-        let logs = provider.get_logs(&used).await?;
-        let Some(hash) = logs.first().and_then(|log| log.transaction_hash) else { return Ok(None) };
-        let receipt = provider.get_transaction_receipt(hash).await?;
-        Ok(receipt.filter(|receipt| receipt.status() && shows_transfer(receipt.logs(), key.token, authorization)).map(|_| hash))
-    }
-}
-
-/// The authorization as far as its transfer shows it.
-fn authorization_of(entry: &Entry) -> Eip3009Authorization {
-    Eip3009Authorization {
-        from: entry.key.payer,
-        to: entry.payee,
-        value: TokenAmount(entry.amount),
-        valid_after: TokenAmount::ZERO,
-        valid_before: TokenAmount::ZERO,
-        nonce: entry.key.nonce,
+        let recent = Filter::new().address(key.token).from_block(head.saturating_sub(LOOK_BACK_BLOCKS));
+        let filter = match key.method {
+            TransferMethod::Eip3009 => {
+                recent.event_signature(IToken::AuthorizationUsed::SIGNATURE_HASH).topic1(key.payer.into_word()).topic2(key.nonce)
+            }
+            TransferMethod::Permit2 => recent
+                .event_signature(IToken::Transfer::SIGNATURE_HASH)
+                .topic1(key.payer.into_word())
+                .topic2(transfer.to.into_word()),
+        };
+        let logs = provider.get_logs(&filter).await?;
+        for hash in logs.iter().rev().filter_map(|log| log.transaction_hash).take(LOOK_BACK_TRANSACTIONS) {
+            if key.method == TransferMethod::Permit2 {
+                let Some(transaction) = provider.get_transaction_by_hash(hash).await? else { continue };
+                if !permit2::settles(transaction.to(), transaction.input(), transfer, key.nonce.into()) {
+                    continue;
+                }
+            }
+            let receipt = provider.get_transaction_receipt(hash).await?;
+            if receipt.is_some_and(|receipt| receipt.status() && transfer.is_in(receipt.logs())) {
+                return Ok(Some(hash));
+            }
+        }
+        Ok(None)
     }
 }
 
 /// What a raw transaction calls: target, input, gas.
 fn parts(raw: &[u8]) -> Option<(Address, alloy::primitives::Bytes, u64)> {
-    use alloy::{
-        consensus::{Transaction, TxEnvelope},
-        eips::eip2718::Decodable2718,
-    };
+    use alloy::{consensus::TxEnvelope, eips::eip2718::Decodable2718};
     let envelope = TxEnvelope::decode_2718(&mut &*raw).ok()?;
     Some((envelope.to()?, envelope.input().clone(), envelope.gas_limit()))
 }

@@ -2,11 +2,15 @@
 
 use alloy::primitives::{Address, B256, Bytes, U256};
 use sqlx::{FromRow, PgPool};
+use x402::TransferMethod;
 
-/// What identifies a payment: the token burns the nonce once per payer.
+use crate::token::Transfer;
+
+/// What identifies a payment: the token, or Permit2, burns the nonce once per payer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     pub(crate) chain_id: u64,
+    pub(crate) method: TransferMethod,
     pub(crate) token: Address,
     pub(crate) payer: Address,
     pub(crate) nonce: B256,
@@ -44,10 +48,18 @@ pub(crate) struct Entry {
     pub(crate) reason: Option<String>,
 }
 
+impl Entry {
+    /// What its transaction must show.
+    pub(crate) fn transfer(&self) -> Transfer {
+        Transfer { token: self.key.token, from: self.key.payer, to: self.payee, amount: self.amount }
+    }
+}
+
 #[derive(FromRow)]
 struct Row {
     id: i64,
     chain_id: i64,
+    method: String,
     token: Vec<u8>,
     payer: Vec<u8>,
     nonce: Vec<u8>,
@@ -61,16 +73,19 @@ struct Row {
 }
 
 const COLUMNS: &str =
-    "id, chain_id, token, payer, nonce, payee, amount::TEXT AS amount, signer, tx_nonce, state, settled_by, reason";
+    "id, chain_id, method, token, payer, nonce, payee, amount::TEXT AS amount, signer, tx_nonce, state, settled_by, reason";
 
 #[derive(Clone)]
 pub(crate) struct Journal(pub(crate) PgPool);
 
 impl Journal {
     pub(crate) async fn find(&self, key: &Key) -> sqlx::Result<Option<Entry>> {
-        let query = format!("SELECT {COLUMNS} FROM settlements WHERE chain_id = $1 AND token = $2 AND payer = $3 AND nonce = $4");
+        let query = format!(
+            "SELECT {COLUMNS} FROM settlements WHERE chain_id = $1 AND method = $2 AND token = $3 AND payer = $4 AND nonce = $5"
+        );
         let query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query)).bind(key.chain_id as i64);
         let row = query
+            .bind(key.method.as_str())
             .bind(key.token.as_slice())
             .bind(key.payer.as_slice())
             .bind(key.nonce.as_slice())
@@ -83,14 +98,14 @@ impl Journal {
     pub(crate) async fn begin(&self, intent: &Intent) -> sqlx::Result<Option<Entry>> {
         let mut tx = self.0.begin().await?;
         let query = format!(
-            "INSERT INTO settlements (chain_id, token, payer, nonce, payee, amount, signer, tx_nonce, state)
-             VALUES ($1, $2, $3, $4, $5, $6::NUMERIC, $7, $8, 'sent')
-             ON CONFLICT (chain_id, token, payer, nonce) DO UPDATE SET payee = EXCLUDED.payee, amount = EXCLUDED.amount,
+            "INSERT INTO settlements (chain_id, token, payer, nonce, payee, amount, signer, tx_nonce, method, state)
+             VALUES ($1, $2, $3, $4, $5, $6::NUMERIC, $7, $8, $9, 'sent')
+             ON CONFLICT (chain_id, method, token, payer, nonce) DO UPDATE SET payee = EXCLUDED.payee, amount = EXCLUDED.amount,
                  signer = EXCLUDED.signer, tx_nonce = EXCLUDED.tx_nonce, state = 'sent', reason = NULL, ended_at = NULL
                  WHERE settlements.state = 'failed'
              RETURNING {COLUMNS}"
         );
-        let Key { chain_id, token, payer, nonce } = &intent.key;
+        let Key { chain_id, method, token, payer, nonce } = &intent.key;
         let row = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query))
             .bind(*chain_id as i64)
             .bind(token.as_slice())
@@ -100,6 +115,7 @@ impl Journal {
             .bind(intent.amount.to_string())
             .bind(intent.signer.as_slice())
             .bind(intent.tx_nonce as i64)
+            .bind(method.as_str())
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };
@@ -161,6 +177,7 @@ impl From<Row> for Entry {
         };
         let key = Key {
             chain_id: row.chain_id as u64,
+            method: TransferMethod::from_name(&row.method).expect("the table allows no other"),
             token: Address::from_slice(&row.token),
             payer: Address::from_slice(&row.payer),
             nonce: B256::from_slice(&row.nonce),

@@ -6,6 +6,7 @@ mod error;
 mod journal;
 mod lane;
 mod metrics;
+mod permit2;
 mod routes;
 mod token;
 mod verify;
@@ -100,6 +101,6 @@ async fn open(
         lanes.push(lane::Lane::open(key.0.clone(), provider.clone(), chain_id, journal).await?);
     }
     let factories = config.wallet_factories.clone();
-    let verifier = verify::Verifier { provider, chain_id, factories, sender };
+    let verifier = verify::Verifier { provider, chain_id, factories, sender, proxy_seen: Default::default() };
     Ok(engine::Engine::new(verifier, journal.clone(), lanes, Duration::from_secs(config.confirm_timeout_seconds)))
 }

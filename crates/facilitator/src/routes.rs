@@ -16,8 +16,8 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use x402::{
-    AnyPaymentRequest, EXACT, ExactPayload, Network, PaymentRequest, Reason, SettleResponse, SupportedKind, SupportedResponse,
-    VerifyResponse,
+    AnyPaymentRequest, EIP2612_GAS_SPONSORING, EXACT, ExactPayload, Network, PaymentRequest, Reason, SettleResponse,
+    SupportedKind, SupportedResponse, VerifyResponse,
 };
 
 use crate::{Error, engine::Engine, metrics::Metrics};
@@ -90,7 +90,7 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
     };
     let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
     let answer = match app.engine.verifier.verify(&request).await {
-        Ok(Ok(valid)) => VerifyResponse::valid(valid.payload.authorization.from),
+        Ok(Ok(valid)) => VerifyResponse::valid(valid.transfer.from),
         Ok(Err(invalid)) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
         Err(error) => return unavailable("verify", &error),
     };
@@ -145,7 +145,11 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let v1 = network.v1_name().map(|name| kind(1, name.to_owned()));
     let kinds = [kind(2, network.to_string())].into_iter().chain(v1).collect();
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
-    Json(SupportedResponse { kinds, extensions: Vec::new(), signers: [("eip155:*".to_owned(), signers)].into() })
+    Json(SupportedResponse {
+        kinds,
+        extensions: vec![EIP2612_GAS_SPONSORING.into()],
+        signers: [("eip155:*".to_owned(), signers)].into(),
+    })
 }
 
 async fn health(State(app): State<Arc<App>>) -> Response {

@@ -1,12 +1,14 @@
-//! The token's calls, with and without a contract's signature.
+//! What a settlement calls and what it moves; the calls of an EIP-3009 token, with and without a contract's signature.
 
 use alloy::{
-    primitives::{Address, B256, Bytes, address},
+    primitives::{Address, B256, Bytes, U256, address},
     rpc::types::Log,
     sol,
     sol_types::{SolCall, SolEvent},
 };
-use x402::{Eip3009Authorization, Eip3009Payload, Erc6492Signature, recover_strict};
+use x402::{Eip2612Permit, Eip3009Authorization, Erc6492Signature, ExactPayload, PERMIT2_EXACT_PROXY};
+
+use crate::permit2;
 
 /// Multicall3, on every chain. It owns no wallets, so what a factory does with it as its caller harms nobody.
 pub(crate) const MULTICALL3: Address = address!("cA11bde05977b3631167028862bE2a173976CA11");
@@ -19,6 +21,7 @@ sol! {
         function balanceOf(address account) external view returns (uint256);
         function name() external view returns (string);
         function version() external view returns (string);
+        function allowance(address owner, address spender) external view returns (uint256);
         function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
     }
 
@@ -41,7 +44,7 @@ sol! {
 }
 
 /// The call that settles: by `v, r, s` for 65 bytes, which every EIP-3009 token has, else by `bytes`.
-pub(crate) fn settle_call(authorization: &Eip3009Authorization, signature: &Bytes) -> Bytes {
+fn settle_call(authorization: &Eip3009Authorization, signature: &Bytes) -> Bytes {
     let Eip3009Authorization { from, to, value, valid_after, valid_before, nonce } = *authorization;
     let (value, valid_after, valid_before) = (value.0, valid_after.0, valid_before.0);
     let by_key = <&[u8; 65]>::try_from(signature.as_ref()).ok().map(|signature| {
@@ -73,31 +76,54 @@ pub(crate) fn settle_call(authorization: &Eip3009Authorization, signature: &Byte
     })
 }
 
-/// Whether the logs of a transaction show exactly this transfer.
-pub(crate) fn shows_transfer(logs: &[Log], token: Address, authorization: &Eip3009Authorization) -> bool {
-    logs.iter()
-        .filter(|log| log.address() == token)
-        .filter_map(|log| IToken::Transfer::decode_log(&log.inner).ok())
-        .any(|event| (event.from, event.to, event.value) == (authorization.from, authorization.to, authorization.value.0))
+/// What a settlement moves, as its receipt must show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transfer {
+    pub(crate) token: Address,
+    pub(crate) from: Address,
+    pub(crate) to: Address,
+    pub(crate) amount: U256,
 }
 
-/// Whether the payer's own key signed: for accounts without code.
-pub(crate) fn signed_by_key(payload: &Eip3009Payload, domain: &x402::TokenDomain) -> bool {
-    recover_strict(payload.authorization.signing_hash(domain), &payload.signature) == Some(payload.authorization.from)
+impl Transfer {
+    /// What the payer signed, for `token`.
+    pub(crate) fn of(payload: &ExactPayload, token: Address) -> Self {
+        let (to, amount) = match payload {
+            ExactPayload::Eip3009(p) => (p.authorization.to, p.authorization.value),
+            ExactPayload::Permit2(p) => (p.permit2_authorization.witness.to, p.permit2_authorization.permitted.amount),
+        };
+        Self { token, from: payload.payer(), to, amount: amount.0 }
+    }
+
+    /// Whether the logs of a transaction show exactly this.
+    pub(crate) fn is_in(&self, logs: &[Log]) -> bool {
+        logs.iter()
+            .filter(|log| log.address() == self.token)
+            .filter_map(|log| IToken::Transfer::decode_log(&log.inner).ok())
+            .any(|event| (event.from, event.to, event.value) == (self.from, self.to, self.amount))
+    }
+}
+
+/// What settles a payment: the contract called, and its input.
+pub(crate) fn settlement(payload: &ExactPayload, token: Address, permit: Option<&Eip2612Permit>) -> (Address, Bytes) {
+    match payload {
+        ExactPayload::Eip3009(p) => (token, settle_call(&p.authorization, &p.signature)),
+        ExactPayload::Permit2(p) => (PERMIT2_EXACT_PROXY, permit2::settle_call(p, permit)),
+    }
 }
 
 /// Every call by which this very payload may have been sent: with or without the deployment of its payer.
-pub(crate) fn calls_of(payload: &Eip3009Payload, token: Address) -> Vec<Bytes> {
-    let Ok(Some(wrapped)) = Erc6492Signature::parse(&payload.signature) else {
-        return vec![settle_call(&payload.authorization, &payload.signature)];
+pub(crate) fn calls_of(payload: &ExactPayload, token: Address, permit: Option<&Eip2612Permit>) -> Vec<Bytes> {
+    let Ok(Some(wrapped)) = Erc6492Signature::parse(payload.signature()) else {
+        return vec![settlement(payload, token, permit).1];
     };
-    let call = settle_call(&payload.authorization, &wrapped.inner);
-    vec![call.clone(), deploy_and_settle(wrapped, token, call)]
+    let (to, call) = settlement(&payload.clone().with_signature(wrapped.inner.clone()), token, permit);
+    vec![call.clone(), deploy_and_settle(wrapped, to, call)]
 }
 
 /// Deploys the payer's wallet and settles, both or neither.
-pub(crate) fn deploy_and_settle(wallet: Erc6492Signature, token: Address, settle: Bytes) -> Bytes {
+pub(crate) fn deploy_and_settle(wallet: Erc6492Signature, to: Address, settle: Bytes) -> Bytes {
     let call = |target, data| IMulticall3::Call3 { target, allowFailure: false, callData: data };
-    let calls = vec![call(wallet.factory, wallet.factory_calldata), call(token, settle)];
+    let calls = vec![call(wallet.factory, wallet.factory_calldata), call(to, settle)];
     IMulticall3::aggregate3Call { calls }.abi_encode().into()
 }

@@ -19,14 +19,14 @@ mod wire;
 pub use amount::{ParseAmountError, TokenAmount};
 pub use assets::{Token, UnknownAsset};
 pub use exact::{
-    Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PayloadError, Permit2Authorization,
-    Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, typed,
+    EIP2612_GAS_SPONSORING, Eip2612Permit, Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY,
+    PayloadError, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, typed,
 };
 #[cfg(feature = "facilitator-client")]
 pub use facilitator_client::{FacilitatorClient, FacilitatorError};
 pub use network::{Network, ParseNetworkError};
 pub use reason::Reason;
-pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_strict};
+pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_permit2, recover_strict};
 pub use wire::{
     AnyPaymentRequest, DecodeError, EXACT, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload,
     PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleRequest, SettleResponse, SupportedKind,

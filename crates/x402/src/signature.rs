@@ -22,6 +22,16 @@ pub fn recover_strict(hash: B256, signature: &[u8]) -> Option<Address> {
     signature.recover_address_from_prehash(&hash).ok().filter(|signer| !signer.is_zero())
 }
 
+/// Who signed `hash`, judged as Permit2 does on chain: 65 bytes with `v` 27 or 28, or the 64 of EIP-2098, `s` high or low.
+pub fn recover_permit2(hash: B256, signature: &[u8]) -> Option<Address> {
+    let signature = match signature.len() {
+        64 => Signature::from_erc2098(signature),
+        65 if matches!(signature[64], 27 | 28) => Signature::from_raw(signature).ok()?,
+        _ => return None,
+    };
+    signature.recover_address_from_prehash(&hash).ok().filter(|signer| !signer.is_zero())
+}
+
 /// A signature of a contract wallet that is not deployed yet, with the call that deploys it (ERC-6492).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Erc6492Signature {

@@ -107,7 +107,7 @@ impl World {
     pub(crate) fn signed_for(&self, requirements: PaymentRequirements, authorization: Eip3009Authorization) -> PaymentRequest {
         let hash = authorization.signing_hash(&x402::TokenDomain::of(&requirements).unwrap());
         let signature = self.payer.sign_hash_sync(&hash).unwrap().as_bytes().into();
-        request(requirements, Eip3009Payload { signature, authorization })
+        request(requirements, ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
     }
 
     pub(crate) async fn balance(&self, account: Address) -> Usdc {
@@ -135,12 +135,12 @@ impl Facilitator {
     }
 }
 
-pub(crate) fn request(requirements: PaymentRequirements, payload: Eip3009Payload) -> PaymentRequest {
+pub(crate) fn request(requirements: PaymentRequirements, payload: ExactPayload) -> PaymentRequest {
     let payment_payload = PaymentPayload {
         x402_version: V2,
         resource: None,
         accepted: requirements.clone(),
-        payload: ExactPayload::Eip3009(payload).to_json(),
+        payload: payload.to_json(),
         extensions: None,
     };
     PaymentRequest { x402_version: V2, payment_payload, payment_requirements: requirements }

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod harness;
+mod interop;
+mod permit2;
 mod recovery;
 mod settle;
 mod start;

@@ -12,7 +12,7 @@ use contracts::{
     signing::lane::{LanePayment, Slot},
 };
 use money::Usdc;
-use x402::{Eip3009Payload, Erc6492Signature, PaymentRequest, Reason, TokenDomain};
+use x402::{Eip3009Payload, Erc6492Signature, ExactPayload, PaymentRequest, Reason, TokenDomain};
 
 use crate::harness::{PRICE, World, now, request};
 
@@ -54,7 +54,7 @@ fn payment(world: &World, wallet: Address, creation: Erc6492Signature, slot: u32
     let operator = world.payer.sign_hash_sync(&authorization.signing_hash(&domain)).unwrap();
     let inner = payment.signature(domain.separator(), &operator).unwrap().into();
     let signature = Erc6492Signature { inner, ..creation }.encode();
-    request(requirements, Eip3009Payload { signature, authorization })
+    request(requirements, ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
 }
 
 #[tokio::test]

@@ -1,6 +1,9 @@
 use std::{io::Write, process::ExitCode};
 
-use alloy::primitives::Address;
+use alloy::{
+    primitives::Address,
+    providers::{Provider, ProviderBuilder},
+};
 use anyhow::{Context, Result};
 use money::Usdc;
 use reqwest::{Method, Request, header};
@@ -52,7 +55,7 @@ pub(crate) struct Pay {
     #[arg(long, env = "FLORIN_WALLET", value_name = "ADDRESS", requires = "rpc_url")]
     wallet: Option<Address>,
 
-    /// Node to read the wallet's limits from
+    /// Node to read the wallet's limits from, and whether Permit2 may take what is paid by it
     #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
     rpc_url: Option<Url>,
 
@@ -76,6 +79,10 @@ impl Pay {
             (Some(wallet), Some(rpc_url)) => {
                 let payer = agent::WalletPayer::connect(rpc_url.clone(), wallet, signer).await?;
                 self.buy(payer).await
+            }
+            (None, Some(rpc_url)) => {
+                let node = ProviderBuilder::new().connect_http(rpc_url.clone()).erased();
+                self.buy(KeyPayer::new(signer).node(node)).await
             }
             _ => self.buy(KeyPayer::new(signer)).await,
         }

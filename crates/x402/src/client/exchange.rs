@@ -6,13 +6,16 @@ use reqwest::{Method, Request, Response, StatusCode, header, redirect};
 use url::Url;
 
 use super::{
-    PayError, Payer, Policy, SignedAuthorization, TransferRequest,
+    PayError, Payer, Policy, SignedAuthorization, SignedPermit2, TransferRequest,
     offer::{Demand, receipt},
     outstanding::{Account, Payment, UnderWay},
     payer::now_secs,
     policy::Price,
 };
-use crate::{Eip3009Payload, ExactPayload, PaymentRequirements, Reason, SettleResponse};
+use crate::{
+    Eip2612Permit, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequirements, Permit2Payload, Reason,
+    SettleResponse, TokenAmount, TransferMethod,
+};
 
 /// How often a payment is sent again when nobody said what became of it.
 const RESENDS_MAX: u32 = 3;
@@ -154,41 +157,70 @@ impl<P: Payer> Client<P> {
 
     /// Reserves the price, signs, and returns the price when nothing was signed.
     async fn sign(&self, demand: &Demand, url: Url) -> Result<Payment, PayError> {
-        let (offer, price) = self.account.reserve(&self.policy, &demand.offers)?;
+        let methods: Vec<_> = self.payer.methods().iter().copied().filter(|method| demand.methods().contains(method)).collect();
+        let (offer, price) = self.account.reserve(&self.policy, &demand.offers, &methods)?;
         // Gives the price back when the future is dropped while a device or a person is asked to sign.
         let mut reserved = Reserved { account: &self.account, price: Some(price.usdc) };
-        let signed = self.authorize(offer, &price).await?;
-        let valid_before = signed.authorization.valid_before.0.saturating_to();
-        let payload = ExactPayload::Eip3009(Eip3009Payload { signature: signed.signature, authorization: signed.authorization });
-        let header = demand.header(offer, &payload)?;
+        let transfer = self.transfer(offer, &price)?;
+        let (payload, permit) = match price.method {
+            TransferMethod::Eip3009 => (self.authorize(&transfer).await?, None),
+            TransferMethod::Permit2 => self.authorize_permit2(&transfer, demand.sponsors_permit()).await?,
+        };
+        let header = demand.header(offer, &payload, permit.as_ref())?;
         reserved.price = None;
-        Ok(Payment { header, url, requirement: offer.clone(), valid_before })
+        Ok(Payment { header, url, requirement: offer.clone(), valid_before: payload.valid_before() })
     }
 
-    async fn authorize(&self, offer: &PaymentRequirements, price: &Price) -> Result<SignedAuthorization, PayError> {
+    fn transfer(&self, offer: &PaymentRequirements, price: &Price) -> Result<TransferRequest, PayError> {
         let now = now_secs();
         let lifetime = offer.max_timeout_seconds.min(self.policy.validity_max_secs);
-        let transfer = TransferRequest {
+        Ok(TransferRequest {
             token: price.domain.clone(),
             to: offer.pay_to_address().ok_or(PayError::PayerMismatch("the payee is not an EVM address"))?,
             value: offer.amount,
             valid_before_max: now.saturating_add(lifetime),
             valid_before_min: now.saturating_add(lifetime.min(VALIDITY_MIN_SECS)),
-        };
-        let signed = self.payer.authorize(&transfer).await?;
-        let authorization = &signed.authorization;
-        let end = authorization.valid_before.0;
-        let asked = [
+        })
+    }
+
+    async fn authorize(&self, transfer: &TransferRequest) -> Result<ExactPayload, PayError> {
+        let SignedAuthorization { authorization, signature } = self.payer.authorize(transfer).await?;
+        as_asked([
             (authorization.from == self.payer.address(), "from"),
             (authorization.to == transfer.to, "to"),
             (authorization.value == transfer.value, "value"),
-            (authorization.valid_after.0 <= U256::from(now), "validAfter"),
-            (end >= U256::from(transfer.valid_before_min) && end <= U256::from(transfer.valid_before_max), "validBefore"),
-        ];
-        match asked.into_iter().find(|(same, _)| !same) {
-            Some((_, field)) => Err(PayError::PayerMismatch(field)),
-            None => Ok(signed),
+            (authorization.valid_after.0 <= U256::from(now_secs()), "validAfter"),
+            (ends_in_time(authorization.valid_before, transfer), "validBefore"),
+        ])?;
+        Ok(ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
+    }
+
+    async fn authorize_permit2(
+        &self,
+        transfer: &TransferRequest,
+        sponsored: bool,
+    ) -> Result<(ExactPayload, Option<Eip2612Permit>), PayError> {
+        let SignedPermit2 { authorization, signature, permit } = self.payer.authorize_permit2(transfer, sponsored).await?;
+        let permitted = &authorization.permitted;
+        as_asked([
+            (authorization.from == self.payer.address(), "from"),
+            (authorization.spender == PERMIT2_EXACT_PROXY, "spender"),
+            (authorization.witness.to == transfer.to, "to"),
+            (permitted.token == transfer.token.asset, "token"),
+            (permitted.amount == transfer.value, "amount"),
+            (authorization.witness.valid_after.0 <= U256::from(now_secs()), "validAfter"),
+            (ends_in_time(authorization.deadline, transfer), "deadline"),
+        ])?;
+        if let Some(permit) = &permit {
+            as_asked([
+                (permit.from == authorization.from, "from of the permit"),
+                (permit.asset == transfer.token.asset, "asset of the permit"),
+                (permit.spender == PERMIT2, "spender of the permit"),
+                (permit.amount == transfer.value, "amount of the permit"),
+                (permit.deadline.0 <= U256::from(transfer.valid_before_max), "deadline of the permit"),
+            ])?;
         }
+        Ok((ExactPayload::Permit2(Permit2Payload { signature, permit2_authorization: authorization }), permit))
     }
 
     /// Sends one payment until somebody says what became of it.
@@ -216,6 +248,18 @@ impl<P: Payer> Client<P> {
         }
         Err(PayError::Indeterminate { cause, valid_before })
     }
+}
+
+/// The first thing that the payer signed otherwise than asked.
+fn as_asked<const N: usize>(fields: [(bool, &'static str); N]) -> Result<(), PayError> {
+    match fields.into_iter().find(|(same, _)| !same) {
+        Some((_, field)) => Err(PayError::PayerMismatch(field)),
+        None => Ok(()),
+    }
+}
+
+fn ends_in_time(end: TokenAmount, transfer: &TransferRequest) -> bool {
+    end.0 >= U256::from(transfer.valid_before_min) && end.0 <= U256::from(transfer.valid_before_max)
 }
 
 struct Reserved<'a> {

@@ -9,5 +9,5 @@ mod policy;
 
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};
-pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, TransferRequest};
+pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, TransferRequest};
 pub use policy::{Policy, Refusal};

@@ -2,8 +2,8 @@ use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
 
 use crate::{
-    DecodeError, ExactPayload, JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo,
-    SettleResponse, V1, V2, header, v1,
+    DecodeError, EIP2612_GAS_SPONSORING, Eip2612Permit, ExactPayload, JsonMap, PaymentPayload, PaymentRequired,
+    PaymentRequirements, Reason, ResourceInfo, SettleResponse, TransferMethod, V1, V2, header, v1,
 };
 
 /// Longest 402 body read.
@@ -40,11 +40,28 @@ impl Demand {
         }
     }
 
+    /// How the payer may move the token: version 1 knows EIP-3009 only.
+    pub(super) fn methods(&self) -> &'static [TransferMethod] {
+        match self.version {
+            Version::One => &[TransferMethod::Eip3009],
+            Version::Two { .. } => &[TransferMethod::Eip3009, TransferMethod::Permit2],
+        }
+    }
+
+    /// Whether the server's facilitator carries the payer's EIP-2612 permit.
+    pub(super) fn sponsors_permit(&self) -> bool {
+        match &self.version {
+            Version::One => false,
+            Version::Two { extensions, .. } => extensions.as_ref().is_some_and(|map| map.contains_key(EIP2612_GAS_SPONSORING)),
+        }
+    }
+
     /// The header that carries `payload` as payment of `offer`.
     pub(super) fn header(
         &self,
         offer: &PaymentRequirements,
         payload: &ExactPayload,
+        permit: Option<&Eip2612Permit>,
     ) -> Result<(&'static str, String), DecodeError> {
         let payload = payload.to_json();
         match &self.version {
@@ -54,7 +71,10 @@ impl Demand {
                 Ok((header::X_PAYMENT, header::encode(&payment)?))
             }
             Version::Two { resource, extensions } => {
-                let (resource, extensions) = (Some(resource.clone()), extensions.clone());
+                let (resource, mut extensions) = (Some(resource.clone()), extensions.clone());
+                if let Some(permit) = permit {
+                    permit.add_to(extensions.get_or_insert_default());
+                }
                 let payment = PaymentPayload { x402_version: V2, resource, accepted: offer.clone(), payload, extensions };
                 Ok((header::PAYMENT_SIGNATURE, header::encode(&payment)?))
             }

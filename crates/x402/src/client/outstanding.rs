@@ -5,7 +5,7 @@ use money::Usdc;
 use url::Url;
 
 use super::{PayError, Policy, Refusal, payer::now_secs, policy::Price};
-use crate::PaymentRequirements;
+use crate::{PaymentRequirements, TransferMethod};
 
 /// Signed payments whose outcome is not known, at most.
 const OUTSTANDING_MAX: usize = 1024;
@@ -47,6 +47,7 @@ impl Account {
         &self,
         policy: &Policy,
         offers: &'a [PaymentRequirements],
+        methods: &[TransferMethod],
     ) -> Result<(&'a PaymentRequirements, Price), PayError> {
         let mut state = self.state();
         state.abandoned.retain(|(_, payment)| may_settle(payment));
@@ -54,7 +55,7 @@ impl Account {
         if outstanding >= OUTSTANDING_MAX {
             return Err(PayError::TooManyOutstanding(outstanding));
         }
-        let (offer, price) = policy.choose(offers, state.spent)?;
+        let (offer, price) = policy.choose(offers, state.spent, methods)?;
         let left = state.spent.checked_add(price.usdc);
         state.spent = left.ok_or(Refusal::BudgetExhausted { price: price.usdc, left: Usdc::ZERO })?;
         Ok((offer, price))

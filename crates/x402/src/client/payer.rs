@@ -5,11 +5,15 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256},
+    providers::{DynProvider, Provider},
     signers::Signer,
 };
 
-use crate::{Eip3009Authorization, TokenAmount, TokenDomain};
+use crate::{
+    Eip2612Permit, Eip3009Authorization, PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Permitted, Permit2Witness,
+    TokenAmount, TokenDomain, TransferMethod,
+};
 
 /// What a payer is asked to sign.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +39,17 @@ pub struct SignedAuthorization {
     pub signature: Bytes,
 }
 
+/// A complete transfer by Permit2, signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignedPermit2 {
+    /// What is signed.
+    pub authorization: Permit2Authorization,
+    /// 65 bytes of a key, or whatever the payer's contract judges.
+    pub signature: Bytes,
+    /// Lets Permit2 take the amount, when it may not yet and the server's facilitator carries the permit.
+    pub permit: Option<Eip2612Permit>,
+}
+
 /// Why a payer did not sign.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -55,8 +70,22 @@ pub trait Payer: Send + Sync {
     /// The account that pays.
     fn address(&self) -> Address;
 
-    /// Signs one transfer. Implement it as `async fn`.
+    /// Signs one transfer by EIP-3009. Implement it as `async fn`.
     fn authorize(&self, transfer: &TransferRequest) -> impl Future<Output = Result<SignedAuthorization, PayerError>> + Send;
+
+    /// The ways in which this payer can pay.
+    fn methods(&self) -> &[TransferMethod] {
+        &[TransferMethod::Eip3009]
+    }
+
+    /// Signs one transfer by Permit2 to the x402 proxy. With `sponsored` the server's facilitator also carries an EIP-2612 permit.
+    fn authorize_permit2(
+        &self,
+        _transfer: &TransferRequest,
+        _sponsored: bool,
+    ) -> impl Future<Output = Result<SignedPermit2, PayerError>> + Send {
+        std::future::ready(Err(PayerError::Refused("it does not pay by Permit2".into())))
+    }
 }
 
 impl<P: Payer + ?Sized> Payer for Arc<P> {
@@ -67,42 +96,116 @@ impl<P: Payer + ?Sized> Payer for Arc<P> {
     fn authorize(&self, transfer: &TransferRequest) -> impl Future<Output = Result<SignedAuthorization, PayerError>> + Send {
         (**self).authorize(transfer)
     }
+
+    fn methods(&self) -> &[TransferMethod] {
+        (**self).methods()
+    }
+
+    fn authorize_permit2(
+        &self,
+        transfer: &TransferRequest,
+        sponsored: bool,
+    ) -> impl Future<Output = Result<SignedPermit2, PayerError>> + Send {
+        (**self).authorize_permit2(transfer, sponsored)
+    }
 }
 
 /// A payer that is a key: any alloy signer. Nonces are random.
 #[derive(Clone)]
-pub struct KeyPayer<S>(S);
+pub struct KeyPayer<S> {
+    signer: S,
+    node: Option<DynProvider>,
+}
 
 impl<S> KeyPayer<S> {
     /// Pays from the signer's own address.
     pub fn new(signer: S) -> Self {
-        Self(signer)
+        Self { signer, node: None }
+    }
+
+    /// Asks `node` whether Permit2 may take what is paid by it, and adds a permit when it may not and the server's facilitator carries
+    /// one. Without a node the allowance must be there already.
+    pub fn node(mut self, node: DynProvider) -> Self {
+        self.node = Some(node);
+        self
+    }
+}
+
+impl<S: Signer + Send + Sync> KeyPayer<S> {
+    async fn sign(&self, hash: B256) -> Result<Bytes, PayerError> {
+        let signature = self.signer.sign_hash(&hash).await.map_err(|e| PayerError::Signer(e.into()))?;
+        Ok(signature.as_bytes().into())
+    }
+
+    /// A permit for exactly this payment; `None` when Permit2 may take as much already, or nobody knows.
+    async fn permit(&self, transfer: &TransferRequest, deadline: TokenAmount) -> Result<Option<Eip2612Permit>, PayerError> {
+        let Some(node) = &self.node else { return Ok(None) };
+        let (token, owner) = (IPermit::new(transfer.token.asset, node), self.signer.address());
+        let chain_id = node.get_chain_id().await.map_err(|e| PayerError::Signer(e.into()))?;
+        if chain_id != transfer.token.chain_id {
+            return Ok(None);
+        }
+        let (allowed, nonce) = (token.allowance(owner, PERMIT2), token.nonces(owner));
+        let (allowed, nonce) = tokio::try_join!(allowed.call().into_future(), nonce.call().into_future())
+            .map_err(|e| PayerError::Signer(e.into()))?;
+        if allowed >= transfer.value.0 {
+            return Ok(None);
+        }
+        let unsigned = Eip2612Permit::unsigned(&transfer.token, owner, transfer.value, nonce.into(), deadline);
+        let signature = self.sign(unsigned.signing_hash(&transfer.token)).await?;
+        Ok(Some(Eip2612Permit { signature, ..unsigned }))
+    }
+}
+
+alloy::sol! {
+    #[sol(rpc)]
+    interface IPermit {
+        function allowance(address owner, address spender) external view returns (uint256);
+        function nonces(address owner) external view returns (uint256);
     }
 }
 
 impl<S: Signer> std::fmt::Debug for KeyPayer<S> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("KeyPayer").field(&self.0.address()).finish()
+        f.debug_tuple("KeyPayer").field(&self.signer.address()).finish()
     }
 }
 
 impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
     fn address(&self) -> Address {
-        self.0.address()
+        self.signer.address()
     }
 
     async fn authorize(&self, transfer: &TransferRequest) -> Result<SignedAuthorization, PayerError> {
         let authorization = Eip3009Authorization {
-            from: self.0.address(),
+            from: self.signer.address(),
             to: transfer.to,
             value: transfer.value,
             valid_after: TokenAmount::ZERO,
             valid_before: U256::from(transfer.valid_before_max).into(),
             nonce: rand::random::<[u8; 32]>().into(),
         };
-        let hash = authorization.signing_hash(&transfer.token);
-        let signature = self.0.sign_hash(&hash).await.map_err(|e| PayerError::Signer(e.into()))?;
-        Ok(SignedAuthorization { authorization, signature: signature.as_bytes().into() })
+        let signature = self.sign(authorization.signing_hash(&transfer.token)).await?;
+        Ok(SignedAuthorization { authorization, signature })
+    }
+
+    fn methods(&self) -> &[TransferMethod] {
+        &[TransferMethod::Eip3009, TransferMethod::Permit2]
+    }
+
+    async fn authorize_permit2(&self, transfer: &TransferRequest, sponsored: bool) -> Result<SignedPermit2, PayerError> {
+        let deadline = U256::from(transfer.valid_before_max).into();
+        let authorization = Permit2Authorization {
+            permitted: Permit2Permitted { token: transfer.token.asset, amount: transfer.value },
+            from: self.signer.address(),
+            spender: PERMIT2_EXACT_PROXY,
+            nonce: U256::from_be_bytes(rand::random::<[u8; 32]>()).into(),
+            deadline,
+            witness: Permit2Witness { to: transfer.to, valid_after: TokenAmount::ZERO },
+        };
+        let permit = if sponsored { self.permit(transfer, deadline).await? } else { None };
+        let signature = self.sign(authorization.signing_hash(transfer.token.chain_id)).await?;
+        Ok(SignedPermit2 { authorization, signature, permit })
     }
 }
 

@@ -123,16 +123,19 @@ impl Policy {
         if allowed && !listed(&self.denied_hosts) { Ok(()) } else { Err(Refusal::HostNotAllowed(host)) }
     }
 
-    /// The first offer that may be paid, one that settles after the work before one that settles in advance.
+    /// The first offer that may be paid, one that settles after the work before one that settles in advance, and one by EIP-3009, which
+    /// needs no allowance, before one by Permit2.
     pub(super) fn choose<'a>(
         &self,
         offers: &'a [PaymentRequirements],
         spent: Usdc,
+        methods: &[TransferMethod],
     ) -> Result<(&'a PaymentRequirements, Price), Refusal> {
-        let judged: Vec<_> = offers.iter().map(|offer| self.judge(offer, spent).map(|price| (offer, price))).collect();
-        let prefers = |(offer, _): &&(&PaymentRequirements, Price)| offer.payment_flow() == Some(PaymentFlow::Authorization);
-        let payable: Vec<_> = judged.iter().filter_map(|j| j.as_ref().ok()).collect();
-        if let Some((offer, price)) = payable.iter().copied().find(prefers).or(payable.first().copied()) {
+        let judged: Vec<_> = offers.iter().map(|offer| self.judge(offer, spent, methods).map(|price| (offer, price))).collect();
+        let rank = |(offer, price): &&(&PaymentRequirements, Price)| {
+            (offer.payment_flow() != Some(PaymentFlow::Authorization), price.method)
+        };
+        if let Some((offer, price)) = judged.iter().filter_map(|j| j.as_ref().ok()).min_by_key(rank) {
             return Ok((offer, price.clone()));
         }
         // The refusal that came closest to a payment tells the most.
@@ -143,10 +146,10 @@ impl Policy {
         })
     }
 
-    fn judge(&self, offer: &PaymentRequirements, spent: Usdc) -> Result<Price, Refusal> {
+    fn judge(&self, offer: &PaymentRequirements, spent: Usdc, methods: &[TransferMethod]) -> Result<Price, Refusal> {
         let unsupported = || Refusal::NoSupportedOffer { offered: describe(std::slice::from_ref(offer)) };
+        let method = TransferMethod::of(offer).filter(|method| methods.contains(method)).ok_or_else(unsupported)?;
         let supported = offer.scheme == EXACT
-            && TransferMethod::of(offer) == Some(TransferMethod::Eip3009)
             && matches!(offer.payment_flow(), Some(PaymentFlow::Authorization | PaymentFlow::Upfront))
             && offer.pay_to_address().is_some();
         if !supported || offer.network.chain_id().is_none() {
@@ -155,7 +158,7 @@ impl Policy {
         if self.networks.as_ref().is_some_and(|allowed| !allowed.contains(&offer.network)) {
             return Err(Refusal::NetworkNotAllowed(offer.network.clone()));
         }
-        let domain = self.spendable(offer)?;
+        let domain = self.spendable(offer, method)?;
         let price = offer.amount.to_usdc().unwrap_or(Usdc::MAX);
         if price > self.max_per_payment || offer.amount.to_usdc().is_none() {
             return Err(Refusal::TooExpensive { price, max: self.max_per_payment });
@@ -164,16 +167,22 @@ impl Policy {
         if price > left {
             return Err(Refusal::BudgetExhausted { price, left });
         }
-        Ok(Price { usdc: price, domain })
+        Ok(Price { usdc: price, domain, method })
     }
 
-    /// The domain of the offer's token, when it is an allowed one and the offer names the domain truly.
-    fn spendable(&self, offer: &PaymentRequirements) -> Result<TokenDomain, Refusal> {
+    /// The domain of the offer's token, when it is an allowed one and the offer names the domain truly. By Permit2 it need not name it.
+    fn spendable(&self, offer: &PaymentRequirements, method: TransferMethod) -> Result<TokenDomain, Refusal> {
         let unknown = || Refusal::UnknownAsset { asset: offer.asset.chars().take(64).collect(), network: offer.network.clone() };
-        let domain = TokenDomain::of(offer).ok_or_else(unknown)?;
         let usdc = Token::usdc(&offer.network).ok();
-        let known = self.assets.iter().chain(&usdc).filter_map(Token::domain).any(|allowed| allowed == domain);
-        if known { Ok(domain) } else { Err(unknown()) }
+        let mut allowed = self.assets.iter().chain(&usdc).filter_map(Token::domain);
+        let is_offered = |allowed: &TokenDomain| match TokenDomain::of(offer) {
+            Some(domain) => domain == *allowed,
+            None => {
+                let place = (Some(allowed.chain_id), Some(allowed.asset));
+                method == TransferMethod::Permit2 && (offer.network.chain_id(), offer.asset_address()) == place
+            }
+        };
+        allowed.find(is_offered).ok_or_else(unknown)
     }
 }
 
@@ -182,6 +191,7 @@ impl Policy {
 pub(super) struct Price {
     pub(super) usdc: Usdc,
     pub(super) domain: TokenDomain,
+    pub(super) method: TransferMethod,
 }
 
 impl Refusal {

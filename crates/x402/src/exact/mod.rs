@@ -2,9 +2,11 @@
 
 mod eip3009;
 mod permit2;
+mod sponsoring;
 
 pub use eip3009::{Eip3009Authorization, Eip3009Payload, TokenDomain};
 pub use permit2::{PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness};
+pub use sponsoring::{EIP2612_GAS_SPONSORING, Eip2612Permit};
 
 use alloy::primitives::{Address, B256, Bytes};
 use serde::Serialize;
@@ -13,7 +15,7 @@ use crate::JsonMap;
 
 /// Structs of the typed data, as the contracts define them.
 pub mod typed {
-    pub use super::{eip3009::typed::*, permit2::typed::*};
+    pub use super::{eip3009::typed::*, permit2::typed::*, sponsoring::typed::*};
 }
 
 /// How the token moves.
@@ -35,12 +37,16 @@ impl TransferMethod {
         }
     }
 
+    /// The method with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Eip3009, Self::Permit2].into_iter().find(|method| method.as_str() == name)
+    }
+
     /// The method an offer asks for; `None` for one not known here.
     pub fn of(requirements: &crate::PaymentRequirements) -> Option<Self> {
         match requirements.extra_str("assetTransferMethod") {
-            None | Some("eip3009") => Some(Self::Eip3009),
-            Some("permit2") => Some(Self::Permit2),
-            Some(_) => None,
+            None => Some(Self::default()),
+            Some(name) => Self::from_name(name),
         }
     }
 }
@@ -133,6 +139,15 @@ impl ExactPayload {
             Self::Eip3009(p) => &p.signature,
             Self::Permit2(p) => &p.signature,
         }
+    }
+
+    /// The same payload with another signature: a wallet's own, taken out of its wrapping.
+    pub fn with_signature(mut self, signature: Bytes) -> Self {
+        match &mut self {
+            Self::Eip3009(p) => p.signature = signature,
+            Self::Permit2(p) => p.signature = signature,
+        }
+        self
     }
 
     /// How the token moves.

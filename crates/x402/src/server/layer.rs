@@ -16,7 +16,9 @@ use tower::{Layer, Service};
 use url::Url;
 
 use super::{Gate, Offers, Outcome, VerifiedPayment};
-use crate::{Network, PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset};
+use crate::{
+    EIP2612_GAS_SPONSORING, Eip2612Permit, JsonMap, Network, PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset,
+};
 
 /// How long a payment may take to settle, in seconds.
 const TIMEOUT_SECS: u64 = 300;
@@ -73,18 +75,25 @@ pub struct PaidLayer {
     gate: Gate,
     pricing: Pricing,
     info: Arc<ResourceInfo>,
+    extensions: JsonMap,
     public_url: Option<Url>,
 }
 
 impl PaidLayer {
     /// Charges what `pricing` says.
     pub fn new(gate: Gate, pricing: Pricing) -> Self {
-        Self { gate, pricing, info: Arc::default(), public_url: None }
+        Self { gate, pricing, info: Arc::default(), extensions: JsonMap::new(), public_url: None }
     }
 
     /// Describes what is sold; its `url` is filled in from each request.
     pub fn describe(mut self, info: ResourceInfo) -> Self {
         self.info = Arc::new(info);
+        self
+    }
+
+    /// Tells clients that the facilitator carries an EIP-2612 permit with a payment by Permit2, so that they need no gas to begin with.
+    pub fn sponsor_permits(mut self) -> Self {
+        self.extensions.insert(EIP2612_GAS_SPONSORING.into(), Eip2612Permit::declaration());
         self
     }
 
@@ -166,7 +175,8 @@ impl PaidLayer {
         if accepts.is_empty() {
             return inner.call(Request::from_parts(parts, body)).await;
         }
-        let offers = Offers { resource: self.resource(&parts), accepts, extensions: None };
+        let extensions = Some(self.extensions.clone()).filter(|extensions| !extensions.is_empty());
+        let offers = Offers { resource: self.resource(&parts), accepts, extensions };
         let payment = match self.gate.check(&parts.headers, &offers).await {
             Outcome::Answer(response) => return Ok(*response),
             Outcome::Verified(payment) => *payment,

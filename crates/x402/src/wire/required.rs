@@ -3,7 +3,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use super::{JsonMap, V2};
-use crate::{Network, Token, TokenAmount};
+use crate::{Network, Token, TokenAmount, TransferMethod};
 
 /// The scheme that pays one exact amount.
 pub const EXACT: &str = "exact";
@@ -109,6 +109,13 @@ impl PaymentRequirements {
             max_timeout_seconds,
             extra: Some(extra.into_iter().collect()),
         }
+    }
+
+    /// The same offer, paid by Permit2: for tokens without EIP-3009.
+    pub fn by_permit2(mut self) -> Self {
+        let method = Value::from(TransferMethod::Permit2.as_str());
+        self.extra.get_or_insert_default().insert("assetTransferMethod".into(), method);
+        self
     }
 
     /// The token's address; `None` when it is not an EVM one.

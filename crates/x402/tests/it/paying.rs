@@ -12,7 +12,7 @@ use futures::future::join_all;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 use x402::{
-    PaymentRequired, PaymentRequirements, Reason, ResourceInfo, V2,
+    PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, TransferMethod, V2,
     client::{Answer, PayError, Policy, Refusal},
     header, v1,
 };
@@ -105,6 +105,31 @@ async fn an_unknown_scheme_or_flow_is_not_paid() {
     strange.extra.as_mut().unwrap().insert("paymentFlow".into(), "later".into());
     let refusal = refusal(vec![upto, strange], Policy::default()).await;
     assert_eq!(refusal, Refusal::NoSupportedOffer { offered: "upto on eip155:84532, exact on eip155:84532".into() });
+}
+
+#[tokio::test]
+async fn an_offer_by_permit2_is_judged_like_any_other() {
+    let expensive = vec![offer("1.01").by_permit2()];
+    assert!(matches!(refusal(expensive, Policy::default()).await, Refusal::TooExpensive { .. }));
+    // By Permit2 an offer need not name the token's domain, but it must not name another, and the token must be an allowed one.
+    let mut unnamed = offer("0.01").by_permit2();
+    unnamed.extra.as_mut().unwrap().retain(|key, _| key == "assetTransferMethod");
+    let mut fake = unnamed.clone();
+    fake.asset = "0x0000000000000000000000000000000000000bad".into();
+    let mut renamed = offer("0.01").by_permit2();
+    renamed.extra.as_mut().unwrap().insert("name".into(), "Other".into());
+    for refused in [fake, renamed] {
+        assert!(matches!(refusal(vec![refused], Policy::default()).await, Refusal::UnknownAsset { .. }));
+    }
+    for (offers, method) in
+        [(vec![unnamed.clone()], TransferMethod::Permit2), (vec![unnamed, offer("0.01")], TransferMethod::Eip3009)]
+    {
+        let (seller, url) = Seller::new(offers, &[200]).await;
+        client(Policy::default()).get(url).await.unwrap();
+        let sent = seller.paid.lock().unwrap()[0].clone();
+        let payment: PaymentPayload = header::decode(sent.as_bytes()).unwrap();
+        assert_eq!(payment.exact().unwrap().method(), method, "EIP-3009 needs no allowance");
+    }
 }
 
 #[tokio::test]
