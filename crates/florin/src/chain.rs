@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use alloy::{
     eips::BlockId,
     network::TransactionBuilder,
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, B256, Bytes, U256},
     providers::{DynProvider, Provider, ProviderBuilder},
     rpc::types::{
         Filter, Log, TransactionRequest,
@@ -15,7 +15,11 @@ use alloy::{
     transports::{RpcError, TransportErrorKind},
 };
 use anyhow::{Context, Result, anyhow, bail};
-use contracts::{Contract, ContractError, Deployment, Event, usdc::Usdc as Token};
+use contracts::{
+    Contract, ContractError, Deployment, Event,
+    signing::{self, usdc::Permit},
+    usdc::Usdc as Token,
+};
 use money::Usdc;
 use serde_json::{Value, json};
 use url::Url;
@@ -47,6 +51,10 @@ pub(crate) struct ChainOptions {
     #[arg(long, global = true)]
     dry_run: bool,
 
+    /// Print the call, ABI-encoded, for another account to make (a treasury, a Safe), and send nothing
+    #[arg(long, global = true, conflicts_with = "dry_run")]
+    calldata: bool,
+
     /// With --dry-run: simulate as this account, without its key
     #[arg(long, value_name = "ADDRESS", global = true, requires = "dry_run")]
     from: Option<Address>,
@@ -75,6 +83,15 @@ pub(crate) struct Sender {
     provider: DynProvider,
 }
 
+/// A signed EIP-2612 permit, as contracts take it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SignedPermit {
+    pub(crate) deadline: U256,
+    pub(crate) v: u8,
+    pub(crate) r: B256,
+    pub(crate) s: B256,
+}
+
 impl ChainOptions {
     /// Connects, to read.
     pub(crate) async fn connect(&self) -> Result<Chain> {
@@ -95,7 +112,8 @@ impl ChainOptions {
 
     /// Connects, to send with the key.
     pub(crate) async fn sender(&self) -> Result<Sender> {
-        if let Some(from) = self.from {
+        if self.calldata || self.from.is_some() {
+            let from = self.from.or(self.key.signer().ok().map(|key| key.address())).unwrap_or_default();
             let chain = self.connect().await?;
             return Ok(Sender { provider: chain.provider.clone(), chain, from });
         }
@@ -168,6 +186,11 @@ impl Sender {
     /// last. Returns what happened.
     pub(crate) async fn send(&self, to: Address, call: &impl SolCall) -> Result<Vec<Event>> {
         let data = Bytes::from(call.abi_encode());
+        if self.prints_calldata() {
+            eprintln!("call {to} with:");
+            self.chain.options.answer(&json!({ "to": to, "data": data }), &data.to_string());
+            return Ok(Vec::new());
+        }
         let request = TransactionRequest::default().with_from(self.address()).with_to(to).with_input(data.clone());
         let gas = self.provider.estimate_gas(request.clone()).await.map_err(|error| self.refused(&error))?;
         if self.chain.options.dry_run {
@@ -194,10 +217,30 @@ impl Sender {
         Ok(events)
     }
 
+    /// Whether calls are only printed, for another account to make.
+    pub(crate) const fn prints_calldata(&self) -> bool {
+        self.chain.options.calldata
+    }
+
+    /// Signs a permit for `spender` over exactly `amount` of our USDC.
+    pub(crate) async fn permit(&self, spender: Address, amount: Usdc, deadline: u64) -> Result<SignedPermit> {
+        let (usdc, owner) = (self.chain.deployment.usdc, self.address());
+        let nonce = Token::new(usdc, &self.provider).nonces(owner).call().await?;
+        let deadline = U256::from(deadline);
+        let permit = Permit { owner, spender, value: amount.into(), nonce, deadline };
+        let signature = signing::usdc::permit(permit, usdc, self.chain.id()).sign(&self.chain.options.key.signer()?)?;
+        let v = 27 + u8::from(signature.v());
+        Ok(SignedPermit { deadline, v, r: signature.r().into(), s: signature.s().into() })
+    }
+
     /// Lets `spender` take `amount` of our USDC by allowance, if it cannot yet. A dry run ends there: what follows cannot be simulated before the
     /// allowance is given. Says whether to go on.
     pub(crate) async fn allow(&self, spender: Address, amount: Usdc) -> Result<bool> {
         let token = self.chain.deployment.usdc;
+        if self.prints_calldata() {
+            eprintln!("{spender} must be allowed to take {amount} USDC first");
+            return Ok(true);
+        }
         let allowed = Token::new(token, &self.provider).allowance(self.address(), spender).call().await?;
         if allowed >= U256::from(amount.base_units()) {
             return Ok(true);

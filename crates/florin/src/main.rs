@@ -6,6 +6,7 @@ mod config;
 mod document;
 mod key;
 mod logging;
+mod merkle;
 mod values;
 mod words;
 

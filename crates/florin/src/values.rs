@@ -133,6 +133,13 @@ pub(crate) fn fresh() -> U256 {
     B256::random().into()
 }
 
+/// A fresh payment id, told to the person, who needs it to repeat the payment.
+pub(crate) fn fresh_id() -> B256 {
+    let id = B256::random();
+    eprintln!("payment id {id}: repeat with --id {id}, and it is paid once at most");
+    id
+}
+
 /// The same struct as another contract's binding has it.
 pub(crate) fn reencode<A: SolValue, B: SolValue + From<<B::SolType as SolType>::RustType>>(struct_: &A) -> Result<B> {
     Ok(B::abi_decode(&struct_.abi_encode())?)

@@ -1,5 +1,6 @@
 //! One file per command; this one is their table of contents.
 
+mod anchor;
 mod completions;
 mod contracts;
 mod deploy;
@@ -7,8 +8,12 @@ mod dev;
 mod escrow;
 mod indexer;
 mod pay;
+mod payees;
 mod paywall;
+mod registry;
+mod router;
 mod service;
+mod subscription;
 mod treasury;
 mod wallet;
 
@@ -34,6 +39,14 @@ pub(crate) enum Command {
     Wallet(Box<wallet::Wallet>),
     /// Money that waits for a delivery: the seller delivers, the buyer releases or disputes, the arbiter rules
     Escrow(Box<escrow::Escrow>),
+    /// Pay through the router: one payment with a record on chain, many at once, one in shares
+    Router(Box<router::Router>),
+    /// Payments that recur: the payer subscribes and can always cancel, anybody charges what is due
+    Subscription(Box<subscription::Subscription>),
+    /// Services that agents sell: their price, the stake that stands behind them, and what payers say about them
+    Registry(Box<registry::Registry>),
+    /// Fix an off-chain ledger on chain, batch by batch, so that no entry can be altered, added or left out afterwards
+    Anchor(Box<anchor::Anchor>),
     /// Deploy the contracts to a chain
     Deploy(deploy::Deploy),
     /// Build the contracts and show their addresses
@@ -55,6 +68,10 @@ impl Command {
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,
             Self::Escrow(command) => command.run().await,
+            Self::Router(command) => command.run().await,
+            Self::Subscription(command) => command.run().await,
+            Self::Registry(command) => command.run().await,
+            Self::Anchor(command) => command.run().await,
             Self::Deploy(command) => command.run().await,
             Self::Contracts(command) => command.run(),
             Self::Completions(command) => command.run(),

@@ -82,6 +82,7 @@ impl Desk {
         let chain = stack::Chain::start(&stack::AnvilOptions::default()).await.expect("the chain starts");
         let directory = chain.directory().join("desk");
         std::fs::create_dir(&directory).expect("the chain's directory is there");
+        chain.deployment().save(&directory.join("deployment.json")).expect("the directory can be written");
         Self { chain, directory }
     }
 
@@ -95,7 +96,7 @@ impl Desk {
         let mut command = florin(args);
         command.current_dir(&self.directory).env("FLORIN_KEY", stack::Account::at(account).key());
         if !offline {
-            command.env("FLORIN_RPC_URL", self.chain.rpc_url().as_str());
+            command.env("FLORIN_RPC_URL", self.chain.rpc_url().as_str()).env("FLORIN_DEPLOYMENT", "deployment.json");
         }
         command.output().expect("the executable runs")
     }

@@ -8,5 +8,6 @@ mod escrow;
 mod interop;
 mod lane;
 mod mistakes;
+mod onchain;
 mod treasury;
 mod wallet;

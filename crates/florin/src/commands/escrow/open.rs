@@ -2,22 +2,20 @@
 
 use std::path::PathBuf;
 
-use alloy::primitives::U256;
 use anyhow::{Result, bail};
 use contracts::{
     escrow::Escrow as Contract,
     signing::{
         escrow as signing,
-        usdc::{self, Permit, ReceiveWithAuthorization},
+        usdc::{self, ReceiveWithAuthorization},
     },
-    usdc::Usdc as Token,
 };
 use money::Usdc;
 use serde_json::json;
 
 use super::terms::{Terms, find_terms};
 use crate::{
-    chain::{ChainOptions, Sender},
+    chain::{ChainOptions, SignedPermit},
     document,
     values::{self, When},
 };
@@ -66,25 +64,14 @@ impl Open {
         let terms = self.terms.agree(&sender.chain, sender.address())?;
         let (escrow, amount) = (sender.chain.deployment.escrow, values::usdc(terms.amount));
         let id = signing::agreement_id(&terms, escrow, sender.chain.id());
-        if self.fund == Funding::Permit {
-            let permit = self.permit(options, &sender, terms.amount).await?;
-            let (deadline, (r, s, v)) = permit;
-            sender.send(escrow, &Contract::fundWithPermitCall { terms, deadline, v, r: r.into(), s: s.into() }).await?;
+        if self.fund == Funding::Permit && !sender.prints_calldata() {
+            let SignedPermit { deadline, v, r, s } = sender.permit(escrow, amount, self.valid.from(sender.chain.now)).await?;
+            sender.send(escrow, &Contract::fundWithPermitCall { terms, deadline, v, r, s }).await?;
         } else if sender.allow(escrow, amount).await? {
             sender.send(escrow, &Contract::fundCall { terms }).await?;
         }
         options.answer(&json!({ "agreement": id }), &format!("agreement {id}"));
         Ok(())
-    }
-
-    /// Signs a permit of the amount: its deadline, and `r`, `s`, `v`.
-    async fn permit(&self, options: &ChainOptions, sender: &Sender, value: U256) -> Result<(U256, (U256, U256, u8))> {
-        let deployment = &sender.chain.deployment;
-        let nonce = Token::new(deployment.usdc, sender.chain.provider()).nonces(sender.address()).call().await?;
-        let deadline = U256::from(self.valid.from(sender.chain.now));
-        let permit = Permit { owner: sender.address(), spender: deployment.escrow, value, nonce, deadline };
-        let signature = usdc::permit(permit, deployment.usdc, sender.chain.id()).sign(&options.key.signer()?)?;
-        Ok((deadline, (signature.r(), signature.s(), 27 + u8::from(signature.v()))))
     }
 
     /// Signs for a relayer.

@@ -91,7 +91,7 @@ enum What {
     /// Call another contract, such as a wallet that the treasury owns. Example: florin treasury change call 0xWALLET 0x...
     Call {
         target: Address,
-        /// The call, ABI-encoded: what `--dry-run` of any florin command prints
+        /// The call, ABI-encoded: what `--calldata` of a florin command prints
         data: Bytes,
     },
 }

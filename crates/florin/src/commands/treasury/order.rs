@@ -20,6 +20,7 @@ use crate::{
     chain::{Chain, Target},
     commands::{
         escrow::{Terms, find_terms},
+        payees,
         wallet::Configuration,
     },
     values::{self, When},
@@ -164,40 +165,12 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) async fn run(self, target: &Target) -> Result<()> {
         let text = std::fs::read_to_string(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
-        let payments = payments(&text).map_err(|mistakes| anyhow::anyhow!("{}: {}", self.file.display(), mistakes.join("; ")))?;
+        let payees = payees::read(&text).with_context(|| format!("{} is no batch", self.file.display()))?;
+        let payment =
+            |payee: payees::Payee| ITreasury::Payment { to: payee.to, amount: payee.amount.into(), paymentRef: payee.reference };
+        let payments = payees.into_iter().map(payment).collect();
         self.order.order(target, Job { operation: PAY, payments, details: Bytes::new() }).await
     }
-}
-
-/// Reads the lines of a batch, or tells everything that is wrong with them.
-fn payments(text: &str) -> Result<Vec<ITreasury::Payment>, Vec<String>> {
-    let lines = text.lines().enumerate().filter(|(number, line)| {
-        let heading = *number == 0 && line.trim_start_matches('\u{feff}').trim_start().to_lowercase().starts_with("address");
-        !heading && !line.trim().is_empty()
-    });
-    let read = lines.map(|(number, line)| payment(line).map_err(|why| format!("line {}: {why}", number + 1)));
-    let (payments, mistakes): (Vec<_>, Vec<_>) = read.partition(Result::is_ok);
-    if !mistakes.is_empty() {
-        return Err(mistakes.into_iter().filter_map(Result::err).collect());
-    }
-    if payments.is_empty() {
-        return Err(vec!["there is no payment in it".to_owned()]);
-    }
-    Ok(payments.into_iter().filter_map(Result::ok).collect())
-}
-
-fn payment(line: &str) -> Result<ITreasury::Payment, String> {
-    let mut fields = line.trim_start_matches('\u{feff}').split(',').map(|field| field.trim().trim_matches('"'));
-    let (to, amount, reference) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next());
-    if fields.next().is_some() {
-        return Err("it has more than three fields: address,amount,reference".to_owned());
-    }
-    let amount: Usdc = amount.parse().map_err(|error: money::ParseUsdcError| error.to_string())?;
-    Ok(ITreasury::Payment {
-        to: to.parse().map_err(|_| format!("{to:?} is no address"))?,
-        amount: amount.into(),
-        paymentRef: values::reference(reference.unwrap_or_default()).map_err(|error| error.to_string())?,
-    })
 }
 
 /// Create an agent's wallet that the treasury owns, and fund it
@@ -328,27 +301,5 @@ impl WithdrawCredit {
         let (sender, treasury) = target.sender().await?;
         let token = sender.chain.deployment.usdc;
         sender.send(treasury, &Contract::withdrawCreditCall { token, to: self.to }).await.map(drop)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_is_read_whole_or_every_wrong_line_is_told() {
-        let someone = Address::repeat_byte(0x11);
-        let read =
-            payments(&format!("\u{feff}Address,Amount,Reference\r\n{someone}, 12.50, \"invoice 1\"\r\n\r\n{someone},1\r\n"))
-                .unwrap();
-        assert_eq!(read.len(), 2);
-        assert_eq!(values::usdc(read[0].amount).to_string(), "12.50");
-        assert_eq!(values::shown_reference(read[0].paymentRef), "invoice 1");
-        let mistakes = payments(&format!("{someone},12.5000001\nnobody,1\n{someone},1,a,b\n")).unwrap_err();
-        assert_eq!(mistakes.len(), 3, "{mistakes:?}");
-        for (mistake, expected) in mistakes.iter().zip(["line 1", "line 2: \"nobody\" is no address", "line 3"]) {
-            assert!(mistake.starts_with(expected), "{mistake}");
-        }
-        assert!(payments("address,amount\n").is_err());
     }
 }

@@ -38,11 +38,7 @@ struct PaymentOptions {
 impl PaymentOptions {
     /// The id, which a person who repeats the payment needs to know.
     fn id(&self) -> B256 {
-        self.id.unwrap_or_else(|| {
-            let id = values::fresh().into();
-            eprintln!("payment id {id}: repeat with --id {id}, and it is paid once at most");
-            id
-        })
+        self.id.unwrap_or_else(values::fresh_id)
     }
 }
 
