@@ -1,4 +1,4 @@
-use super::{PayerError, Refusal};
+use super::{BudgetError, PayerError, Refusal};
 use crate::{DecodeError, Reason};
 
 /// Why a request was not paid for, or not answered. Each says what to do.
@@ -17,6 +17,9 @@ pub enum PayError {
     /// The policy forbids every offer. Nothing was signed.
     #[error("not paid: {0}")]
     Refused(#[from] Refusal),
+    /// What was spent today is not known. Nothing was signed.
+    #[error("not paid: {0}")]
+    Budget(#[from] BudgetError),
     /// The payer did not sign.
     #[error("not paid: {0}")]
     Payer(#[from] PayerError),

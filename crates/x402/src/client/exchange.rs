@@ -3,10 +3,12 @@ use std::{sync::Arc, time::Duration};
 use alloy::primitives::{B256, U256, keccak256};
 use money::Usdc;
 use reqwest::{Method, Request, Response, StatusCode, header, redirect};
+use tokio::runtime::Handle;
 use url::Url;
 
 use super::{
-    PayError, Payer, Policy, SignedAuthorization, SignedPermit2, TransferRequest,
+    DailyBudget, PayError, Payer, Policy, SignedAuthorization, SignedPermit2, TransferRequest,
+    daily::Spending,
     offer::{Demand, receipt},
     outstanding::{Account, Payment, UnderWay},
     payer::now_secs,
@@ -48,6 +50,7 @@ pub struct Client<P> {
     payer: P,
     policy: Arc<Policy>,
     account: Arc<Account>,
+    daily: Option<Arc<DailyBudget>>,
     /// Follows redirects. Never carries a payment.
     asking: reqwest::Client,
     /// Follows none, so that a payment reaches only the host that asked for it.
@@ -102,7 +105,13 @@ impl<P: Payer> Client<P> {
         let builder = || reqwest::Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
         let asking = builder().redirect(redirect::Policy::custom(follow)).build()?;
         let paying = builder().redirect(redirect::Policy::none()).build()?;
-        Ok(Self { payer, policy: Arc::new(policy), account: Arc::default(), asking, paying })
+        Ok(Self { payer, policy: Arc::new(policy), account: Arc::default(), daily: None, asking, paying })
+    }
+
+    /// Also keeps to a budget that outlives this client and is shared with others, besides the policy's.
+    pub fn daily_budget(mut self, budget: DailyBudget) -> Self {
+        self.daily = Some(Arc::new(budget));
+        self
     }
 
     /// Gets `url`, paying for it if asked to.
@@ -160,15 +169,28 @@ impl<P: Payer> Client<P> {
         let methods: Vec<_> = self.payer.methods().iter().copied().filter(|method| demand.methods().contains(method)).collect();
         let (offer, price) = self.account.reserve(&self.policy, &demand.offers, &methods)?;
         // Gives the price back when the future is dropped while a device or a person is asked to sign.
-        let mut reserved = Reserved { account: &self.account, price: Some(price.usdc) };
+        let mut reserved = Reserved { account: &self.account, price: price.usdc, day: None, signed: false };
+        reserved.day = self.reserve_day(&url, offer, &price).await?;
         let transfer = self.transfer(offer, &price)?;
         let (payload, permit) = match price.method {
             TransferMethod::Eip3009 => (self.authorize(&transfer).await?, None),
             TransferMethod::Permit2 => self.authorize_permit2(&transfer, demand.sponsors_permit()).await?,
         };
         let header = demand.header(offer, &payload, permit.as_ref())?;
-        reserved.price = None;
+        reserved.signed = true;
         Ok(Payment { header, url, requirement: offer.clone(), valid_before: payload.valid_before() })
+    }
+
+    /// Takes the price off the day's budget, on disk.
+    async fn reserve_day(&self, url: &Url, offer: &PaymentRequirements, price: &Price) -> Result<Option<ReservedDay>, PayError> {
+        let Some(budget) = self.daily.clone() else { return Ok(None) };
+        let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
+        let spending = Spending { host, asset: format!("{}/{}", offer.network, price.domain.asset), price: price.usdc };
+        let reserving = tokio::task::spawn_blocking(move || {
+            let day = budget.reserve(&spending)?;
+            Ok(ReservedDay { budget, spending, day })
+        });
+        reserving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(Some)
     }
 
     fn transfer(&self, offer: &PaymentRequirements, price: &Price) -> Result<TransferRequest, PayError> {
@@ -264,13 +286,30 @@ fn ends_in_time(end: TokenAmount, transfer: &TransferRequest) -> bool {
 
 struct Reserved<'a> {
     account: &'a Account,
-    price: Option<Usdc>,
+    price: Usdc,
+    day: Option<ReservedDay>,
+    signed: bool,
+}
+
+struct ReservedDay {
+    budget: Arc<DailyBudget>,
+    spending: Spending,
+    day: u64,
 }
 
 impl Drop for Reserved<'_> {
     fn drop(&mut self) {
-        if let Some(price) = self.price {
-            self.account.give_back(price);
+        if self.signed {
+            return;
+        }
+        self.account.give_back(self.price);
+        // A process that ends before this ran has spent a little less than it says.
+        if let (Some(ReservedDay { budget, spending, day }), Ok(runtime)) = (self.day.take(), Handle::try_current()) {
+            runtime.spawn_blocking(move || {
+                if let Err(error) = budget.give_back(&spending, day) {
+                    tracing::warn!(%error, "a price that was not paid still counts today");
+                }
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Feature `client`: pay for what answers 402, within a policy that is checked before anything is signed.
 
+mod daily;
 mod error;
 mod exchange;
 mod offer;
@@ -7,6 +8,7 @@ mod outstanding;
 mod payer;
 mod policy;
 
+pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};
 pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, TransferRequest};

@@ -36,6 +36,18 @@ pub enum Refusal {
         /// What is left.
         left: Usdc,
     },
+    /// More than is left of the day's budget.
+    #[error(
+        "the price is {price} USDC and {left} USDC are left for {host} today: raise the daily budget or wait for tomorrow (UTC)"
+    )]
+    DayExhausted {
+        /// What is asked.
+        price: Usdc,
+        /// What is left.
+        left: Usdc,
+        /// Who would be paid.
+        host: String,
+    },
     /// The host is denied, or not among the allowed ones.
     #[error("{0} may not be paid: allow the host in the policy")]
     HostNotAllowed(String),
@@ -201,7 +213,7 @@ impl Refusal {
             Self::NetworkNotAllowed(_) => 1,
             Self::UnknownAsset { .. } => 2,
             Self::TooExpensive { .. } => 3,
-            Self::BudgetExhausted { .. } => 4,
+            Self::BudgetExhausted { .. } | Self::DayExhausted { .. } => 4,
         }
     }
 }

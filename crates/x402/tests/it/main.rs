@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod codec;
+mod daily;
 mod paying;
 mod sdk;
 mod serving;
