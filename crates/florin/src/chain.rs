@@ -55,8 +55,8 @@ pub(crate) struct ChainOptions {
     #[arg(long, global = true, conflicts_with = "dry_run")]
     calldata: bool,
 
-    /// With --dry-run: simulate as this account, without its key
-    #[arg(long, value_name = "ADDRESS", global = true, requires = "dry_run")]
+    /// With --dry-run or --calldata: act as this account, without its key
+    #[arg(long, value_name = "ADDRESS", global = true)]
     from: Option<Address>,
 
     /// One JSON object per transaction or answer on standard output
@@ -112,6 +112,9 @@ impl ChainOptions {
 
     /// Connects, to send with the key.
     pub(crate) async fn sender(&self) -> Result<Sender> {
+        if self.from.is_some() && !self.dry_run && !self.calldata {
+            bail!("--from acts without a key, so nothing can be sent: add --dry-run or --calldata");
+        }
         if self.calldata || self.from.is_some() {
             let from = self.from.or(self.key.signer().ok().map(|key| key.address())).unwrap_or_default();
             let chain = self.connect().await?;

@@ -2,12 +2,14 @@
 
 use std::{fmt, path::Path, str::FromStr};
 
-use alloy::primitives::{
-    Address, B256, Bytes, Signature, U256,
-    aliases::{U40, U56},
-    hex,
+use alloy::{
+    primitives::{
+        Address, B256, Bytes, Signature, U256,
+        aliases::{U40, U56},
+        hex,
+    },
+    sol_types::{SolType, SolValue},
 };
-use alloy::sol_types::{SolType, SolValue};
 use anyhow::{Context, Result, anyhow};
 use money::Usdc;
 use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, macros::format_description};

@@ -84,7 +84,13 @@ async fn a_spender_pays_alone_within_its_tier_and_is_told_what_it_may_not() {
     let lower = |daily: &'static str| ["treasury", "policy", "lower", &spender, "--daily", daily, "--treasury", &treasury];
     assert!(desk.refused(GUARDIAN, &lower("1000")).contains("raising takes a change of the owners"));
     assert!(desk.run(GUARDIAN, &lower("42.25")).contains("dailyLimit 42.25 USDC"));
-    assert!(desk.run(GUARDIAN, &["treasury", "pause", "--treasury", &treasury]).contains("paused"));
+    let pause = ["treasury", "pause", "--treasury", &treasury];
+    let guardian = desk.who(GUARDIAN);
+    let elsewhere = [&pause[..], &["--from", &guardian]].concat();
+    assert!(desk.refused(SPENDER, &elsewhere).contains("add --dry-run or --calldata"));
+    assert!(desk.run(SPENDER, &[&elsewhere[..], &["--dry-run"]].concat()).contains("nothing is sent"));
+    desk.write("florin.toml", &format!("[treasury]\ntreasury = \"{treasury}\"\n"));
+    assert!(desk.run(GUARDIAN, &["treasury", "pause"]).contains("paused"), "the file names the treasury");
     assert!(desk.refused(SPENDER, &pay("0.01")).contains("the treasury is paused"));
 }
 
