@@ -83,6 +83,8 @@ const EVENTS: &[(&str, &str)] = &[
     ("OwnerAdded", "{owner} is an owner"),
     ("OwnerRemoved", "{owner} is no owner any more"),
     ("ThresholdSet", "{threshold} owners decide; what was approved before is void"),
+    ("DelaysSet", "changes wait {changeDelay}, new recipients {recipientCooldown}"),
+    ("GuardianSet", "{guardian} is a guardian: {active}"),
     ("PolicySet", "spender {spender} now has: {policy}"),
     ("PolicyRemoved", "spender {spender} can spend nothing any more"),
     ("RecipientAllowed", "spender {spender} can pay {recipient} from {from} on"),
@@ -90,6 +92,11 @@ const EVENTS: &[(&str, &str)] = &[
     ("WalletCreated", "wallet {wallet} created, owned by {owner}"),
     ("PaymentExecuted", "paid {amount} to {to}, payment id {paymentId}"),
     ("Withdrawn", "withdrew {amount} to {to}"),
+    ("GuardianChanged", "the guardian is {newGuardian}"),
+    ("PolicyChanged", "{operator} now has: {policy}"),
+    ("RecipientChanged", "{operator} may pay {recipient}: {allowed}"),
+    ("LaneOpened", "{operator} pays by x402: {lane}"),
+    ("LaneClosed", "{operator} pays no more by x402"),
     ("OperatorAdded", "{operator} is an operator"),
     ("OperatorRemoved", "{operator} is no operator any more; what it signed is void"),
     ("OperatorFrozen", "{operator} is frozen and pays nothing"),
@@ -330,6 +337,8 @@ fn shown_text(name: &str, text: &str) -> String {
         Some(seconds) if SPANS.contains(&name) => {
             u32::try_from(seconds).map_or_else(|_| text.to_owned(), |s| Span(s).to_string())
         }
+        // The zero spender of a treasury is the owners' own budget.
+        _ if name == "spender" && text.trim_start_matches("0x").bytes().all(|digit| digit == b'0') => "owners".to_owned(),
         _ if REFERENCES.contains(&name) => text.parse().map_or_else(|_| text.to_owned(), shown_reference),
         _ => text.to_owned(),
     }
