@@ -35,8 +35,7 @@ contract EscrowGasTest is EscrowTest {
         uint256 deadline = block.timestamp + 60;
         bytes memory signature = signFunding(escrow.agreementId(terms), deadline);
         escrow.fundWithAuthorization(terms, 0, deadline, signature);
-        uint256 gas = vm.snapshotGasLastCall(GROUP, "fundWithAuthorization");
-        assertLe(gas, 129_000);
+        vm.snapshotGasLastCall(GROUP, "fundWithAuthorization");
 
         open();
         vm.snapshotGasLastCall(GROUP, "fund");
@@ -58,12 +57,10 @@ contract EscrowGasTest is EscrowTest {
     function test_delivery_and_release() external {
         openWithoutFee();
         deliver();
-        uint256 gas = vm.snapshotGasLastCall(GROUP, "markDelivered");
-        assertLe(gas, 34_000);
+        vm.snapshotGasLastCall(GROUP, "markDelivered");
         vm.prank(buyer);
         escrow.release(terms);
-        gas = vm.snapshotGasLastCall(GROUP, "release");
-        assertLe(gas, 62_000);
+        vm.snapshotGasLastCall(GROUP, "release");
     }
 
     function test_releases_with_a_fee() external {
