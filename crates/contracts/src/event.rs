@@ -1,9 +1,9 @@
-use std::{collections::HashMap, fmt, sync::LazyLock};
+use std::{collections::HashMap, sync::LazyLock};
 
 use alloy::{
     json_abi,
-    primitives::{Address, Log, LogData, hex},
-    sol_types::{Panic, Revert, SolError, SolEventInterface, private::IntoLogData},
+    primitives::{Address, Log, LogData},
+    sol_types::{SolEventInterface, private::IntoLogData},
 };
 use serde_json::Value;
 
@@ -121,41 +121,3 @@ impl Event {
         reading::event(self.abi(), &self.to_log_data()).expect("it was read from such a log before")
     }
 }
-
-/// Why a call was reverted, in words: `LimitExceeded(amount: 5000000, remaining: 1000000)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ContractError {
-    text: String,
-    named: Option<(String, Vec<(String, Value)>)>,
-}
-
-impl ContractError {
-    /// Reads the data of a revert: our contracts' errors with their values, `require` messages, panics; anything else as hex.
-    pub fn decode(data: &[u8]) -> Self {
-        let message = || Revert::abi_decode(data).ok().map(|revert| revert.reason);
-        let panic = || Panic::abi_decode(data).ok().map(|panic| panic.to_string());
-        let raw = || if data.is_empty() { "it gave no reason".to_owned() } else { hex::encode_prefixed(data) };
-        let named = reading::error(data);
-        let text = named.as_ref().map(|(name, arguments)| {
-            let shown = arguments.iter().map(|(name, value)| match value {
-                Value::String(text) => format!("{name}: {text}"),
-                other => format!("{name}: {other}"),
-            });
-            format!("{name}({})", shown.collect::<Vec<_>>().join(", "))
-        });
-        Self { text: text.or_else(message).or_else(panic).unwrap_or_else(raw), named }
-    }
-
-    /// Name and arguments of a contract's own error, the arguments as in [`Event::to_json`].
-    pub fn named(&self) -> Option<(&str, &[(String, Value)])> {
-        self.named.as_ref().map(|(name, arguments)| (name.as_str(), arguments.as_slice()))
-    }
-}
-
-impl fmt::Display for ContractError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl std::error::Error for ContractError {}

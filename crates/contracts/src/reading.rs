@@ -33,11 +33,26 @@ pub(crate) fn event(event: &Event, log: &LogData) -> Option<(Value, Vec<Address>
     Some((Value::Object(arguments), accounts))
 }
 
+/// Every error that a call to our contracts can end with: their own, and those of the contracts that take part in x402. An error that several
+/// have comes several times, ours first.
+pub(crate) fn errors() -> impl Iterator<Item = Error> {
+    const OTHERS: [&str; 3] = [
+        include_str!("../vendor/Permit2.json"),
+        include_str!("../vendor/X402ExactPermit2Proxy.json"),
+        include_str!("../vendor/X402UptoPermit2Proxy.json"),
+    ];
+    let ours = crate::event::artifacts().map(|(_, text)| text);
+    ours.chain(OTHERS).flat_map(|text| abi(text).errors.into_values().flatten())
+}
+
 /// Name and arguments in the data of a revert.
 pub(crate) fn error(data: &[u8]) -> Option<(String, Vec<(String, Value)>)> {
     static ERRORS: LazyLock<HashMap<Selector, Error>> = LazyLock::new(|| {
-        let errors = crate::event::artifacts().flat_map(|(_, text)| abi(text).errors.into_values().flatten());
-        errors.map(|error| (error.selector(), error)).collect()
+        let mut found = HashMap::new();
+        for error in errors() {
+            found.entry(error.selector()).or_insert(error);
+        }
+        found
     });
     let error = ERRORS.get(data.get(..4)?)?;
     let values = error.decode_error(data).ok()?.body;

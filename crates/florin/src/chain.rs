@@ -269,7 +269,7 @@ impl Sender {
     /// Why the chain or the node refuses a transaction, in words.
     fn refused(&self, error: &RpcError<TransportErrorKind>) -> anyhow::Error {
         if let Some(data) = error.as_error_resp().and_then(|response| response.as_revert_data()) {
-            return anyhow!("refused: {}", words::error(&ContractError::decode(&data)));
+            return anyhow!("refused: {}", ContractError::decode(&data));
         }
         let text = error.to_string();
         if text.to_lowercase().contains("insufficient funds") {
@@ -289,7 +289,7 @@ fn decoded<'a>(logs: impl IntoIterator<Item = &'a Log>) -> Vec<Event> {
 
 /// An error of a view, with the contract's own error in words.
 pub(crate) fn readable(error: alloy::contract::Error) -> anyhow::Error {
-    let read = error.as_revert_data().map(|data| words::error(&ContractError::decode(&data)));
+    let read = error.as_revert_data().map(|data| ContractError::decode(&data));
     read.map_or_else(|| error.into(), |read| anyhow!("refused: {read}"))
 }
 

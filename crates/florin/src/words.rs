@@ -1,7 +1,7 @@
-//! Events and errors of the contracts as sentences: amounts in USDC, times in UTC.
+//! Events of the contracts as sentences: amounts in USDC, times in UTC.
 
 use alloy::primitives::Address;
-use contracts::{ContractError, Event};
+use contracts::Event;
 use money::Usdc;
 use serde_json::{Map, Value, json};
 
@@ -18,26 +18,20 @@ const AMOUNTS: &[&str] = &[
     "totalMax",
     "unbonding",
     "approvalAbove",
-    "available",
     "bond",
     "dailyLimit",
     "disputeBond",
     "fee",
     "funded",
-    "moved",
-    "needed",
     "orderMax",
     "paymentMax",
     "released",
-    "remaining",
     "toBuyer",
     "toSeller",
     "total",
     "value",
-    "windowSpend",
 ];
 const TIMES: &[&str] = &[
-    "allowedFrom",
     "changesAt",
     "dueAt",
     "unbondsAt",
@@ -46,20 +40,14 @@ const TIMES: &[&str] = &[
     "deliverBy",
     "expiresAt",
     "from",
-    "opensAt",
     "readyAt",
     "reviewEnds",
-    "timestamp",
     "validUntil",
 ];
 const SPANS: &[&str] = &[
     "arbitrationPeriod",
     "changeDelay",
-    "delay",
-    "delayMax",
-    "delayMin",
     "periodSeconds",
-    "periodSecondsMin",
     "recipientCooldown",
     "reviewPeriod",
 ];
@@ -141,139 +129,6 @@ const EVENTS: &[(&str, &str)] = &[
 /// Events that only say over again what another one said.
 const SILENT: &[&str] = &["Transfer", "AuthorizationUsed"];
 
-/// Sentences for refusals: what is wrong, and what to do.
-const ERRORS: &[(&str, &str)] = &[
-    // Everywhere
-    (
-        "SpendingLimitExceeded",
-        "{amount} is more than the {remaining} that the daily limit leaves now: pay less, wait, or have the limit raised",
-    ),
-    ("NothingToWithdraw", "nothing waits for {account}"),
-    ("TokenMovedOtherAmount", "the token moved {moved} instead of {expected}: it is none that can be used here"),
-    (
-        "SafeERC20FailedOperation",
-        "the token {token} refused the transfer: look at balance and allowance, and whether USDC blocks an account",
-    ),
-    // Treasury
-    ("NotOwner", "{caller} is no owner: use an owner's key"),
-    ("NotOwnerOrGuardian", "{caller} is neither owner nor guardian"),
-    ("NotSpenderOrOwner", "{caller} is neither the spender {spender} nor an owner"),
-    ("NotSelf", "that takes a change: `florin treasury change`"),
-    ("InvalidOwner", "{owner} cannot be an owner"),
-    ("OwnerExists", "{owner} is an owner already"),
-    ("OwnerUnknown", "{owner} is no owner"),
-    ("InvalidThreshold", "{threshold} of {owners} owners cannot be the rule: at least one and at most all"),
-    ("InvalidDelay", "the delay {delay} must be between {delayMin} and {delayMax}"),
-    ("ApprovalInvalid", "the signature of {owner} is not one of {id}"),
-    ("ApprovalMissing", "{owner} has not approved {id}"),
-    ("ApprovalsBelowThreshold", "{approvals} owners approved and {threshold} must: collect more signatures or approvals"),
-    ("IsPaused", "the treasury is paused; the owners unpause it by a change"),
-    (
-        "PolicyInactive",
-        "{spender} has no policy for the token {token}: the owners give it one by `florin treasury change set-policy`",
-    ),
-    ("PolicyStale", "the policy changed since the order was made: make a new order"),
-    ("OwnersStale", "owners or threshold changed since this was made: make it anew"),
-    ("Expired", "it expired at {validUntil}: make it anew"),
-    ("NonceUsed", "this order was executed or cancelled before"),
-    ("OrderMaxExceeded", "{total} is more than the {orderMax} that one order may move: split it, or have the policy raised"),
-    ("RecipientNotAllowed", "{recipient} may not be paid: the policy pays only recipients on its allowlist, from their date on"),
-    ("InvalidPolicy", "neither the order maximum nor the tier may be above the daily limit"),
-    ("NotLower", "that raises something: raising takes a change of the owners, `florin treasury change set-policy`"),
-    ("InvalidPayee", "{payee} cannot be paid"),
-    ("ZeroAmount", "an amount of zero cannot be paid"),
-    ("InvalidPaymentCount", "{payments} payments are not possible here, at most {paymentsMax} are"),
-    ("PaymentRefused", "the token refused to pay {amount} to {to}: USDC may block that account"),
-    ("InsufficientFunds", "{needed} are needed and {available} are there: fund it first"),
-    ("ChangeAlreadyScheduled", "this change was scheduled before"),
-    ("ChangeNotScheduled", "this change is not scheduled, or over"),
-    ("ChangeNotReady", "the change can be executed from {readyAt} on"),
-    // Wallet
-    ("NotPendingOwner", "{caller} was not offered the wallet, {pendingOwner} was"),
-    ("NotGuardian", "{caller} is not the guardian {guardian}"),
-    ("NotOperator", "{caller} is no operator: the owner adds it with `florin wallet operator add`"),
-    ("AddressRefused", "{account} cannot have that part: it is zero, the wallet itself, or has another part already"),
-    ("RecoveryNotReady", "the recovery can be finished from {readyAt} on"),
-    ("ApproversInvalid", "{approvalsRequired} of {approvers} approvers cannot be the rule"),
-    ("OperatorExists", "{operator} is an operator already"),
-    ("OperatorIsFrozen", "{operator} is frozen: the owner unfreezes it with `florin wallet unfreeze`"),
-    (
-        "PolicyMissing",
-        "{operator} has no policy for the token {token}: the owner sets one with `florin wallet operator set-policy`",
-    ),
-    ("PolicyExpired", "the operator's policy ended at {expiresAt}: the owner sets a new one"),
-    ("PaymentAmountZero", "an amount of zero cannot be paid"),
-    ("PaymentAboveMaximum", "{amount} is more than the {paymentMax} that one payment may carry"),
-    ("PaymentAlreadyExecuted", "the payment {paymentId} was made before; it is not made twice"),
-    ("PaymentDeadlinePassed", "the payment was to be made before {deadline}: have it signed anew"),
-    (
-        "ApprovalRequired",
-        "with this payment {windowSpend} leave in 24 hours and above {approvalAbove} others must approve: `florin wallet sign-payment`",
-    ),
-    ("OperatorSignatureInvalid", "{signer} signed and not the operator {operator}, or something else was signed"),
-    ("NotApprover", "{signer} is neither owner nor approver, or approves its own payment; or something else was signed"),
-    ("NotEnoughApprovals", "{approvals} approvals are there and {approvalsRequired} are needed (or the owner's alone)"),
-    ("NotEscrowOpener", "{caller} did not open this agreement"),
-    // Escrow
-    ("NotBuyer", "{caller} is not the buyer {buyer}"),
-    ("NotSeller", "{caller} is not the seller {seller}"),
-    ("NotArbiter", "{caller} is not the arbiter {arbiter}"),
-    ("AmountZero", "an amount of zero is no agreement"),
-    ("DeadlinePassed", "too late: it was possible before {deadline}"),
-    ("TooEarly", "only the seller can do this now; anyone can from {opensAt} on"),
-    ("ReviewOver", "too late: the review ended at {reviewEnds}"),
-    ("ReviewNotOver", "the buyer may still dispute; anyone can release from {reviewEnds} on"),
-    ("ArbitrationOver", "too late: the arbitration ended at {arbitrationEnds}"),
-    ("ArbitrationNotOver", "the arbiter may still rule; anyone can apply the default from {arbitrationEnds} on"),
-    ("NothingToRelease", "{released} are released already"),
-    ("MoreThanFunded", "{total} are more than the {funded} that are there"),
-    ("SignatureInvalid", "the signature is not one of {signer}, or not of this"),
-    // Router and subscriptions
-    ("PaymentExecuted", "the payment {paymentId} was made before; it is not made twice"),
-    ("SharesInvalid", "the shares are {bps} basis points together and must be {bpsExpected}"),
-    ("NotPayerOrPayee", "{caller} is neither the payer {payer} nor the payee {payee}"),
-    ("NotPayee", "{caller} is not the payee {payee}"),
-    ("PriceAboveTotal", "the price {price} is more than the {totalMax} that may be charged in all"),
-    ("PriceNotLower", "{price} is no lower than {oldPrice}; raising takes the payer's signature"),
-    ("PeriodZero", "a period must be longer than nothing"),
-    ("NotDue", "nothing is due before {dueAt}"),
-    ("SubscriptionEnded", "the subscription is cancelled and nothing is due any more"),
-    ("TotalReached", "that would be {total} in all and at most {totalMax} may be charged"),
-    // Registry and anchor
-    ("ServiceExists", "you registered a service of this name before: choose another --name"),
-    ("ServiceUnknown", "there is no service {service}"),
-    ("ServiceIsRetired", "service {service} is retired"),
-    ("StringTooLong", "{length} bytes are too long: at most {lengthMax} fit"),
-    ("PeriodInvalid", "a subscription, and nothing else, has a --period"),
-    ("MoreThanStaked", "{amount} is more than the stake of {stake}"),
-    ("NothingUnbonding", "nothing is on its way out"),
-    ("StillUnbonding", "it can be withdrawn from {unbondsAt} on"),
-    ("PayeeMismatch", "the seller {seller} is not the payee {payee} of the service"),
-    ("ArbiterMismatch", "the agreement's arbiter {arbiter} is not the service's, {expected}"),
-    ("NoFinding", "the arbiter did not rule against the seller in {agreement}"),
-    ("AlreadySlashed", "the stake was slashed for this agreement before"),
-    ("SlashTooLarge", "{amount} is more than the {amountMax} that this agreement can take"),
-    ("NoPayment", "nothing was paid to this service under {payment}"),
-    ("AlreadyRated", "this payment was rated before"),
-    ("SelfFeedback", "{payer} cannot rate itself"),
-    ("SequenceInvalid", "the next batch is {expected} and not {sequence}"),
-    ("BatchEmpty", "a batch has at least one entry"),
-    ("PartyInvalid", "{party} cannot have that part in the agreement"),
-];
-
-const TOKEN_MESSAGES: &[(&str, &str)] = &[
-    ("transfer amount exceeds balance", "the payer has too little USDC"),
-    ("transfer amount exceeds allowance", "the payer has not allowed the contract to take that much USDC"),
-    ("account is blacklisted", "USDC blocks one of the accounts"),
-    ("Pausable: paused", "USDC is paused by its issuer"),
-    ("authorization is expired", "the authorization has expired: have it signed anew"),
-    ("authorization is used or canceled", "the authorization was used or cancelled before"),
-    ("invalid signature", "USDC does not accept the signature: another key signed, or something else was signed"),
-];
-
-/// The states of an agreement, as the contract counts them.
-const STATUSES: &[&str] = &["unknown", "funded", "delivered", "disputed", "released", "refunded", "resolved"];
-
 /// What happened, if it is worth a line.
 pub(crate) fn event(event: &Event) -> Option<String> {
     let name = event.name();
@@ -282,7 +137,7 @@ pub(crate) fn event(event: &Event) -> Option<String> {
     }
     let Value::Object(arguments) = event.to_json() else { return None };
     let arguments: Vec<(String, Value)> = arguments.into_iter().collect();
-    Some(sentence(EVENTS, name, &arguments))
+    Some(sentence(name, &arguments))
 }
 
 /// An event for programs: its arguments with amounts as decimal USDC and times as they are, in Unix seconds.
@@ -290,23 +145,9 @@ pub(crate) fn event_json(event: &Event) -> Value {
     json!({ "event": event.name(), "arguments": in_usdc("", event.to_json()) })
 }
 
-/// Why a call was refused, and what to do.
-pub(crate) fn error(error: &ContractError) -> String {
-    let Some((name, arguments)) = error.named() else {
-        let text = error.to_string();
-        return TOKEN_MESSAGES.iter().find(|(said, _)| text.contains(said)).map_or(text, |(_, words)| (*words).to_owned());
-    };
-    if name == "WrongStatus" {
-        let status = arguments.iter().find(|(name, _)| name == "status").and_then(|(_, value)| value.as_str());
-        let status = status.and_then(|number| number.parse::<usize>().ok()).and_then(|number| STATUSES.get(number));
-        return format!("the agreement is {}, and then this is not possible", status.unwrap_or(&"unknown"));
-    }
-    sentence(ERRORS, name, arguments)
-}
-
 /// The sentence for `name` with its arguments filled in; without one, the name and all arguments.
-fn sentence(table: &[(&str, &str)], name: &str, arguments: &[(String, Value)]) -> String {
-    match table.iter().find(|(known, _)| *known == name) {
+fn sentence(name: &str, arguments: &[(String, Value)]) -> String {
+    match EVENTS.iter().find(|(known, _)| *known == name) {
         Some((_, template)) => arguments
             .iter()
             .fold((*template).to_owned(), |text, (name, value)| text.replace(&format!("{{{name}}}"), &shown(name, value))),

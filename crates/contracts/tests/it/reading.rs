@@ -82,11 +82,32 @@ fn a_foreign_log_is_no_event() {
 }
 
 #[test]
-fn a_refusal_reads_with_its_values() {
-    let refused = AgentWallet::SpendingLimitExceeded { amount: U256::from(5), remaining: U256::from(1) };
-    assert_eq!(ContractError::decode(&refused.abi_encode()).to_string(), "SpendingLimitExceeded(amount: 5, remaining: 1)");
+fn a_refusal_says_what_is_wrong_and_what_to_do() {
+    let said = |data: &[u8]| ContractError::decode(data).to_string();
+    let refused = AgentWallet::SpendingLimitExceeded { amount: U256::from(5_000_000), remaining: U256::from(1_250_000) };
+    assert_eq!(
+        said(&refused.abi_encode()),
+        "5.00 USDC is more than the 1.25 USDC that the daily limit leaves now: pay less, wait, or have the limit raised (SpendingLimitExceeded)"
+    );
+    let named = ContractError::decode(&refused.abi_encode());
+    let (name, arguments) = named.named().unwrap();
+    assert_eq!((name, &arguments[1]), ("SpendingLimitExceeded", &("remaining".to_owned(), json!("1250000"))));
     let message = alloy::sol_types::Revert::from("ERC20: transfer amount exceeds balance");
-    assert!(ContractError::decode(&message.abi_encode()).to_string().contains("exceeds balance"));
-    assert_eq!(ContractError::decode(&[1, 2, 3, 4, 5]).to_string(), "0x0102030405");
-    assert_eq!(ContractError::decode(&[]).to_string(), "it gave no reason");
+    assert_eq!(said(&message.abi_encode()), "the payer has too little USDC (ERC20: transfer amount exceeds balance)");
+    let unknown = alloy::sol_types::Revert::from("out of coffee");
+    assert_eq!(said(&unknown.abi_encode()), "out of coffee");
+    let overflow = alloy::sol_types::Panic::from(0x11);
+    assert!(said(&overflow.abi_encode()).contains("0x11"), "{}", said(&overflow.abi_encode()));
+    assert!(said(&[1, 2, 3, 4, 5]).ends_with("0x0102030405"));
+    assert!(said(&[]).starts_with("it gave no reason"));
+}
+
+/// Contracts share names: a wallet has one owner, a treasury has several.
+#[test]
+fn errors_of_one_name_are_told_apart() {
+    let (caller, owner) = (Address::repeat_byte(1), Address::repeat_byte(2));
+    let wallet = AgentWallet::NotOwner { caller, owner }.abi_encode();
+    assert!(ContractError::decode(&wallet).to_string().contains(&owner.to_checksum(None)));
+    let treasury = contracts::treasury::Treasury::NotOwner { caller }.abi_encode();
+    assert!(ContractError::decode(&treasury).to_string().starts_with(&format!("{} is no owner", caller.to_checksum(None))));
 }

@@ -60,7 +60,7 @@ async fn two_of_three_owners_pay_one_by_transaction_and_one_offline() {
     assert!(executed.contains("250.50 USDC to") && executed.contains("transaction 0x"), "{executed}");
     let after = desk.chain.balance(supplier.parse().unwrap()).await.unwrap();
     assert_eq!(after.checked_sub(before).unwrap().to_string(), "250.50");
-    assert!(desk.refused(RELAYER, &execute).contains("this order was executed or cancelled before"));
+    assert!(desk.refused(RELAYER, &execute).contains("it was executed or cancelled before"));
     assert!(desk.run(RELAYER, &in_treasury(&["show"])).contains("0 orders and changes wait"));
 }
 
