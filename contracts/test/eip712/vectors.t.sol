@@ -5,12 +5,17 @@ import { IERC1271 } from "@openzeppelin/contracts/interfaces/IERC1271.sol";
 import { AgentWallet } from "../../src/AgentWallet.sol";
 import { AgentWalletFactory } from "../../src/AgentWalletFactory.sol";
 import { Escrow } from "../../src/Escrow.sol";
+import { PaymentRouter } from "../../src/PaymentRouter.sol";
+import { ServiceRegistry } from "../../src/ServiceRegistry.sol";
 import { Treasury } from "../../src/Treasury.sol";
 import { TreasuryAdmin } from "../../src/TreasuryAdmin.sol";
 import { TreasuryFactory } from "../../src/TreasuryFactory.sol";
 import { TreasuryHash } from "../../src/TreasuryHash.sol";
 import { IAgentWallet } from "../../src/interfaces/IAgentWallet.sol";
 import { IEscrow } from "../../src/interfaces/IEscrow.sol";
+import { IPaymentRouter } from "../../src/interfaces/IPaymentRouter.sol";
+import { IServiceRegistry } from "../../src/interfaces/IServiceRegistry.sol";
+import { ISubscriptions } from "../../src/interfaces/ISubscriptions.sol";
 import { ITreasury } from "../../src/interfaces/ITreasury.sol";
 import { ITreasuryAccount } from "../../src/interfaces/ITreasuryAccount.sol";
 import { IUsdc } from "../base/IUsdc.sol";
@@ -28,6 +33,8 @@ contract VectorsTest is UsdcTest {
     ITreasuryAccount private treasury;
     AgentWallet private wallet;
     Escrow private escrow;
+    PaymentRouter private router;
+    ServiceRegistry private registry;
 
     function setUp() public override {
         super.setUp();
@@ -36,6 +43,8 @@ contract VectorsTest is UsdcTest {
         vm.warp(vm.parseJsonUint(json, ".time"));
         usdc = IUsdc(_moved(address(usdc), ".usdc"));
         escrow = Escrow(_moved(address(new Escrow()), ".escrow"));
+        router = PaymentRouter(_moved(address(new PaymentRouter()), ".router"));
+        registry = ServiceRegistry(_moved(address(new ServiceRegistry(usdc, escrow, router)), ".registry"));
         AgentWalletFactory wallets = new AgentWalletFactory(address(escrow));
         wallet = AgentWallet(_moved(wallets.createWallet(_walletConfig()), ".wallet"));
         Treasury implementation = new Treasury(new TreasuryAdmin(), wallets, escrow, address(0));
@@ -58,7 +67,7 @@ contract VectorsTest is UsdcTest {
 
     /// With the type, the domain and the struct hash given, another implementation finds out where it goes wrong.
     function test_eachDigestIsMadeOfItsDomainAndItsStruct() public view {
-        string[15] memory names = [
+        string[24] memory names = [
             "order",
             "change",
             "cancellation",
@@ -73,7 +82,16 @@ contract VectorsTest is UsdcTest {
             "transferWithAuthorization",
             "receiveWithAuthorization",
             "cancelAuthorization",
-            "permit"
+            "permit",
+            "routerPayment",
+            "batch",
+            "split",
+            "subscriptionTerms",
+            "subscribe",
+            "priceChange",
+            "cancel",
+            "staking",
+            "feedback"
         ];
         for (uint256 i = 0; i < names.length; ++i) {
             string memory at = string.concat(".", names[i]);
@@ -175,6 +193,78 @@ contract VectorsTest is UsdcTest {
         assertEq(wallet.isValidSignature(release, _bytes(".treasurySigns", ".signature")), INVALID);
     }
 
+    function test_thePayersRecordedPaymentIsRelayedAndRated() public {
+        address payer = _payRecorded();
+        _register();
+        IServiceRegistry.Feedback memory feedback = IServiceRegistry.Feedback({
+            service: _word(".feedback", ".message.service"),
+            score: uint8(vm.parseJsonUint(json, ".feedback.message.score")),
+            uri: vm.parseJsonString(json, ".feedback.message.uri"),
+            contentHash: _word(".feedback", ".message.contentHash"),
+            deadline: uint64(vm.parseJsonUint(json, ".feedback.message.deadline"))
+        });
+        bytes32 payment = _word(".feedback", ".message.payment");
+        assertEq(registry.feedbackDigest(feedback, payment), _word(".feedback", ".digest"));
+        registry.ratePayment(feedback, payer, keccak256("payment"), 1e6, _bytes(".feedback", ".signature"));
+        assertEq(registry.reputationOf(feedback.service).settled, 1);
+    }
+
+    function test_thePayersBatchIsRelayed() public {
+        (address payer, bytes32 paymentRef, address token, IPaymentRouter.Leg[] memory legs) =
+            abi.decode(_members(".batch"), (address, bytes32, address, IPaymentRouter.Leg[]));
+        mint(payer, 3e6);
+        assertEq(router.batchNonce(payer, paymentRef, token, legs), _word(".batch", ".digest"));
+        router.batchPayWithAuthorization(paymentRef, token, legs, _funding(payer, ".batch"));
+        assertEq(usdc.balanceOf(legs[0].payee), legs[0].amount);
+        assertEq(usdc.balanceOf(legs[1].payee), legs[1].amount);
+    }
+
+    function test_thePayersSplitIsRelayed() public {
+        (address payer, bytes32 paymentRef, address token, uint256 amount, IPaymentRouter.Share[] memory shares) =
+            abi.decode(_members(".split"), (address, bytes32, address, uint256, IPaymentRouter.Share[]));
+        mint(payer, amount);
+        assertEq(router.splitNonce(payer, paymentRef, token, amount, shares), _word(".split", ".digest"));
+        router.splitPayWithAuthorization(paymentRef, token, amount, shares, _funding(payer, ".split"));
+        assertEq(usdc.balanceOf(shares[0].payee), amount * shares[0].bps / 10_000);
+    }
+
+    function test_thePayersSubscriptionBeginsRisesAndEnds() public {
+        ISubscriptions.SubscriptionTerms memory terms =
+            abi.decode(_bytes(".subscriptionTerms", ".abi"), (ISubscriptions.SubscriptionTerms));
+        uint256 deadline = vm.parseJsonUint(json, ".subscribe.message.deadline");
+        bytes32 id = _word(".subscriptionTerms", ".digest");
+        assertEq(router.subscriptionId(terms), id);
+        mint(terms.payer, terms.amount);
+        vm.prank(terms.payer);
+        usdc.approve(address(router), terms.totalMax);
+        assertEq(router.subscribeWithSignature(terms, 1, deadline, _bytes(".subscribe", ".signature")), id);
+        uint96 price = uint96(vm.parseJsonUint(json, ".priceChange.message.price"));
+        vm.prank(terms.payee);
+        router.raisePrice(terms, price, 2, deadline, _bytes(".priceChange", ".signature"));
+        assertEq(router.subscriptionOf(id).price, price);
+        router.cancelWithSignature(terms, true, 3, deadline, _bytes(".cancel", ".signature"));
+        assertLt(router.subscriptionOf(id).endPeriod, type(uint32).max);
+    }
+
+    function test_aStakeIsAddedByAuthorization() public {
+        _register();
+        Authorization memory staking = _authorization(".staking");
+        mint(staking.from, staking.value);
+        bytes32 service = _word(".feedback", ".message.service");
+        bytes32 salt = 0x0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f;
+        assertEq(registry.stakeNonce(service, salt), staking.nonce);
+        registry.addStakeWithAuthorization(
+            service,
+            staking.from,
+            staking.value,
+            staking.validAfter,
+            staking.validBefore,
+            salt,
+            _bytes(".staking", ".signature")
+        );
+        assertEq(registry.serviceOf(service).stake, staking.value);
+    }
+
     function test_usdcTakesTheTransfer() public {
         Authorization memory authorization = _authorization(".transferWithAuthorization");
         mint(authorization.from, authorization.value);
@@ -215,6 +305,44 @@ contract VectorsTest is UsdcTest {
         assertEq(permitDigest(owner, spender, value, deadline), _word(".permit", ".digest"));
         usdc.permit(owner, spender, value, deadline, _bytes(".permit", ".signature"));
         assertEq(usdc.allowance(owner, spender), value);
+    }
+
+    function _payRecorded() private returns (address) {
+        (address payer, bytes32 paymentId, address token, address payee, uint256 amount) =
+            abi.decode(_bytes(".routerPayment", ".abi"), (address, bytes32, address, address, uint256));
+        mint(payer, amount);
+        bytes32 nonce = router.paymentNonce(payer, paymentId, token, payee, amount);
+        assertEq(nonce, _word(".routerPayment", ".digest"));
+        router.payWithAuthorization(paymentId, token, payee, amount, _funding(payer, ".routerPayment"));
+        assertEq(usdc.balanceOf(payee), amount);
+        return payer;
+    }
+
+    function _register() private {
+        IServiceRegistry.Offer memory offer;
+        offer.token = address(usdc);
+        offer.price = 1e6;
+        address payee = vm.parseJsonAddress(json, ".routerPayment.message.payee");
+        vm.prank(vm.parseJsonAddress(json, ".serviceOwner"));
+        registry.register(0, payee, address(0), offer);
+    }
+
+    function _funding(address payer, string memory at) private view returns (IPaymentRouter.Authorization memory) {
+        return IPaymentRouter.Authorization({
+            payer: payer,
+            validAfter: vm.parseJsonUint(json, ".funding.message.validAfter"),
+            validBefore: vm.parseJsonUint(json, ".funding.message.validBefore"),
+            signature: _bytes(at, ".signature")
+        });
+    }
+
+    /// The members of a struct with dynamic ones: its encoding without the offset at which it begins.
+    function _members(string memory at) private view returns (bytes memory members) {
+        bytes memory encoded = _bytes(at, ".abi");
+        members = new bytes(encoded.length - 32);
+        for (uint256 i = 0; i < members.length; ++i) {
+            members[i] = encoded[i + 32];
+        }
     }
 
     function _assertType(string memory at, bytes32 typehash) private view {

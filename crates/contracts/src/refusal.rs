@@ -89,7 +89,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("PartyInvalid", "{party} cannot have this part: it is zero, a contract of the deal, or has another part already"),
     ("BuyerIsNotThisWallet", "the terms name {buyer} as the buyer instead of this wallet"),
     ("AlreadyInitialized", "it is configured already"),
-    ("RecoveryNotReady", "the wallet can be taken over from {utc readyAt} on; the owner can object until then"),
+    ("RecoveryNotReady", "the recovery can be finished from {utc readyAt} on; the owner can object until then"),
     // Signatures and approvals
     ("ApprovalsNotAscending", "approvals must ascend by signer, and none may come twice"),
     ("ApprovalInvalid", "the signature of {owner} is not one of {id}: have it signed anew"),
@@ -192,11 +192,11 @@ const SENTENCES: &[(&str, &str)] = &[
     // Agreements
     ("WrongStatus", "the agreement {id} is {status status}, and then this is not possible"),
     ("FeeInvalid", "a fee of {feeBps} basis points is more than {feeBpsMax}"),
-    ("TooEarly", "only the seller refunds now; anybody does from {utc opensAt} on"),
+    ("TooEarly", "only the seller can do this now; anyone can from {utc opensAt} on"),
     ("ReviewOver", "the review ended at {utc reviewEnds}: it can no longer be disputed"),
-    ("ReviewNotOver", "the buyer may dispute until {utc reviewEnds}; from then on anybody releases"),
+    ("ReviewNotOver", "the buyer may still dispute; anyone can release from {utc reviewEnds} on"),
     ("ArbitrationOver", "the arbitration ended at {utc arbitrationEnds}: apply the default"),
-    ("ArbitrationNotOver", "the arbiter may rule until {utc arbitrationEnds}; from then on anybody applies the default"),
+    ("ArbitrationNotOver", "the arbiter may still rule; anyone can apply the default from {utc arbitrationEnds} on"),
     ("NothingToRelease", "{usdc released} are released already, and {usdc total} is not more"),
     ("MoreThanFunded", "{usdc total} is more than the {usdc funded} that are there"),
     // Subscriptions
@@ -243,6 +243,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("InsufficientBalance", "{needed} wei are needed and {balance} are there"),
     ("StringTooLong", "a text of {length} bytes is too long, at most {lengthMax} fit"),
     ("StringTooLong", "the text {str} is too long"),
+    ("SafeCastOverflowedUintDowncast", "{value} is more than {bits} bits hold"),
     ("InvalidShortString", "a short text is malformed"),
     // Permit2 and the x402 proxies
     ("AllowanceExpired", "the allowance ended at {utc deadline}"),

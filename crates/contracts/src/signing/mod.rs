@@ -8,6 +8,8 @@
 //! | [`wallet`] | `Payment` | 65 bytes of the operator, and [`Approvals::for_wallet`] |
 //! | [`lane`] | `TransferWithAuthorization` of an agent wallet | 128 bytes, [`lane::LanePayment::signature`] |
 //! | [`escrow`] | `Terms`, whose digest is the agreement's id; `Release` | the nonce of a `ReceiveWithAuthorization`; 65 bytes |
+//! | [`router`] | `Payment`, `Batch`, `Split`; `Subscribe`, `Cancel`, `PriceChange` | the nonce of a `ReceiveWithAuthorization`; 65 bytes |
+//! | [`registry`] | `Feedback` | 65 bytes |
 //! | [`usdc`] | `TransferWithAuthorization`, `ReceiveWithAuthorization`, `CancelAuthorization`, `Permit` | 65 bytes |
 //!
 //! A Treasury or an AgentWallet signs any message of anybody's contract by ERC-7739: see [`nested`].
@@ -29,6 +31,8 @@ mod approvals;
 pub mod escrow;
 pub mod lane;
 pub mod nested;
+pub mod registry;
+pub mod router;
 pub mod treasury;
 pub mod usdc;
 pub mod wallet;

@@ -108,7 +108,7 @@ async fn the_owner_rearranges_operators_and_hands_the_wallet_over() {
     by(OWNER, &["transfer-ownership", &new_owner]);
     by(NEW_OWNER, &["accept-ownership"]);
     let withdraw = ["wallet", "withdraw", "--to", &new_owner, "--amount", "12.50", "--wallet", &wallet];
-    assert!(desk.refused(OWNER, &withdraw).contains("is no owner"));
+    assert!(desk.refused(OWNER, &withdraw).contains("is not the owner"));
     assert!(desk.run(NEW_OWNER, &withdraw).contains("withdrew 12.50 USDC"));
 
     by(GUARDIAN, &["recover", "start", &desk.who(OWNER)]);

@@ -3,14 +3,14 @@
 use std::{fs, path::Path};
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256, address, eip191_hash_message, keccak256},
+    primitives::{Address, B256, Bytes, U256, Uint, address, eip191_hash_message, keccak256},
     signers::{SignerSync, local::PrivateKeySigner},
     sol_types::{SolStruct, SolValue},
 };
 use contracts::{
     Deployment,
     agent_wallet::IAgentWallet,
-    signing::{Approvals, Message, escrow, lane, nested, treasury, usdc, wallet},
+    signing::{Approvals, Message, escrow, lane, nested, registry, router, treasury, usdc, wallet},
     treasury::ITreasury,
 };
 use money::Usdc;
@@ -24,6 +24,8 @@ const HOUR_SECONDS: u64 = 3_600;
 const TREASURY: Address = address!("7ea50000000000000000000000000000000000aa");
 const WALLET: Address = address!("a11e7000000000000000000000000000000000bb");
 const ESCROW: Address = address!("e5c0000000000000000000000000000000000ccc");
+const ROUTER: Address = address!("00007e0000000000000000000000000000000ddd");
+const REGISTRY: Address = address!("7e91570000000000000000000000000000000eee");
 const USDC: Address = Deployment::BASE_SEPOLIA_USDC;
 
 fn key(name: &str) -> PrivateKeySigner {
@@ -224,6 +226,85 @@ fn of_usdc(vectors: &mut Map<String, Value>) {
     vectors.insert("permit".into(), vector(&message, [("signature", signed(&message, &holder))]));
 }
 
+fn of_router(vectors: &mut Map<String, Value>) {
+    let payer = key("payer");
+    let (from, token) = (payer.address(), USDC);
+    let payee = |number: u8| key(&format!("payee {number}")).address();
+    let amount = |units: u64| Uint::<96, 2>::from(units);
+    let payment =
+        router::Payment { payer: from, paymentId: keccak256("payment"), token, payee: payee(1), amount: U256::from(1_000_000) };
+    vectors.insert("routerPayment".into(), funded(payment, &payer));
+    let legs = vec![
+        router::Leg { payee: payee(1), amount: amount(1_000_000) },
+        router::Leg { payee: payee(2), amount: amount(2_000_000) },
+    ];
+    vectors.insert("batch".into(), funded(router::Batch { payer: from, paymentRef: keccak256("batch"), token, legs }, &payer));
+    let shares = vec![router::Share { payee: payee(1), bps: 2_500 }, router::Share { payee: payee(2), bps: 7_500 }];
+    let split = router::Split { payer: from, paymentRef: keccak256("split"), token, amount: U256::from(4_000_000), shares };
+    vectors.insert("split".into(), funded(split, &payer));
+
+    let terms = router::SubscriptionTerms {
+        payer: from,
+        payee: payee(1),
+        token,
+        amount: amount(3_000_000),
+        totalMax: amount(36_000_000),
+        start: Uint::<40, 1>::from(TIME),
+        trial: 0,
+        period: 2_592_000,
+        catchUpMax: 1,
+        salt: B256::repeat_byte(14),
+    };
+    let domain = router::domain(ROUTER, CHAIN_ID);
+    let subscription = router::subscription_id(&terms, ROUTER, CHAIN_ID);
+    let message = Message { domain, content: terms.clone() };
+    vectors.insert("subscriptionTerms".into(), vector(&message, [("abi", terms.abi_encode().into())]));
+    let deadline = U256::from(TIME + HOUR_SECONDS);
+    let subscribe = router::Subscribe { terms, nonce: U256::from(1), deadline };
+    let message = router::subscribe(subscribe, ROUTER, CHAIN_ID);
+    vectors.insert("subscribe".into(), vector(&message, [("signature", signed(&message, &payer))]));
+    let change = router::PriceChange { subscription, price: amount(3_500_000), nonce: U256::from(2), deadline };
+    let message = router::price_change(change, ROUTER, CHAIN_ID);
+    vectors.insert("priceChange".into(), vector(&message, [("signature", signed(&message, &payer))]));
+    let cancel = router::Cancel { subscription, atPeriodEnd: true, nonce: U256::from(3), deadline };
+    let message = router::cancel(cancel, ROUTER, CHAIN_ID);
+    vectors.insert("cancel".into(), vector(&message, [("signature", signed(&message, &payer))]));
+}
+
+/// A call of the router with the payer's authorization for it.
+fn funded<T: router::Funded + SolValue<SolType = T>>(call: T, payer: &PrivateKeySigner) -> Value {
+    let funding = router::funding(&call, TIME - 1, TIME + HOUR_SECONDS, ROUTER, CHAIN_ID);
+    assert_eq!(funding.content.nonce, router::nonce(&call, ROUTER, CHAIN_ID));
+    let message = Message { domain: router::domain(ROUTER, CHAIN_ID), content: call };
+    let abi = SolValue::abi_encode(&message.content);
+    vector(&message, [("abi", abi.into()), ("signature", signed(&funding, payer))])
+}
+
+fn of_registry(vectors: &mut Map<String, Value>) {
+    let (seller, payer) = (key("service owner").address(), key("payer"));
+    let service = registry::service_id(seller, B256::ZERO);
+    let stake = registry::Stake {
+        service,
+        from: payer.address(),
+        amount: U256::from(2_000_000),
+        salt: B256::repeat_byte(15),
+        valid_after: TIME - 1,
+        valid_before: TIME + HOUR_SECONDS,
+    };
+    let message = registry::staking(&stake, USDC, REGISTRY, CHAIN_ID);
+    vectors.insert("staking".into(), vector(&message, [("signature", signed(&message, &payer))]));
+    let feedback = registry::Feedback {
+        service,
+        payment: registry::payment_key(payer.address(), keccak256("payment")),
+        score: 87,
+        uri: "https://feedback.example/1".to_owned(),
+        contentHash: keccak256("feedback"),
+        deadline: TIME + HOUR_SECONDS,
+    };
+    let message = registry::feedback(feedback, REGISTRY, CHAIN_ID);
+    vectors.insert("feedback".into(), vector(&message, [("signature", signed(&message, &payer))]));
+}
+
 fn current() -> Value {
     let names = |names: &[&str]| names.iter().map(|name| key(name).address()).collect::<Vec<_>>();
     let mut vectors = Map::new();
@@ -232,8 +313,11 @@ fn current() -> Value {
     vectors.insert("treasury".into(), json!(TREASURY));
     vectors.insert("wallet".into(), json!(WALLET));
     vectors.insert("escrow".into(), json!(ESCROW));
+    vectors.insert("router".into(), json!(ROUTER));
+    vectors.insert("registry".into(), json!(REGISTRY));
     vectors.insert("usdc".into(), json!(USDC));
     vectors.insert("owners".into(), json!(names(&["owner 1", "owner 2", "owner 3"])));
+    vectors.insert("serviceOwner".into(), json!(key("service owner").address()));
     vectors.insert("spender".into(), json!(key("spender").address()));
     vectors.insert("walletOwner".into(), json!(key("wallet owner").address()));
     vectors.insert("operator".into(), json!(key("operator").address()));
@@ -241,6 +325,8 @@ fn current() -> Value {
     of_treasury(&mut vectors);
     of_wallet(&mut vectors);
     of_escrow(&mut vectors);
+    of_router(&mut vectors);
+    of_registry(&mut vectors);
     of_usdc(&mut vectors);
     Value::Object(vectors)
 }
