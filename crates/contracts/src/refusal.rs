@@ -66,7 +66,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("NotGuardian", "{caller} is not the guardian {guardian}"),
     ("NotOperator", "{caller} is no operator: the owner adds it with `florin wallet operator add`"),
     ("NotFactory", "only the factory {factory} does this, when it creates the wallet"),
-    ("NotApprover", "{signer} is neither the owner nor an approver, or approves its own payment, or signed something else"),
+    ("NotApprover", "{signer} is neither owner nor approver, or approves its own payment, or signed something else"),
     ("NotEscrowOpener", "{caller} did not open this agreement; its opener or the owner releases it"),
     ("NotBuyer", "{caller} is not the buyer {buyer}"),
     ("NotSeller", "{caller} is not the seller {seller}"),
@@ -126,11 +126,11 @@ const SENTENCES: &[(&str, &str)] = &[
     ),
     (
         "PaymentAboveMaximum",
-        "{usdc amount} is more than the {usdc paymentMax} that one payment carries: split it, or have the policy raised",
+        "{usdc amount} is more than the {usdc paymentMax} that one payment may carry: split it, or have the policy raised",
     ),
     (
         "ApprovalRequired",
-        "with this {usdc windowSpend} leave in 24 hours, and above {usdc approvalAbove} others must approve: `florin wallet sign-payment`",
+        "with this {usdc windowSpend} leave in 24 hours and above {usdc approvalAbove} others must approve: `florin wallet sign-payment`",
     ),
     (
         "PolicyInactive",
@@ -160,11 +160,11 @@ const SENTENCES: &[(&str, &str)] = &[
     ("AmountTooLarge", "{usdc amount} is more than the {usdc max} that fit"),
     (
         "PaymentAlreadyExecuted",
-        "the payment {paymentId} was made before, and is not made twice: take another id for another payment",
+        "the payment {paymentId} was made before; it is not made twice: take another id for another payment",
     ),
     (
         "PaymentExecuted",
-        "the payment {paymentId} of {payer} was made before, and is not made twice: take another id for another payment",
+        "the payment {paymentId} of {payer} was made before; it is not made twice: take another id for another payment",
     ),
     ("InvalidPaymentCount", "{payments} payments in one order are not possible here, at most {paymentsMax} are"),
     ("TooManyPayments", "{count} payments are too many, at most {countMax}"),
@@ -190,7 +190,7 @@ const SENTENCES: &[(&str, &str)] = &[
     ("InvalidTarget", "a change cannot call {target}"),
     ("InvalidToken", "{token} is no token that can have a policy"),
     // Agreements
-    ("WrongStatus", "the agreement {id} is {status status}, and then this is not possible"),
+    ("WrongStatus", "the agreement is {status status}, and then this is not possible"),
     ("FeeInvalid", "a fee of {feeBps} basis points is more than {feeBpsMax}"),
     ("TooEarly", "only the seller can do this now; anyone can from {utc opensAt} on"),
     ("ReviewOver", "the review ended at {utc reviewEnds}: it can no longer be disputed"),
@@ -207,17 +207,17 @@ const SENTENCES: &[(&str, &str)] = &[
     ("PriceNotHigher", "{usdc price} is not higher than {usdc oldPrice}: the payee lowers a price alone"),
     ("SubscriptionExists", "the subscription {id} exists already: take another salt for another one"),
     ("SubscriptionUnknown", "there is no subscription {id}, or it is over"),
-    ("NotDue", "the next payment is due at {utc dueAt} and it is {utc timestamp}"),
+    ("NotDue", "nothing is due before {utc dueAt}, and it is {utc timestamp}"),
     ("SubscriptionEnded", "the subscription ended with period {endPeriod}"),
-    ("TotalReached", "{usdc total} would be more than the {usdc totalMax} that the subscription may cost in all"),
+    ("TotalReached", "that would be {usdc total} in all and at most {usdc totalMax} may be charged"),
     // Services
-    ("ServiceExists", "the service {service} is registered already"),
+    ("ServiceExists", "the service {service} is registered already: choose another --name"),
     ("ServiceUnknown", "there is no service {service}"),
     ("ServiceIsRetired", "the service {service} is retired"),
-    ("PeriodInvalid", "the period of {span period} does not fit the pricing"),
+    ("PeriodInvalid", "a subscription, and nothing else, has a period"),
     ("MoreThanStaked", "{usdc amount} is more than the stake of {usdc stake}"),
     ("NothingUnbonding", "the service {service} has no stake on the way out"),
-    ("StillUnbonding", "the stake can be withdrawn from {utc unbondsAt} on"),
+    ("StillUnbonding", "it can be withdrawn from {utc unbondsAt} on"),
     ("PayeeMismatch", "the agreement's seller {seller} is not the service's payee {payee}"),
     ("ArbiterMismatch", "the agreement's arbiter {arbiter} is not the service's arbiter {expected}"),
     ("TokenMismatch", "the agreement is about the token {token}, the stake about {expected}"),
@@ -225,11 +225,11 @@ const SENTENCES: &[(&str, &str)] = &[
     ("AlreadySlashed", "agreement {agreement} was slashed for before"),
     ("SlashTooLarge", "{usdc amount} is more than the {usdc amountMax} that this agreement can cost the stake"),
     ("NoPayment", "nothing was paid to this service under {payment}"),
-    ("AlreadyRated", "{payment} was rated before"),
+    ("AlreadyRated", "this payment was rated before: {payment}"),
     ("SelfFeedback", "{payer} rates itself"),
     ("ScoreTooHigh", "a score of {score} is above {scoreMax}"),
     // Anchors
-    ("SequenceInvalid", "batch {expected} comes next, not {sequence}"),
+    ("SequenceInvalid", "the next batch is {expected} and not {sequence}"),
     ("BatchEmpty", "batch {sequence} is empty"),
     // OpenZeppelin
     (
@@ -410,6 +410,6 @@ mod tests {
         let total = arguments(&[("total", &huge), ("funded", "2500000")]);
         assert_eq!(sentence("MoreThanFunded", &total).unwrap(), format!("{huge} is more than the 2.50 USDC that are there"));
         let status = arguments(&[("id", "0xab"), ("status", "5")]);
-        assert!(sentence("WrongStatus", &status).unwrap().starts_with("the agreement 0xab is refunded"));
+        assert!(sentence("WrongStatus", &status).unwrap().starts_with("the agreement is refunded"));
     }
 }

@@ -44,13 +44,7 @@ const TIMES: &[&str] = &[
     "reviewEnds",
     "validUntil",
 ];
-const SPANS: &[&str] = &[
-    "arbitrationPeriod",
-    "changeDelay",
-    "periodSeconds",
-    "recipientCooldown",
-    "reviewPeriod",
-];
+const SPANS: &[&str] = &["arbitrationPeriod", "changeDelay", "periodSeconds", "recipientCooldown", "reviewPeriod"];
 const REFERENCES: &[&str] = &["category", "paymentRef"];
 
 /// Sentences for what happened. An event that is not here is told by its name and arguments.

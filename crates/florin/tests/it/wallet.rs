@@ -51,7 +51,7 @@ async fn an_agent_pays_within_its_limits_and_is_told_why_not_beyond() {
     let frozen = desk.refused(AGENT, &pay("1", "order 2"));
     assert!(frozen.contains("is frozen: the owner unfreezes it with `florin wallet unfreeze`"), "{frozen}");
     let guardian = desk.refused(GUARDIAN, &["wallet", "unfreeze", &agent, "--wallet", &wallet]);
-    assert!(guardian.contains("is no owner"), "{guardian}");
+    assert!(guardian.contains("is not the owner"), "{guardian}");
     desk.run(OWNER, &["wallet", "unfreeze", &agent, "--wallet", &wallet]);
     assert!(desk.run(AGENT, &pay("1", "order 2")).contains("paid 1.00 USDC"));
 }
