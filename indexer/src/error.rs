@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, ops::RangeInclusive, time::Duration};
 
 use alloy::primitives::{Address, B256};
 
@@ -32,6 +32,25 @@ pub enum Error {
         quorum: usize,
         /// How many there are.
         endpoints: usize,
+    },
+    /// The same endpoint twice would count as two of a quorum.
+    #[error("--rpc-url names {0} twice: give each endpoint once")]
+    EndpointTwice(String),
+    /// Blocks that cannot be compared because they are not mirrored.
+    #[error("blocks {from} to {to} are not all mirrored{}", mirrored_words(.mirrored.as_ref()))]
+    NotInMirror {
+        /// First block asked for.
+        from: u64,
+        /// Last block asked for.
+        to: u64,
+        /// What is mirrored; none before the first block.
+        mirrored: Option<RangeInclusive<u64>>,
+    },
+    /// A contract did not answer as it must.
+    #[error("{contract} does not answer as Multicall3 does: is the node of a chain that has it?")]
+    Unreadable {
+        /// The contract.
+        contract: Address,
     },
     /// The node does not answer any more.
     #[error(transparent)]
@@ -105,4 +124,11 @@ pub enum Error {
         /// How long was waited.
         timeout: Duration,
     },
+}
+
+fn mirrored_words(mirrored: Option<&RangeInclusive<u64>>) -> String {
+    mirrored.map_or_else(
+        || ": nothing is yet, start the indexer first".into(),
+        |blocks| format!("; those from {} to {} are", blocks.start(), blocks.end()),
+    )
 }

@@ -72,6 +72,10 @@ pub(crate) async fn chain_id(config: &Config, node: &Node) -> Result<u64, Error>
     if !(1..=endpoints).contains(&config.rpc_quorum) {
         return Err(Error::Quorum { quorum: config.rpc_quorum, endpoints });
     }
+    let twice = (1..endpoints).find(|index| config.rpc_url[..*index].contains(&config.rpc_url[*index]));
+    if let Some(twice) = twice {
+        return Err(Error::EndpointTwice(node.endpoints().0[twice].name().to_owned()));
+    }
     let (mut chain_id, mut unreachable) = (config.chain_id, None);
     let mut answered = false;
     for (url, answer) in node.chain_ids().await {

@@ -1,30 +1,30 @@
 //! Whether the mirror is what the chain says: rows proved again, and state compared with what the contracts answer.
 
-use std::{ops::RangeInclusive, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256},
+    primitives::{Address, B256, Bytes, I256, U256},
     sol_types::SolCall,
 };
-use contracts::{escrow::Escrow::agreementOfCall, multicall3::Multicall3, usdc::Usdc::balanceOfCall};
-use sqlx::{PgConnection, PgPool, Row};
+use contracts::{Deployment, escrow::Escrow::agreementOfCall, multicall3::Multicall3, usdc::Usdc::balanceOfCall};
+use sqlx::{PgConnection, PgPool};
 use tracing::{error, warn};
 
 use crate::{
-    Config, Error, db, deployment,
+    Config, Error, Transfers, db, deployment,
     metrics::Counters,
-    node::Node,
+    node::{At, Node},
     read::{self, Head},
     service, store,
     sync::{self, Difference, Report},
     watch::{Targets, Watch},
 };
 
-/// Calls that are asked for in one request.
-const CALLS_AT_ONCE: usize = 200;
+/// Objects that are compared at a time, with one request.
+const CALLS_AT_ONCE: i64 = 200;
 
 /// Fetches and proves blocks again and compares them with their rows; then compares the state at the newest mirrored block with the chain's.
-/// Without a range, every mirrored block. `progress` is told the last block that was compared.
+/// Without bounds, every mirrored block. `progress` is told the last block that was compared.
 ///
 /// Reads only, so it may run beside a writer.
 ///
@@ -36,14 +36,19 @@ pub async fn verify(config: &Config, from: Option<u64>, to: Option<u64>, progres
     let targets = deployment::resolve(config, chain_id)?;
     let pool = db::read_pool(&config.database_url).await?;
     let mut conn = pool.acquire().await?;
-    let Some(head) = read::head(&mut conn).await? else { return Ok(Report::default()) };
-    let first = read::status(&mut conn).await?.map_or(0, |status| status.start_block);
-    let range: RangeInclusive<u64> = from.unwrap_or(first).max(first)..=to.unwrap_or(head.number).min(head.number);
+    let mirrored = read::status(&mut conn).await?.and_then(|status| Some(status.start_block..=status.indexed?.number));
+    let (from, to) = match &mirrored {
+        Some(blocks) => (from.unwrap_or(*blocks.start()), to.unwrap_or(*blocks.end())),
+        None => (from.unwrap_or_default(), to.unwrap_or_default()),
+    };
+    if from > to || !mirrored.as_ref().is_some_and(|blocks| blocks.contains(&from) && blocks.contains(&to)) {
+        return Err(Error::NotInMirror { from, to, mirrored });
+    }
     let mut watch = Watch::new(&targets, config.transfers);
     for (address, kind) in store::load_children(&mut conn, None).await? {
         watch.add(address, kind);
     }
-    let mut report = sync::verify(&mut conn, &node, &watch, range, progress).await?;
+    let mut report = sync::verify(&mut conn, &node, &watch, from..=to, progress).await?;
     report.differences.extend(reconcile(&mut conn, &node, &targets, config).await?);
     Ok(report)
 }
@@ -68,7 +73,7 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
 
 /// Compares every mirrored balance and agreement with what the chain says at the newest mirrored block.
 ///
-/// Both are read at that block, so nothing that happens meanwhile makes a difference.
+/// Both are read at that block, so nothing that happens meanwhile makes a difference. Read in pages: memory does not grow with the mirror.
 pub(crate) async fn reconcile(
     conn: &mut PgConnection,
     node: &Node,
@@ -78,32 +83,60 @@ pub(crate) async fn reconcile(
     let mut tx = sqlx::Connection::begin(conn).await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
     let Some(head) = read::head(&mut tx).await? else { return Ok(Vec::new()) };
-    let complete = config.transfers == crate::Transfers::All;
-    let balances: Vec<(Vec<u8>, i64)> = sqlx::query_as(
-        "SELECT account, balance FROM chain.balances AS b WHERE until_block IS NULL AND token = $1 AND account <> $3
-         AND ($2 OR EXISTS (SELECT FROM chain.contracts WHERE address = account) OR account = ANY($4)) ORDER BY account",
-    )
-    .bind(targets.usdc.as_slice())
-    .bind(complete)
-    .bind(Address::ZERO.as_slice())
-    .bind(targets.contracts.iter().map(|address| address.to_vec()).collect::<Vec<_>>())
-    .fetch_all(&mut *tx)
-    .await?;
-    let mut found = Vec::new();
-    for balances in balances.chunks(CALLS_AT_ONCE) {
-        let accounts = balances.iter().map(|(account, _)| Address::from_slice(account));
-        let calls = accounts.map(|account| (targets.usdc, balanceOfCall { account }.abi_encode()));
-        for ((account, mirrored), answer) in balances.iter().zip(ask(node, &head, calls).await?) {
-            let actual = balanceOfCall::abi_decode_returns(&answer).unwrap_or(U256::MAX);
-            if U256::try_from(*mirrored).ok() != Some(actual) {
-                let account = Address::from_slice(account);
-                let what = format!("{account} holds {actual} base units of USDC, the mirror says {mirrored}");
+    let mut found = reconcile_balances(&mut tx, node, targets, config, &head).await?;
+    found.extend(reconcile_agreements(&mut tx, node, targets, &head).await?);
+    Ok(found)
+}
+
+/// A mirrored balance is what came and went since the start block, so it is compared with the change since the block before it.
+async fn reconcile_balances(
+    conn: &mut PgConnection,
+    node: &Node,
+    targets: &Targets,
+    config: &Config,
+    head: &Head,
+) -> Result<Vec<Difference>, Error> {
+    let complete = config.transfers == Transfers::All;
+    let ours: Vec<Vec<u8>> = targets.contracts.iter().map(|address| address.to_vec()).collect();
+    let (mut found, mut after) = (Vec::new(), Vec::new());
+    loop {
+        let page: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+            "SELECT account, balance FROM chain.balances WHERE until_block IS NULL AND token = $1 AND account > $2 AND account <> $3
+             AND ($4 OR account = ANY($5) OR EXISTS (SELECT FROM chain.contracts WHERE address = account)) ORDER BY account LIMIT $6",
+        )
+        .bind(targets.usdc.as_slice())
+        .bind(&after)
+        .bind(Address::ZERO.as_slice())
+        .bind(complete)
+        .bind(&ours)
+        .bind(CALLS_AT_ONCE)
+        .fetch_all(&mut *conn)
+        .await?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        after.clone_from(last);
+        let accounts: Vec<Address> = page.iter().map(|(account, _)| Address::from_slice(account)).collect();
+        let now = balances(node, targets.usdc, &accounts, At::Hash(head.hash)).await?;
+        let before = match targets.start_block.checked_sub(1) {
+            Some(block) => balances(node, targets.usdc, &accounts, At::Number(block)).await?,
+            None => vec![None; accounts.len()],
+        };
+        for ((account, (_, mirrored)), (now, before)) in accounts.iter().zip(page).zip(now.into_iter().zip(before)) {
+            let change = now.map(|now| I256::from_raw(now) - I256::from_raw(before.unwrap_or_default()));
+            if change != I256::try_from(mirrored).ok() {
+                let change = change.map_or_else(|| "unreadable".to_owned(), |change| change.to_string());
+                let what =
+                    format!("{account}: the mirror says {mirrored} base units of USDC since its first block, the chain {change}");
                 found.push(Difference { block: head.number, what });
             }
         }
     }
-    found.extend(reconcile_agreements(&mut tx, node, targets, &head).await?);
-    Ok(found)
+}
+
+/// What accounts hold at a block; none where the token does not say, as before it was there.
+async fn balances(node: &Node, token: Address, accounts: &[Address], at: At) -> Result<Vec<Option<U256>>, Error> {
+    let calls = accounts.iter().map(|account| (token, balanceOfCall { account: *account }.abi_encode()));
+    let answers = ask(node, at, calls.collect()).await?;
+    Ok(answers.iter().map(|answer| balanceOfCall::abi_decode_returns(answer).ok()).collect())
 }
 
 async fn reconcile_agreements(
@@ -112,27 +145,32 @@ async fn reconcile_agreements(
     targets: &Targets,
     head: &Head,
 ) -> Result<Vec<Difference>, Error> {
-    let rows = sqlx::query("SELECT key, status, funded::text, released::text FROM chain.agreements WHERE until_block IS NULL");
-    let rows = rows.fetch_all(conn).await?;
-    let mut found = Vec::new();
-    for rows in rows.chunks(CALLS_AT_ONCE) {
-        let ids: Vec<B256> =
-            rows.iter().map(|row| row.try_get::<Vec<u8>, _>("key").map(|id| B256::from_slice(&id))).collect::<Result<_, _>>()?;
-        let calls = ids.iter().map(|id| (targets.escrow, agreementOfCall { id: *id }.abi_encode()));
-        for ((id, row), answer) in ids.iter().zip(rows).zip(ask(node, head, calls).await?) {
+    let (mut found, mut after) = (Vec::new(), Vec::new());
+    loop {
+        let page: Vec<(Vec<u8>, String, String, String)> = sqlx::query_as(
+            "SELECT key, status, funded::text, released::text FROM chain.agreements
+             WHERE until_block IS NULL AND key > $1 ORDER BY key LIMIT $2",
+        )
+        .bind(&after)
+        .bind(CALLS_AT_ONCE)
+        .fetch_all(&mut *conn)
+        .await?;
+        let Some((last, ..)) = page.last() else { return Ok(found) };
+        after.clone_from(last);
+        let calls = page.iter().map(|(id, ..)| (targets.escrow, agreementOfCall { id: B256::from_slice(id) }.abi_encode()));
+        let answers = ask(node, At::Hash(head.hash), calls.collect()).await?;
+        for ((id, state, funded, released), answer) in page.into_iter().zip(answers) {
             let actual = agreementOfCall::abi_decode_returns(&answer)
-                .map(|state| (status(state.status), state.funded.to_string(), state.released.to_string()))
-                .unwrap_or_default();
-            let mirrored: (String, String, String) = (row.try_get("status")?, row.try_get("funded")?, row.try_get("released")?);
-            if (actual.0, &actual.1, &actual.2) != (mirrored.0.as_str(), &mirrored.1, &mirrored.2) {
-                found.push(Difference {
-                    block: head.number,
-                    what: format!("the agreement {id} is {actual:?} (state, funded, released), the mirror says {mirrored:?}"),
-                });
+                .map(|actual| (status(actual.status).to_owned(), actual.funded.to_string(), actual.released.to_string()));
+            let mirrored = (state, funded, released);
+            if actual.as_ref().ok() != Some(&mirrored) {
+                let id = B256::from_slice(&id);
+                let what =
+                    format!("agreement {id}: the mirror says {mirrored:?} (state, funded, released), the chain {actual:?}");
+                found.push(Difference { block: head.number, what });
             }
         }
     }
-    Ok(found)
 }
 
 /// The contract's number of a state, as the mirror calls it.
@@ -140,11 +178,18 @@ fn status(number: u8) -> &'static str {
     ["none", "funded", "delivered", "disputed", "released", "refunded", "resolved"].get(usize::from(number)).unwrap_or(&"unknown")
 }
 
-/// The answers to calls at a block; empty where a call failed.
-async fn ask(node: &Node, head: &Head, calls: impl Iterator<Item = (Address, Vec<u8>)>) -> Result<Vec<Bytes>, Error> {
-    let calls = calls.map(|(target, data)| (target, true, Bytes::from(data))).collect();
+/// The answers to calls at a block, in their order; empty where a call failed, and all of them before Multicall3 was there.
+async fn ask(node: &Node, at: At, calls: Vec<(Address, Vec<u8>)>) -> Result<Vec<Bytes>, Error> {
+    let count = calls.len();
+    let calls = calls.into_iter().map(|(target, data)| (target, true, Bytes::from(data))).collect();
     let call = Multicall3::aggregate3Call { calls }.abi_encode();
-    let answer = node.call(contracts::Deployment::MULTICALL3, call.into(), head.hash).await?;
+    let answer = node.call(Deployment::MULTICALL3, call.into(), at).await?;
+    if answer.is_empty() && matches!(at, At::Number(_)) {
+        return Ok(vec![Bytes::new(); count]);
+    }
     let answers = Multicall3::aggregate3Call::abi_decode_returns(&answer).unwrap_or_default();
-    Ok(answers.into_iter().map(|answer| answer.1).collect())
+    if answers.len() != count {
+        return Err(Error::Unreadable { contract: Deployment::MULTICALL3 });
+    }
+    Ok(answers.into_iter().map(|(_, answer)| answer).collect())
 }

@@ -92,6 +92,15 @@ impl Error {
     }
 }
 
+/// A block to ask a contract at.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum At {
+    /// This one, whatever becomes of it.
+    Hash(B256),
+    /// That of the chain as it is now.
+    Number(u64),
+}
+
 /// The chain, as one or several JSON-RPC endpoints tell it. One is asked; when it fails, the next.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
@@ -235,9 +244,12 @@ impl Node {
     }
 
     /// What a contract answers at the end of a block.
-    pub(crate) async fn call(&self, to: Address, data: Bytes, block: B256) -> Result<Bytes, Error> {
+    pub(crate) async fn call(&self, to: Address, data: Bytes, at: At) -> Result<Bytes, Error> {
         let transaction = serde_json::json!({"to": to, "data": data});
-        let at = serde_json::json!({"blockHash": block});
+        let at = match at {
+            At::Hash(hash) => serde_json::json!({"blockHash": hash}),
+            At::Number(number) => serde_json::json!(U64::from(number)),
+        };
         self.patiently(|| {
             let rpc = &self.rpcs[self.current.load(Ordering::Relaxed)];
             rpc.request("eth_call", (transaction.clone(), at.clone())).boxed()

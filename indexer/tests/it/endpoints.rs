@@ -109,8 +109,13 @@ async fn with_a_quorum_a_block_that_one_endpoint_alone_has_is_not_committed() {
     indexer.stop().await;
 
     config.rpc_quorum = 3;
-    let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
+    let refused = Indexer::start_with(config.clone()).await.task.await.unwrap().unwrap_err();
     assert!(refused.to_string().contains("--rpc-quorum is 3"), "{refused}");
+
+    config.rpc_quorum = 2;
+    config.rpc_url[1] = config.rpc_url[0].clone();
+    let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
+    assert!(matches!(refused, indexer::Error::EndpointTwice(_)), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,6 +43,30 @@ async fn proving_again_finds_every_row_that_is_not_the_chains() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_accounts_had_before_the_first_block_is_no_difference() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.start_block = Some(chain.height().await + 1);
+    chain.block(&[(0, 1, 11), (2, 3, 7)]).await;
+    let indexer = Indexer::start_with(config.clone()).await;
+    indexer.ready().await;
+    let pool = pool(&database).await;
+    synced(&chain, &pool).await;
+    indexer.stop().await;
+    assert_eq!(indexer::verify(&config, None, None, |_| {}).await.unwrap().differences, []);
+    let spoil = "UPDATE chain.balances SET balance = balance + 1 WHERE account = $1 AND until_block IS NULL";
+    sqlx::query(spoil).bind(chain.accounts[3].as_slice()).execute(&pool).await.unwrap();
+    assert_eq!(indexer::verify(&config, None, None, |_| {}).await.unwrap().differences.len(), 1);
+
+    let first = config.start_block.unwrap();
+    for (from, to) in [(Some(first - 1), None), (None, Some(first + 1)), (Some(first + 1), Some(first))] {
+        let refused = indexer::verify(&config, from, to, |_| {}).await.unwrap_err();
+        assert!(matches!(refused, indexer::Error::NotInMirror { mirrored: Some(_), .. }), "{refused}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_running_indexer_says_when_a_balance_is_not_the_chains() {
     let chain = Chain::start().await;
     let database = database().await;
