@@ -35,6 +35,9 @@ pub enum Error {
     /// Another instance uses the key: two would use the same nonces.
     #[error("another facilitator on this database uses the signer {0}: give every instance its own keys")]
     SignerInUse(Address),
+    /// A settlement that only one signer can send, and it is not one of ours.
+    #[error("{0} must send this and is not one of the signers: add its key to the signer keys")]
+    SignerUnknown(Address),
     /// The listener failed.
     #[error("serving failed: {0}")]
     Serve(#[from] std::io::Error),

@@ -1,63 +1,32 @@
 //! The settlement journal in Postgres.
 
 use alloy::primitives::{Address, B256, Bytes, U256};
-use sqlx::{FromRow, PgPool};
-use x402::TransferMethod;
+use sqlx::{FromRow, PgPool, types::Json};
 
-use crate::token::Transfer;
+use crate::settlement::{Call, Entry, Expected, Key, Method, Settlement, Slot, State};
 
-/// What identifies a payment: the token, or Permit2, burns the nonce once per payer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Key {
-    pub(crate) chain_id: u64,
-    pub(crate) method: TransferMethod,
-    pub(crate) token: Address,
-    pub(crate) payer: Address,
-    pub(crate) nonce: B256,
-}
-
-/// What is to be sent, before it is.
-pub(crate) struct Intent {
-    pub(crate) key: Key,
-    pub(crate) payee: Address,
-    pub(crate) amount: U256,
-    pub(crate) signer: Address,
-    pub(crate) tx_nonce: u64,
-    pub(crate) tx_hash: B256,
+/// A transaction that is about to be sent.
+pub(crate) struct Transaction {
+    pub(crate) slot: Slot,
+    pub(crate) hash: B256,
     pub(crate) raw: Bytes,
+    /// What it settles.
+    pub(crate) settlements: Vec<Settlement>,
 }
 
-/// How far a settlement is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    Sent,
-    Settled(B256),
-    Failed,
-}
-
-/// A row of the journal.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) id: i64,
+/// The end of a settlement.
+pub(crate) struct Ending {
     pub(crate) key: Key,
-    pub(crate) payee: Address,
-    pub(crate) amount: U256,
-    pub(crate) signer: Address,
-    pub(crate) tx_nonce: u64,
-    pub(crate) state: State,
+    /// Of the try that ended.
+    pub(crate) slot: Slot,
+    /// By which transaction, if it happened.
+    pub(crate) settled_by: Option<B256>,
+    /// Why it did not.
     pub(crate) reason: Option<String>,
-}
-
-impl Entry {
-    /// What its transaction must show.
-    pub(crate) fn transfer(&self) -> Transfer {
-        Transfer { token: self.key.token, from: self.key.payer, to: self.payee, amount: self.amount }
-    }
 }
 
 #[derive(FromRow)]
 struct Row {
-    id: i64,
     chain_id: i64,
     method: String,
     token: Vec<u8>,
@@ -65,6 +34,11 @@ struct Row {
     nonce: Vec<u8>,
     payee: Vec<u8>,
     amount: String,
+    target: Vec<u8>,
+    input: Vec<u8>,
+    gas: i64,
+    expected: Json<Expected>,
+    pinned: bool,
     signer: Vec<u8>,
     tx_nonce: i64,
     state: String,
@@ -73,7 +47,8 @@ struct Row {
 }
 
 const COLUMNS: &str =
-    "id, chain_id, method, token, payer, nonce, payee, amount::TEXT AS amount, signer, tx_nonce, state, settled_by, reason";
+    "chain_id, method, token, payer, nonce, payee, amount::TEXT AS amount, target, input, gas, expected, pinned, signer,
+    tx_nonce, state, settled_by, reason";
 
 #[derive(Clone)]
 pub(crate) struct Journal(pub(crate) PgPool);
@@ -83,114 +58,173 @@ impl Journal {
         let query = format!(
             "SELECT {COLUMNS} FROM settlements WHERE chain_id = $1 AND method = $2 AND token = $3 AND payer = $4 AND nonce = $5"
         );
-        let query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query)).bind(key.chain_id as i64);
-        let row = query
+        let row = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query))
+            .bind(key.chain_id as i64)
             .bind(key.method.as_str())
             .bind(key.token.as_slice())
             .bind(key.payer.as_slice())
             .bind(key.nonce.as_slice())
             .fetch_optional(&self.0)
             .await?;
-        Ok(row.map(Entry::from))
+        row.map(Entry::try_from).transpose()
     }
 
-    /// Writes what is about to be sent. `None` when another request was first; a failed settlement is taken up again.
-    pub(crate) async fn begin(&self, intent: &Intent) -> sqlx::Result<Option<Entry>> {
-        let mut tx = self.0.begin().await?;
-        let query = format!(
-            "INSERT INTO settlements (chain_id, token, payer, nonce, payee, amount, signer, tx_nonce, method, state)
-             VALUES ($1, $2, $3, $4, $5, $6::NUMERIC, $7, $8, $9, 'sent')
+    /// Writes what is about to be sent, all of it or nothing. A failed settlement is taken up again.
+    ///
+    /// Answers which settlements somebody else began before; then nothing was written.
+    pub(crate) async fn begin(&self, transactions: &[Transaction]) -> sqlx::Result<Vec<Key>> {
+        let all: Vec<(&Slot, &Settlement)> =
+            transactions.iter().flat_map(|tx| tx.settlements.iter().map(|settlement| (&tx.slot, settlement))).collect();
+        let mut begun = self.0.begin().await?;
+        let rows: Vec<(String, Vec<u8>, Vec<u8>, Vec<u8>)> = sqlx::query_as(
+            "INSERT INTO settlements (chain_id, signer, tx_nonce, method, token, payer, nonce, payee, amount, target, input, gas,
+                 expected, pinned, state)
+             SELECT *, 'sent' FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BIGINT[], $4::TEXT[], $5::BYTEA[], $6::BYTEA[], $7::BYTEA[],
+                 $8::BYTEA[], $9::TEXT[]::NUMERIC[], $10::BYTEA[], $11::BYTEA[], $12::BIGINT[], $13::JSONB[], $14::BOOLEAN[])
              ON CONFLICT (chain_id, method, token, payer, nonce) DO UPDATE SET payee = EXCLUDED.payee, amount = EXCLUDED.amount,
-                 signer = EXCLUDED.signer, tx_nonce = EXCLUDED.tx_nonce, state = 'sent', reason = NULL, ended_at = NULL
+                 target = EXCLUDED.target, input = EXCLUDED.input, gas = EXCLUDED.gas, expected = EXCLUDED.expected,
+                 pinned = EXCLUDED.pinned, signer = EXCLUDED.signer, tx_nonce = EXCLUDED.tx_nonce, state = 'sent', reason = NULL,
+                 ended_at = NULL, is_final = FALSE
                  WHERE settlements.state = 'failed'
-             RETURNING {COLUMNS}"
-        );
-        let Key { chain_id, method, token, payer, nonce } = &intent.key;
-        let row = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query))
-            .bind(*chain_id as i64)
-            .bind(token.as_slice())
-            .bind(payer.as_slice())
-            .bind(nonce.as_slice())
-            .bind(intent.payee.as_slice())
-            .bind(intent.amount.to_string())
-            .bind(intent.signer.as_slice())
-            .bind(intent.tx_nonce as i64)
-            .bind(method.as_str())
-            .fetch_optional(&mut *tx)
-            .await?;
-        let Some(row) = row else { return Ok(None) };
-        // Attempts of a failed try were never mined and never will be.
-        sqlx::query("DELETE FROM attempts WHERE settlement_id = $1").bind(row.id).execute(&mut *tx).await?;
-        insert_attempt(&mut tx, row.id, intent.tx_hash, &intent.raw).await?;
-        tx.commit().await?;
-        Ok(Some(row.into()))
+             RETURNING method, token, payer, nonce",
+        )
+        .bind(all.iter().map(|(slot, _)| slot.chain_id as i64).collect::<Vec<_>>())
+        .bind(all.iter().map(|(slot, _)| slot.signer.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(slot, _)| slot.nonce as i64).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.key.method.as_str()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.key.token.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.key.payer.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.key.nonce.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.payee.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.amount.to_string()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.call.to.as_slice()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.call.input.as_ref()).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.call.gas as i64).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| Json(&s.expected)).collect::<Vec<_>>())
+        .bind(all.iter().map(|(_, s)| s.signer.is_some()).collect::<Vec<_>>())
+        .fetch_all(&mut *begun)
+        .await?;
+        if rows.len() < all.len() {
+            let ours = |key: &Key| {
+                rows.iter().any(|(method, token, payer, nonce)| {
+                    (method.as_str(), token.as_slice(), payer.as_slice(), nonce.as_slice())
+                        == (key.method.as_str(), key.token.as_slice(), key.payer.as_slice(), key.nonce.as_slice())
+                })
+            };
+            // Dropping `begun` rolls back.
+            return Ok(all.into_iter().map(|(_, settlement)| settlement.key).filter(|key| !ours(key)).collect());
+        }
+        insert_attempts(&mut begun, transactions.iter().map(|tx| (tx.slot, tx.hash, &tx.raw))).await?;
+        begun.commit().await?;
+        Ok(Vec::new())
     }
 
-    pub(crate) async fn add_attempt(&self, id: i64, tx_hash: B256, raw: &Bytes) -> sqlx::Result<()> {
+    /// Writes a replacement, before it is sent.
+    pub(crate) async fn add_attempt(&self, slot: Slot, hash: B256, raw: &Bytes) -> sqlx::Result<()> {
         let mut connection = self.0.acquire().await?;
-        insert_attempt(&mut connection, id, tx_hash, raw).await
+        insert_attempts(&mut connection, [(slot, hash, raw)].into_iter()).await
     }
 
     /// All attempts, oldest first.
-    pub(crate) async fn attempts(&self, id: i64) -> sqlx::Result<Vec<(B256, Bytes)>> {
-        let query = "SELECT tx_hash, raw FROM attempts WHERE settlement_id = $1 ORDER BY created_at, tx_hash";
-        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as(query).bind(id).fetch_all(&self.0).await?;
-        Ok(rows.into_iter().map(|(hash, raw)| (B256::from_slice(&hash), raw.into())).collect())
+    pub(crate) async fn attempts(&self, slot: Slot) -> sqlx::Result<Vec<(B256, Bytes)>> {
+        let query = "SELECT tx_hash, raw FROM attempts WHERE chain_id = $1 AND signer = $2 AND tx_nonce = $3 ORDER BY created_at, tx_hash";
+        let query = sqlx::query_as(query).bind(slot.chain_id as i64).bind(slot.signer.as_slice()).bind(slot.nonce as i64);
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = query.fetch_all(&self.0).await?;
+        rows.into_iter().map(|(hash, raw)| Ok((word(&hash)?, raw.into()))).collect()
     }
 
-    /// The end of a settlement; the first one written stays.
-    pub(crate) async fn end(&self, id: i64, settled_by: Option<B256>, reason: Option<&str>) -> sqlx::Result<()> {
-        let query =
-            "UPDATE settlements SET state = $2, settled_by = $3, reason = $4, ended_at = now() WHERE id = $1 AND state = 'sent'";
-        let state = if settled_by.is_some() { "settled" } else { "failed" };
-        let hash = settled_by.as_ref().map(|hash| hash.as_slice());
-        sqlx::query(query).bind(id).bind(state).bind(hash).bind(reason).execute(&self.0).await?;
+    /// The end of a settlement's try; the first one written stays.
+    pub(crate) async fn end(&self, ending: &Ending) -> sqlx::Result<()> {
+        let Ending { key, slot, settled_by, reason } = ending;
+        let query = "UPDATE settlements SET state = $6, settled_by = $7, reason = $8, ended_at = now(), is_final = TRUE
+             WHERE chain_id = $1 AND method = $2 AND token = $3 AND payer = $4 AND nonce = $5 AND state = 'sent'
+                 AND signer = $9 AND tx_nonce = $10";
+        sqlx::query(query)
+            .bind(key.chain_id as i64)
+            .bind(key.method.as_str())
+            .bind(key.token.as_slice())
+            .bind(key.payer.as_slice())
+            .bind(key.nonce.as_slice())
+            .bind(if settled_by.is_some() { "settled" } else { "failed" })
+            .bind(settled_by.as_ref().map(|hash| hash.as_slice()))
+            .bind(reason)
+            .bind(slot.signer.as_slice())
+            .bind(slot.nonce as i64)
+            .execute(&self.0)
+            .await?;
         Ok(())
-    }
-
-    pub(crate) async fn by_id(&self, id: i64) -> sqlx::Result<Entry> {
-        let query = format!("SELECT {COLUMNS} FROM settlements WHERE id = $1");
-        Ok(sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query)).bind(id).fetch_one(&self.0).await?.into())
     }
 
     /// What may still be mined, in the order in which it must be.
     pub(crate) async fn unended(&self, chain_id: u64, signer: Address) -> sqlx::Result<Vec<Entry>> {
-        let query =
-            format!("SELECT {COLUMNS} FROM settlements WHERE state = 'sent' AND chain_id = $1 AND signer = $2 ORDER BY tx_nonce");
+        let query = format!(
+            "SELECT {COLUMNS} FROM settlements WHERE NOT is_final AND state = 'sent' AND chain_id = $1 AND signer = $2
+             ORDER BY tx_nonce, id"
+        );
         let query = sqlx::query_as::<_, Row>(sqlx::AssertSqlSafe(query)).bind(chain_id as i64).bind(signer.as_slice());
-        Ok(query.fetch_all(&self.0).await?.into_iter().map(Entry::from).collect())
+        query.fetch_all(&self.0).await?.into_iter().map(Entry::try_from).collect()
     }
 }
 
-async fn insert_attempt(connection: &mut sqlx::PgConnection, id: i64, tx_hash: B256, raw: &Bytes) -> sqlx::Result<()> {
-    let query = "INSERT INTO attempts (tx_hash, settlement_id, raw) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
-    sqlx::query(query).bind(tx_hash.as_slice()).bind(id).bind(raw.as_ref()).execute(connection).await?;
+async fn insert_attempts(
+    connection: &mut sqlx::PgConnection,
+    attempts: impl Iterator<Item = (Slot, B256, &Bytes)> + Clone,
+) -> sqlx::Result<()> {
+    let query = "INSERT INTO attempts (chain_id, signer, tx_nonce, tx_hash, raw)
+        SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BIGINT[], $4::BYTEA[], $5::BYTEA[]) ON CONFLICT DO NOTHING";
+    let attempts: Vec<_> = attempts.collect();
+    sqlx::query(query)
+        .bind(attempts.iter().map(|(slot, ..)| slot.chain_id as i64).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|(slot, ..)| slot.signer.as_slice()).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|(slot, ..)| slot.nonce as i64).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|(_, hash, _)| hash.as_slice()).collect::<Vec<_>>())
+        .bind(attempts.iter().map(|(_, _, raw)| raw.as_ref()).collect::<Vec<_>>())
+        .execute(connection)
+        .await?;
     Ok(())
 }
 
-impl From<Row> for Entry {
-    fn from(row: Row) -> Self {
+/// A row that this program cannot have written.
+fn unreadable(what: &'static str) -> sqlx::Error {
+    sqlx::Error::Decode(format!("the journal has no {what} where it must have one").into())
+}
+
+fn address(bytes: &[u8]) -> sqlx::Result<Address> {
+    Address::try_from(bytes).map_err(|_| unreadable("address"))
+}
+
+fn word(bytes: &[u8]) -> sqlx::Result<B256> {
+    B256::try_from(bytes).map_err(|_| unreadable("32 bytes"))
+}
+
+impl TryFrom<Row> for Entry {
+    type Error = sqlx::Error;
+
+    fn try_from(row: Row) -> sqlx::Result<Self> {
         let state = match (row.state.as_str(), row.settled_by) {
-            ("settled", Some(hash)) => State::Settled(B256::from_slice(&hash)),
+            ("settled", Some(hash)) => State::Settled(word(&hash)?),
             ("failed", _) => State::Failed,
             _ => State::Sent,
         };
+        let slot = Slot { chain_id: row.chain_id as u64, signer: address(&row.signer)?, nonce: row.tx_nonce as u64 };
         let key = Key {
-            chain_id: row.chain_id as u64,
-            method: TransferMethod::from_name(&row.method).expect("the table allows no other"),
-            token: Address::from_slice(&row.token),
-            payer: Address::from_slice(&row.payer),
-            nonce: B256::from_slice(&row.nonce),
+            chain_id: slot.chain_id,
+            method: Method::from_name(&row.method).ok_or_else(|| unreadable("method"))?,
+            token: address(&row.token)?,
+            payer: address(&row.payer)?,
+            nonce: word(&row.nonce)?,
         };
-        Self {
-            id: row.id,
+        // Rows from before the columns were have no target.
+        let to = if row.target.is_empty() { Address::ZERO } else { address(&row.target)? };
+        let amount: U256 = row.amount.parse().map_err(|_| unreadable("amount"))?;
+        let settlement = Settlement {
             key,
-            payee: Address::from_slice(&row.payee),
-            amount: row.amount.parse().expect("a NUMERIC(78, 0) that was written from a uint256"),
-            signer: Address::from_slice(&row.signer),
-            tx_nonce: row.tx_nonce as u64,
-            state,
-            reason: row.reason,
-        }
+            payee: address(&row.payee)?,
+            amount,
+            call: Call { to, input: row.input.into(), gas: row.gas as u64 },
+            expected: row.expected.0,
+            signer: row.pinned.then_some(slot.signer),
+        };
+        Ok(Self { settlement, slot, state, reason: row.reason })
     }
 }

@@ -13,7 +13,7 @@ use alloy::{
 use sqlx::{PgConnection, pool::PoolConnection};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{Error, journal::Journal};
+use crate::{Error, journal::Journal, settlement::Call};
 
 /// How long an estimate of fees is good.
 const FEES_AGE_MAX: Duration = Duration::from_secs(1);
@@ -112,7 +112,7 @@ impl Lane {
     }
 
     /// Signs a call with this nonce; `bump` times 25 % above the going fees.
-    pub(crate) async fn sign(&self, nonce: u64, to: Address, input: Bytes, gas: u64, bump: u32) -> Result<Signed, Error> {
+    pub(crate) async fn sign(&self, nonce: u64, call: &Call, bump: u32) -> Result<Signed, Error> {
         let mut fees = self.fees().await?;
         for _ in 0..bump {
             fees.max_fee_per_gas += fees.max_fee_per_gas / 4 + 1;
@@ -121,9 +121,9 @@ impl Lane {
         let request = TransactionRequest::default()
             .with_chain_id(self.chain_id)
             .with_nonce(nonce)
-            .with_to(to)
-            .with_input(input)
-            .with_gas_limit(gas)
+            .with_to(call.to)
+            .with_input(call.input.clone())
+            .with_gas_limit(call.gas)
             .with_max_fee_per_gas(fees.max_fee_per_gas)
             .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
         let envelope = request.build(&self.wallet).await.map_err(alloy::signers::Error::other)?;
@@ -145,7 +145,7 @@ impl Lane {
 
 /// After everything the node knows and everything the journal has sent.
 async fn next_nonce(provider: &DynProvider, chain_id: u64, signer: Address, journal: &Journal) -> Result<u64, Error> {
-    let journalled = journal.unended(chain_id, signer).await?.last().map_or(0, |entry| entry.tx_nonce + 1);
+    let journalled = journal.unended(chain_id, signer).await?.last().map_or(0, |entry| entry.slot.nonce + 1);
     let pending = provider.get_transaction_count(signer).pending().await?;
     Ok(pending.max(journalled))
 }

@@ -3,11 +3,13 @@
 mod config;
 mod engine;
 mod error;
+mod exact;
 mod journal;
 mod lane;
 mod metrics;
 mod permit2;
 mod routes;
+mod settlement;
 mod token;
 mod verify;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{Address, B256, Bytes, U256},
+    primitives::{Address, B256, U256},
     providers::{DynProvider, Provider},
     rpc::types::TransactionRequest,
     sol_types::SolCall,
@@ -17,9 +17,8 @@ use x402::{
 };
 
 use crate::{
-    Error,
-    journal::Key,
-    permit2,
+    Error, permit2,
+    settlement::{Call, Key, Method},
     token::{IToken, IWallet, MULTICALL3, Transfer, deploy_and_settle, settlement},
 };
 
@@ -34,12 +33,8 @@ const DEPLOY_GAS_MAX: u64 = 3_000_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Valid {
     pub(crate) transfer: Transfer,
-    /// What the transaction calls: the token, the Permit2 proxy, or Multicall3 when the payer's wallet must be deployed first.
-    pub(crate) to: Address,
-    /// Its input.
-    pub(crate) call: Bytes,
-    /// Gas it gets.
-    pub(crate) gas: u64,
+    /// Of the token, the Permit2 proxy, or Multicall3 when the payer's wallet must be deployed first.
+    pub(crate) call: Call,
 }
 
 /// A payment of a kind that is settled here.
@@ -137,12 +132,12 @@ impl Verifier {
         };
         let Judged { payment, deploy, .. } = judged;
         let (to, call) = settlement(&payment.payload, payment.token, permit.as_ref());
-        let (to, call, gas) = match deploy {
-            None => (to, call, SETTLE_GAS_MAX),
-            Some(wrapped) => (MULTICALL3, deploy_and_settle(wrapped, to, call), DEPLOY_GAS_MAX),
+        let call = match deploy {
+            None => Call { to, input: call, gas: SETTLE_GAS_MAX },
+            Some(wrapped) => Call { to: MULTICALL3, input: deploy_and_settle(wrapped, to, call), gas: DEPLOY_GAS_MAX },
         };
         let transfer = Transfer::of(&payment.payload, payment.token);
-        self.simulate(Valid { transfer, to, call, gas }, &payment, request).await
+        self.simulate(Valid { transfer, call }, &payment, request).await
     }
 
     /// Whether the payer signed, as far as that can be told without a simulation: for a wallet that is still to be deployed, whether we would.
@@ -228,12 +223,12 @@ impl Verifier {
         if payment.payload.method() == TransferMethod::Permit2 && !self.has_proxy().await? {
             return Ok(Err(Reason::Permit2ProxyNotDeployed.into()));
         }
-        let request = TransactionRequest::default().from(self.sender).to(valid.to).input(valid.call.clone().into());
-        let request = TransactionRequest { gas: Some(valid.gas), ..request };
+        let request = TransactionRequest::default().from(self.sender).to(valid.call.to).input(valid.call.input.clone().into());
+        let request = TransactionRequest { gas: Some(valid.call.gas), ..request };
         match self.provider.estimate_gas(request).await {
             // A payer's contract may use more in the block than now.
             Ok(gas) => {
-                valid.gas = (gas + gas / 4).min(valid.gas);
+                valid.call.gas = (gas + gas / 4).min(valid.call.gas);
                 Ok(Ok(valid))
             }
             Err(error) if error.is_error_resp() => {
@@ -307,7 +302,7 @@ impl Verifier {
 
     /// Whether the token, or Permit2, has burnt the payment's nonce.
     pub(crate) async fn is_used(&self, key: &Key) -> Result<bool, Error> {
-        if key.method == TransferMethod::Permit2 {
+        if key.method == Method::Permit2 {
             return self.is_permit2_used(key.payer, key.nonce.into()).await;
         }
         let question = IToken::authorizationStateCall { authorizer: key.payer, nonce: key.nonce };

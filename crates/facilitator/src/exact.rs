@@ -1,0 +1,98 @@
+//! Scheme `exact`: settles what a payer signed, and says so only to who shows that payment.
+
+use std::sync::Arc;
+
+use x402::{Eip2612Permit, Network, PaymentRequest, Reason, SettleResponse, TokenAmount};
+
+use crate::{
+    Error,
+    engine::Engine,
+    settlement::{Entry, Expected, Key, Settlement, State},
+    token::{Transfer, calls_of},
+    verify::{Invalid, Names},
+};
+
+/// Settles a payment, or joins whoever is settling it.
+pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
+    let network = request.payment_requirements.network.clone();
+    // By the token the server asked for: what the client echoed is not to be trusted.
+    let (Ok(payload), Some(token)) = (request.payment_payload.exact(), request.payment_requirements.asset_address()) else {
+        return Ok(SettleResponse::failed(network, None, Reason::InvalidPayload));
+    };
+    let chain_id = engine.verifier.chain_id;
+    if network.chain_id() != Some(chain_id) {
+        return Ok(SettleResponse::failed(network, Some(payload.payer()), Reason::InvalidNetwork));
+    }
+    let key = Key { chain_id, method: payload.method().into(), token, payer: payload.payer(), nonce: payload.nonce() };
+    if let Some(entry) = engine.find(&key).await? {
+        return join(engine, entry, request, network).await;
+    }
+    let valid = match engine.verifier.verify(request).await? {
+        Ok(valid) => valid,
+        Err(invalid) => return explain(engine, invalid, key, request, network).await,
+    };
+    let Transfer { to: payee, amount, .. } = valid.transfer;
+    let settlement = Settlement { key, payee, amount, call: valid.call, expected: Expected::Transfer, signer: None };
+    match engine.submit(settlement).await? {
+        Some(entry) => join(engine, entry, request, network).await,
+        None => Ok(SettleResponse::failed(network, Some(key.payer), Reason::UnexpectedSettleError)),
+    }
+}
+
+/// A nonce that is used up may have been used for this very payment, by another request a moment ago or by somebody else.
+async fn explain(
+    engine: &Arc<Engine>,
+    invalid: Invalid,
+    key: Key,
+    request: &PaymentRequest,
+    network: Network,
+) -> Result<SettleResponse, Error> {
+    if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce) {
+        if let Some(entry) = engine.find(&key).await? {
+            return join(engine, entry, request, network).await;
+        }
+        if let Ok(payload) = request.payment_payload.exact()
+            && engine.verifier.is_vouched_for(request).await?
+            && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token)).await?
+        {
+            return Ok(SettleResponse::settled(network, key.payer, hash));
+        }
+    }
+    let failed = SettleResponse::failed(network, Some(key.payer), invalid.reason);
+    Ok(SettleResponse { error_message: invalid.message, ..failed })
+}
+
+/// Waits for the end of a settlement, however many do.
+async fn join(engine: &Arc<Engine>, entry: Entry, request: &PaymentRequest, network: Network) -> Result<SettleResponse, Error> {
+    let (requirements, settlement) = (&request.payment_requirements, &entry.settlement);
+    let payer = settlement.key.payer;
+    let Ok(payload) = request.payment_payload.exact() else {
+        return Ok(SettleResponse::failed(network, Some(payer), Reason::InvalidPayload));
+    };
+    // The payer's nonce is the key; whoever sends it with other terms is not asking for this settlement.
+    let names = Names::of(payload.method());
+    if requirements.pay_to_address() != Some(settlement.payee) {
+        return Ok(SettleResponse::failed(network, Some(payer), names.recipient));
+    }
+    if requirements.amount != TokenAmount(settlement.amount) {
+        return Ok(SettleResponse::failed(network, Some(payer), names.amount));
+    }
+    // And whoever has only seen it on chain is not who paid. This very payload, to the byte, need not be accepted by a wallet today.
+    let permit = Eip2612Permit::of(request.payment_payload.extensions.as_ref()).ok().flatten();
+    let is_same = calls_of(&payload, settlement.key.token, permit.as_ref()).contains(&settlement.call.input);
+    if !is_same && !engine.verifier.is_vouched_for(request).await? {
+        return Ok(SettleResponse::failed(network, Some(payer), names.signature));
+    }
+    let entry = engine.outcome(entry).await?;
+    Ok(match entry.state {
+        State::Settled(hash) => SettleResponse::settled(network, payer, hash),
+        State::Failed => {
+            let reason = entry.reason.as_deref().map_or(Reason::TransactionFailed, Reason::from);
+            SettleResponse::failed(network, Some(payer), reason)
+        }
+        State::Sent => match engine.newest_attempt(&entry).await? {
+            Some(hash) => SettleResponse::pending(network, payer, hash),
+            None => SettleResponse::failed(network, Some(payer), Reason::UnexpectedSettleError),
+        },
+    })
+}

@@ -1,0 +1,139 @@
+//! What the engine settles: a call that must have a certain effect once, whoever asks for it and how often.
+
+use alloy::{
+    primitives::{Address, B256, Bytes, U256},
+    rpc::types::Log,
+};
+use serde::{Deserialize, Serialize};
+use x402::TransferMethod;
+
+use crate::token::Transfer;
+
+/// By what the chain tells two settlements of one payer apart: each method has ids of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// The nonce of an EIP-3009 authorization, which the token burns.
+    Eip3009,
+    /// The nonce of a Permit2 transfer, which Permit2 burns.
+    Permit2,
+}
+
+impl Method {
+    const ALL: [Self; 2] = [Self::Eip3009, Self::Permit2];
+
+    /// Name in the journal.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Eip3009 => "eip3009",
+            Self::Permit2 => "permit2",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == name)
+    }
+}
+
+impl From<TransferMethod> for Method {
+    fn from(method: TransferMethod) -> Self {
+        match method {
+            TransferMethod::Eip3009 => Self::Eip3009,
+            TransferMethod::Permit2 => Self::Permit2,
+        }
+    }
+}
+
+/// What identifies a settlement: it happens once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Key {
+    pub(crate) chain_id: u64,
+    pub(crate) method: Method,
+    pub(crate) token: Address,
+    pub(crate) payer: Address,
+    /// 32 bytes that are unique for this method, token and payer.
+    pub(crate) nonce: B256,
+}
+
+/// What a transaction calls.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Call {
+    pub(crate) to: Address,
+    pub(crate) input: Bytes,
+    /// Gas it gets.
+    pub(crate) gas: u64,
+}
+
+/// What the receipt of a settlement must show, besides that nothing reverted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Expected {
+    /// The token's `Transfer` of the amount from payer to payee.
+    Transfer,
+    /// A log of this contract whose topics begin with these.
+    Log { address: Address, topics: Vec<B256> },
+    /// Nothing.
+    Success,
+}
+
+/// A settlement that is to happen.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settlement {
+    pub(crate) key: Key,
+    /// Who is paid; for a call that pays nobody, whoever it is about.
+    pub(crate) payee: Address,
+    /// In the token's base units; zero for a call that moves nothing.
+    pub(crate) amount: U256,
+    pub(crate) call: Call,
+    pub(crate) expected: Expected,
+    /// The only signer whose transaction the chain accepts, if that matters.
+    pub(crate) signer: Option<Address>,
+}
+
+impl Settlement {
+    /// What it moves.
+    pub(crate) fn transfer(&self) -> Transfer {
+        Transfer { token: self.key.token, from: self.key.payer, to: self.payee, amount: self.amount }
+    }
+
+    /// Whether the logs of a transaction that succeeded show what they must.
+    pub(crate) fn is_in(&self, logs: &[Log]) -> bool {
+        match &self.expected {
+            Expected::Transfer => self.transfer().is_in(logs),
+            Expected::Log { address, topics } => {
+                logs.iter().any(|log| log.address() == *address && log.topics().starts_with(topics))
+            }
+            Expected::Success => true,
+        }
+    }
+}
+
+/// A place in a signer's order of transactions. All attempts at it share the nonce, so at most one of them is ever mined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub(crate) struct Slot {
+    pub(crate) chain_id: u64,
+    pub(crate) signer: Address,
+    pub(crate) nonce: u64,
+}
+
+/// How far a settlement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    /// May still be mined.
+    Sent,
+    /// On chain by this transaction.
+    Settled(B256),
+    /// It is not, and its attempts never will be.
+    Failed,
+}
+
+/// A settlement in the journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) settlement: Settlement,
+    pub(crate) slot: Slot,
+    pub(crate) state: State,
+    /// Why it failed, in the protocol's words.
+    pub(crate) reason: Option<String>,
+}
