@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use x402::{
-    AnyPaymentRequest, EIP2612_GAS_SPONSORING, EXACT, ExactPayload, Network, PaymentRequest, Reason, SettleResponse,
+    AnyPaymentRequest, EIP2612_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason, Scheme, SettleResponse,
     SupportedKind, SupportedResponse, VerifyResponse,
 };
 
@@ -141,9 +141,12 @@ fn unavailable(call: &'static str, error: &Error) -> Response {
 
 async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let network = Network::evm(app.engine.verifier.chain_id);
-    let kind = |x402_version, network: String| SupportedKind { x402_version, scheme: EXACT.into(), network, extra: None };
-    let v1 = network.v1_name().map(|name| kind(1, name.to_owned()));
-    let kinds = [kind(2, network.to_string())].into_iter().chain(v1).collect();
+    let kind = |x402_version, scheme: Scheme, network: String| {
+        let scheme = scheme.as_str().to_owned();
+        SupportedKind { x402_version, scheme, network, extra: None }
+    };
+    let v1 = network.v1_name().map(|name| kind(1, Scheme::Exact, name.to_owned()));
+    let kinds = [kind(2, Scheme::Exact, network.to_string())].into_iter().chain(v1).collect();
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,

@@ -12,8 +12,8 @@ use alloy::{
     sol_types::SolCall,
 };
 use x402::{
-    EXACT, Eip2612Permit, Eip3009Authorization, Erc6492Signature, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest,
-    Reason, TokenDomain, TransferMethod, recover_permit2, recover_strict,
+    Eip2612Permit, Eip3009Authorization, Erc6492Signature, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest, Reason,
+    Scheme, TokenDomain, TransferMethod, recover_permit2, recover_strict,
 };
 
 use crate::{
@@ -174,8 +174,9 @@ impl Verifier {
     /// The payment, when it is of a kind that is settled here.
     fn read(&self, request: &PaymentRequest) -> Result<Payment, Reason> {
         let (requirements, accepted) = (&request.payment_requirements, &request.payment_payload.accepted);
-        if requirements.scheme != EXACT || accepted.scheme != EXACT {
-            return Err(Reason::InvalidScheme);
+        match (Scheme::of(requirements), Scheme::of(accepted)) {
+            (Some(Scheme::Exact), Some(Scheme::Exact)) => {}
+            _ => return Err(Reason::InvalidScheme),
         }
         if requirements.network.chain_id() != Some(self.chain_id) {
             return Err(Reason::InvalidNetwork);

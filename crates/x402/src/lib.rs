@@ -10,6 +10,7 @@ mod facilitator_client;
 pub mod header;
 mod network;
 mod reason;
+mod scheme;
 #[cfg(feature = "server")]
 pub mod server;
 mod signature;
@@ -26,9 +27,10 @@ pub use exact::{
 pub use facilitator_client::{FacilitatorClient, FacilitatorError};
 pub use network::{Network, ParseNetworkError};
 pub use reason::Reason;
+pub use scheme::Scheme;
 pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_permit2, recover_strict};
 pub use wire::{
-    AnyPaymentRequest, DecodeError, EXACT, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload,
-    PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleRequest, SettleResponse, SupportedKind,
-    SupportedResponse, V1, V2, VerifyRequest, VerifyResponse, check_extension_echo, find_matching,
+    AnyPaymentRequest, DecodeError, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload, PaymentRequest,
+    PaymentRequired, PaymentRequirements, ResourceInfo, SettleRequest, SettleResponse, SupportedKind, SupportedResponse, V1, V2,
+    VerifyRequest, VerifyResponse, check_extension_echo, find_matching,
 };

@@ -12,7 +12,7 @@ use axum::{
 use money::Usdc;
 use url::Url;
 use x402::{
-    EXACT, FacilitatorClient, Network, ResourceInfo,
+    FacilitatorClient, Network, ResourceInfo, Scheme,
     server::{Gate, PaidLayer, Pricing},
 };
 
@@ -187,11 +187,12 @@ fn network(name: &str) -> Result<Network> {
 /// A paywall whose facilitator cannot settle its price would turn every buyer away.
 async fn check_support(facilitator: &FacilitatorClient, network: &Network, url: &Url) -> Result<()> {
     let supported = facilitator.supported().await.with_context(|| format!("the facilitator {url} does not answer"))?;
+    let exact = Scheme::Exact.as_str();
     let known =
-        supported.kinds.iter().any(|kind| kind.x402_version == 2 && kind.scheme == EXACT && kind.network == network.to_string());
+        supported.kinds.iter().any(|kind| kind.x402_version == 2 && kind.scheme == exact && kind.network == network.to_string());
     if !known {
         let offered: Vec<String> = supported.kinds.iter().map(|kind| format!("{} on {}", kind.scheme, kind.network)).collect();
-        bail!("the facilitator {url} does not settle {EXACT} on {network}; it does {}", offered.join(", "));
+        bail!("the facilitator {url} does not settle {exact} on {network}; it does {}", offered.join(", "));
     }
     Ok(())
 }

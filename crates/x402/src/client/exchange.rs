@@ -1,23 +1,21 @@
 use std::{sync::Arc, time::Duration};
 
-use alloy::primitives::{B256, U256, keccak256};
+use alloy::primitives::{B256, keccak256};
 use money::Usdc;
 use reqwest::{Method, Request, Response, StatusCode, header, redirect};
 use tokio::runtime::Handle;
 use url::Url;
 
 use super::{
-    DailyBudget, PayError, Payer, Policy, SignedAuthorization, SignedPermit2, TransferRequest,
+    DailyBudget, PayError, Payer, Policy,
     daily::Spending,
     offer::{Demand, receipt},
     outstanding::{Account, Payment, UnderWay},
     payer::now_secs,
     policy::Price,
+    signing,
 };
-use crate::{
-    Eip2612Permit, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequirements, Permit2Payload, Reason,
-    SettleResponse, TokenAmount, TransferMethod,
-};
+use crate::{PaymentRequirements, Reason, SettleResponse};
 
 /// How often a payment is sent again when nobody said what became of it.
 const RESENDS_MAX: u32 = 3;
@@ -29,8 +27,6 @@ const RESEND_WAIT_MAX: Duration = Duration::from_secs(5);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REDIRECTS_MAX: usize = 5;
-/// What a server must have left of a payment's life, in seconds.
-const VALIDITY_MIN_SECS: u64 = 10;
 
 /// An HTTP client that pays.
 ///
@@ -171,14 +167,11 @@ impl<P: Payer> Client<P> {
         // Gives the price back when the future is dropped while a device or a person is asked to sign.
         let mut reserved = Reserved { account: &self.account, price: price.usdc, day: None, signed: false };
         reserved.day = self.reserve_day(&url, offer, &price).await?;
-        let transfer = self.transfer(offer, &price)?;
-        let (payload, permit) = match price.method {
-            TransferMethod::Eip3009 => (self.authorize(&transfer).await?, None),
-            TransferMethod::Permit2 => self.authorize_permit2(&transfer, demand.sponsors_permit()).await?,
-        };
-        let header = demand.header(offer, &payload, permit.as_ref())?;
+        let signed = signing::sign(&self.payer, demand, offer, &price, self.policy.validity_max_secs).await?;
+        let valid_before = signed.valid_before;
+        let header = demand.header(offer, signed)?;
         reserved.signed = true;
-        Ok(Payment { header, url, requirement: offer.clone(), valid_before: payload.valid_before() })
+        Ok(Payment { header, url, requirement: offer.clone(), valid_before })
     }
 
     /// Takes the price off the day's budget, on disk.
@@ -191,58 +184,6 @@ impl<P: Payer> Client<P> {
             Ok(ReservedDay { budget, spending, day })
         });
         reserving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(Some)
-    }
-
-    fn transfer(&self, offer: &PaymentRequirements, price: &Price) -> Result<TransferRequest, PayError> {
-        let now = now_secs();
-        let lifetime = offer.max_timeout_seconds.min(self.policy.validity_max_secs);
-        Ok(TransferRequest {
-            token: price.domain.clone(),
-            to: offer.pay_to_address().ok_or(PayError::PayerMismatch("the payee is not an EVM address"))?,
-            value: offer.amount,
-            valid_before_max: now.saturating_add(lifetime),
-            valid_before_min: now.saturating_add(lifetime.min(VALIDITY_MIN_SECS)),
-        })
-    }
-
-    async fn authorize(&self, transfer: &TransferRequest) -> Result<ExactPayload, PayError> {
-        let SignedAuthorization { authorization, signature } = self.payer.authorize(transfer).await?;
-        as_asked([
-            (authorization.from == self.payer.address(), "from"),
-            (authorization.to == transfer.to, "to"),
-            (authorization.value == transfer.value, "value"),
-            (authorization.valid_after.0 <= U256::from(now_secs()), "validAfter"),
-            (ends_in_time(authorization.valid_before, transfer), "validBefore"),
-        ])?;
-        Ok(ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
-    }
-
-    async fn authorize_permit2(
-        &self,
-        transfer: &TransferRequest,
-        sponsored: bool,
-    ) -> Result<(ExactPayload, Option<Eip2612Permit>), PayError> {
-        let SignedPermit2 { authorization, signature, permit } = self.payer.authorize_permit2(transfer, sponsored).await?;
-        let permitted = &authorization.permitted;
-        as_asked([
-            (authorization.from == self.payer.address(), "from"),
-            (authorization.spender == PERMIT2_EXACT_PROXY, "spender"),
-            (authorization.witness.to == transfer.to, "to"),
-            (permitted.token == transfer.token.asset, "token"),
-            (permitted.amount == transfer.value, "amount"),
-            (authorization.witness.valid_after.0 <= U256::from(now_secs()), "validAfter"),
-            (ends_in_time(authorization.deadline, transfer), "deadline"),
-        ])?;
-        if let Some(permit) = &permit {
-            as_asked([
-                (permit.from == authorization.from, "from of the permit"),
-                (permit.asset == transfer.token.asset, "asset of the permit"),
-                (permit.spender == PERMIT2, "spender of the permit"),
-                (permit.amount == transfer.value, "amount of the permit"),
-                (permit.deadline.0 <= U256::from(transfer.valid_before_max), "deadline of the permit"),
-            ])?;
-        }
-        Ok((ExactPayload::Permit2(Permit2Payload { signature, permit2_authorization: authorization }), permit))
     }
 
     /// Sends one payment until somebody says what became of it.
@@ -270,18 +211,6 @@ impl<P: Payer> Client<P> {
         }
         Err(PayError::Indeterminate { cause, valid_before })
     }
-}
-
-/// The first thing that the payer signed otherwise than asked.
-fn as_asked<const N: usize>(fields: [(bool, &'static str); N]) -> Result<(), PayError> {
-    match fields.into_iter().find(|(same, _)| !same) {
-        Some((_, field)) => Err(PayError::PayerMismatch(field)),
-        None => Ok(()),
-    }
-}
-
-fn ends_in_time(end: TokenAmount, transfer: &TransferRequest) -> bool {
-    end.0 >= U256::from(transfer.valid_before_min) && end.0 <= U256::from(transfer.valid_before_max)
 }
 
 struct Reserved<'a> {

@@ -7,6 +7,7 @@ mod offer;
 mod outstanding;
 mod payer;
 mod policy;
+mod signing;
 
 pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;

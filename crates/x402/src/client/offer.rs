@@ -1,9 +1,10 @@
 use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
 
+use super::signing::Signed;
 use crate::{
-    DecodeError, EIP2612_GAS_SPONSORING, Eip2612Permit, ExactPayload, JsonMap, PaymentPayload, PaymentRequired,
-    PaymentRequirements, Reason, ResourceInfo, SettleResponse, TransferMethod, V1, V2, header, v1,
+    DecodeError, EIP2612_GAS_SPONSORING, JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo,
+    SettleResponse, TransferMethod, V1, V2, header, v1,
 };
 
 /// Longest 402 body read.
@@ -56,14 +57,9 @@ impl Demand {
         }
     }
 
-    /// The header that carries `payload` as payment of `offer`.
-    pub(super) fn header(
-        &self,
-        offer: &PaymentRequirements,
-        payload: &ExactPayload,
-        permit: Option<&Eip2612Permit>,
-    ) -> Result<(&'static str, String), DecodeError> {
-        let payload = payload.to_json();
+    /// The header that carries what was signed as payment of `offer`.
+    pub(super) fn header(&self, offer: &PaymentRequirements, signed: Signed) -> Result<(&'static str, String), DecodeError> {
+        let Signed { payload, permit, .. } = signed;
         match &self.version {
             Version::One => {
                 let network = offer.network.v1_name().map_or_else(|| offer.network.to_string(), str::to_owned);

@@ -1,6 +1,7 @@
 use money::Usdc;
 
-use crate::{EXACT, Network, PaymentFlow, PaymentRequirements, Token, TokenDomain, TransferMethod};
+use super::signing::Way;
+use crate::{Network, PaymentFlow, PaymentRequirements, Scheme, Token, TokenDomain, TransferMethod};
 
 /// What may be paid. Checked before anything is signed.
 ///
@@ -145,7 +146,7 @@ impl Policy {
     ) -> Result<(&'a PaymentRequirements, Price), Refusal> {
         let judged: Vec<_> = offers.iter().map(|offer| self.judge(offer, spent, methods).map(|price| (offer, price))).collect();
         let rank = |(offer, price): &&(&PaymentRequirements, Price)| {
-            (offer.payment_flow() != Some(PaymentFlow::Authorization), price.method)
+            (offer.payment_flow() != Some(PaymentFlow::Authorization), price.way)
         };
         if let Some((offer, price)) = judged.iter().filter_map(|j| j.as_ref().ok()).min_by_key(rank) {
             return Ok((offer, price.clone()));
@@ -160,17 +161,16 @@ impl Policy {
 
     fn judge(&self, offer: &PaymentRequirements, spent: Usdc, methods: &[TransferMethod]) -> Result<Price, Refusal> {
         let unsupported = || Refusal::NoSupportedOffer { offered: describe(std::slice::from_ref(offer)) };
-        let method = TransferMethod::of(offer).filter(|method| methods.contains(method)).ok_or_else(unsupported)?;
-        let supported = offer.scheme == EXACT
-            && matches!(offer.payment_flow(), Some(PaymentFlow::Authorization | PaymentFlow::Upfront))
-            && offer.pay_to_address().is_some();
+        let way = Way::of(offer).filter(|way| methods.contains(&way.method())).ok_or_else(unsupported)?;
+        let flows = Scheme::of(offer).map_or(&[][..], Scheme::flows);
+        let supported = offer.payment_flow().is_some_and(|flow| flows.contains(&flow)) && offer.pay_to_address().is_some();
         if !supported || offer.network.chain_id().is_none() {
             return Err(unsupported());
         }
         if self.networks.as_ref().is_some_and(|allowed| !allowed.contains(&offer.network)) {
             return Err(Refusal::NetworkNotAllowed(offer.network.clone()));
         }
-        let domain = self.spendable(offer, method)?;
+        let domain = self.spendable(offer, way.method())?;
         let price = offer.amount.to_usdc().unwrap_or(Usdc::MAX);
         if price > self.max_per_payment || offer.amount.to_usdc().is_none() {
             return Err(Refusal::TooExpensive { price, max: self.max_per_payment });
@@ -179,7 +179,7 @@ impl Policy {
         if price > left {
             return Err(Refusal::BudgetExhausted { price, left });
         }
-        Ok(Price { usdc: price, domain, method })
+        Ok(Price { usdc: price, domain, way })
     }
 
     /// The domain of the offer's token, when it is an allowed one and the offer names the domain truly. By Permit2 it need not name it.
@@ -203,7 +203,7 @@ impl Policy {
 pub(super) struct Price {
     pub(super) usdc: Usdc,
     pub(super) domain: TokenDomain,
-    pub(super) method: TransferMethod,
+    pub(super) way: Way,
 }
 
 impl Refusal {

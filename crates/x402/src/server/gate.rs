@@ -6,11 +6,12 @@ use http::{HeaderMap, StatusCode};
 
 use super::{
     Claim, Kept, MemoryReservations, Reservations, Settled, Work, answer,
+    backend::Backend,
     settle::{Settlement, log},
 };
 use crate::{
-    EXACT, FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, Reason,
-    ResourceInfo, V2, check_extension_echo, find_matching, header,
+    FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, Reason,
+    ResourceInfo, Scheme, V2, check_extension_echo, find_matching, header,
 };
 
 /// Longest answer held back until it is paid for. Longer ones need the flow `upfront`.
@@ -75,8 +76,9 @@ impl Gate {
         let Some(value) = headers.get(header::PAYMENT_SIGNATURE) else { return Err(refuse(None)) };
         let payload: PaymentPayload = header::decode(value.as_bytes()).map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
         let no_match = Reason::Other("No matching payment requirements".into());
-        let requirements = find_matching(&offers.accepts, &payload).filter(|found| found.scheme == EXACT).cloned();
-        let requirements = requirements.ok_or_else(|| refuse(Some(&no_match)))?;
+        let requirements = find_matching(&offers.accepts, &payload).cloned().ok_or_else(|| refuse(Some(&no_match)))?;
+        let backend = Scheme::of(&requirements).and_then(|scheme| Backend::of(scheme, &self.facilitator));
+        let backend = backend.ok_or_else(|| refuse(Some(&no_match)))?;
         check_extension_echo(&required(offers), &payload).map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
         let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
         let fingerprint = fingerprint(&payload, &requirements, offers);
@@ -87,31 +89,18 @@ impl Gate {
             Box::new(answer::try_again("the server is overloaded; nothing was charged"))
         };
         if let Some(claim) = self.reservations.find(&key, fingerprint).await.map_err(unavailable)? {
-            return self.claimed(claim, key, request, headers, offers).await;
+            return self.claimed(claim, backend, key, request, headers, offers).await;
         }
-        self.verify(&request, headers, offers).await?;
+        verify(&backend, &request, headers, offers).await?;
         let claim = self.reservations.reserve(&key, fingerprint).await.map_err(unavailable)?;
-        self.claimed(claim, key, request, headers, offers).await
-    }
-
-    async fn verify(&self, request: &PaymentRequest, headers: &HeaderMap, offers: &Offers) -> Result<(), Box<Response>> {
-        match self.facilitator.verify(request).await {
-            Ok(verdict) if verdict.is_valid => Ok(()),
-            Ok(verdict) => {
-                let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
-                Err(Box::new(answer::unpaid(headers, offers, Some(&reason))))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "a payment could not be verified");
-                Err(Box::new(answer::try_again("payments cannot be verified now; nothing was charged")))
-            }
-        }
+        self.claimed(claim, backend, key, request, headers, offers).await
     }
 
     /// Goes on from what the reservation says.
     async fn claimed(
         &self,
         claim: Claim,
+        backend: Backend,
         key: PaymentKey,
         request: PaymentRequest,
         headers: &HeaderMap,
@@ -125,7 +114,7 @@ impl Gate {
         };
         let resumed = kept.is_some();
         let settlement = Settlement {
-            facilitator: self.facilitator.clone(),
+            backend,
             reservations: self.reservations.clone(),
             key,
             request,
@@ -136,6 +125,20 @@ impl Gate {
         match settlement.kept.work.clone() {
             Some(work) => Err(Box::new(deliver(settlement, work).await)),
             None => Ok(VerifiedPayment { settlement: Some(settlement), resumed }),
+        }
+    }
+}
+
+async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap, offers: &Offers) -> Result<(), Box<Response>> {
+    match backend.verify(request).await {
+        Ok(verdict) if verdict.is_valid => Ok(()),
+        Ok(verdict) => {
+            let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
+            Err(Box::new(answer::unpaid(headers, offers, Some(&reason))))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "a payment could not be verified");
+            Err(Box::new(answer::try_again("payments cannot be verified now; nothing was charged")))
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Feature `server`: charge for an answer, once per payment, and only when there is an answer.
 
 mod answer;
+mod backend;
 mod gate;
 mod layer;
 mod reservations;

@@ -4,8 +4,8 @@ use axum::response::Response;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::{Kept, Offers, Reservations, answer};
-use crate::{FacilitatorClient, PaymentKey, PaymentRequest, Reason, SettleResponse};
+use super::{Kept, Offers, Reservations, answer, backend::Backend};
+use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse};
 
 /// A payment that settled.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl Settled {
 
 /// All that a settlement needs to go on when its client is gone.
 pub(super) struct Settlement {
-    pub(super) facilitator: FacilitatorClient,
+    pub(super) backend: Backend,
     pub(super) reservations: Arc<dyn Reservations>,
     pub(super) key: PaymentKey,
     pub(super) request: PaymentRequest,
@@ -82,9 +82,9 @@ impl Settlement {
         if let Some(receipt) = &self.kept.receipt {
             return Verdict::Settled(receipt.clone());
         }
-        let mut answer = self.facilitator.settle(&self.request).await;
+        let mut answer = self.backend.settle(&self.request).await;
         if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
-            answer = self.facilitator.settle(&self.request).await;
+            answer = self.backend.settle(&self.request).await;
         }
         match answer {
             Ok(receipt) if receipt.success => Verdict::Settled(receipt),

@@ -1,6 +1,7 @@
 use serde_json::Value;
 
 use super::{JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements};
+use crate::Scheme;
 
 /// The client changed what the server said in an extension.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,7 +28,7 @@ fn matches_accepted(offer: &PaymentRequirements, accepted: &PaymentRequirements)
 }
 
 fn extra_repeated(scheme: &str, wanted: &JsonMap, given: Option<&JsonMap>) -> bool {
-    let dynamic: &[&str] = if scheme == "batch-settlement" { &["channelState", "voucherState"] } else { &[] };
+    let dynamic = Scheme::from_name(scheme).map_or(&[][..], Scheme::dynamic_extra);
     wanted
         .iter()
         .filter(|(key, _)| !dynamic.contains(&key.as_str()))

@@ -12,7 +12,7 @@ pub use facilitator::{
 };
 pub use matching::{ExtensionEchoMismatch, check_extension_echo, find_matching};
 pub use payload::{PaymentKey, PaymentPayload};
-pub use required::{EXACT, PaymentFlow, PaymentRequired, PaymentRequirements, ResourceInfo};
+pub use required::{PaymentFlow, PaymentRequired, PaymentRequirements, ResourceInfo};
 pub use version::{V1, V2};
 
 /// An open JSON object: `extra`, `payload`, `extensions`.

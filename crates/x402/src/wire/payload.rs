@@ -2,7 +2,7 @@ use alloy::primitives::{Address, B256, keccak256};
 use serde::{Deserialize, Serialize};
 
 use super::{JsonMap, PaymentRequirements, ResourceInfo, V2};
-use crate::{ExactPayload, Network, PayloadError};
+use crate::{ExactPayload, Network, PayloadError, Scheme};
 
 /// A signed payment, as a client sends it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -34,8 +34,15 @@ impl PaymentPayload {
     /// What makes this payment the same one wherever it turns up. Read from what is signed, never from what surrounds it.
     ///
     /// # Errors
-    /// [`PayloadError`] when the payload is not one of the scheme `exact`.
+    /// [`PayloadError`] when the payload is not one of its scheme, or the scheme is not known here.
     pub fn key(&self) -> Result<PaymentKey, PayloadError> {
+        match Scheme::of(&self.accepted) {
+            Some(Scheme::Exact) => self.exact_key(),
+            Some(Scheme::Upto | Scheme::BatchSettlement) | None => Err(PayloadError::UnknownType),
+        }
+    }
+
+    fn exact_key(&self) -> Result<PaymentKey, PayloadError> {
         let exact = self.exact()?;
         let asset = match &exact {
             ExactPayload::Eip3009(_) => self.accepted.asset_address().ok_or(PayloadError::AssetNotAnAddress)?,

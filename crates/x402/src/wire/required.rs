@@ -3,10 +3,7 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::Value;
 
 use super::{JsonMap, V2};
-use crate::{Network, Token, TokenAmount, TransferMethod};
-
-/// The scheme that pays one exact amount.
-pub const EXACT: &str = "exact";
+use crate::{Network, Scheme, Token, TokenAmount, TransferMethod};
 
 /// What a server answers to a request that has not paid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -101,7 +98,7 @@ impl PaymentRequirements {
         let extra =
             [("name", &token.name), ("version", &token.version)].map(|(key, text)| (key.into(), Value::from(text.as_ref())));
         Self {
-            scheme: EXACT.into(),
+            scheme: Scheme::Exact.as_str().into(),
             network: token.network.clone(),
             amount: amount.into(),
             asset: token.address.to_checksum(None),

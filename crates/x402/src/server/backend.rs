@@ -1,0 +1,30 @@
+use crate::{FacilitatorClient, FacilitatorError, PaymentRequest, Scheme, SettleResponse, VerifyResponse};
+
+/// Who judges and settles the payments of a scheme.
+#[derive(Clone, Debug)]
+pub(super) enum Backend {
+    /// The facilitator, where every payment moves money by itself.
+    Facilitator(FacilitatorClient),
+}
+
+impl Backend {
+    /// Of `scheme`; `None` when it is not served.
+    pub(super) fn of(scheme: Scheme, facilitator: &FacilitatorClient) -> Option<Self> {
+        match scheme {
+            Scheme::Exact => Some(Self::Facilitator(facilitator.clone())),
+            Scheme::Upto | Scheme::BatchSettlement => None,
+        }
+    }
+
+    pub(super) async fn verify(&self, request: &PaymentRequest) -> Result<VerifyResponse, FacilitatorError> {
+        match self {
+            Self::Facilitator(facilitator) => facilitator.verify(request).await,
+        }
+    }
+
+    pub(super) async fn settle(&self, request: &PaymentRequest) -> Result<SettleResponse, FacilitatorError> {
+        match self {
+            Self::Facilitator(facilitator) => facilitator.settle(request).await,
+        }
+    }
+}
