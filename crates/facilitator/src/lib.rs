@@ -6,6 +6,7 @@ mod error;
 mod exact;
 mod journal;
 mod lane;
+mod lens;
 mod metrics;
 mod permit2;
 mod routes;
@@ -103,6 +104,7 @@ async fn open(
         lanes.push(lane::Lane::open(key.0.clone(), provider.clone(), chain_id, journal).await?);
     }
     let factories = config.wallet_factories.clone();
-    let verifier = verify::Verifier { provider, chain_id, factories, sender, proxy_seen: Default::default() };
+    let lens = lens::Lens::new(provider.clone(), sender);
+    let verifier = verify::Verifier { provider, lens, chain_id, factories };
     Ok(engine::Engine::new(verifier, journal.clone(), lanes, Duration::from_secs(config.confirm_timeout_seconds)))
 }

@@ -1,15 +1,13 @@
 //! Would this payment settle now? In the order, and with the reasons, of the official SDKs.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use alloy::{
     primitives::{Address, B256, U256},
     providers::{DynProvider, Provider},
     rpc::types::TransactionRequest,
-    sol_types::SolCall,
+    sol_types::{SolCall, decode_revert_reason},
+    transports::TransportErrorKind,
 };
 use x402::{
     Eip2612Permit, Eip3009Authorization, Erc6492Signature, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest, Reason,
@@ -17,7 +15,9 @@ use x402::{
 };
 
 use crate::{
-    Error, permit2,
+    Error,
+    lens::{Answer, Lens, Question},
+    permit2,
     settlement::{Call, Key, Method},
     token::{IToken, IWallet, MULTICALL3, Transfer, deploy_and_settle, settlement},
 };
@@ -28,6 +28,8 @@ const VALIDITY_MIN_SECONDS: u64 = 6;
 const SETTLE_GAS_MAX: u64 = 1_000_000;
 /// The same when the payer's wallet is deployed on the way.
 const DEPLOY_GAS_MAX: u64 = 3_000_000;
+/// What a view of a token may use.
+const VIEW_GAS_MAX: u64 = 200_000;
 
 /// A payment that passed every check.
 #[derive(Clone, Debug)]
@@ -45,13 +47,60 @@ struct Payment {
     hash: B256,
 }
 
-/// A payment whose signature was judged.
-struct Judged {
+impl Payment {
+    /// Whether the payer's key signed, judged as the chain does for an account without code.
+    fn is_signed_by_key(&self) -> bool {
+        let signer = match &self.payload {
+            ExactPayload::Eip3009(p) => recover_strict(self.hash, &p.signature),
+            ExactPayload::Permit2(p) => recover_permit2(self.hash, &p.signature),
+        };
+        signer == Some(self.payload.payer())
+    }
+
+    /// The question to a payer with code.
+    fn is_signed_by_contract(&self) -> Call {
+        let question = IWallet::isValidSignatureCall { hash: self.hash, signature: self.payload.signature().clone() };
+        Call { to: self.payload.payer(), input: question.abi_encode().into(), gas: SETTLE_GAS_MAX }
+    }
+}
+
+/// Who judges the payer's signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Payer {
+    /// Nobody but mathematics.
+    Key,
+    /// The payer's own code.
+    Contract,
+    /// The code it will have when its factory is called on the way.
+    Undeployed,
+}
+
+/// A payment whose signature was judged and whose settlement was tried.
+struct Trial {
     /// With the wallet's own signature, taken out of its wrapping.
     payment: Payment,
-    /// How the payer's wallet comes to be, when it is not there yet. Then only the simulation tells whether it accepts the signature.
-    deploy: Option<Erc6492Signature>,
-    token_exists: bool,
+    payer: Payer,
+    call: Call,
+    settled: Answer,
+}
+
+impl Trial {
+    fn valid(mut self) -> Valid {
+        /// Of any transaction, and of each byte of its input at most.
+        const TRANSACTION_GAS: u64 = 21_000;
+        const INPUT_BYTE_GAS: u64 = 16;
+        let used: u64 = self.settled.gasUsed.saturating_to();
+        // A payer's contract may use more in the block than now.
+        let gas = used + used / 4 + TRANSACTION_GAS + INPUT_BYTE_GAS * self.call.input.len() as u64;
+        self.call.gas = gas.min(self.call.gas);
+        Valid { transfer: Transfer::of(&self.payment.payload, self.payment.token), call: self.call }
+    }
+}
+
+/// Whether a payer's contract said yes, to the letter.
+fn is_magic(answer: &Answer) -> bool {
+    let (magic, output) = (IWallet::isValidSignatureCall::SELECTOR, &answer.output);
+    answer.succeeded && output.len() >= 32 && output[..4] == magic && output[4..32].iter().all(|byte| *byte == 0)
 }
 
 /// What the official SDKs call the same flaw of either method.
@@ -102,12 +151,9 @@ pub(crate) type Verdict = Result<Result<Valid, Invalid>, Error>;
 
 pub(crate) struct Verifier {
     pub(crate) provider: DynProvider,
+    pub(crate) lens: Lens,
     pub(crate) chain_id: u64,
     pub(crate) factories: Vec<Address>,
-    /// Any funded signer: who simulates as the sender.
-    pub(crate) sender: Address,
-    /// Contracts do not go away, so it is looked for until it is seen.
-    pub(crate) proxy_seen: AtomicBool,
 }
 
 impl Verifier {
@@ -121,44 +167,18 @@ impl Verifier {
         if let (ExactPayload::Permit2(_), Err(reason)) = (&payment.payload, &terms) {
             return Ok(Err(reason.clone().into()));
         }
-        let judged = match self.judge(payment).await? {
-            Ok(judged) => judged,
+        let permit = terms.as_ref().ok().and_then(Option::as_ref);
+        let trial = match self.try_out(payment, permit).await? {
+            Ok(trial) => trial,
             Err(reason) => return Ok(Err(reason.into())),
         };
-        let permit = match terms {
-            Ok(_) if !judged.token_exists => return Ok(Err(Reason::AssetNotDeployed.into())),
-            Ok(permit) => permit,
-            Err(reason) => return Ok(Err(reason.into())),
-        };
-        let Judged { payment, deploy, .. } = judged;
-        let (to, call) = settlement(&payment.payload, payment.token, permit.as_ref());
-        let call = match deploy {
-            None => Call { to, input: call, gas: SETTLE_GAS_MAX },
-            Some(wrapped) => Call { to: MULTICALL3, input: deploy_and_settle(wrapped, to, call), gas: DEPLOY_GAS_MAX },
-        };
-        let transfer = Transfer::of(&payment.payload, payment.token);
-        self.simulate(Valid { transfer, call }, &payment, request).await
-    }
-
-    /// Whether the payer signed, as far as that can be told without a simulation: for a wallet that is still to be deployed, whether we would.
-    async fn judge(&self, mut payment: Payment) -> Result<Result<Judged, Reason>, Error> {
-        let Ok(deploy) = Erc6492Signature::parse(payment.payload.signature()) else {
-            return Ok(Err(Reason::FailedToParseSignature));
-        };
-        let (payer_code, token_code) = tokio::try_join!(
-            self.provider.get_code_at(payment.payload.payer()).into_future(),
-            self.provider.get_code_at(payment.token).into_future()
-        )?;
-        if let Some(wrapped) = &deploy {
-            payment.payload = payment.payload.with_signature(wrapped.inner.clone());
-        }
-        let deploy = deploy.filter(|_| payer_code.is_empty());
-        match &deploy {
-            Some(wrapped) if !self.factories.contains(&wrapped.factory) => Ok(Err(Reason::FactoryNotAllowed)),
-            None if !self.is_signed(&payment, !payer_code.is_empty()).await? => {
-                Ok(Err(Names::of(payment.payload.method()).signature))
-            }
-            _ => Ok(Ok(Judged { payment, deploy, token_exists: !token_code.is_empty() })),
+        match terms {
+            Err(reason) => Ok(Err(reason.into())),
+            Ok(_) if !trial.settled.tokenHasCode => Ok(Err(Reason::AssetNotDeployed.into())),
+            // A call of what is not there succeeds.
+            Ok(_) if !trial.settled.targetHasCode => Ok(Err(Reason::Permit2ProxyNotDeployed.into())),
+            Ok(_) if trial.settled.succeeded => Ok(Ok(trial.valid())),
+            Ok(_) => self.explain(&trial, request).await.map(Err),
         }
     }
 
@@ -168,7 +188,59 @@ impl Verifier {
         if check_payee(&payment, request).and_then(|()| check_price(&payment, request)).is_err() {
             return Ok(false);
         }
-        Ok(self.judge(payment).await?.is_ok_and(|judged| judged.deploy.is_none()))
+        Ok(self.try_out(payment, None).await?.is_ok_and(|trial| trial.payer != Payer::Undeployed))
+    }
+
+    /// Judges the payer's signature as the token, or Permit2, does on chain, and tries the settlement in the same block. An account with
+    /// code is asked, whatever its key signed; for a wallet that is still to be deployed only the trial tells.
+    async fn try_out(&self, mut payment: Payment, permit: Option<&Eip2612Permit>) -> Result<Result<Trial, Reason>, Error> {
+        let Ok(wrapped) = Erc6492Signature::parse(payment.payload.signature()) else {
+            return Ok(Err(Reason::FailedToParseSignature));
+        };
+        if let Some(wrapped) = &wrapped {
+            payment.payload = payment.payload.with_signature(wrapped.inner.clone());
+        }
+        let (to, input) = settlement(&payment.payload, payment.token, permit);
+        let settle = Call { to, input, gas: SETTLE_GAS_MAX };
+        let deployment = wrapped.map(|wrapped| {
+            self.factories.contains(&wrapped.factory).then(|| {
+                let input = deploy_and_settle(wrapped, to, settle.input.clone());
+                Call { to: MULTICALL3, input, gas: DEPLOY_GAS_MAX }
+            })
+        });
+        let is_by_key = deployment.is_none() && payment.is_signed_by_key();
+        let mut payer = match &deployment {
+            Some(Some(_)) => Payer::Undeployed,
+            _ if is_by_key => Payer::Key,
+            _ => Payer::Contract,
+        };
+        loop {
+            let call = match (payer, &deployment) {
+                (Payer::Undeployed, Some(Some(both))) => both.clone(),
+                _ => settle.clone(),
+            };
+            let from = payment.payload.payer();
+            let mut questions = vec![Question::new(from, payment.token, &call)];
+            if payer == Payer::Contract {
+                questions.push(Question::new(from, payment.token, &payment.is_signed_by_contract()));
+            }
+            let mut answers = self.lens.ask(questions).await?.into_iter();
+            let settled = answers.next().ok_or_else(|| TransportErrorKind::custom_str("the lens did not answer"))?;
+            // Who has code is seen with the answer; whoever was taken for something else is asked as what it is.
+            match (settled.payerHasCode, &deployment) {
+                (true, _) if payer != Payer::Contract => {
+                    payer = Payer::Contract;
+                    continue;
+                }
+                (true, _) if !answers.next().is_some_and(|answer| is_magic(&answer)) => {
+                    return Ok(Err(Names::of(payment.payload.method()).signature));
+                }
+                (false, None) if !is_by_key => return Ok(Err(Names::of(payment.payload.method()).signature)),
+                (false, Some(None)) => return Ok(Err(Reason::FactoryNotAllowed)),
+                _ => {}
+            }
+            return Ok(Ok(Trial { payment, payer, call, settled }));
+        }
     }
 
     /// The payment, when it is of a kind that is settled here.
@@ -196,109 +268,67 @@ impl Verifier {
         Ok(Payment { payload, token, hash })
     }
 
-    /// As the token, or Permit2, judges on chain: an account with code is asked, whatever its key signed.
-    async fn is_signed(&self, payment: &Payment, has_code: bool) -> Result<bool, Error> {
-        let Payment { payload, hash, .. } = payment;
-        if !has_code {
-            let signer = match payload {
-                ExactPayload::Eip3009(p) => recover_strict(*hash, &p.signature),
-                ExactPayload::Permit2(p) => recover_permit2(*hash, &p.signature),
-            };
-            return Ok(signer == Some(payload.payer()));
-        }
-        let question = IWallet::isValidSignatureCall { hash: *hash, signature: payload.signature().clone() };
-        let request = TransactionRequest::default().to(payload.payer()).input(question.abi_encode().into());
-        let request = TransactionRequest { gas: Some(SETTLE_GAS_MAX), ..request };
-        let magic = IWallet::isValidSignatureCall::SELECTOR;
-        match self.provider.call(request).await {
-            Ok(answer) => Ok(answer.len() >= 32 && answer[..4] == magic && answer[4..32].iter().all(|b| *b == 0)),
-            // The wallet reverted.
-            Err(error) if error.is_error_resp() => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+    /// Why a settlement would be refused: the chain's own words, or what of its state explains them.
+    async fn explain(&self, trial: &Trial, asked: &PaymentRequest) -> Result<Invalid, Error> {
+        let revert = &trial.settled.output;
+        let reason = match &trial.payment.payload {
+            ExactPayload::Eip3009(p) => self.diagnose(&p.authorization, asked).await?,
+            ExactPayload::Permit2(_) => match permit2::reason_of(revert) {
+                Some(reason) => reason,
+                None => self.diagnose_permit2(&trial.payment).await?,
+            },
+        };
+        let words = || decode_revert_reason(revert).unwrap_or_else(|| revert.to_string());
+        let message = (!revert.is_empty()).then(|| format!("execution reverted: {}", words()));
+        Ok(Invalid { reason, message })
     }
 
-    /// Runs the settlement against the newest state, which also tells its gas.
-    async fn simulate(&self, mut valid: Valid, payment: &Payment, asked: &PaymentRequest) -> Verdict {
-        // A call of what is not there succeeds.
-        if payment.payload.method() == TransferMethod::Permit2 && !self.has_proxy().await? {
-            return Ok(Err(Reason::Permit2ProxyNotDeployed.into()));
-        }
-        let request = TransactionRequest::default().from(self.sender).to(valid.call.to).input(valid.call.input.clone().into());
-        let request = TransactionRequest { gas: Some(valid.call.gas), ..request };
-        match self.provider.estimate_gas(request).await {
-            // A payer's contract may use more in the block than now.
-            Ok(gas) => {
-                valid.call.gas = (gas + gas / 4).min(valid.call.gas);
-                Ok(Ok(valid))
-            }
-            Err(error) if error.is_error_resp() => {
-                let response = error.as_error_resp();
-                let message = response.map(|response| response.message.to_string());
-                let revert = response.and_then(|response| response.as_revert_data()).unwrap_or_default();
-                let reason = match &payment.payload {
-                    ExactPayload::Eip3009(p) => self.diagnose(&p.authorization, asked).await,
-                    ExactPayload::Permit2(_) => self.diagnose_permit2(&valid.transfer, payment, &revert).await?,
-                };
-                Ok(Err(Invalid { reason, message }))
-            }
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    async fn has_proxy(&self) -> Result<bool, Error> {
-        if !self.proxy_seen.load(Ordering::Relaxed) {
-            let code = self.provider.get_code_at(PERMIT2_EXACT_PROXY).await?;
-            self.proxy_seen.store(!code.is_empty(), Ordering::Relaxed);
-        }
-        Ok(self.proxy_seen.load(Ordering::Relaxed))
-    }
-
-    /// What of the chain's state explains a refusal.
-    async fn diagnose(&self, authorization: &Eip3009Authorization, asked: &PaymentRequest) -> Reason {
-        let Some(domain) = TokenDomain::of(&asked.payment_requirements) else { return Reason::MissingEip712Domain };
+    /// What of the chain's state explains the refusal of an authorization.
+    async fn diagnose(&self, authorization: &Eip3009Authorization, asked: &PaymentRequest) -> Result<Reason, Error> {
+        let Some(domain) = TokenDomain::of(&asked.payment_requirements) else { return Ok(Reason::MissingEip712Domain) };
         let state = IToken::authorizationStateCall { authorizer: authorization.from, nonce: authorization.nonce };
         let balance = IToken::balanceOfCall { account: authorization.from };
-        let (name, version, used, balance) = tokio::join!(
-            self.ask(domain.asset, IToken::nameCall {}),
-            self.ask(domain.asset, IToken::versionCall {}),
-            self.ask(domain.asset, state),
-            self.ask(domain.asset, balance)
-        );
-        match (used, name, version, balance) {
+        let (name, version) = (IToken::nameCall {}, IToken::versionCall {});
+        let calls = [state.abi_encode(), balance.abi_encode(), name.abi_encode(), version.abi_encode()];
+        let Ok([used, balance, name, version]) = self.views(domain.asset, calls).await? else {
+            return Ok(Reason::SimulationFailed);
+        };
+        let used = used.returned::<IToken::authorizationStateCall>();
+        let balance = balance.returned::<IToken::balanceOfCall>();
+        let (name, version) = (name.returned::<IToken::nameCall>(), version.returned::<IToken::versionCall>());
+        Ok(match (used, name, version, balance) {
             (None, ..) => Reason::Eip3009NotSupported,
             (Some(true), ..) => Reason::NonceAlreadyUsed,
             (_, Some(name), ..) if name != domain.name => Reason::TokenNameMismatch,
             (_, _, Some(version), _) if version != domain.version => Reason::TokenVersionMismatch,
             (.., Some(balance)) if balance < authorization.value.0 => Reason::InsufficientBalance,
             _ => Reason::SimulationFailed,
-        }
+        })
     }
 
-    /// What the chain said, or what of its state explains it.
-    async fn diagnose_permit2(&self, transfer: &Transfer, payment: &Payment, revert: &[u8]) -> Result<Reason, Error> {
-        if let Some(reason) = permit2::reason_of(revert) {
-            return Ok(reason);
+    /// The same for a payment by Permit2 about which the chain said nothing.
+    async fn diagnose_permit2(&self, payment: &Payment) -> Result<Reason, Error> {
+        let Transfer { token, from, amount, .. } = Transfer::of(&payment.payload, payment.token);
+        if self.is_permit2_used(from, payment.payload.nonce().into()).await? {
+            return Ok(Reason::Permit2InvalidNonce);
         }
-        let balance = IToken::balanceOfCall { account: transfer.from };
-        let allowance = IToken::allowanceCall { owner: transfer.from, spender: PERMIT2 };
-        let (used, balance, allowance) = tokio::join!(
-            self.is_permit2_used(transfer.from, payment.payload.nonce().into()),
-            self.ask(transfer.token, balance),
-            self.ask(transfer.token, allowance)
-        );
-        Ok(match (used?, balance, allowance) {
-            (true, ..) => Reason::Permit2InvalidNonce,
-            (_, Some(balance), _) if balance < transfer.amount => Reason::Permit2InsufficientBalance,
-            (.., Some(allowance)) if allowance < transfer.amount => Reason::Permit2AllowanceRequired,
+        let balance = IToken::balanceOfCall { account: from };
+        let allowance = IToken::allowanceCall { owner: from, spender: PERMIT2 };
+        let Ok([balance, allowance]) = self.views(token, [balance.abi_encode(), allowance.abi_encode()]).await? else {
+            return Ok(Reason::Permit2SimulationFailed);
+        };
+        let (balance, allowance) = (balance.returned::<IToken::balanceOfCall>(), allowance.returned::<IToken::allowanceCall>());
+        Ok(match (balance, allowance) {
+            (Some(balance), _) if balance < amount => Reason::Permit2InsufficientBalance,
+            (_, Some(allowance)) if allowance < amount => Reason::Permit2AllowanceRequired,
             _ => Reason::Permit2SimulationFailed,
         })
     }
 
-    async fn ask<C: SolCall>(&self, token: Address, call: C) -> Option<C::Return> {
-        let request = TransactionRequest::default().to(token).input(call.abi_encode().into());
-        let answer = self.provider.call(request).await.ok()?;
-        C::abi_decode_returns(&answer).ok()
+    /// Views of one contract, in one block.
+    async fn views<const N: usize>(&self, of: Address, calls: [Vec<u8>; N]) -> Result<Result<[Answer; N], Vec<Answer>>, Error> {
+        let questions = calls.map(|input| Question::new(of, of, &Call { to: of, input: input.into(), gas: VIEW_GAS_MAX }));
+        Ok(self.lens.ask(questions.into()).await?.try_into())
     }
 
     /// Whether the token, or Permit2, has burnt the payment's nonce.
