@@ -1,21 +1,21 @@
 // The official facilitator over HTTP: /supported, /verify and /settle for scheme exact on eip155:84532; prints its URL when ready.
 // Ends with its stdin.
-// Usage: FLORIN_KEY=0x.. node facilitate.mjs RPC_URL
+// Usage: FLORIN_KEY=0x.. node facilitate.mjs RPC_URL [--nonce-manager]
 import express from "express";
 import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { createWalletClient, defineChain, http, publicActions } from "viem";
-import { privateKeyToAccount } from "viem/accounts";
+import { nonceManager, privateKeyToAccount } from "viem/accounts";
 
-const [rpcUrl] = process.argv.slice(2);
+const [rpcUrl, option] = process.argv.slice(2);
 const chain = defineChain({
   id: 84532,
   name: "dev",
   nativeCurrency: { name: "Ether", symbol: "ETH", decimals: 18 },
   rpcUrls: { default: { http: [rpcUrl] } },
 });
-const account = privateKeyToAccount(process.env.FLORIN_KEY);
+const account = privateKeyToAccount(process.env.FLORIN_KEY, option === "--nonce-manager" ? { nonceManager } : {});
 const client = createWalletClient({ account, chain, transport: http(rpcUrl), pollingInterval: 50 }).extend(publicActions);
 const signer = toFacilitatorEvmSigner({ ...client, address: account.address });
 const facilitator = new x402Facilitator().register("eip155:84532", new ExactEvmScheme(signer));

@@ -1,0 +1,126 @@
+//! Measures this facilitator beside others, with the same load on the same chain. `scripts/bench x402` builds and runs it.
+
+mod load;
+mod payments;
+mod peers;
+mod report;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use stack::{Account, AnvilOptions, Chain, Postgres};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    payments::Payments,
+    peers::{Facilitator, Peer},
+    report::Report,
+};
+
+/// Each run ends after this even if payments are left.
+const RUN_SECONDS_MAX: u64 = 120;
+
+#[derive(Parser)]
+#[command(name = "scripts/bench x402")]
+struct Cli {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// How many payments a second are verified: closed loop, every payment a different one
+    Verify(Load),
+    /// How many payments a second are settled, by one signer
+    Settle(Load),
+    /// Serve as our own facilitator, in a process that is measured
+    #[command(hide = true)]
+    Florin(facilitator::Config),
+}
+
+/// What is asked of each.
+#[derive(Args, Clone)]
+struct Load {
+    /// Connections, each of which waits for an answer before it asks again
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+
+    /// Payments in each run
+    #[arg(long, default_value_t = 500)]
+    payments: usize,
+
+    /// Runs of each, in turn
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// At most this long, in seconds
+    #[arg(long, default_value_t = RUN_SECONDS_MAX)]
+    seconds: u64,
+
+    /// Seconds between blocks; without it each transaction makes its own at once
+    #[arg(long)]
+    block_seconds: Option<u64>,
+
+    /// Who is measured, comma separated
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Peer::Florin, Peer::X402Rs, Peer::Typescript])]
+    peers: Vec<Peer>,
+
+    /// Append the table to this file
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    match Cli::parse().what {
+        What::Florin(config) => serve(config).await,
+        What::Verify(load) => measure("verify", "\"isValid\":true", load).await,
+        What::Settle(load) => measure("settle", "\"success\":true", load).await,
+    }
+}
+
+async fn serve(config: facilitator::Config) -> Result<()> {
+    facilitator::migrate(&config.database_url).await?;
+    let listener = TcpListener::bind(config.listen).await?;
+    #[allow(clippy::print_stdout)]
+    {
+        println!("http://{}", listener.local_addr()?);
+    }
+    Ok(facilitator::serve(config, listener, CancellationToken::new()).await?)
+}
+
+/// Each in turn, on a chain of its own, `rounds` times.
+async fn measure(call: &'static str, yes: &'static str, load: Load) -> Result<()> {
+    let postgres = Postgres::start(None).await?;
+    let mut report = Report::new(call, &load.peers);
+    for round in 0..load.rounds {
+        for (index, peer) in load.peers.iter().enumerate() {
+            let chain = Chain::start(&AnvilOptions { block_seconds: load.block_seconds, ..AnvilOptions::default() }).await?;
+            let payments = Payments::prepare(&chain, load.connections).await?;
+            let database = postgres.create(&format!("bench_{round}_{index}"), None).await?;
+            let signer = Account::at(Account::FACILITATOR);
+            let facilitator = Facilitator::start(*peer, chain.rpc_url(), &database, &signer).await?;
+            let bodies = |count| payments.sign(count).map(Arc::new);
+            let limit = Duration::from_secs(load.seconds);
+            let path = format!("/{call}");
+            // What runs for hours has been warm for long.
+            load::run(facilitator.address, &path, bodies(load.connections)?, load.connections, limit, yes).await?;
+            let run = load::run(facilitator.address, &path, bodies(load.payments)?, load.connections, limit, yes)
+                .await
+                .with_context(|| format!("{} broke off", peer.name()))?;
+            report.add(*peer, run, facilitator.memory_kib());
+            facilitator.stop().await?;
+            chain.stop().await;
+        }
+    }
+    let heading = format!(
+        "{call}: {} payments, {} connections, {}, {} rounds, medians",
+        load.payments,
+        load.connections,
+        load.block_seconds.map_or("automine".to_owned(), |seconds| format!("blocks of {seconds} s")),
+        load.rounds
+    );
+    report.print(&heading, load.record.as_deref())
+}

@@ -1,0 +1,79 @@
+//! Payments by many payers, signed before they are needed.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use alloy::{
+    primitives::{Address, B256, keccak256},
+    providers::ext::AnvilApi,
+    signers::{SignerSync, local::PrivateKeySigner},
+};
+use anyhow::{Context, Result};
+use money::Usdc;
+use stack::{Chain, USDC_PER_ACCOUNT};
+use x402::{
+    Eip3009Authorization, Eip3009Payload, ExactPayload, Network, PaymentPayload, PaymentRequest, PaymentRequirements, Token,
+    TokenDomain, V2,
+};
+
+const PRICE: Usdc = Usdc::from_base_units(10_000);
+const VALID_SECONDS: u64 = 3_600;
+/// x402-rs starts only where these have code; payments by EIP-3009 call none of them.
+const NEEDED_BY_X402_RS: [&str; 2] = ["0xdAcD51A54883eb67D95FAEb2BBfdC4a9a6BD2a3B", "0x402085c248EeA27D92E8b30b2C58ed07f9E20001"];
+
+/// Payers with money.
+pub(crate) struct Payments {
+    payers: Vec<PrivateKeySigner>,
+    requirements: PaymentRequirements,
+    domain: TokenDomain,
+}
+
+impl Payments {
+    /// Makes `payers` accounts and gives each money.
+    pub(crate) async fn prepare(chain: &Chain, payers: usize) -> Result<Self> {
+        for address in NEEDED_BY_X402_RS {
+            let address: Address = address.parse()?;
+            if alloy::providers::Provider::get_code_at(chain.provider(), address).await?.is_empty() {
+                chain.provider().anvil_set_code(address, [0].into()).await?;
+            }
+        }
+        let payers: Vec<PrivateKeySigner> = (0..payers).map(|_| PrivateKeySigner::random()).collect();
+        for minting in payers.chunks(32) {
+            futures::future::try_join_all(minting.iter().map(|payer| chain.mint(payer.address(), USDC_PER_ACCOUNT))).await?;
+        }
+        let network = Network::evm(stack::CHAIN_ID);
+        let payee = PrivateKeySigner::random().address();
+        let requirements = PaymentRequirements::exact(&Token::usdc(&network)?, PRICE, payee, 60);
+        let domain = TokenDomain::of(&requirements).context("USDC has a domain")?;
+        Ok(Self { payers, requirements, domain })
+    }
+
+    /// As many different payments, each the body of a request.
+    pub(crate) fn sign(&self, count: usize) -> Result<Vec<Vec<u8>>> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let salt = PrivateKeySigner::random().address();
+        let to = self.requirements.pay_to_address().context("the payee is an address")?;
+        let body = |(index, payer): (usize, &PrivateKeySigner)| {
+            let nonce: B256 = keccak256(format!("{salt}{index}"));
+            let authorization = Eip3009Authorization {
+                from: payer.address(),
+                to,
+                value: PRICE.into(),
+                valid_after: 0.into(),
+                valid_before: (now + VALID_SECONDS).into(),
+                nonce,
+            };
+            let signature = payer.sign_hash_sync(&authorization.signing_hash(&self.domain))?.as_bytes().into();
+            let payload = ExactPayload::Eip3009(Eip3009Payload { signature, authorization }).to_json();
+            let payment_payload = PaymentPayload {
+                x402_version: V2,
+                resource: None,
+                accepted: self.requirements.clone(),
+                payload,
+                extensions: None,
+            };
+            let payment_requirements = self.requirements.clone();
+            Ok(serde_json::to_vec(&PaymentRequest { x402_version: V2, payment_payload, payment_requirements })?)
+        };
+        (0..count).zip(self.payers.iter().cycle()).map(body).collect()
+    }
+}
