@@ -43,6 +43,18 @@ binding!(
     x402_upto_permit2_proxy, X402UptoPermit2Proxy, "vendor/X402UptoPermit2Proxy.json"
 );
 binding!(
+    /// The dev chain's stand-in for the channels of the x402 scheme `batch-settlement`.
+    batch_settlement, BatchSettlement, "dev/BatchSettlement.json"
+);
+binding!(
+    /// Its collector of deposits by EIP-3009.
+    erc3009_collector, Erc3009Collector, "dev/Erc3009Collector.json"
+);
+binding!(
+    /// Its collector of deposits by Permit2.
+    permit2_collector, Permit2Collector, "dev/Permit2Collector.json"
+);
+binding!(
     /// An agent's wallet: limits per operator, and the x402 lane.
     agent_wallet, AgentWallet, "artifacts/AgentWallet.json"
 );

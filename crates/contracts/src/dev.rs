@@ -1,5 +1,5 @@
 //! A dev chain that looks like Base Sepolia to wallets, clients and facilitators: Circle's real USDC, Permit2, Multicall3 and the x402
-//! proxies at their addresses. Only for anvil: it writes code and storage straight into the state.
+//! proxies at their addresses, and stand-ins for the x402 channels. Only for anvil: it writes code and storage straight into the state.
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256, address, b256, keccak256},
@@ -9,9 +9,13 @@ use alloy::{
 use money::Usdc;
 
 use crate::{
-    DeployError, Deployment, Plan, Step, create2_address,
+    DeployError, Deployment, Plan, Step,
+    batch_settlement::BatchSettlement,
+    create2_address,
     deploy::{create, deploy},
+    erc3009_collector::Erc3009Collector,
     multicall3::Multicall3,
+    permit2_collector::Permit2Collector,
     signature_checker::SignatureChecker,
     usdc::Usdc as Token,
     usdc_proxy::UsdcProxy,
@@ -31,6 +35,14 @@ pub const ISSUER: Address = address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720")
 const IMPLEMENTATION_SLOT: B256 = b256!("7050c9e0f4ca769c69bd3a8ef740bc37934f8e2c036e5a723fd8ee048ed3f8c3");
 const ADMIN_SLOT: B256 = b256!("10d6a54a4754c8869d6886b5f5d7fbfa5b4522237ea5c60d11bc4e7a1ff9390b");
 
+/// The channels of the x402 scheme `batch-settlement` and their collectors, where every chain has them. These are stand-ins of our own: the
+/// canonical code is in no package.
+const CHANNELS: [(Address, &Bytes); 3] = [
+    (address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003"), &BatchSettlement::DEPLOYED_BYTECODE),
+    (address!("4020806089470a89826cB9fB1f4059150b550004"), &Erc3009Collector::DEPLOYED_BYTECODE),
+    (address!("4020425FAf3B746C082C2f942b4E5159887B0005"), &Permit2Collector::DEPLOYED_BYTECODE),
+];
+
 /// Makes an empty anvil into the dev chain and deploys our contracts on it. On one that is set up already it changes nothing.
 ///
 /// # Errors
@@ -39,6 +51,9 @@ pub async fn set_up(provider: &impl Provider) -> Result<Deployment, DeployError>
     let start_block = provider.get_block_number().await? + 1;
     let plan = Plan::new(CHAIN_ID, Deployment::BASE_SEPOLIA_USDC);
     provider.anvil_set_code(Deployment::MULTICALL3, Multicall3::DEPLOYED_BYTECODE.clone()).await?;
+    for (address, code) in CHANNELS {
+        provider.anvil_set_code(address, code.clone()).await?;
+    }
     load_usdc(provider, plan.deployment.usdc).await?;
     deploy(provider, ISSUER, &plan).await?;
     Ok(plan.deployment.starting_at(start_block))

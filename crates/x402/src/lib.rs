@@ -2,6 +2,7 @@
 
 mod amount;
 mod assets;
+pub mod batch;
 #[cfg(feature = "client")]
 pub mod client;
 mod exact;

@@ -157,6 +157,108 @@ reasons! {
     FactoryNotAllowed = "eip6492_factory_not_allowed",
     /// The wallet could not be deployed.
     SmartWalletDeploymentFailed = "smart_wallet_deployment_failed",
+    /// Channels: the channel has no money.
+    BatchChannelNotFound = "invalid_batch_settlement_evm_channel_not_found",
+    /// Channels: the channel is in another token.
+    BatchTokenMismatch = "invalid_batch_settlement_evm_token_mismatch",
+    /// Channels: the channel's payer did not sign the voucher.
+    BatchVoucherSignature = "invalid_batch_settlement_evm_voucher_signature",
+    /// Channels: the voucher promises more than the channel holds.
+    BatchCumulativeExceedsBalance = "invalid_batch_settlement_evm_cumulative_exceeds_balance",
+    /// Channels: the voucher promises no more than was claimed.
+    BatchCumulativeBelowClaimed = "invalid_batch_settlement_evm_cumulative_below_claimed",
+    /// Channels: the payer does not have what it would deposit.
+    BatchInsufficientBalance = "invalid_batch_settlement_evm_insufficient_balance",
+    /// Channels: the deposit reverted on chain.
+    BatchDepositFailed = "invalid_batch_settlement_evm_deposit_transaction_failed",
+    /// Channels: the claim reverted on chain.
+    BatchClaimFailed = "invalid_batch_settlement_evm_claim_transaction_failed",
+    /// Channels: the payout reverted on chain.
+    BatchSettleFailed = "invalid_batch_settlement_evm_settle_transaction_failed",
+    /// Channels: the scheme is not `batch-settlement`.
+    BatchInvalidScheme = "invalid_batch_settlement_evm_scheme",
+    /// Channels: payload and requirements name different networks.
+    BatchNetworkMismatch = "invalid_batch_settlement_evm_network_mismatch",
+    /// Channels: `extra.name` or `extra.version` is missing.
+    BatchMissingEip712Domain = "invalid_batch_settlement_evm_missing_eip712_domain",
+    /// Channels: the deposit expired, or expires too soon.
+    BatchValidBefore = "invalid_batch_settlement_evm_payload_authorization_valid_before",
+    /// Channels: the deposit is not valid yet.
+    BatchValidAfter = "invalid_batch_settlement_evm_payload_authorization_valid_after",
+    /// Channels: the payer did not sign the deposit.
+    BatchReceiveSignature = "invalid_batch_settlement_evm_receive_authorization_signature",
+    /// Channels: the deposit must be by EIP-3009.
+    BatchErc3009Required = "invalid_batch_settlement_evm_erc3009_authorization_required",
+    /// Channels: the refund reverted on chain.
+    BatchRefundFailed = "invalid_batch_settlement_evm_refund_transaction_failed",
+    /// Channels: the payload is of no type of the scheme.
+    BatchPayloadType = "invalid_batch_settlement_evm_payload_type",
+    /// Channels: the withdraw delay is not one the contract allows.
+    BatchWithdrawDelayOutOfRange = "invalid_batch_settlement_evm_withdraw_delay_out_of_range",
+    /// Channels: the channel's id is not the hash of its configuration.
+    BatchChannelIdMismatch = "invalid_batch_settlement_evm_channel_id_mismatch",
+    /// Channels: the channel's id is not 32 bytes.
+    BatchChannelIdInvalid = "invalid_batch_settlement_evm_channel_id_invalid",
+    /// Channels: the channel pays somebody else.
+    BatchReceiverMismatch = "invalid_batch_settlement_evm_receiver_mismatch",
+    /// Channels: the channel has another receiver's authorizer.
+    BatchReceiverAuthorizerMismatch = "invalid_batch_settlement_evm_receiver_authorizer_mismatch",
+    /// Channels: the channel has another withdraw delay.
+    BatchWithdrawDelayMismatch = "invalid_batch_settlement_evm_withdraw_delay_mismatch",
+    /// Channels: the channel's authorizer is not the facilitator.
+    BatchAuthorizerAddressMismatch = "invalid_batch_settlement_evm_authorizer_address_mismatch",
+    /// Channels: a signature of the receiver's authorizer is missing and the facilitator has no key for it.
+    BatchAuthorizerNotConfigured = "invalid_batch_settlement_evm_authorizer_not_configured",
+    /// Channels: the deposit would revert.
+    BatchDepositSimulationFailed = "invalid_batch_settlement_evm_deposit_simulation_failed",
+    /// Channels: the deposit is below the server's minimum.
+    BatchDepositBelowMin = "invalid_batch_settlement_evm_deposit_below_min_deposit",
+    /// Channels: the wallet's factory is not on the facilitator's list.
+    BatchFactoryNotAllowed = "invalid_batch_settlement_evm_eip6492_factory_not_allowed",
+    /// Channels: the wallet could not be deployed.
+    BatchSmartWalletDeploymentFailed = "invalid_batch_settlement_evm_smart_wallet_deployment_failed",
+    /// Channels: the claim would revert.
+    BatchClaimSimulationFailed = "invalid_batch_settlement_evm_claim_simulation_failed",
+    /// Channels: the payout would revert.
+    BatchSettleSimulationFailed = "invalid_batch_settlement_evm_settle_simulation_failed",
+    /// Channels: nothing is claimed that was not paid out.
+    BatchNothingToSettle = "invalid_batch_settlement_evm_nothing_to_settle",
+    /// Channels: the refund cannot be read.
+    BatchRefundPayload = "invalid_batch_settlement_evm_refund_payload",
+    /// Channels: the refund would revert.
+    BatchRefundSimulationFailed = "invalid_batch_settlement_evm_refund_simulation_failed",
+    /// Channels: the chain could not be read.
+    BatchRpcReadFailed = "invalid_batch_settlement_evm_rpc_read_failed",
+    /// Channels: the deposit must be by Permit2.
+    BatchPermit2Required = "invalid_batch_settlement_evm_permit2_authorization_required",
+    /// Channels: Permit2 would let somebody else than the collector take the money.
+    BatchPermit2InvalidSpender = "invalid_batch_settlement_evm_permit2_invalid_spender",
+    /// Channels: Permit2 would let another amount be taken.
+    BatchPermit2AmountMismatch = "invalid_batch_settlement_evm_permit2_amount_mismatch",
+    /// Channels: the Permit2 deposit expired, or expires too soon.
+    BatchPermit2DeadlineExpired = "invalid_batch_settlement_evm_permit2_deadline_expired",
+    /// Channels: the payer did not sign the Permit2 deposit.
+    BatchPermit2InvalidSignature = "invalid_batch_settlement_evm_permit2_invalid_signature",
+    /// Channels: Permit2 has to be approved first.
+    BatchPermit2AllowanceRequired = "invalid_batch_settlement_evm_permit2_allowance_required",
+    /// Channels: the permit is not for what is deposited.
+    BatchEip2612AmountMismatch = "invalid_batch_settlement_evm_eip2612_amount_mismatch",
+    /// Channels: the facilitator carries no approvals.
+    BatchErc20ApprovalUnavailable = "invalid_batch_settlement_evm_erc20_approval_unavailable",
+    /// Channels: the voucher does not continue from what was charged; the 402 says from where to go on.
+    BatchCumulativeMismatch = "invalid_batch_settlement_evm_cumulative_amount_mismatch",
+    /// Channels: the channel is serving another request.
+    BatchChannelBusy = "invalid_batch_settlement_evm_channel_busy",
+    /// Channels: the channel's state could not be read.
+    BatchStateUnavailable = "invalid_batch_settlement_evm_verification_state_unavailable",
+    /// Channels: the charge is more than the voucher allows.
+    BatchChargeExceedsCeiling = "invalid_batch_settlement_evm_charge_exceeds_signed_cumulative",
+    /// Channels: the server does not know the channel.
+    BatchMissingChannel = "invalid_batch_settlement_evm_missing_channel",
+    /// Channels: nothing is left to give back.
+    BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance",
+    /// Channels: the amount to give back is not a positive number.
+    BatchRefundAmountInvalid = "invalid_batch_settlement_evm_refund_amount_invalid",
     /// Broadcast, outcome not known yet: ask again with the same payment, never with a new one.
     SettlementPending = "settlement_pending",
     /// The network is not served.

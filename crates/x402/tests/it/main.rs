@@ -1,6 +1,7 @@
 //! Tests of the whole crate: against the official SDK, and client and server over real sockets.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod batch;
 mod codec;
 mod daily;
 mod paying;

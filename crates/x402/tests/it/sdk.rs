@@ -19,7 +19,12 @@ use x402::{
 use crate::support::{NETWORK, offer};
 
 fn sdk(request: Value) -> Value {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/sdk.cjs");
+    node("sdk.cjs", request)
+}
+
+/// Runs a script of this directory: one JSON request, one JSON answer.
+pub(crate) fn node(script: &str, request: Value) -> Value {
+    let script = format!("{}/tests/it/{script}", env!("CARGO_MANIFEST_DIR"));
     let mut node = Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     node.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let output = node.wait_with_output().unwrap();
