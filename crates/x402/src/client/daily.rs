@@ -1,5 +1,4 @@
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, Write},
     path::PathBuf,
@@ -8,7 +7,11 @@ use std::{
 use money::Usdc;
 use serde::{Deserialize, Serialize};
 
-use super::{PayError, Refusal, payer::now_secs};
+use super::{
+    PayError,
+    budget::{Limits, Period, Spending, Tally},
+    payer::now_secs,
+};
 
 const DAY_SECS: u64 = 24 * 60 * 60;
 
@@ -19,9 +22,7 @@ const DAY_SECS: u64 = 24 * 60 * 60;
 #[derive(Clone, Debug)]
 pub struct DailyBudget {
     file: PathBuf,
-    max: Usdc,
-    max_per_host: Usdc,
-    max_per_asset: Usdc,
+    limits: Limits,
 }
 
 /// Why nobody knows what was spent today. Nothing is paid then.
@@ -49,33 +50,24 @@ pub enum BudgetError {
 struct Day {
     /// Days since 1970.
     day: u64,
-    spent: BTreeMap<String, BTreeMap<String, u64>>,
-}
-
-/// A price that was taken off a day's budget.
-#[derive(Debug)]
-pub(super) struct Spending {
-    pub(super) host: String,
-    /// Chain and token.
-    pub(super) asset: String,
-    pub(super) price: Usdc,
+    spent: Tally,
 }
 
 impl DailyBudget {
     /// At most `max` a day in all, written down in `file`. A local file: locks of network file systems do not hold.
     pub fn new(file: impl Into<PathBuf>, max: Usdc) -> Self {
-        Self { file: file.into(), max, max_per_host: max, max_per_asset: max }
+        Self { file: file.into(), limits: Limits { all: max, per_host: max, per_asset: max } }
     }
 
     /// The most that any one host is paid in a day.
     pub fn max_per_host(mut self, max: Usdc) -> Self {
-        self.max_per_host = max;
+        self.limits.per_host = max;
         self
     }
 
     /// The most that is paid in any one token in a day.
     pub fn max_per_asset(mut self, max: Usdc) -> Self {
-        self.max_per_asset = max;
+        self.limits.per_asset = max;
         self
     }
 
@@ -85,25 +77,14 @@ impl DailyBudget {
     /// [`BudgetError`] when the file cannot be read.
     pub fn spent(&self) -> Result<Usdc, BudgetError> {
         let _lock = self.lock()?;
-        Ok(self.today()?.sum(|_, _| true))
+        Ok(self.today()?.spent.all())
     }
 
     /// Takes a price off the budget, on disk, or refuses. Returns the day it was taken off.
     pub(super) fn reserve(&self, spending: &Spending) -> Result<u64, PayError> {
-        let Spending { host, asset, price } = spending;
         let _lock = self.lock()?;
         let mut day = self.today()?;
-        let limits = [
-            (self.max, day.sum(|_, _| true)),
-            (self.max_per_host, day.sum(|known, _| known == host)),
-            (self.max_per_asset, day.sum(|_, known| known == asset)),
-        ];
-        let left = limits.into_iter().map(|(max, spent)| max.saturating_sub(spent)).min().unwrap_or(Usdc::ZERO);
-        if *price > left {
-            return Err(Refusal::DayExhausted { price: *price, left, host: host.clone() }.into());
-        }
-        let spent = day.entry(spending);
-        *spent = spent.saturating_add(price.base_units());
+        day.spent.spend(spending, &self.limits, Period::Day)?;
         self.write(&day)?;
         Ok(day.day)
     }
@@ -115,8 +96,7 @@ impl DailyBudget {
         if day.day != reserved_on {
             return Ok(());
         }
-        let spent = day.entry(spending);
-        *spent = spent.saturating_sub(spending.price.base_units());
+        day.spent.give_back(spending);
         self.write(&day)
     }
 
@@ -137,7 +117,7 @@ impl DailyBudget {
             Err(source) if source.kind() == io::ErrorKind::NotFound => Day::default(),
             Err(source) => return Err(self.io(source)),
         };
-        Ok(if known.day < today { Day { day: today, spent: BTreeMap::new() } } else { known })
+        Ok(if known.day < today { Day { day: today, spent: Tally::default() } } else { known })
     }
 
     /// All or nothing, and on disk when this returns.
@@ -163,18 +143,5 @@ impl DailyBudget {
 
     fn io(&self, source: io::Error) -> BudgetError {
         BudgetError::Io { file: self.file.clone(), source }
-    }
-}
-
-impl Day {
-    fn entry(&mut self, spending: &Spending) -> &mut u64 {
-        self.spent.entry(spending.host.clone()).or_default().entry(spending.asset.clone()).or_default()
-    }
-
-    fn sum(&self, counts: impl Fn(&str, &str) -> bool) -> Usdc {
-        let assets = self.spent.iter().flat_map(|(host, assets)| assets.iter().map(move |(asset, units)| (host, asset, units)));
-        let units =
-            assets.filter(|(host, asset, _)| counts(host, asset)).fold(0_u64, |sum, (.., units)| sum.saturating_add(*units));
-        Usdc::from_base_units(units)
     }
 }

@@ -1,4 +1,4 @@
-use super::{BudgetError, PayerError, Refusal};
+use super::{BudgetError, JournalError, PayerError, Refusal};
 use crate::{DecodeError, Reason};
 
 /// Why a request was not paid for, or not answered. Each says what to do.
@@ -20,6 +20,17 @@ pub enum PayError {
     /// What was spent today is not known. Nothing was signed.
     #[error("not paid: {0}")]
     Budget(#[from] BudgetError),
+    /// Payments cannot be written down. Nothing was sent.
+    #[error("not paid: {0}")]
+    Journal(#[from] JournalError),
+    /// More offers than anybody needs.
+    #[error("not paid: the server makes {offered} offers and at most {max} are read")]
+    TooManyOffers {
+        /// How many.
+        offered: usize,
+        /// How many are read.
+        max: usize,
+    },
     /// The payer did not sign.
     #[error("not paid: {0}")]
     Payer(#[from] PayerError),

@@ -1,19 +1,15 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use alloy::primitives::{B256, keccak256};
 use money::Usdc;
-use reqwest::{Method, Request, Response, StatusCode, header, redirect};
-use tokio::runtime::Handle;
+use reqwest::{ClientBuilder, Method, Request, Response, StatusCode, header, redirect};
 use url::Url;
 
 use super::{
-    DailyBudget, PayError, Payer, Policy,
-    daily::Spending,
+    PayError, Payer, Policy, Purse,
     offer::{Demand, receipt},
-    outstanding::{Account, Payment, UnderWay},
+    outstanding::{Payment, UnderWay},
     payer::now_secs,
-    policy::Price,
-    signing,
 };
 use crate::{PaymentRequirements, Reason, SettleResponse};
 
@@ -43,10 +39,7 @@ const REDIRECTS_MAX: usize = 5;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Client<P> {
-    payer: P,
-    policy: Arc<Policy>,
-    account: Arc<Account>,
-    daily: Option<Arc<DailyBudget>>,
+    purse: Purse<P>,
     /// Follows redirects. Never carries a payment.
     asking: reqwest::Client,
     /// Follows none, so that a payment reaches only the host that asked for it.
@@ -93,21 +86,24 @@ impl Answer {
 }
 
 impl<P: Payer> Client<P> {
-    /// A client that pays from `payer` within `policy`. Clones share one budget.
+    /// A client that pays from `payer` within `policy`. Clones share one account.
     ///
     /// # Errors
     /// When the TLS of this machine cannot be set up.
     pub fn new(payer: P, policy: Policy) -> Result<Self, reqwest::Error> {
-        let builder = || reqwest::Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT);
-        let asking = builder().redirect(redirect::Policy::custom(follow)).build()?;
-        let paying = builder().redirect(redirect::Policy::none()).build()?;
-        Ok(Self { payer, policy: Arc::new(policy), account: Arc::default(), daily: None, asking, paying })
+        Self::with(Purse::new(payer, policy), |builder| builder)
     }
 
-    /// Also keeps to a budget that outlives this client and is shared with others, besides the policy's.
-    pub fn daily_budget(mut self, budget: DailyBudget) -> Self {
-        self.daily = Some(Arc::new(budget));
-        self
+    /// A client that pays from `purse`. `configure` sets proxies, roots, and timeouts other than 10 seconds to connect and 100 for an
+    /// answer; its policy of redirects is replaced. A single request may have a timeout of its own.
+    ///
+    /// # Errors
+    /// When what `configure` makes cannot be built.
+    pub fn with(purse: Purse<P>, configure: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<Self, reqwest::Error> {
+        let builder = || configure(ClientBuilder::new().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT));
+        let asking = builder().redirect(redirect::Policy::custom(follow)).build()?;
+        let paying = builder().redirect(redirect::Policy::none()).build()?;
+        Ok(Self { purse, asking, paying })
     }
 
     /// Gets `url`, paying for it if asked to.
@@ -127,63 +123,74 @@ impl<P: Payer> Client<P> {
     /// [`PayError`]; [`PayError::may_have_paid`] tells whether a signature is out.
     pub async fn execute(&self, request: Request) -> Result<Answer, PayError> {
         let unpaid = request.try_clone().ok_or(PayError::BodyNotRepeatable)?;
-        let id = request_id(&request);
-        if let Some(payment) = self.account.resume(id) {
+        if let Some(payment) = self.purse.resume(request_id(&request)).await? {
             tracing::debug!(url = %payment.payment.url, "sending an earlier payment again");
             return self.send_paid(request, payment).await;
         }
         let follows = matches!(*request.method(), Method::GET | Method::HEAD);
         let response = if follows { self.asking.execute(unpaid).await? } else { self.paying.execute(unpaid).await? };
+        self.answer(request, response).await
+    }
+
+    /// Goes on from a first response to `request` that somebody else got: pays when it is a 402, over a connection of its own that
+    /// follows no redirect. Ask [`Self::resume`] before the request is sent.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn answer(&self, request: Request, response: Response) -> Result<Answer, PayError> {
         if response.status() != StatusCode::PAYMENT_REQUIRED {
             return Ok(Answer::Free(response));
         }
         let url = response.url().clone();
-        self.policy.check_host(url.host_str().unwrap_or_default())?;
         let demand = Demand::read(response).await?;
-        let payment = self.sign(&demand, url).await?;
-        self.send_paid(request, self.account.begin(id, payment)).await
+        let payment = self.purse.pay(request_id(&request), &demand, &url).await?;
+        self.send_paid(request, payment).await
+    }
+
+    /// Sends the payment that was made for the same request before, if there is one that may still settle.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn resume(&self, request: &Request) -> Result<Option<Answer>, PayError> {
+        let Some(payment) = self.purse.resume(request_id(request)).await? else { return Ok(None) };
+        let request = request.try_clone().ok_or(PayError::BodyNotRepeatable)?;
+        self.send_paid(request, payment).await.map(Some)
+    }
+
+    /// How `request` could be paid for, and what it would cost. Nothing is signed.
+    ///
+    /// # Errors
+    /// [`PayError`] when the request fails, or the 402 cannot be read.
+    pub async fn offers(&self, request: Request) -> Result<Vec<PaymentRequirements>, PayError> {
+        let response = self.asking.execute(request).await?;
+        if response.status() != StatusCode::PAYMENT_REQUIRED {
+            return Ok(Vec::new());
+        }
+        Ok(Demand::read(response).await?.offers)
     }
 
     /// What this client signed so far, settled or not.
     pub fn spent(&self) -> Usdc {
-        self.account.spent()
+        self.purse.spent()
+    }
+
+    /// Whose money is spent.
+    pub fn purse(&self) -> &Purse<P> {
+        &self.purse
     }
 
     /// Who pays.
     pub fn payer(&self) -> &P {
-        &self.payer
+        self.purse.payer()
     }
 
     /// Forgets the payment made for `request`, so that the next one signs a new one. Only for who knows that the first cannot settle
     /// any more; otherwise both may.
-    pub fn forget_payment(&self, request: &Request) {
-        self.account.forget(request_id(request));
-    }
-
-    /// Reserves the price, signs, and returns the price when nothing was signed.
-    async fn sign(&self, demand: &Demand, url: Url) -> Result<Payment, PayError> {
-        let methods: Vec<_> = self.payer.methods().iter().copied().filter(|method| demand.methods().contains(method)).collect();
-        let (offer, price) = self.account.reserve(&self.policy, &demand.offers, &methods)?;
-        // Gives the price back when the future is dropped while a device or a person is asked to sign.
-        let mut reserved = Reserved { account: &self.account, price: price.usdc, day: None, signed: false };
-        reserved.day = self.reserve_day(&url, offer, &price).await?;
-        let signed = signing::sign(&self.payer, demand, offer, &price, self.policy.validity_max_secs).await?;
-        let valid_before = signed.valid_before;
-        let header = demand.header(offer, signed)?;
-        reserved.signed = true;
-        Ok(Payment { header, url, requirement: offer.clone(), valid_before })
-    }
-
-    /// Takes the price off the day's budget, on disk.
-    async fn reserve_day(&self, url: &Url, offer: &PaymentRequirements, price: &Price) -> Result<Option<ReservedDay>, PayError> {
-        let Some(budget) = self.daily.clone() else { return Ok(None) };
-        let host = url.host_str().unwrap_or_default().trim_end_matches('.').to_owned();
-        let spending = Spending { host, asset: format!("{}/{}", offer.network, price.domain.asset), price: price.usdc };
-        let reserving = tokio::task::spawn_blocking(move || {
-            let day = budget.reserve(&spending)?;
-            Ok(ReservedDay { budget, spending, day })
-        });
-        reserving.await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())).map(Some)
+    ///
+    /// # Errors
+    /// [`PayError::Journal`] when it cannot be removed.
+    pub fn forget_payment(&self, request: &Request) -> Result<(), PayError> {
+        self.purse.forget(request_id(request))
     }
 
     /// Sends one payment until somebody says what became of it.
@@ -197,7 +204,7 @@ impl<P: Payer> Client<P> {
                     cause = format!("the server answered {}", response.status());
                     retry_after(&response).unwrap_or(RESEND_WAIT)
                 }
-                Ok(response) => return conclude(response, under_way).await,
+                Ok(response) => return self.conclude(response, under_way).await,
                 Err(error) => {
                     cause = error.without_url().to_string();
                     RESEND_WAIT
@@ -209,64 +216,37 @@ impl<P: Payer> Client<P> {
             tracing::debug!(attempt, cause, "outcome of a payment not known, sending it again");
             tokio::time::sleep(wait.min(RESEND_WAIT_MAX)).await;
         }
-        Err(PayError::Indeterminate { cause, valid_before })
+        Err(self.purse.failed(&under_way.payment.url, PayError::Indeterminate { cause, valid_before }))
     }
-}
 
-struct Reserved<'a> {
-    account: &'a Account,
-    price: Usdc,
-    day: Option<ReservedDay>,
-    signed: bool,
-}
-
-struct ReservedDay {
-    budget: Arc<DailyBudget>,
-    spending: Spending,
-    day: u64,
-}
-
-impl Drop for Reserved<'_> {
-    fn drop(&mut self) {
-        if self.signed {
-            return;
+    /// Reads the answer to a paid request that the server answered for good.
+    async fn conclude(&self, response: Response, under_way: UnderWay) -> Result<Answer, PayError> {
+        let (status, receipt) = (response.status(), receipt(response.headers()));
+        let requirement = under_way.payment.requirement.clone();
+        if matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::PRECONDITION_FAILED) {
+            let settle_error = receipt.and_then(|receipt| receipt.error_reason);
+            let reason = match settle_error {
+                Some(reason) => Some(reason),
+                None => Demand::read(response).await.ok().and_then(|demand| demand.error),
+            };
+            let reason = reason.unwrap_or_else(|| Reason::Other("no reason given".into()));
+            let error = PayError::PaymentRejected { reason, valid_before: under_way.payment.valid_before };
+            return Err(self.purse.failed(&under_way.payment.url, error));
         }
-        self.account.give_back(self.price);
-        // A process that ends before this ran has spent a little less than it says.
-        if let (Some(ReservedDay { budget, spending, day }), Ok(runtime)) = (self.day.take(), Handle::try_current()) {
-            runtime.spawn_blocking(move || {
-                if let Err(error) = budget.give_back(&spending, day) {
-                    tracing::warn!(%error, "a price that was not paid still counts today");
-                }
-            });
+        self.purse.record(&under_way.payment, status, receipt.as_ref()).await;
+        match receipt {
+            Some(receipt) if status == StatusCode::CONFLICT && receipt.success => {
+                let url = under_way.payment.url.clone();
+                under_way.done();
+                Err(self.purse.failed(&url, PayError::AlreadyUsed { receipt: Box::new(receipt) }))
+            }
+            // The handler failed and the server says nothing of a settlement: the payment stays usable for the same request.
+            None if status.is_client_error() => Ok(Answer::Paid(Box::new(Paid { response, receipt: None, requirement }))),
+            receipt => {
+                under_way.done();
+                Ok(Answer::Paid(Box::new(Paid { response, receipt, requirement })))
+            }
         }
-    }
-}
-
-/// Reads the answer to a paid request that the server answered for good.
-async fn conclude(response: Response, under_way: UnderWay) -> Result<Answer, PayError> {
-    let status = response.status();
-    let receipt = receipt(response.headers());
-    if matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::PRECONDITION_FAILED) {
-        let settle_error = receipt.and_then(|receipt| receipt.error_reason);
-        let reason = match settle_error {
-            Some(reason) => Some(reason),
-            None => Demand::read(response).await.ok().and_then(|demand| demand.error),
-        };
-        let reason = reason.unwrap_or_else(|| Reason::Other("no reason given".into()));
-        return Err(PayError::PaymentRejected { reason, valid_before: under_way.payment.valid_before });
-    }
-    match receipt {
-        Some(receipt) if status == StatusCode::CONFLICT && receipt.success => {
-            under_way.done();
-            Err(PayError::AlreadyUsed { receipt: Box::new(receipt) })
-        }
-        // The handler failed and the server says nothing of a settlement: the payment stays usable for the same request.
-        None if status.is_client_error() => {
-            let requirement = under_way.payment.requirement.clone();
-            Ok(Answer::Paid(Box::new(Paid { response, receipt: None, requirement })))
-        }
-        receipt => Ok(Answer::Paid(Box::new(Paid { response, receipt, requirement: under_way.done() }))),
     }
 }
 
@@ -281,10 +261,10 @@ fn with_payment(request: &Request, payment: &Payment) -> Result<Request, PayErro
             headers.remove(name);
         }
     }
-    let (name, value) = &payment.header;
-    let mut value = header::HeaderValue::from_str(value).expect("base64 is a valid header value");
+    let (name, value) = payment.proof.header()?;
+    let mut value = header::HeaderValue::try_from(value).expect("base64 is a valid header value");
     value.set_sensitive(true);
-    headers.insert(*name, value);
+    headers.insert(name, value);
     Ok(sending)
 }
 

@@ -1,16 +1,30 @@
 //! Feature `client`: pay for what answers 402, within a policy that is checked before anything is signed.
 
+mod approval;
+mod budget;
 mod daily;
 mod error;
 mod exchange;
+mod hooks;
+mod journal;
+mod lists;
 mod offer;
 mod outstanding;
 mod payer;
 mod policy;
+mod purse;
+mod refusal;
 mod signing;
 
+pub use approval::Proposal;
+pub use budget::{Budget, Period};
 pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};
+pub use hooks::Hooks;
+pub use journal::{Journal, JournalError, Receipt};
+pub use lists::HostPattern;
 pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, TransferRequest};
-pub use policy::{Policy, Refusal};
+pub use policy::Policy;
+pub use purse::Purse;
+pub use refusal::Refusal;

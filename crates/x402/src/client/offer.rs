@@ -1,7 +1,7 @@
 use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
 
-use super::signing::Signed;
+use super::{outstanding::Proof, signing::Signed};
 use crate::{
     DecodeError, EIP2612_GAS_SPONSORING, JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo,
     SettleResponse, TransferMethod, V1, V2, header, v1,
@@ -12,22 +12,22 @@ const BODY_LEN_MAX_BYTES: usize = 256 * 1024;
 
 /// A 402 of either version, its offers in terms of version 2.
 #[derive(Clone, Debug)]
-pub(super) struct Demand {
-    pub(super) offers: Vec<PaymentRequirements>,
-    pub(super) error: Option<Reason>,
-    pub(super) version: Version,
+pub(crate) struct Demand {
+    pub(crate) offers: Vec<PaymentRequirements>,
+    pub(crate) error: Option<Reason>,
+    pub(crate) version: Version,
 }
 
 /// What a payment has to repeat.
 #[derive(Clone, Debug)]
-pub(super) enum Version {
+pub(crate) enum Version {
     One,
     Two { resource: ResourceInfo, extensions: Option<JsonMap> },
 }
 
 impl Demand {
     /// Reads a 402: the header of version 2, else a body of version 1 or 2.
-    pub(super) async fn read(mut response: Response) -> Result<Self, DecodeError> {
+    pub(crate) async fn read(mut response: Response) -> Result<Self, DecodeError> {
         if let Some(value) = response.headers().get(header::PAYMENT_REQUIRED) {
             return header::decode::<PaymentRequired>(value.as_bytes()).map(Self::from);
         }
@@ -42,7 +42,7 @@ impl Demand {
     }
 
     /// How the payer may move the token: version 1 knows EIP-3009 only.
-    pub(super) fn methods(&self) -> &'static [TransferMethod] {
+    pub(crate) fn methods(&self) -> &'static [TransferMethod] {
         match self.version {
             Version::One => &[TransferMethod::Eip3009],
             Version::Two { .. } => &[TransferMethod::Eip3009, TransferMethod::Permit2],
@@ -50,29 +50,27 @@ impl Demand {
     }
 
     /// Whether the server's facilitator carries the payer's EIP-2612 permit.
-    pub(super) fn sponsors_permit(&self) -> bool {
+    pub(crate) fn sponsors_permit(&self) -> bool {
         match &self.version {
             Version::One => false,
             Version::Two { extensions, .. } => extensions.as_ref().is_some_and(|map| map.contains_key(EIP2612_GAS_SPONSORING)),
         }
     }
 
-    /// The header that carries what was signed as payment of `offer`.
-    pub(super) fn header(&self, offer: &PaymentRequirements, signed: Signed) -> Result<(&'static str, String), DecodeError> {
+    /// What shows the seller that `offer` is paid.
+    pub(super) fn proof(&self, offer: &PaymentRequirements, signed: Signed) -> Proof {
         let Signed { payload, permit, .. } = signed;
         match &self.version {
             Version::One => {
                 let network = offer.network.v1_name().map_or_else(|| offer.network.to_string(), str::to_owned);
-                let payment = v1::PaymentPayload { x402_version: V1, scheme: offer.scheme.clone(), network, payload };
-                Ok((header::X_PAYMENT, header::encode(&payment)?))
+                Proof::V1(v1::PaymentPayload { x402_version: V1, scheme: offer.scheme.clone(), network, payload })
             }
             Version::Two { resource, extensions } => {
                 let (resource, mut extensions) = (Some(resource.clone()), extensions.clone());
                 if let Some(permit) = permit {
                     permit.add_to(extensions.get_or_insert_default());
                 }
-                let payment = PaymentPayload { x402_version: V2, resource, accepted: offer.clone(), payload, extensions };
-                Ok((header::PAYMENT_SIGNATURE, header::encode(&payment)?))
+                Proof::V2(PaymentPayload { x402_version: V2, resource, accepted: offer.clone(), payload, extensions })
             }
         }
     }
@@ -107,7 +105,7 @@ async fn read_body(response: &mut Response) -> Result<Vec<u8>, DecodeError> {
 }
 
 /// The receipt a server sent, in either version; `None` when there is none that can be read.
-pub(super) fn receipt(headers: &HeaderMap) -> Option<SettleResponse> {
+pub(crate) fn receipt(headers: &HeaderMap) -> Option<SettleResponse> {
     if let Some(value) = headers.get(header::PAYMENT_RESPONSE) {
         return header::decode(value.as_bytes()).ok();
     }

@@ -2,111 +2,153 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use alloy::primitives::B256;
 use money::Usdc;
+use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::{PayError, Policy, Refusal, payer::now_secs, policy::Price};
-use crate::{PaymentRequirements, TransferMethod};
+use super::{
+    Journal, JournalError, PayError,
+    budget::{Limits, Period, Spending, Tally},
+    journal::Held,
+    payer::now_secs,
+};
+use crate::{DecodeError, PaymentPayload, PaymentRequirements, header, v1};
 
 /// Signed payments whose outcome is not known, at most.
-const OUTSTANDING_MAX: usize = 1024;
+pub(super) const OUTSTANDING_MAX: usize = 1024;
 /// How far the chain's clock may be behind ours, in seconds.
 const CLOCK_MARGIN_SECS: u64 = 60;
 
-/// A signed payment, ready to be sent, again and again.
-#[derive(Clone, Debug)]
-pub(super) struct Payment {
-    pub(super) header: (&'static str, String),
-    pub(super) url: Url,
-    pub(super) requirement: PaymentRequirements,
-    pub(super) valid_before: u64,
+/// What is shown to the seller, in the version it asked in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Proof {
+    V1(v1::PaymentPayload),
+    V2(PaymentPayload),
 }
 
-/// What was spent, and which signed payments may still settle.
+impl Proof {
+    /// Name and value of the HTTP header that carries it.
+    pub(super) fn header(&self) -> Result<(&'static str, String), DecodeError> {
+        match self {
+            Self::V1(payment) => Ok((header::X_PAYMENT, header::encode(payment)?)),
+            Self::V2(payment) => Ok((header::PAYMENT_SIGNATURE, header::encode(payment)?)),
+        }
+    }
+}
+
+/// A signed payment, ready to be sent, again and again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Payment {
+    pub(crate) proof: Proof,
+    /// Who asked for it.
+    pub(crate) url: Url,
+    pub(crate) requirement: PaymentRequirements,
+    /// Unix seconds.
+    pub(crate) valid_before: u64,
+}
+
+impl Payment {
+    pub(super) fn may_settle(&self) -> bool {
+        now_secs() <= self.valid_before.saturating_add(CLOCK_MARGIN_SECS)
+    }
+}
+
+/// What was spent, and which signed payments may still settle: in memory, and on disk when there is a journal.
 #[derive(Debug, Default)]
-pub(super) struct Account(Mutex<State>);
+pub(super) struct Account {
+    state: Mutex<State>,
+    journal: Option<Journal>,
+}
 
 #[derive(Debug, Default)]
 struct State {
-    spent: Usdc,
+    spent: Tally,
     under_way: usize,
+    /// Without a journal only.
     abandoned: Vec<(B256, Payment)>,
 }
 
 impl Account {
+    pub(super) fn with(journal: Journal) -> Self {
+        Self { journal: Some(journal), ..Self::default() }
+    }
+
+    pub(super) fn journal(&self) -> Option<&Journal> {
+        self.journal.as_ref()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Every change is a single assignment or push, so a panic elsewhere leaves nothing half done.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn spent(&self) -> Usdc {
-        self.state().spent
+        self.state().spent.all()
     }
 
-    /// Chooses an offer and takes its price off the budget, in one step, so that concurrent requests cannot exceed it together.
-    pub(super) fn reserve<'a>(
-        &self,
-        policy: &Policy,
-        offers: &'a [PaymentRequirements],
-        methods: &[TransferMethod],
-    ) -> Result<(&'a PaymentRequirements, Price), PayError> {
+    /// Takes a price off the budgets, in one step, so that concurrent requests cannot exceed them together.
+    pub(super) fn reserve(&self, spending: &Spending, limits: &Limits) -> Result<(), PayError> {
         let mut state = self.state();
-        state.abandoned.retain(|(_, payment)| may_settle(payment));
+        state.abandoned.retain(|(_, payment)| payment.may_settle());
         let outstanding = state.abandoned.len() + state.under_way;
         if outstanding >= OUTSTANDING_MAX {
             return Err(PayError::TooManyOutstanding(outstanding));
         }
-        let (offer, price) = policy.choose(offers, state.spent, methods)?;
-        let left = state.spent.checked_add(price.usdc);
-        state.spent = left.ok_or(Refusal::BudgetExhausted { price: price.usdc, left: Usdc::ZERO })?;
-        Ok((offer, price))
+        Ok(state.spent.spend(spending, limits, Period::Client)?)
     }
 
     /// Gives a price back that was reserved and for which nothing was sent.
-    pub(super) fn give_back(&self, price: Usdc) {
-        let mut state = self.state();
-        state.spent = state.spent.saturating_sub(price);
+    pub(super) fn give_back(&self, spending: &Spending) {
+        self.state().spent.give_back(spending);
     }
 
-    /// A payment made for the same request before, if it may still settle.
-    pub(super) fn resume(self: &Arc<Self>, request: B256) -> Option<UnderWay> {
+    /// A payment made for the same request before, if it may still settle. Reads the disk.
+    pub(super) fn resume(self: &Arc<Self>, request: B256) -> Result<Option<UnderWay>, JournalError> {
+        if let Some(journal) = &self.journal {
+            let found = journal.take(request)?;
+            return Ok(found.map(|(held, payment)| self.under_way(request, payment, Some(held))));
+        }
         let mut state = self.state();
-        state.abandoned.retain(|(_, payment)| may_settle(payment));
-        let index = state.abandoned.iter().position(|(id, _)| *id == request)?;
-        let (_, payment) = state.abandoned.swap_remove(index);
+        state.abandoned.retain(|(_, payment)| payment.may_settle());
+        let index = state.abandoned.iter().position(|(id, _)| *id == request);
+        let found = index.map(|index| state.abandoned.swap_remove(index));
         drop(state);
-        Some(self.begin(request, payment))
+        Ok(found.map(|(_, payment)| self.under_way(request, payment, None)))
     }
 
-    /// Takes charge of a payment that is about to be sent.
-    pub(super) fn begin(self: &Arc<Self>, request: B256, payment: Payment) -> UnderWay {
+    /// Takes charge of a payment that is about to be sent. It is on disk when this returns.
+    pub(super) fn begin(self: &Arc<Self>, request: B256, payment: Payment) -> Result<UnderWay, JournalError> {
+        let held = self.journal.as_ref().map(|journal| journal.hold(request, &payment)).transpose()?;
+        Ok(self.under_way(request, payment, held))
+    }
+
+    fn under_way(self: &Arc<Self>, request: B256, payment: Payment, held: Option<Held>) -> UnderWay {
         self.state().under_way += 1;
-        UnderWay { account: self.clone(), request, payment, settled: false }
+        UnderWay { account: self.clone(), request, payment, held, ended: false }
     }
 
     /// Forgets a payment although it may still settle.
-    pub(super) fn forget(&self, request: B256) {
+    pub(super) fn forget(&self, request: B256) -> Result<(), JournalError> {
         self.state().abandoned.retain(|(id, _)| *id != request);
+        self.journal.as_ref().map_or(Ok(()), |journal| journal.forget(request))
     }
 }
 
-fn may_settle(payment: &Payment) -> bool {
-    now_secs() <= payment.valid_before.saturating_add(CLOCK_MARGIN_SECS)
-}
-
-/// A payment being sent. Dropped without [`Self::done`], even by a cancelled future, it waits for the same request to come again.
+/// A payment being sent. Dropped without [`Self::done`], even by a cancelled future or by the end of the process, it waits for the same
+/// request to come again.
 #[derive(Debug)]
-pub(super) struct UnderWay {
+pub(crate) struct UnderWay {
     account: Arc<Account>,
     request: B256,
-    pub(super) payment: Payment,
-    settled: bool,
+    pub(crate) payment: Payment,
+    held: Option<Held>,
+    ended: bool,
 }
 
 impl UnderWay {
     /// The payment served its purpose.
-    pub(super) fn done(mut self) -> PaymentRequirements {
-        self.settled = true;
-        self.payment.requirement.clone()
+    pub(crate) fn done(mut self) {
+        self.ended = true;
     }
 }
 
@@ -114,8 +156,11 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         let mut state = self.account.state();
         state.under_way -= 1;
-        if !self.settled {
-            state.abandoned.push((self.request, self.payment.clone()));
+        match self.held.take() {
+            Some(held) if self.ended => held.remove(),
+            Some(_) => {}
+            None if self.ended => {}
+            None => state.abandoned.push((self.request, self.payment.clone())),
         }
     }
 }

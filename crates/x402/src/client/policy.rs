@@ -1,85 +1,56 @@
+use std::{future::Future, sync::Arc, time::Duration};
+
+use alloy::primitives::Address;
 use money::Usdc;
 
-use super::signing::Way;
+use super::{
+    DailyBudget, HostPattern, Proposal, Refusal,
+    approval::Approval,
+    budget::{Limits, Spending},
+    lists::{Lists, normal},
+    signing::Way,
+};
 use crate::{Network, PaymentFlow, PaymentRequirements, Scheme, Token, TokenDomain, TransferMethod};
 
-/// What may be paid. Checked before anything is signed.
+/// What may be paid. Every rule is checked before anything is signed, in this order, and the first that fails is the [`Refusal`]:
 ///
-/// Starts strict: 1 USDC per payment, no more than 10 USDC in the life of the client, Circle's USDC only, any host.
+/// 1. the **host** that asks;
+/// 2. of each offer the scheme, the **network**, the **token** with its domain, the **payee**, the **price of one payment**. The first
+///    offer that passes is taken, one that settles after the work before one that settles in advance, one by EIP-3009 before one by
+///    Permit2; when none passes, the one that came furthest is the reason;
+/// 3. the **budgets of the client**: all, per host, per token. The price is taken off here, so that concurrent payments cannot exceed
+///    them together;
+/// 4. the **budgets of the day**, on disk: all, per host, per token;
+/// 5. **approval**, last, so that nobody is asked about what is forbidden anyway.
+///
+/// Starts strict: 1 USDC per payment, 10 USDC in the life of the client, Circle's USDC only, any host, any payee, nobody is asked.
 #[derive(Clone, Debug)]
 pub struct Policy {
     max_per_payment: Usdc,
-    budget: Usdc,
+    pub(super) limits: Limits,
+    pub(super) daily: Option<Arc<DailyBudget>>,
+    hosts: Lists<HostPattern>,
+    networks: Lists<Network>,
+    payees: Lists<Address>,
     assets: Vec<Token>,
-    networks: Option<Vec<Network>>,
-    allowed_hosts: Option<Vec<String>>,
-    denied_hosts: Vec<String>,
+    denied_assets: Vec<(Network, Address)>,
+    pub(super) approval: Option<Approval>,
     pub(super) validity_max_secs: u64,
-}
-
-/// Why a policy refuses an offer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// More than one payment may cost.
-    #[error("the price is {price} USDC and the most one payment may cost is {max} USDC: raise the limit if it is worth it")]
-    TooExpensive {
-        /// What is asked.
-        price: Usdc,
-        /// What is allowed.
-        max: Usdc,
-    },
-    /// More than is left of the budget.
-    #[error("the price is {price} USDC and {left} USDC are left of the budget: raise the budget or start a new client")]
-    BudgetExhausted {
-        /// What is asked.
-        price: Usdc,
-        /// What is left.
-        left: Usdc,
-    },
-    /// More than is left of the day's budget.
-    #[error(
-        "the price is {price} USDC and {left} USDC are left for {host} today: raise the daily budget or wait for tomorrow (UTC)"
-    )]
-    DayExhausted {
-        /// What is asked.
-        price: Usdc,
-        /// What is left.
-        left: Usdc,
-        /// Who would be paid.
-        host: String,
-    },
-    /// The host is denied, or not among the allowed ones.
-    #[error("{0} may not be paid: allow the host in the policy")]
-    HostNotAllowed(String),
-    /// The network is not among the allowed ones.
-    #[error("payments on {0} are not allowed: allow the network in the policy")]
-    NetworkNotAllowed(Network),
-    /// The token is not USDC nor an allowed one, or names another domain than that token has.
-    #[error("{asset} on {network} is not a token this client may spend: allow it in the policy with its name and version")]
-    UnknownAsset {
-        /// The token, as offered.
-        asset: String,
-        /// Its chain.
-        network: Network,
-    },
-    /// No offer this client can pay: another scheme, transfer method, payment flow or family of chains.
-    #[error("no offer this client can pay; offered: {offered}")]
-    NoSupportedOffer {
-        /// Schemes and networks offered.
-        offered: String,
-    },
 }
 
 impl Default for Policy {
     fn default() -> Self {
+        let budget = Usdc::from_base_units(10 * Usdc::ONE.base_units());
         Self {
             max_per_payment: Usdc::ONE,
-            budget: Usdc::from_base_units(10 * Usdc::ONE.base_units()),
+            limits: Limits { all: budget, per_host: Usdc::MAX, per_asset: Usdc::MAX },
+            daily: None,
+            hosts: Lists::default(),
+            networks: Lists::default(),
+            payees: Lists::default(),
             assets: Vec::new(),
-            networks: None,
-            allowed_hosts: None,
-            denied_hosts: Vec::new(),
+            denied_assets: Vec::new(),
+            approval: None,
             validity_max_secs: 600,
         }
     }
@@ -94,32 +65,86 @@ impl Policy {
 
     /// The most all payments of one client may cost. What was signed counts until the client ends, paid or not: a signature that was sent
     /// can be used by whoever has it.
-    pub fn budget(mut self, budget: Usdc) -> Self {
-        self.budget = budget;
+    pub fn budget(mut self, max: Usdc) -> Self {
+        self.limits.all = max;
         self
     }
 
-    /// Allows a token besides Circle's USDC. It must have 6 decimals for the limits to mean anything.
-    pub fn allow_asset(mut self, token: Token) -> Self {
-        self.assets.push(token);
+    /// The most one client may pay any one host.
+    pub fn budget_per_host(mut self, max: Usdc) -> Self {
+        self.limits.per_host = max;
+        self
+    }
+
+    /// The most one client may pay in any one token.
+    pub fn budget_per_asset(mut self, max: Usdc) -> Self {
+        self.limits.per_asset = max;
+        self
+    }
+
+    /// Also keeps to a budget of each day, which outlives the client and is shared with others.
+    pub fn daily(mut self, budget: DailyBudget) -> Self {
+        self.daily = Some(Arc::new(budget));
+        self
+    }
+
+    /// Asks before a payment of more than `threshold` is signed, and takes no answer within `wait_max` for a no. Meanwhile the price is
+    /// taken off the budgets.
+    pub fn approve_above<F, Fut>(mut self, threshold: Usdc, wait_max: Duration, ask: F) -> Self
+    where
+        F: Fn(Proposal) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + Send + 'static,
+    {
+        self.approval = Some(Approval::new(threshold, wait_max, ask));
+        self
+    }
+
+    /// Allows only hosts named by this call; without it every host is allowed.
+    pub fn allow_host(mut self, host: impl Into<HostPattern>) -> Self {
+        self.hosts.allow(host.into());
+        self
+    }
+
+    /// Denies a host, even when it is allowed.
+    pub fn deny_host(mut self, host: impl Into<HostPattern>) -> Self {
+        self.hosts.deny(host.into());
+        self
+    }
+
+    /// Allows only payees named by this call; without it every payee is allowed.
+    pub fn allow_payee(mut self, payee: Address) -> Self {
+        self.payees.allow(payee);
+        self
+    }
+
+    /// Denies a payee, even when it is allowed.
+    pub fn deny_payee(mut self, payee: Address) -> Self {
+        self.payees.deny(payee);
         self
     }
 
     /// Allows only networks named by this call; without it every network with a known USDC is allowed.
     pub fn allow_network(mut self, network: Network) -> Self {
-        self.networks.get_or_insert_default().push(network);
+        self.networks.allow(network);
         self
     }
 
-    /// Allows only hosts named by this call, and their subdomains; without it every host is allowed. An IPv6 host is written in brackets.
-    pub fn allow_host(mut self, host: impl Into<String>) -> Self {
-        self.allowed_hosts.get_or_insert_default().push(normal(&host.into()));
+    /// Denies a network, even when it is allowed.
+    pub fn deny_network(mut self, network: Network) -> Self {
+        self.networks.deny(network);
         self
     }
 
-    /// Denies a host and its subdomains, even when it is allowed.
-    pub fn deny_host(mut self, host: impl Into<String>) -> Self {
-        self.denied_hosts.push(normal(&host.into()));
+    /// Allows a token besides Circle's USDC. It must have 6 decimals and be worth a dollar for the limits to mean anything: what an offer
+    /// says of a token's decimals is not looked at.
+    pub fn allow_asset(mut self, token: Token) -> Self {
+        self.assets.push(token);
+        self
+    }
+
+    /// Denies a token, USDC too, even when it is allowed.
+    pub fn deny_asset(mut self, network: Network, token: Address) -> Self {
+        self.denied_assets.push((network, token));
         self
     }
 
@@ -129,29 +154,24 @@ impl Policy {
         self
     }
 
+    /// Rule 1.
     pub(super) fn check_host(&self, host: &str) -> Result<(), Refusal> {
-        let host = normal(host);
-        let listed = |list: &[String]| list.iter().any(|known| is_within(&host, known));
-        let allowed = self.allowed_hosts.as_deref().is_none_or(listed);
-        if allowed && !listed(&self.denied_hosts) { Ok(()) } else { Err(Refusal::HostNotAllowed(host)) }
+        if self.hosts.permit(|pattern| pattern.covers(host)) { Ok(()) } else { Err(Refusal::HostNotAllowed(normal(host))) }
     }
 
-    /// The first offer that may be paid, one that settles after the work before one that settles in advance, and one by EIP-3009, which
-    /// needs no allowance, before one by Permit2.
+    /// Rule 2: the offer to take.
     pub(super) fn choose<'a>(
         &self,
         offers: &'a [PaymentRequirements],
-        spent: Usdc,
         methods: &[TransferMethod],
     ) -> Result<(&'a PaymentRequirements, Price), Refusal> {
-        let judged: Vec<_> = offers.iter().map(|offer| self.judge(offer, spent, methods).map(|price| (offer, price))).collect();
+        let judged: Vec<_> = offers.iter().map(|offer| self.judge(offer, methods).map(|price| (offer, price))).collect();
         let rank = |(offer, price): &&(&PaymentRequirements, Price)| {
             (offer.payment_flow() != Some(PaymentFlow::Authorization), price.way)
         };
         if let Some((offer, price)) = judged.iter().filter_map(|j| j.as_ref().ok()).min_by_key(rank) {
             return Ok((offer, price.clone()));
         }
-        // The refusal that came closest to a payment tells the most.
         let closest = judged.into_iter().filter_map(Result::err).max_by_key(Refusal::closeness);
         Err(match closest {
             Some(refusal) if refusal.closeness() > 0 => refusal,
@@ -159,34 +179,32 @@ impl Policy {
         })
     }
 
-    fn judge(&self, offer: &PaymentRequirements, spent: Usdc, methods: &[TransferMethod]) -> Result<Price, Refusal> {
+    /// Rule 2 of one offer.
+    pub(super) fn judge(&self, offer: &PaymentRequirements, methods: &[TransferMethod]) -> Result<Price, Refusal> {
         let unsupported = || Refusal::NoSupportedOffer { offered: describe(std::slice::from_ref(offer)) };
         let way = Way::of(offer).filter(|way| methods.contains(&way.method())).ok_or_else(unsupported)?;
         let flows = Scheme::of(offer).map_or(&[][..], Scheme::flows);
-        let supported = offer.payment_flow().is_some_and(|flow| flows.contains(&flow)) && offer.pay_to_address().is_some();
-        if !supported || offer.network.chain_id().is_none() {
-            return Err(unsupported());
-        }
-        if self.networks.as_ref().is_some_and(|allowed| !allowed.contains(&offer.network)) {
+        let supported = offer.payment_flow().is_some_and(|flow| flows.contains(&flow)) && offer.network.chain_id().is_some();
+        let payee = offer.pay_to_address().filter(|_| supported).ok_or_else(unsupported)?;
+        if !self.networks.permit(|network| *network == offer.network) {
             return Err(Refusal::NetworkNotAllowed(offer.network.clone()));
         }
         let domain = self.spendable(offer, way.method())?;
-        let price = offer.amount.to_usdc().unwrap_or(Usdc::MAX);
-        if price > self.max_per_payment || offer.amount.to_usdc().is_none() {
-            return Err(Refusal::TooExpensive { price, max: self.max_per_payment });
+        if !self.payees.permit(|known| *known == payee) {
+            return Err(Refusal::PayeeNotAllowed(payee));
         }
-        let left = self.budget.saturating_sub(spent);
-        if price > left {
-            return Err(Refusal::BudgetExhausted { price, left });
+        match offer.amount.to_usdc() {
+            Some(usdc) if usdc <= self.max_per_payment => Ok(Price { usdc, domain, way }),
+            price => Err(Refusal::TooExpensive { price: price.unwrap_or(Usdc::MAX), max: self.max_per_payment }),
         }
-        Ok(Price { usdc: price, domain, way })
     }
 
     /// The domain of the offer's token, when it is an allowed one and the offer names the domain truly. By Permit2 it need not name it.
     fn spendable(&self, offer: &PaymentRequirements, method: TransferMethod) -> Result<TokenDomain, Refusal> {
         let unknown = || Refusal::UnknownAsset { asset: offer.asset.chars().take(64).collect(), network: offer.network.clone() };
         let usdc = Token::usdc(&offer.network).ok();
-        let mut allowed = self.assets.iter().chain(&usdc).filter_map(Token::domain);
+        let denied = |token: &&Token| self.denied_assets.iter().any(|(n, a)| (n, a) == (&token.network, &token.address));
+        let mut allowed = self.assets.iter().chain(&usdc).filter(|token| !denied(token)).filter_map(Token::domain);
         let is_offered = |allowed: &TokenDomain| match TokenDomain::of(offer) {
             Some(domain) => domain == *allowed,
             None => {
@@ -206,25 +224,12 @@ pub(super) struct Price {
     pub(super) way: Way,
 }
 
-impl Refusal {
-    fn closeness(&self) -> u8 {
-        match self {
-            Self::NoSupportedOffer { .. } | Self::HostNotAllowed(_) => 0,
-            Self::NetworkNotAllowed(_) => 1,
-            Self::UnknownAsset { .. } => 2,
-            Self::TooExpensive { .. } => 3,
-            Self::BudgetExhausted { .. } | Self::DayExhausted { .. } => 4,
-        }
+impl Price {
+    /// Where it counts.
+    pub(super) fn spending(&self, host: &str) -> Spending {
+        let TokenDomain { chain_id, asset, .. } = &self.domain;
+        Spending { host: normal(host), asset: format!("eip155:{chain_id}/{asset}"), price: self.usdc }
     }
-}
-
-/// Lower case, without the dot that ends a fully qualified name.
-fn normal(host: &str) -> String {
-    host.trim_end_matches('.').to_ascii_lowercase()
-}
-
-fn is_within(host: &str, known: &str) -> bool {
-    host == known || host.strip_suffix(known).is_some_and(|sub| sub.ends_with('.'))
 }
 
 fn describe(offers: &[PaymentRequirements]) -> String {

@@ -30,7 +30,7 @@ async fn shop() -> Url {
 
 /// Pays once, as a process of its own would: with a client, a budget and a payer that share nothing but the file.
 async fn buy(url: &Url, budget: DailyBudget) -> Result<(), PayError> {
-    client(Policy::default()).daily_budget(budget).get(url.clone()).await.map(|_| ())
+    client(Policy::default().daily(budget)).get(url.clone()).await.map(|_| ())
 }
 
 fn budget(folder: &Path) -> DailyBudget {
@@ -43,7 +43,7 @@ async fn clients_that_share_a_file_never_exceed_it_together() {
     let bought = join_all((0..12).map(|_| buy(&shop, budget(folder.path())))).await;
     assert_eq!(bought.iter().filter(|answer| answer.is_ok()).count(), 3);
     for refused in bought.into_iter().filter_map(Result::err) {
-        let PayError::Refused(Refusal::DayExhausted { left, .. }) = refused else { panic!("{refused}") };
+        let PayError::Refused(Refusal::Exhausted { left, .. }) = refused else { panic!("{refused}") };
         assert_eq!(left, "0.05".parse().unwrap());
     }
     assert_eq!(budget(folder.path()).spent().unwrap(), "0.3".parse().unwrap());
@@ -56,10 +56,10 @@ async fn hosts_and_tokens_have_their_own_limits() {
     same_shop.set_host(Some("localhost")).unwrap();
     let per_host = || budget(folder.path()).max_per_host("0.10".parse().unwrap());
     buy(&shop, per_host()).await.unwrap();
-    assert!(matches!(buy(&shop, per_host()).await, Err(PayError::Refused(Refusal::DayExhausted { .. }))));
+    assert!(matches!(buy(&shop, per_host()).await, Err(PayError::Refused(Refusal::Exhausted { .. }))));
     buy(&same_shop, per_host()).await.unwrap();
     let per_asset = budget(folder.path()).max_per_asset("0.20".parse().unwrap());
-    assert!(matches!(buy(&shop, per_asset).await, Err(PayError::Refused(Refusal::DayExhausted { .. }))));
+    assert!(matches!(buy(&shop, per_asset).await, Err(PayError::Refused(Refusal::Exhausted { .. }))));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn a_new_day_begins_anew_and_a_clock_set_back_does_not() {
     buy(&shop, budget(folder.path())).await.unwrap();
     let today: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     std::fs::write(&file, json!({ "day": today["day"].as_u64().unwrap() + 1, "spent": spent }).to_string()).unwrap();
-    assert!(matches!(buy(&shop, budget(folder.path())).await, Err(PayError::Refused(Refusal::DayExhausted { .. }))));
+    assert!(matches!(buy(&shop, budget(folder.path())).await, Err(PayError::Refused(Refusal::Exhausted { .. }))));
 }
 
 #[tokio::test]
@@ -103,7 +103,7 @@ async fn what_was_not_signed_is_given_back() {
         }
     }
     let (shop, folder) = (shop().await, tempfile::tempdir().unwrap());
-    let client = Client::new(Unwilling, Policy::default()).unwrap().daily_budget(budget(folder.path()));
+    let client = Client::new(Unwilling, Policy::default().daily(budget(folder.path()))).unwrap();
     assert!(matches!(client.get(shop).await, Err(PayError::Payer(_))));
     while !budget(folder.path()).spent().unwrap().is_zero() {
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;

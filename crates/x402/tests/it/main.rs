@@ -4,7 +4,9 @@
 mod batch;
 mod codec;
 mod daily;
+mod journal;
 mod paying;
+mod policy;
 mod sdk;
 mod serving;
 mod support;

@@ -21,7 +21,7 @@ use crate::support::{client, listen, offer};
 
 /// A server that asks for `offers` and answers paid requests with the statuses in `script`, the last one for ever.
 #[derive(Clone)]
-struct Seller {
+pub(crate) struct Seller {
     offers: Vec<PaymentRequirements>,
     script: Arc<Mutex<Vec<u16>>>,
     /// Payment headers seen.
@@ -29,17 +29,17 @@ struct Seller {
 }
 
 impl Seller {
-    async fn new(offers: Vec<PaymentRequirements>, script: &[u16]) -> (Self, Url) {
+    pub(crate) async fn new(offers: Vec<PaymentRequirements>, script: &[u16]) -> (Self, Url) {
         let seller = Self { offers, script: Arc::new(Mutex::new(script.to_vec())), paid: Arc::default() };
         let url = listen(Router::new().route("/", get(sell)).with_state(seller.clone())).await;
         (seller, url)
     }
 
-    fn payments(&self) -> usize {
+    pub(crate) fn payments(&self) -> usize {
         self.paid.lock().unwrap().len()
     }
 
-    fn distinct_payments(&self) -> usize {
+    pub(crate) fn distinct_payments(&self) -> usize {
         let mut paid = self.paid.lock().unwrap().clone();
         paid.sort_unstable();
         paid.dedup();
@@ -65,7 +65,7 @@ async fn sell(State(seller): State<Seller>, headers: HeaderMap) -> Response {
     StatusCode::from_u16(status).unwrap().into_response()
 }
 
-async fn refusal(offers: Vec<PaymentRequirements>, policy: Policy) -> Refusal {
+pub(crate) async fn refusal(offers: Vec<PaymentRequirements>, policy: Policy) -> Refusal {
     let (seller, url) = Seller::new(offers, &[200]).await;
     let client = client(policy);
     let Err(PayError::Refused(refusal)) = client.get(url).await else { panic!("paid") };
