@@ -44,6 +44,15 @@ pub enum Error {
         /// The end of what it printed.
         said: String,
     },
+    /// No Redis anywhere.
+    #[error("no redis-server found: run scripts/setup --tests, or name one with FLORIN_REDIS")]
+    NoRedis,
+    /// Redis ended or was silent.
+    #[error("Redis did not start: {said}")]
+    Redis {
+        /// The end of what it printed.
+        said: String,
+    },
     /// As root there must be another user to run Postgres, which refuses root.
     #[error(
         "Postgres refuses to run as root and there is no user `postgres` or `nobody` to run it as: create one, or set DATABASE_URL"

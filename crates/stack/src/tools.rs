@@ -43,6 +43,12 @@ pub(crate) fn anvil() -> Result<PathBuf, Error> {
     in_node_modules(&pinned).or_else(|| on_path("anvil")).ok_or(Error::NoAnvil)
 }
 
+/// `FLORIN_REDIS`, or `redis-server` on `PATH`.
+pub(crate) fn redis() -> Result<PathBuf, Error> {
+    let named = std::env::var_os("FLORIN_REDIS").map(PathBuf::from);
+    named.or_else(|| on_path("redis-server")).filter(|file| file.is_file()).ok_or(Error::NoRedis)
+}
+
 /// Folders with Postgres server programs, best first: the one of `FLORIN_POSTGRES` alone, or the machine's, then the npm one.
 pub(crate) fn postgres_folders() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("FLORIN_POSTGRES") {

@@ -88,11 +88,11 @@ impl Gate {
             tracing::warn!(%error, "a payment could not be looked up");
             Box::new(answer::try_again("the server is overloaded; nothing was charged"))
         };
-        if let Some(claim) = self.reservations.find(&key, fingerprint).await.map_err(unavailable)? {
+        if let Some(claim) = self.reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
             return self.claimed(claim, backend, key, request, headers, offers).await;
         }
         verify(&backend, &request, headers, offers).await?;
-        let claim = self.reservations.reserve(&key, fingerprint).await.map_err(unavailable)?;
+        let claim = self.reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)?;
         self.claimed(claim, backend, key, request, headers, offers).await
     }
 
@@ -106,17 +106,18 @@ impl Gate {
         headers: &HeaderMap,
         offers: &Offers,
     ) -> Result<VerifiedPayment, Box<Response>> {
-        let kept = match claim {
+        let (lease, kept) = match claim {
             Claim::Busy => return Err(Box::new(answer::try_again("this payment is being served"))),
-            Claim::Spent(receipt) => return Err(Box::new(answer::already_used(&receipt))),
-            Claim::New => None,
-            Claim::Resume(kept) => Some(kept),
+            Claim::Spent(served) => return Err(Box::new(answer::already_used(&served.receipt))),
+            Claim::New(lease) => (lease, None),
+            Claim::Resume(lease, kept) => (lease, Some(kept)),
         };
         let resumed = kept.is_some();
         let settlement = Settlement {
             backend,
             reservations: self.reservations.clone(),
             key,
+            lease,
             request,
             kept: kept.map_or_else(Kept::default, |kept| *kept),
             headers: headers.clone(),
@@ -249,8 +250,8 @@ impl VerifiedPayment {
 
 /// A payment of which a settlement was begun is never forgotten.
 async fn give_back(settlement: Settlement, resumed: bool) {
-    let Settlement { reservations, key, .. } = settlement;
-    log(if resumed { reservations.suspend(&key).await } else { reservations.release(&key).await });
+    let Settlement { reservations, lease, .. } = settlement;
+    log(if resumed { reservations.suspend(lease).await } else { reservations.release(lease).await });
 }
 
 impl Drop for VerifiedPayment {

@@ -9,5 +9,9 @@ mod settle;
 
 pub use gate::{Gate, Offers, Outcome, VerifiedPayment};
 pub use layer::{PaidLayer, PaidService, PaymentInfo, Pricing};
-pub use reservations::{Claim, Kept, MemoryReservations, ReservationError, Reservations, Work};
+#[cfg(feature = "postgres")]
+pub use reservations::PostgresReservations;
+#[cfg(feature = "redis")]
+pub use reservations::RedisReservations;
+pub use reservations::{Claim, Kept, Lease, MemoryReservations, ReservationError, Reservations, Served, Work};
 pub use settle::Settled;

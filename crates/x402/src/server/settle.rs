@@ -4,7 +4,7 @@ use axum::response::Response;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::{Kept, Offers, Reservations, answer, backend::Backend};
+use super::{Kept, Lease, Offers, Reservations, Served, answer, backend::Backend};
 use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse};
 
 /// A payment that settled.
@@ -27,6 +27,7 @@ pub(super) struct Settlement {
     pub(super) backend: Backend,
     pub(super) reservations: Arc<dyn Reservations>,
     pub(super) key: PaymentKey,
+    pub(super) lease: Lease,
     pub(super) request: PaymentRequest,
     pub(super) kept: Kept,
     pub(super) headers: HeaderMap,
@@ -42,9 +43,9 @@ enum Verdict {
 impl Settlement {
     /// Keeps the work, then settles in a task of its own: a client that hangs up neither stops nor loses it.
     pub(super) async fn run(self) -> Result<Settled, Response> {
-        if let Err(error) = self.reservations.keep(&self.key, self.kept.clone()).await {
+        if let Err(error) = self.reservations.keep(self.lease, self.kept.clone()).await {
             tracing::warn!(%error, "nothing was settled");
-            log(self.reservations.release(&self.key).await);
+            log(self.reservations.release(self.lease).await);
             return Err(answer::try_again("the server is overloaded; nothing was charged"));
         }
         let (sender, receiver) = oneshot::channel();
@@ -58,21 +59,21 @@ impl Settlement {
     async fn settle(self, sender: oneshot::Sender<Result<Settled, Response>>) {
         match self.verdict().await {
             Verdict::Settled(receipt) => {
-                log(self.reservations.keep(&self.key, self.kept.with_receipt(&receipt)).await);
+                log(self.reservations.keep(self.lease, self.kept.with_receipt(&receipt)).await);
                 let delivered = sender.send(Ok(Settled { receipt: receipt.clone() })).is_ok();
                 if delivered {
-                    log(self.reservations.spend(&self.key, receipt).await);
+                    log(self.reservations.spend(self.lease, Served { receipt, work: None }).await);
                 } else {
-                    log(self.reservations.suspend(&self.key).await);
+                    log(self.reservations.suspend(self.lease).await);
                 }
             }
             Verdict::Failed(failure) => {
-                log(self.reservations.release(&self.key).await);
+                log(self.reservations.release(self.lease).await);
                 let _gone = sender.send(Err(answer::not_settled(&self.headers, &self.offers, &failure)));
             }
             Verdict::Unknown(cause) => {
                 tracing::warn!(cause, digest = %self.key.digest(), "outcome of a settlement not known, its work is kept");
-                log(self.reservations.suspend(&self.key).await);
+                log(self.reservations.suspend(self.lease).await);
                 let _gone = sender.send(Err(answer::try_again("the payment is not confirmed yet; what it pays for is kept")));
             }
         }
