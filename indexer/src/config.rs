@@ -31,6 +31,9 @@ pub struct Config {
     /// Which USDC transfers to mirror
     #[arg(long, env = "FLORIN_INDEXER_TRANSFERS", value_enum, default_value_t)]
     pub transfers: Transfers,
+    /// Mirror only what the chain says: no balances and no state of our contracts
+    #[arg(long, env = "FLORIN_INDEXER_RAW")]
+    pub raw: bool,
     /// Confirmations after which a block is final; the indexer stops rather than undo a final block
     #[arg(long, env = "FLORIN_INDEXER_FINALITY_BLOCKS", default_value_t = Config::FINALITY_BLOCKS,
           value_parser = clap::value_parser!(u64).range(1..=Config::FINALITY_BLOCKS_MAX))]
@@ -86,6 +89,7 @@ impl Config {
             deployment: None,
             start_block: None,
             transfers: Transfers::All,
+            raw: false,
             finality_blocks: Self::FINALITY_BLOCKS,
             fetch_parallel: Self::FETCH_PARALLEL,
             reconcile_seconds: Self::RECONCILE_SECONDS,
@@ -103,6 +107,7 @@ impl fmt::Debug for Config {
             .field("deployment", &self.deployment)
             .field("start_block", &self.start_block)
             .field("transfers", &self.transfers)
+            .field("raw", &self.raw)
             .field("finality_blocks", &self.finality_blocks)
             .field("fetch_parallel", &self.fetch_parallel)
             .finish_non_exhaustive()

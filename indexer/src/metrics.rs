@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::block::Block;
+use crate::sync::Added;
 
 /// What the writer of this process did since it started.
 #[derive(Debug, Default)]
@@ -48,12 +48,18 @@ impl Counters {
         self.differences.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn committed(&self, tip: Option<u64>, blocks: &[Block]) {
-        let sum = |count: fn(&Block) -> usize| u64::try_from(blocks.iter().map(count).sum::<usize>()).unwrap_or(u64::MAX);
+    pub(crate) fn committed(&self, tip: Option<u64>, added: &Added) {
+        let count =
+            |counter: &AtomicU64, rows: usize| counter.fetch_add(u64::try_from(rows).unwrap_or(u64::MAX), Ordering::Relaxed);
         self.tip.store(tip.unwrap_or_default(), Ordering::Relaxed);
-        self.blocks.fetch_add(sum(|_| 1), Ordering::Relaxed);
-        self.events.fetch_add(sum(|block| block.events.len()), Ordering::Relaxed);
-        self.transfers.fetch_add(sum(|block| block.transfers.len()), Ordering::Relaxed);
+        count(&self.blocks, added.tips.len());
+        count(&self.events, added.events);
+        count(&self.transfers, added.transfers);
+    }
+
+    /// Events and transfers committed so far.
+    pub(crate) fn rows(&self) -> u64 {
+        self.events.load(Ordering::Relaxed) + self.transfers.load(Ordering::Relaxed)
     }
 
     /// Name, help and value of each counter.

@@ -1,19 +1,20 @@
 use sqlx::PgConnection;
 
-use crate::{block::Block, store::int};
+use crate::store::int;
 
-/// Sums the transfers of the new blocks per account and block, closes the versions that were current and continues from them.
+/// Sums the transfers of the new blocks per account and block, closes the versions that were current and continues from them. A transfer to
+/// oneself counts once.
 const APPLY: &str = "
-    WITH moved AS (
-        SELECT token, account, block_number, sum(amount) AS amount, count(DISTINCT log_index) AS transfers
+    WITH moved AS MATERIALIZED (
+        SELECT token, account, block_number, sum(amount)::bigint AS amount, sum(counted) AS transfers
         FROM (
-            SELECT token, sender AS account, block_number, log_index, -amount AS amount
+            SELECT token, sender AS account, block_number, -amount AS amount, 1 AS counted
             FROM chain.transfers WHERE block_number BETWEEN $1 AND $2
             UNION ALL
-            SELECT token, recipient, block_number, log_index, amount
+            SELECT token, recipient, block_number, amount, (sender <> recipient)::int
             FROM chain.transfers WHERE block_number BETWEEN $1 AND $2
         ) AS sides
-        WHERE account <> decode('0000000000000000000000000000000000000000', 'hex')
+        WHERE account <> '\\x0000000000000000000000000000000000000000'
         GROUP BY token, account, block_number
     ), closed AS (
         UPDATE chain.balances AS b SET until_block = first.block_number
@@ -28,9 +29,27 @@ const APPLY: &str = "
     FROM moved LEFT JOIN closed USING (token, account)
     WINDOW by_block AS (PARTITION BY token, account ORDER BY block_number)";
 
-pub(super) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
-    let touching = || blocks.iter().filter(|block| !block.transfers.is_empty()).map(|block| block.number);
-    let (Some(first), Some(last)) = (touching().min(), touching().max()) else { return Ok(()) };
+/// Removes the versions that undone blocks made, then reopens those that they closed. The undone transfers tell the accounts.
+const UNDO: [&str; 2] = [
+    "DELETE FROM chain.balances AS b USING (
+        SELECT token, sender AS account FROM chain.transfers WHERE block_number > $1
+        UNION SELECT token, recipient FROM chain.transfers WHERE block_number > $1
+     ) AS t WHERE b.token = t.token AND b.account = t.account AND b.from_block > $1",
+    "UPDATE chain.balances AS b SET until_block = NULL FROM (
+        SELECT token, sender AS account FROM chain.transfers WHERE block_number > $1
+        UNION SELECT token, recipient FROM chain.transfers WHERE block_number > $1
+     ) AS t WHERE b.token = t.token AND b.account = t.account AND b.until_block > $1",
+];
+
+/// Follows the transfers of blocks `first..=last`, which were just inserted.
+pub(crate) async fn apply(conn: &mut PgConnection, first: u64, last: u64) -> Result<(), sqlx::Error> {
     sqlx::query(APPLY).bind(int(first)).bind(int(last)).execute(conn).await?;
+    Ok(())
+}
+
+pub(super) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), sqlx::Error> {
+    for statement in UNDO {
+        sqlx::query(statement).bind(int(ancestor)).execute(&mut *conn).await?;
+    }
     Ok(())
 }

@@ -22,12 +22,13 @@ pub use agreement::{Agreement, AgreementStatus};
 pub use service::{Announced, Offer, Service};
 pub use subscription::{Subscription, SubscriptionStatus};
 
-/// Every table of versions.
-const TABLES: [&str; 7] = ["balances", "wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
+/// Every table of versions but that of balances.
+const TABLES: [&str; 6] = ["wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
-/// Follows blocks that were just inserted.
-pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
-    balances::apply(conn, blocks).await?;
+pub(crate) use balances::apply as apply_balances;
+
+/// Follows the events of blocks that were just inserted.
+pub(crate) async fn apply_objects(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
     objects::apply::<wallet::Wallet>(conn, blocks).await?;
     objects::apply::<treasury::Treasury>(conn, blocks).await?;
     objects::apply::<proposal::Proposal>(conn, blocks).await?;
@@ -36,8 +37,9 @@ pub(crate) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(
     objects::apply::<Service>(conn, blocks).await
 }
 
-/// Forgets everything that blocks after `ancestor` made.
+/// Forgets everything that blocks after `ancestor` made, while their transfers are still there.
 pub(crate) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), sqlx::Error> {
+    balances::undo(conn, ancestor).await?;
     for table in TABLES {
         let delete = format!("DELETE FROM chain.{table} WHERE from_block > $1");
         let reopen = format!("UPDATE chain.{table} SET until_block = NULL WHERE until_block > $1");

@@ -1,25 +1,18 @@
 //! Writes to schema `chain`: blocks in, blocks out, always whole and with everything that follows from them.
 
 mod copy;
+mod partitions;
 mod rows;
 mod state;
 
-use sqlx::{Connection, PgConnection};
+use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use alloy::primitives::B256;
 
 use crate::{block::Block, derive};
 
+pub(crate) use partitions::Partitions;
 pub(crate) use state::{Identity, Tip, load_children, load_recent, record_progress, register};
-
-/// One atomic step of the mirror.
-#[derive(Debug, Default)]
-pub(crate) struct Step {
-    /// Set when blocks of ours are no longer of the chain.
-    pub(crate) undo: Option<Undo>,
-    /// Blocks to add, each following the one before it; may be empty only when something is undone.
-    pub(crate) blocks: Vec<Block>,
-}
 
 /// A reorganisation.
 #[derive(Clone, Copy, Debug)]
@@ -31,26 +24,56 @@ pub(crate) struct Undo {
     pub(crate) new: Tip,
 }
 
-/// Commits blocks, everything derived from them and the news of it, or nothing.
-pub(crate) async fn commit(conn: &mut PgConnection, step: &Step) -> Result<(), sqlx::Error> {
-    let mut tx = conn.begin().await?;
-    if let Some(undo) = &step.undo {
-        rows::undo(&mut tx, undo).await?;
-        derive::undo(&mut tx, undo.ancestor).await?;
+/// One atomic step of the mirror: blocks out, blocks in, everything that follows from them, and the news of it. Nothing happens before
+/// [`Step::commit`].
+pub(crate) struct Step<'c> {
+    tx: Transaction<'c, Postgres>,
+    raw: bool,
+    undo: Option<Undo>,
+    /// The first and the newest block added.
+    added: Option<(u64, Tip)>,
+}
+
+impl<'c> Step<'c> {
+    /// `raw`: nothing is derived. `undo`: blocks of ours that are no longer of the chain.
+    pub(crate) async fn begin(conn: &'c mut PgConnection, raw: bool, undo: Option<Undo>) -> Result<Self, sqlx::Error> {
+        let mut tx = conn.begin().await?;
+        if let Some(undo) = &undo {
+            derive::undo(&mut tx, undo.ancestor).await?;
+            rows::undo(&mut tx, undo).await?;
+        }
+        Ok(Self { tx, raw, undo, added: None })
     }
-    if let (Some(first), Some(last)) = (step.blocks.first(), step.blocks.last()) {
-        rows::insert(&mut tx, &step.blocks).await?;
-        derive::apply(&mut tx, &step.blocks).await?;
-        state::announce(&mut tx, first.number, Tip { number: last.number, hash: last.hash }, step.undo.as_ref()).await?;
-    } else if let Some(undo) = &step.undo {
-        let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM chain.blocks WHERE number = $1")
-            .bind(int(undo.ancestor))
-            .fetch_optional(&mut *tx)
-            .await?;
-        let hash = hash.map(|hash| B256::from_slice(&hash)).unwrap_or_default();
-        state::announce(&mut tx, undo.ancestor + 1, Tip { number: undo.ancestor, hash }, Some(undo)).await?;
+
+    /// Adds blocks, each following the one before it.
+    pub(crate) async fn add(&mut self, blocks: &[Block], partitions: &mut Partitions) -> Result<(), sqlx::Error> {
+        let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(()) };
+        partitions.cover(&mut self.tx, first.number, last.number).await?;
+        rows::insert(&mut self.tx, blocks).await?;
+        if !self.raw {
+            derive::apply_objects(&mut self.tx, blocks).await?;
+        }
+        let first = self.added.map_or(first.number, |(first, _)| first);
+        self.added = Some((first, Tip { number: last.number, hash: last.hash }));
+        Ok(())
     }
-    tx.commit().await
+
+    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+        if let Some((first, tip)) = self.added {
+            if !self.raw {
+                derive::apply_balances(&mut self.tx, first, tip.number).await?;
+            }
+            state::announce(&mut self.tx, first, tip, self.undo.as_ref()).await?;
+        } else if let Some(undo) = &self.undo {
+            let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM chain.blocks WHERE number = $1")
+                .bind(int(undo.ancestor))
+                .fetch_optional(&mut *self.tx)
+                .await?;
+            let hash = hash.map(|hash| B256::from_slice(&hash)).unwrap_or_default();
+            state::announce(&mut self.tx, undo.ancestor + 1, Tip { number: undo.ancestor, hash }, Some(undo)).await?;
+        }
+        self.tx.commit().await
+    }
 }
 
 /// Block numbers and gas as Postgres counts. No chain comes near the end of it.

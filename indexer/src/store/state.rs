@@ -18,28 +18,33 @@ pub(crate) struct Identity {
     pub(crate) start_block: u64,
     pub(crate) usdc: Address,
     pub(crate) transfers: &'static str,
+    pub(crate) raw: bool,
     pub(crate) finality_blocks: u64,
 }
 
 /// Makes the database the mirror of `identity`, or finds that it is that of something else.
 pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Result<(), Error> {
     let found = sqlx::query(
-        "INSERT INTO chain.sync (chain_id, start_block, usdc, transfers, finality_blocks) VALUES ($1, $2, $3, $4, $5)
+        "INSERT INTO chain.sync (chain_id, start_block, usdc, transfers, raw, finality_blocks) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (only_row) DO UPDATE SET finality_blocks = excluded.finality_blocks
-         RETURNING chain_id, start_block, usdc, transfers",
+         RETURNING chain_id, start_block, usdc, transfers, raw",
     )
     .bind(int(identity.chain_id))
     .bind(int(identity.start_block))
     .bind(identity.usdc.as_slice())
     .bind(identity.transfers)
+    .bind(identity.raw)
     .bind(int(identity.finality_blocks))
     .fetch_one(conn)
     .await?;
-    let describe = |chain: i64, start: i64, usdc: &[u8], transfers: &str| {
-        format!("{transfers} transfers of {} on chain {chain} from block {start}", alloy::hex::encode_prefixed(usdc))
+    let describe = |chain: i64, start: i64, usdc: &[u8], transfers: &str, raw: bool| {
+        let what = if raw { "raw rows and" } else { "state and" };
+        format!("{what} {transfers} transfers of {} on chain {chain} from block {start}", alloy::hex::encode_prefixed(usdc))
     };
-    let mirrored = describe(found.get("chain_id"), found.get("start_block"), found.get("usdc"), found.get("transfers"));
-    let asked = describe(int(identity.chain_id), int(identity.start_block), identity.usdc.as_slice(), identity.transfers);
+    let row = &found;
+    let mirrored = describe(row.get("chain_id"), row.get("start_block"), row.get("usdc"), row.get("transfers"), row.get("raw"));
+    let (chain, start) = (int(identity.chain_id), int(identity.start_block));
+    let asked = describe(chain, start, identity.usdc.as_slice(), identity.transfers, identity.raw);
     if mirrored == asked { Ok(()) } else { Err(Error::OtherMirror { mirrored, asked }) }
 }
 

@@ -6,21 +6,29 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use futures::{Stream, StreamExt, future::BoxFuture, stream};
+use futures::{
+    Stream, StreamExt,
+    future::BoxFuture,
+    stream::{self, BoxStream},
+};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{debug, info};
+use tracing::info;
 
-use super::{Failure, Fetched, Follower, LIVE_BLOCKS, Step, Tip, node, node::Node};
-use crate::watch::Watch;
+use super::{Added, Failure, Fetched, Follower, LIVE_BLOCKS, Step, Tip, mirror, node, node::Node, progress::Progress};
+use crate::{block::Block, watch::Watch};
 
 /// Blocks of the first range.
 const RANGE_BLOCKS_FIRST: u64 = 32;
 const RANGE_BLOCKS_MAX: u64 = 512;
 /// Ranges grow below half of this many logs and shrink above twice of it. It bounds the memory of a range.
 const RANGE_LOGS: u64 = 8_192;
+
+/// A transaction is ended after this many rows, or this much time.
+const BATCH_ROWS: usize = 65_536;
+const BATCH_TIME: Duration = Duration::from_secs(2);
 
 type Range = RangeInclusive<u64>;
 type Fetching = AbortOnDropHandle<Result<Vec<Fetched>, node::Error>>;
@@ -52,6 +60,9 @@ impl Plan {
     }
 }
 
+/// Ranges on their way, in order.
+type Ranges = BoxStream<'static, Result<Vec<Fetched>, node::Error>>;
+
 impl Follower<'_> {
     /// Mirrors up to shortly before `head`, or until shutdown.
     pub(super) async fn catch_up(&mut self, head: u64, shutdown: &CancellationToken) -> Result<(), Failure> {
@@ -64,33 +75,70 @@ impl Follower<'_> {
         let plan = Arc::new(Plan { blocks: AtomicU64::new(RANGE_BLOCKS_FIRST), watch: Mutex::new(Arc::new(self.watch.clone())) });
         let parallel = usize::from(self.context.config.fetch_parallel);
         let mut ranges = fetches(self.context.node.clone(), plan.clone(), from..=to).buffered(parallel).boxed();
-        while let Some(fetched) = ranges.next().await {
-            if shutdown.is_cancelled() {
-                return Ok(());
-            }
-            self.commit_range(fetched?, &plan).await?;
+        let progress = Progress::new(to - from + 1);
+        while self.tail.end() <= to && !shutdown.is_cancelled() {
+            self.commit_batch(&mut ranges, &plan).await?;
+            progress.reached(self.tail.end() - from, self.context.counters.rows());
         }
-        info!(blocks = to - from + 1, elapsed = ?started.elapsed(), "caught up");
+        progress.finish();
+        self.partitions.index(&mut self.writer.conn).await?;
+        info!(to = self.tail.end() - 1, elapsed = ?started.elapsed(), "caught up");
         Ok(())
     }
 
-    async fn commit_range(&mut self, fetched: Vec<Fetched>, plan: &Plan) -> Result<(), Failure> {
-        let mut blocks = Vec::with_capacity(fetched.len());
-        let mut parent = self.tail.tip();
-        for block in fetched {
-            let header = &block.header;
-            if parent.is_some_and(|parent| parent.hash != header.parent_hash()) {
-                return Err(node::Error::Unlinked { block: header.number() }.into());
+    /// Commits the ranges that come next, as one transaction. When one cannot be had, those before it are committed all the same.
+    async fn commit_batch(&mut self, ranges: &mut Ranges, plan: &Plan) -> Result<(), Failure> {
+        let until = tokio::time::Instant::now() + BATCH_TIME;
+        let mut step = Step::begin(&mut self.writer.conn, self.context.config.raw, None).await?;
+        let mut added = Added::default();
+        let mut tip = self.tail.tip();
+        let outcome = loop {
+            let next = match tokio::time::timeout_at(until, ranges.next()).await {
+                Ok(Some(fetched)) => fetched,
+                Ok(None) | Err(_) => break Ok(()),
+            };
+            let mirrored = async { mirror_range(&self.context.node, &mut self.watch, tip, next?).await };
+            match mirrored.await {
+                Ok(blocks) => {
+                    if blocks.iter().any(|block| !block.children.is_empty()) {
+                        plan.set_watch(&self.watch);
+                    }
+                    step.add(&blocks, &mut self.partitions).await?;
+                    added.add(&blocks);
+                    tip = added.tips.last().copied().or(tip);
+                }
+                Err(failure) => break Err(failure),
             }
-            parent = Some(Tip { number: header.number(), hash: header.hash() });
-            blocks.push(self.mirror(block).await?);
+            if added.rows() >= BATCH_ROWS {
+                break Ok(());
+            }
+        };
+        if matches!(outcome, Err(Failure::Stop(_))) {
+            return outcome;
         }
-        if blocks.iter().any(|block| !block.children.is_empty()) {
-            plan.set_watch(&self.watch);
-        }
-        debug!(blocks = blocks.len(), "committing a range");
-        self.commit(Step { undo: None, blocks }).await
+        step.commit().await?;
+        self.remember(added);
+        outcome
     }
+}
+
+/// Turns a range into rows, if it follows `tip`.
+async fn mirror_range(
+    node: &Node,
+    watch: &mut Watch,
+    mut tip: Option<Tip>,
+    fetched: Vec<Fetched>,
+) -> Result<Vec<Block>, Failure> {
+    let mut blocks = Vec::with_capacity(fetched.len());
+    for block in fetched {
+        let header = &block.header;
+        if tip.is_some_and(|tip| tip.hash != header.parent_hash()) {
+            return Err(node::Error::Unlinked { block: header.number() }.into());
+        }
+        tip = Some(Tip { number: header.number(), hash: header.hash() });
+        blocks.push(mirror(node, watch, block).await?);
+    }
+    Ok(blocks)
 }
 
 /// The fetches of consecutive ranges, each started when the stream is polled for it.

@@ -2,6 +2,7 @@
 
 mod backfill;
 mod pace;
+mod progress;
 mod reorg;
 mod tail;
 mod verify;
@@ -18,7 +19,7 @@ use crate::{
     db::Writer,
     metrics::Counters,
     node::{self, Header, Node, Receipt},
-    store::{self, Identity, Step, Tip, Undo},
+    store::{self, Identity, Partitions, Step, Tip, Undo},
     watch::{Targets, Watch},
 };
 use pace::Pace;
@@ -109,6 +110,7 @@ struct Follower<'a> {
     writer: Writer,
     watch: Watch,
     tail: Tail,
+    partitions: Partitions,
     pace: Pace,
 }
 
@@ -120,13 +122,15 @@ impl<'a> Follower<'a> {
             start_block: context.targets.start_block,
             usdc: context.targets.usdc,
             transfers: config.transfers.as_str(),
+            raw: config.raw,
             finality_blocks: config.finality_blocks,
         };
         store::register(&mut writer.conn, &identity).await?;
         let recent = store::load_recent(&mut writer.conn, config.finality_blocks + 1).await?;
         let tail = Tail::new(context.targets.start_block, config.finality_blocks, recent);
         let watch = Watch::new(&context.targets, config.transfers);
-        let mut follower = Self { context, writer, watch, tail, pace: Pace::new(context.node.is_local()) };
+        let partitions = Partitions::load(&mut writer.conn).await?;
+        let mut follower = Self { context, writer, watch, tail, partitions, pace: Pace::new(context.node.is_local()) };
         follower.reload_watch(None).await?;
         Ok(follower)
     }
@@ -216,31 +220,61 @@ impl<'a> Follower<'a> {
         Ok(Outcome::Advanced)
     }
 
-    /// Commits blocks (and forgets others), then remembers them.
-    async fn commit(&mut self, step: Step) -> Result<(), Failure> {
-        store::commit(&mut self.writer.conn, &step).await?;
-        if let Some(undo) = &step.undo {
+    /// Commits blocks near the tip (and forgets others), then remembers them.
+    async fn commit(&mut self, undo: Option<Undo>, blocks: &[Block]) -> Result<(), Failure> {
+        self.partitions.index(&mut self.writer.conn).await?;
+        let mut step = Step::begin(&mut self.writer.conn, self.context.config.raw, undo).await?;
+        step.add(blocks, &mut self.partitions).await?;
+        step.commit().await?;
+        if let Some(undo) = &undo {
             info!(ancestor = undo.ancestor, old_tip = undo.old.number, new_tip = undo.new.number, "the chain reorganised");
             self.tail.truncate(undo.ancestor);
             self.context.counters.count_reorg();
         }
-        for block in &step.blocks {
-            self.tail.push(Tip { number: block.number, hash: block.hash });
-        }
-        self.context.counters.committed(self.tail.tip().map(|tip| tip.number), &step.blocks);
+        let mut added = Added::default();
+        added.add(blocks);
+        self.remember(added);
         Ok(())
     }
 
-    /// Turns a fetched block into rows. Blocks are taken in order, because a block may create contracts that later ones involve.
-    async fn mirror(&mut self, fetched: Fetched) -> Result<Block, Failure> {
-        let Fetched { header, mut receipts } = fetched;
-        match (self.watch.may_touch(header.bloom()), &receipts) {
-            (true, None) => receipts = Some(self.context.node.receipts_of(&header).await?),
-            (false, Some(_)) => receipts = None,
-            _ => {}
-        }
-        Ok(block::mirror(&header, receipts.as_deref(), &mut self.watch)?)
+    /// Blocks that were committed.
+    fn remember(&mut self, added: Added) {
+        added.tips.iter().for_each(|tip| self.tail.push(*tip));
+        self.context.counters.committed(self.tail.tip().map(|tip| tip.number), &added);
     }
+}
+
+/// What a transaction adds.
+#[derive(Debug, Default)]
+pub(crate) struct Added {
+    pub(crate) tips: Vec<Tip>,
+    pub(crate) events: usize,
+    pub(crate) transfers: usize,
+}
+
+impl Added {
+    fn add(&mut self, blocks: &[Block]) {
+        for block in blocks {
+            self.tips.push(Tip { number: block.number, hash: block.hash });
+            self.events += block.events.len();
+            self.transfers += block.transfers.len();
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.tips.len() + self.events + self.transfers
+    }
+}
+
+/// Turns a fetched block into rows. Blocks are taken in order, because a block may create contracts that later ones involve.
+async fn mirror(node: &Node, watch: &mut Watch, fetched: Fetched) -> Result<Block, Failure> {
+    let Fetched { header, mut receipts } = fetched;
+    match (watch.may_touch(header.bloom()), &receipts) {
+        (true, None) => receipts = Some(node.receipts_of(&header).await?),
+        (false, Some(_)) => receipts = None,
+        _ => {}
+    }
+    Ok(block::mirror(&header, receipts.as_deref(), watch)?)
 }
 
 /// A block with its receipts, if it could hold anything of what was watched when it was fetched.

@@ -1,6 +1,6 @@
 //! Near the tip: blocks by hash, and what to do when they do not continue ours.
 
-use super::{Error, Failure, Fetched, Follower, Header, Step, Tip, Undo};
+use super::{Error, Failure, Fetched, Follower, Header, Tip, Undo, mirror};
 
 impl Follower<'_> {
     /// Makes `head` the tip: walks back from it to a block of ours, then replaces what is above that block in one transaction.
@@ -15,9 +15,9 @@ impl Follower<'_> {
         let fetched = Fetched::complete(&self.context.node, &self.watch, branch).await?;
         let mut blocks = Vec::with_capacity(fetched.len());
         for block in fetched {
-            blocks.push(self.mirror(block).await?);
+            blocks.push(mirror(&self.context.node, &mut self.watch, block).await?);
         }
-        self.commit(Step { undo, blocks }).await
+        self.commit(undo, &blocks).await
     }
 
     /// The blocks from the first that is not ours to `head`, oldest first.
@@ -61,7 +61,7 @@ impl Follower<'_> {
     /// Removes blocks above `ancestor` without replacing them yet.
     pub(super) async fn undo_to(&mut self, ancestor: u64, new: Tip) -> Result<(), Failure> {
         let Some(undo) = self.undo_for(ancestor + 1, new)? else { return Ok(()) };
-        self.commit(Step { undo: Some(undo), blocks: Vec::new() }).await?;
+        self.commit(Some(undo), &[]).await?;
         self.reload_watch(None).await?;
         Ok(())
     }

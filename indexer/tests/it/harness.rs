@@ -205,9 +205,8 @@ pub(crate) async fn synced(chain: &Chain, pool: &PgPool) {
 /// Every row that follows from the chain, as text.
 pub(crate) async fn dump(pool: &PgPool) -> String {
     let tables: Vec<String> = sqlx::query_scalar(
-        "SELECT table_name::text FROM information_schema.tables
-         WHERE table_schema = 'chain' AND table_type = 'BASE TABLE' AND table_name NOT IN ('sync', 'reorgs', '_sqlx_migrations')
-         ORDER BY 1",
+        "SELECT relname::text FROM pg_class WHERE relnamespace = 'chain'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+         AND relname NOT IN ('sync', 'reorgs', '_sqlx_migrations') ORDER BY 1",
     )
     .fetch_all(pool)
     .await

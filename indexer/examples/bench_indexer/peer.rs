@@ -1,0 +1,83 @@
+//! Ponder, on the same node and the same database.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use sqlx::{Connection, PgConnection};
+use stack::Postgres;
+use tokio::process::{Child, Command};
+
+use crate::chain::Chain;
+
+/// Where it keeps its rows.
+pub(crate) const SCHEMA: &str = "peer";
+const LOOK: Duration = Duration::from_millis(10);
+
+pub(crate) struct Peer {
+    process: Child,
+    pub(crate) database: String,
+}
+
+impl Peer {
+    async fn start(chain: &Chain, postgres: &Postgres, name: &str, folder: &Path, from: u64, balances: bool) -> Self {
+        let database = postgres.create(name, None).await.unwrap().url;
+        let mut push = chain.anvil.rpc_url().clone();
+        push.set_scheme("ws").unwrap();
+        let process = Command::new(folder.join("node_modules/.bin/node"))
+            .args([
+                "node_modules/ponder/dist/esm/bin/ponder.js",
+                "start",
+                "--schema",
+                SCHEMA,
+                "--port",
+                "0",
+                "--log-level",
+                "error",
+            ])
+            .current_dir(folder)
+            .env("DATABASE_URL", &database)
+            .env("RPC_URL", chain.anvil.rpc_url().as_str())
+            .env("WS_URL", push.as_str())
+            .env("TOKEN", chain.deployment.usdc.to_string())
+            .env("START_BLOCK", from.to_string())
+            .env("BALANCES", if balances { "1" } else { "0" })
+            .env("PONDER_TELEMETRY_DISABLED", "true")
+            .stdout(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { process, database }
+    }
+
+    async fn stop(mut self) -> u64 {
+        let peak = crate::peak_memory(self.process.id().unwrap());
+        self.process.kill().await.unwrap();
+        peak
+    }
+}
+
+/// From its first row's table being there, which leaves out the start of Node and the compilation, to its last row.
+pub(crate) async fn backfill(chain: &Chain, postgres: &Postgres, name: &str, folder: &Path, balances: bool) -> (Duration, u64) {
+    let peer = Peer::start(chain, postgres, name, folder, chain.first, balances).await;
+    let mut conn = PgConnection::connect(&peer.database).await.unwrap();
+    while !sqlx::query_scalar("SELECT to_regclass('peer.transfer') IS NOT NULL").fetch_one(&mut conn).await.unwrap_or(false) {
+        tokio::time::sleep(LOOK).await;
+    }
+    let started = Instant::now();
+    let last = i64::try_from(chain.last()).unwrap();
+    let reached = "SELECT coalesce(max(block), 0) >= $1 FROM peer.transfer";
+    while !sqlx::query_scalar(reached).bind(last).fetch_one(&mut conn).await.unwrap_or(false) {
+        tokio::time::sleep(LOOK * 10).await;
+    }
+    let elapsed = started.elapsed();
+    (elapsed, peer.stop().await)
+}
+
+/// Follows the newest blocks.
+pub(crate) async fn follow(chain: &Chain, postgres: &Postgres, folder: &Path) -> Peer {
+    Peer::start(chain, postgres, "peer_live", folder, chain.last() - 100, true).await
+}
