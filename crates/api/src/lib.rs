@@ -4,6 +4,7 @@ mod agents;
 pub mod chain;
 #[cfg(feature = "client")]
 mod client;
+pub mod ledger;
 mod listings;
 mod page;
 mod problem;

@@ -33,7 +33,11 @@ fn options(database_url: &str) -> Result<PgConnectOptions, Error> {
     Ok(options.application_name("florin-market").options([("search_path", "market")]))
 }
 
-pub(crate) async fn pool(database_url: &str) -> Result<PgPool, Error> {
+/// Connections of the marketplace, in its schema, durable.
+///
+/// # Errors
+/// When the database is unreachable.
+pub async fn pool(database_url: &str) -> Result<PgPool, Error> {
     let options = options(database_url)?.options([("statement_timeout", STATEMENT_TIMEOUT_MS), ("synchronous_commit", "on")]);
     let pool = PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     pool.connect_with(options).await.map_err(Error::DatabaseUnreachable)

@@ -9,6 +9,7 @@ mod discover;
 mod error;
 mod express;
 mod input;
+pub mod ledger;
 mod listings;
 mod problem;
 mod purchases;
@@ -17,6 +18,6 @@ mod service;
 mod transactions;
 
 pub use config::Config;
-pub use db::migrate;
+pub use db::{migrate, pool};
 pub use error::Error;
 pub use service::serve;

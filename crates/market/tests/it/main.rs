@@ -6,5 +6,6 @@ mod agents;
 mod escrow;
 mod express;
 mod harness;
+mod ledger;
 mod listings;
 mod relay;

@@ -1,0 +1,153 @@
+//! The ledger as a client meets it: assets, transfers, seals, and proofs that need no trust in the market.
+
+mod amount;
+pub mod merkle;
+mod transfer;
+
+pub use amount::{Amount, Asset, ParseAmountError};
+pub use transfer::{BodyError, Kind, Leg, Transfer};
+
+use alloy::primitives::{Address, B256, Signature, b256};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use time::OffsetDateTime;
+
+/// A batch of transfers that is closed for good. Batches have no gap, and each head commits to all before it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seal {
+    /// Number of the batch, from 1.
+    pub sequence: u64,
+    /// Id of its first transfer.
+    pub first_id: u64,
+    /// Transfers in it, at least one.
+    pub count: u64,
+    /// Merkle tree hash of its transfers (RFC 9162, SHA-256): what the LedgerAnchor contract holds.
+    pub root: B256,
+    /// Head of the batch before; zeros for the first.
+    pub previous: B256,
+    /// The market's signature of the head (EIP-191 over its 32 bytes), if it has a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signature: Option<Signature>,
+    /// When it was sealed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub sealed_at: OffsetDateTime,
+    /// The transaction that anchored it on chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<B256>,
+}
+
+impl Seal {
+    /// What the first head follows.
+    pub const GENESIS: B256 = b256!("0x0000000000000000000000000000000000000000000000000000000000000000");
+
+    /// SHA-256 of the previous head, sequence, first id, count (8 bytes each, big endian) and root.
+    pub fn head(&self) -> B256 {
+        let mut hash = Sha256::new_with_prefix(self.previous);
+        for number in [self.sequence, self.first_id, self.count] {
+            hash.update(number.to_be_bytes());
+        }
+        B256::from_slice(&hash.chain_update(self.root).finalize())
+    }
+
+    /// Who signed the head; `None` when nobody did or it cannot be told.
+    pub fn signer(&self) -> Option<Address> {
+        self.signature.as_ref()?.recover_address_from_msg(self.head()).ok()
+    }
+}
+
+/// Why something does not follow from a seal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ProofError {
+    /// The body of the transfer cannot be read.
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    /// The seal is about other transfers.
+    #[error(
+        "transfer {id} is not among the {count} of batch {sequence} that begins with {first_id}: this proof is for another seal"
+    )]
+    Outside {
+        /// The transfer.
+        id: u64,
+        /// The batch.
+        sequence: u64,
+        /// Its first transfer.
+        first_id: u64,
+        /// Its transfers.
+        count: u64,
+    },
+    /// The path does not lead to the root.
+    #[error("transfer {id} is not what was sealed in batch {sequence}: the market showed another transfer, or changed it")]
+    NotSealed {
+        /// The transfer.
+        id: u64,
+        /// The batch.
+        sequence: u64,
+    },
+    /// A batch does not follow the one before.
+    #[error("batch {sequence} does not follow the one before it: the market changed or left out a batch")]
+    BrokenChain {
+        /// The batch.
+        sequence: u64,
+    },
+}
+
+/// That a transfer is in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InclusionProof {
+    /// The transfer's bytes, as they were sealed.
+    pub body: alloy::primitives::Bytes,
+    /// The inclusion proof of RFC 9162, section 2.1.3: hashes of the siblings, leaf first.
+    pub path: Vec<B256>,
+    /// The seal. Compare its root with the LedgerAnchor contract, or its head with one you kept.
+    pub seal: Seal,
+}
+
+impl InclusionProof {
+    /// The transfer, if it is what was sealed. Takes nobody's word but the seal's.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn verify(&self) -> Result<Transfer, ProofError> {
+        let transfer = Transfer::from_body(&self.body)?;
+        let Seal { sequence, first_id, count, root, .. } = self.seal;
+        let index = transfer.id.checked_sub(first_id).filter(|index| *index < count);
+        let index = index.ok_or(ProofError::Outside { id: transfer.id, sequence, first_id, count })?;
+        if merkle::root_from_path(merkle::leaf(&self.body), index, count, &self.path) != Some(root) {
+            return Err(ProofError::NotSealed { id: transfer.id, sequence });
+        }
+        Ok(transfer)
+    }
+}
+
+/// Checks that seals follow each other without a gap, the first after `previous`, and that each is over the transfers that it says. Bodies are
+/// those of all transfers of all seals, in order.
+///
+/// # Errors
+/// At the first batch that does not follow, or transfer that is not what was sealed.
+pub fn verify_range<B: AsRef<[u8]>>(previous: Option<&Seal>, seals: &[Seal], bodies: &[B]) -> Result<(), ProofError> {
+    let (mut sequence, mut next_id, mut head) = match previous {
+        Some(seal) => (seal.sequence, seal.first_id + seal.count, seal.head()),
+        None => (0, 1, Seal::GENESIS),
+    };
+    let mut bodies = bodies.iter().map(AsRef::as_ref);
+    for seal in seals {
+        if (seal.sequence, seal.first_id, seal.previous) != (sequence + 1, next_id, head) {
+            return Err(ProofError::BrokenChain { sequence: seal.sequence });
+        }
+        let mut tree = merkle::Tree::default();
+        for id in seal.first_id..seal.first_id.saturating_add(seal.count) {
+            let not_sealed = ProofError::NotSealed { id, sequence: seal.sequence };
+            let body = bodies.next().ok_or_else(|| not_sealed.clone())?;
+            if Transfer::from_body(body)?.id != id {
+                return Err(not_sealed);
+            }
+            tree.push(merkle::leaf(body));
+        }
+        if tree.root() != Some(seal.root) {
+            return Err(ProofError::NotSealed { id: seal.first_id, sequence: seal.sequence });
+        }
+        (sequence, next_id, head) = (seal.sequence, seal.first_id + seal.count, seal.head());
+    }
+    Ok(())
+}

@@ -1,0 +1,218 @@
+//! Money inside the marketplace: double entry, in one total order.
+//!
+//! A transfer's entries sum to zero in each asset, no account but the outside's goes below zero, and a balance is the sum of its entries. Whoever
+//! appends locks the end of the ledger first, so ids follow the order of commits without a gap, whatever number of instances write, and two
+//! writers cannot deadlock. What makes that fast is that orders are not appended one by one: while one batch commits, the next collects.
+
+mod accounts;
+mod batch;
+mod rates;
+mod seal;
+mod write;
+mod writer;
+
+pub use accounts::{AccountId, Purpose, open};
+use alloy::primitives::B256;
+use api::ledger::{Amount, Asset, Kind};
+use money::Bps;
+pub use rates::{Rates, Tier};
+pub use seal::{Checked, check, proof, seal, seals};
+use time::OffsetDateTime;
+use uuid::Uuid;
+pub use writer::Ledger;
+
+/// What is asked of the ledger.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// With it, the same order is never done twice.
+    pub key: Option<Key>,
+    /// What is to be done.
+    pub what: What,
+}
+
+/// An idempotency key, as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// Of caller, path and the key itself.
+    pub key: B256,
+    /// Of the request.
+    pub fingerprint: B256,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// A purchase.
+    Sale(Sale),
+    /// From one account to another.
+    Move(Move),
+    /// Money is set aside for something that is not decided yet.
+    Hold(Hold),
+    /// So much of what is held is paid to an account, and the rest given back.
+    Post(Uuid, AccountId, Amount),
+    /// What is held is given back.
+    Void(Uuid),
+    /// A sale, a transfer or a bonus is undone, once.
+    Reverse(u64),
+}
+
+/// A purchase paid from the ledger.
+#[derive(Clone, Debug)]
+pub struct Sale {
+    /// Of the purchase.
+    pub id: Uuid,
+    /// What is bought.
+    pub listing: Uuid,
+    /// Who pays. The asset of the account is what is paid in.
+    pub buyer: Party,
+    /// Who sells.
+    pub seller: Party,
+    /// Who gets how much of the seller's net.
+    pub royalty: Option<(AccountId, Bps)>,
+    /// What it costs.
+    pub price: Amount,
+    /// Of the content, 1 being 10,000.
+    pub quality: Bps,
+    /// SHA-256 of the content.
+    pub content_hash: B256,
+    /// How long the buyer gets the same content again without charge.
+    pub owned_for: time::Duration,
+}
+
+/// Who, and with which account.
+#[derive(Clone, Copy, Debug)]
+pub struct Party {
+    /// The agent or creator.
+    pub id: Uuid,
+    /// Its free account.
+    pub account: AccountId,
+}
+
+/// From one account to another of the same asset.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// Why.
+    pub kind: Kind,
+    /// Who gives.
+    pub from: AccountId,
+    /// Who gets.
+    pub to: AccountId,
+    /// How much.
+    pub amount: Amount,
+    /// What it is about; all zeros for nothing.
+    pub reference: Uuid,
+    /// A note of who asked for it.
+    pub memo: Option<String>,
+}
+
+/// Money that is set aside.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    /// Of the hold.
+    pub id: Uuid,
+    /// Whose free account gives.
+    pub from: AccountId,
+    /// The held account of the same owner.
+    pub held: AccountId,
+    /// How much.
+    pub amount: Amount,
+    /// When it is given back by itself.
+    pub expires_at: OffsetDateTime,
+}
+
+/// An order that was done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Posted {
+    /// The transfer's id.
+    pub transfer: u64,
+    /// When it was appended.
+    pub at: OffsetDateTime,
+    /// What it is about.
+    pub reference: Uuid,
+    /// Of the account of its first leg, afterwards: of who pays.
+    pub balance: Amount,
+    /// How it came to be done.
+    pub how: How,
+}
+
+/// How an order came to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Just now.
+    Now,
+    /// Before, by the same order with the same key.
+    Replayed,
+    /// The buyer owns the content since then; nothing was charged.
+    Owned,
+}
+
+/// Why an order was not done. Nothing of it was.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refused {
+    /// The account has less.
+    #[error("{needs} {asset} are needed and {has} are there: top up, then ask again")]
+    Insufficient {
+        /// Whose account.
+        owner: Uuid,
+        /// Of what.
+        asset: Asset,
+        /// What is there.
+        has: Amount,
+        /// What is needed.
+        needs: Amount,
+    },
+    /// One key, two requests.
+    #[error("the key was used for another request: use a new one for a new request")]
+    KeyReused,
+    /// Nothing would move.
+    #[error("payer and payee are the same")]
+    ToOneself,
+    /// The fee would take all.
+    #[error("the price is so small that its fee would leave the seller nothing")]
+    TooSmall,
+    /// A balance would not fit.
+    #[error("the amount is larger than the ledger can hold")]
+    TooLarge,
+    /// Nobody opened the account.
+    #[error("account {0} does not exist")]
+    NoSuchAccount(AccountId),
+    /// One account is of USDC, the other of ARD.
+    #[error("the accounts are not of one asset")]
+    OtherAsset,
+    /// Nothing to reverse.
+    #[error("there is no such transfer")]
+    NoSuchTransfer,
+    /// Something else undoes it, or nothing does.
+    #[error("a {0:?} cannot be reversed")]
+    NotReversible(Kind),
+    /// Nothing is held by that id.
+    #[error("there is no such hold")]
+    NoSuchHold,
+    /// It was paid out or given back.
+    #[error("the hold has ended")]
+    HoldEnded,
+    /// A hold pays at most what it holds.
+    #[error("{wanted} is more than the {held} that are held")]
+    MoreThanHeld {
+        /// What is held.
+        held: Amount,
+        /// What was asked for.
+        wanted: Amount,
+    },
+}
+
+/// Why there is no answer to an order.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum LedgerError {
+    /// Nothing was done.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// Too many wait already. Nothing was done.
+    #[error("the ledger is overloaded: ask again with the same key")]
+    Busy,
+    /// The database failed, perhaps while it committed.
+    #[error("the ledger does not answer: ask again with the same key, and it is done once")]
+    Unavailable,
+}

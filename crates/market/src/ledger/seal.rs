@@ -1,0 +1,157 @@
+//! Closes what was appended, batch by batch, so that nothing in it can be changed or left out unseen.
+
+use alloy::{
+    primitives::{B256, Signature},
+    signers::{SignerSync, local::PrivateKeySigner},
+};
+use api::ledger::{InclusionProof, Seal, merkle, verify_range};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+
+use crate::db;
+
+/// Transfers in one seal, at most.
+const SEAL_MAX_TRANSFERS: i64 = 16_384;
+/// Advisory lock of the one instance that seals: "florin" and the task.
+const SEAL_LOCK: i64 = 0x666c_6f72_696e_0022;
+
+/// Seals what is not sealed yet; how many transfers that were. Nothing when another instance is at it.
+pub async fn seal(pool: &PgPool, signer: Option<&PrivateKeySigner>) -> sqlx::Result<usize> {
+    let mut tx = pool.begin().await?;
+    let lock = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(SEAL_LOCK);
+    if !lock.fetch_one(&mut *tx).await? {
+        return Ok(0);
+    }
+    let last = sqlx::query(select("ORDER BY s.sequence DESC LIMIT 1")).fetch_optional(&mut *tx).await?;
+    let last = last.as_ref().map(read).transpose()?;
+    let (sequence, first_id, previous) = after(last.as_ref());
+    // Ids follow the order of commits, so nothing appears later before what is seen here.
+    let bodies = bodies(&mut tx, first_id, SEAL_MAX_TRANSFERS).await?;
+    let mut tree = merkle::Tree::default();
+    bodies.iter().for_each(|body| tree.push(merkle::leaf(body)));
+    let Some(root) = tree.root() else { return Ok(0) };
+    let count = bodies.len() as u64;
+    let sealed_at = time::OffsetDateTime::now_utc();
+    let seal = Seal { sequence, first_id, count, root, previous, signature: None, sealed_at, anchor: None };
+    let head = seal.head();
+    let signature = signer.map(|signer| signer.sign_message_sync(head.as_slice())).transpose();
+    let signature = signature.map_err(|error| sqlx::Error::Encode(error.into()))?;
+    sqlx::query(
+        "INSERT INTO seals (sequence, first_id, count, root, head, signature, sealed_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(sequence.cast_signed())
+    .bind(first_id.cast_signed())
+    .bind(count.cast_signed())
+    .bind(root.as_slice())
+    .bind(head.as_slice())
+    .bind(signature.map(|signature| signature.as_bytes().to_vec()))
+    .bind(sealed_at)
+    .execute(&mut *tx)
+    .await?;
+    tx.commit().await?;
+    Ok(bodies.len())
+}
+
+fn after(last: Option<&Seal>) -> (u64, u64, B256) {
+    last.map_or((1, 1, Seal::GENESIS), |seal| (seal.sequence + 1, seal.first_id + seal.count, seal.head()))
+}
+
+/// The proof that a transfer is in the ledger; `None` before it is sealed.
+pub async fn proof(conn: &mut PgConnection, transfer: u64) -> sqlx::Result<Option<InclusionProof>> {
+    let query = select("WHERE s.first_id <= $1 AND s.first_id + s.count > $1 ORDER BY s.first_id DESC LIMIT 1");
+    let row = sqlx::query(query).bind(transfer.cast_signed()).fetch_optional(&mut *conn).await?;
+    let Some(seal) = row.as_ref().map(read).transpose()? else { return Ok(None) };
+    let bodies = bodies(conn, seal.first_id, seal.count.cast_signed()).await?;
+    let leaves: Vec<B256> = bodies.iter().map(|body| merkle::leaf(body)).collect();
+    let index = usize::try_from(transfer - seal.first_id).unwrap_or(usize::MAX);
+    let Some(path) = merkle::path(&leaves, index) else { return Ok(None) };
+    Ok(Some(InclusionProof { body: bodies[index].clone().into(), path, seal }))
+}
+
+/// Seals from a sequence number on.
+pub async fn seals(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Result<Vec<Seal>> {
+    let query = select("WHERE s.sequence >= $1 ORDER BY s.sequence LIMIT $2");
+    let rows = sqlx::query(query).bind(from.cast_signed()).bind(i64::from(limit)).fetch_all(conn).await?;
+    rows.iter().map(read).collect()
+}
+
+/// What a look at sealed batches found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Batches.
+    pub seals: u64,
+    /// Transfers in them.
+    pub transfers: u64,
+    /// What is wrong, if anything.
+    pub problem: Option<String>,
+}
+
+/// Proves seals again from the rows: the chain of heads, every body, and that the entries are what the bodies say.
+pub async fn check(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Result<Checked> {
+    let previous = match from.checked_sub(1).filter(|before| *before > 0) {
+        Some(before) => seals(conn, before, 1).await?.pop().filter(|seal| seal.sequence == before),
+        None => None,
+    };
+    let mut checked = Checked::default();
+    let mut last = previous;
+    for seal in seals(conn, from.max(1), limit).await? {
+        let bodies = bodies(conn, seal.first_id, seal.count.cast_signed()).await?;
+        let found = verify_range(last.as_ref(), std::slice::from_ref(&seal), &bodies).map_err(|error| error.to_string());
+        let found = match found {
+            Ok(()) => entries_differ(conn, &seal, &bodies).await?,
+            Err(problem) => Some(problem),
+        };
+        if found.is_some() {
+            checked.problem = found;
+            return Ok(checked);
+        }
+        checked.seals += 1;
+        checked.transfers += seal.count;
+        last = Some(seal);
+    }
+    Ok(checked)
+}
+
+/// The legs of every body must be entries. That there are no others is for the job that compares balances with the sums of all entries.
+async fn entries_differ(conn: &mut PgConnection, seal: &Seal, bodies: &[Vec<u8>]) -> sqlx::Result<Option<String>> {
+    let mut legs: [Vec<i64>; 3] = Default::default();
+    for body in bodies {
+        let transfer = super::batch::transfer(body)?;
+        for leg in &transfer.legs {
+            let row = [leg.account.cast_signed(), transfer.id.cast_signed(), leg.amount];
+            legs.iter_mut().zip(row).for_each(|(column, value)| column.push(value));
+        }
+    }
+    let [accounts, transfers, amounts] = legs;
+    let wrong = sqlx::query_scalar(
+        "SELECT min(leg.transfer) FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS leg (account, transfer, amount)
+         LEFT JOIN entries AS e ON e.account = leg.account AND e.transfer = leg.transfer WHERE e.amount IS DISTINCT FROM leg.amount",
+    );
+    let wrong: Option<i64> = wrong.bind(accounts).bind(transfers).bind(amounts).fetch_one(conn).await?;
+    Ok(wrong.map(|id| format!("the entries of transfer {id} are not what was sealed in batch {}", seal.sequence)))
+}
+
+async fn bodies(conn: &mut PgConnection, first_id: u64, limit: i64) -> sqlx::Result<Vec<Vec<u8>>> {
+    let bodies = sqlx::query_scalar("SELECT body FROM transfers WHERE id >= $1 AND id < $1 + $2 ORDER BY id");
+    bodies.bind(first_id.cast_signed()).bind(limit).fetch_all(conn).await
+}
+
+fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
+    sqlx::AssertSqlSafe(format!(
+        "SELECT s.*, before.head AS previous FROM seals AS s LEFT JOIN seals AS before ON before.sequence = s.sequence - 1 {rest}"
+    ))
+}
+
+fn read(row: &PgRow) -> sqlx::Result<Seal> {
+    let number = |column| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
+    let signature: Option<&[u8]> = row.try_get("signature")?;
+    Ok(Seal {
+        sequence: number("sequence")?,
+        first_id: number("first_id")?,
+        count: number("count")?,
+        root: db::hash(row, "root")?,
+        previous: db::maybe_hash(row, "previous")?.unwrap_or(Seal::GENESIS),
+        signature: signature.map(Signature::from_raw).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?,
+        sealed_at: row.try_get("sealed_at")?,
+        anchor: db::maybe_hash(row, "anchor")?,
+    })
+}

@@ -1,0 +1,82 @@
+//! The one task of an instance that appends: while one batch commits, the next collects.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{LedgerError, Order, Posted, Rates, Refused, batch::Batch};
+
+/// Orders in one database transaction, at most.
+const BATCH_MAX_ORDERS: usize = 256;
+/// Orders that wait, at most: the next are refused.
+const WAITING_MAX_ORDERS: usize = 4_096;
+/// After a failure of the database.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Appends orders to the ledger. Clones share one writer, which ends with the last of them, after everything asked of it.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    orders: mpsc::Sender<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    order: Order,
+    answer: oneshot::Sender<Result<Posted, LedgerError>>,
+}
+
+impl Ledger {
+    /// Starts a writer on a database with the schema `market`.
+    pub fn start(pool: PgPool, rates: Rates) -> Self {
+        let (orders, waiting) = mpsc::channel(WAITING_MAX_ORDERS);
+        tokio::spawn(write(pool, rates, waiting));
+        Self { orders }
+    }
+
+    /// Has an order done. When this future is dropped, it is done all the same.
+    ///
+    /// # Errors
+    /// When it is refused, and then nothing of it was done; or when the outcome is not known, and then it may be asked for again with its key.
+    pub async fn submit(&self, order: Order) -> Result<Posted, LedgerError> {
+        let (answer, answered) = oneshot::channel();
+        self.orders.try_send(Asked { order, answer }).map_err(|_| LedgerError::Busy)?;
+        answered.await.unwrap_or(Err(LedgerError::Unavailable))
+    }
+}
+
+async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
+    let mut asked = Vec::with_capacity(BATCH_MAX_ORDERS);
+    while waiting.recv_many(&mut asked, BATCH_MAX_ORDERS).await > 0 {
+        let (orders, answers): (Vec<_>, Vec<_>) = asked.drain(..).map(|asked| (asked.order, asked.answer)).unzip();
+        match append(&pool, &rates, &orders).await {
+            Ok(results) => {
+                for (answer, result) in answers.into_iter().zip(results) {
+                    // Who hung up does not want it.
+                    let _ = answer.send(result.map_err(LedgerError::Refused));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, orders = orders.len(), "a batch of the ledger failed");
+                for answer in answers {
+                    let _ = answer.send(Err(LedgerError::Unavailable));
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// One database transaction: all orders that can be done are, each on what the ones before it left.
+async fn append(pool: &PgPool, rates: &Rates, orders: &[Order]) -> sqlx::Result<Vec<Result<Posted, Refused>>> {
+    let mut tx = pool.begin().await?;
+    let mut batch = Batch::open(&mut tx, orders).await?;
+    let results = orders.iter().map(|order| batch.append(order, rates)).collect();
+    if batch.is_empty() {
+        tx.rollback().await?;
+        return Ok(results);
+    }
+    batch.write(&mut tx).await?;
+    tx.commit().await?;
+    Ok(results)
+}
