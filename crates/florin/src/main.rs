@@ -6,7 +6,6 @@ mod config;
 mod document;
 mod key;
 mod logging;
-mod merkle;
 mod values;
 mod words;
 

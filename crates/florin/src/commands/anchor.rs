@@ -6,18 +6,20 @@ use std::{
     process::ExitCode,
 };
 
-use alloy::{primitives::Address, rpc::types::Filter, sol_types::SolEvent};
+use alloy::{
+    primitives::{Address, B256},
+    rpc::types::Filter,
+    sol_types::SolEvent,
+};
 use anyhow::{Context, Result, bail};
+use api::ledger::merkle;
 use contracts::{
     Contract as Kind, Event,
     ledger_anchor::LedgerAnchor::{self as Contract, BatchAnchored, LedgerAnchorEvents},
 };
 use serde_json::json;
 
-use crate::{
-    chain::{Chain, ChainOptions, readable},
-    merkle,
-};
+use crate::chain::{Chain, ChainOptions, readable};
 
 /// Fix an off-chain ledger on chain, batch by batch, so that no entry can be altered, added or left out afterwards
 ///
@@ -81,7 +83,7 @@ impl Anchor {
     async fn append(&self, file: &Path, sequence: Option<u64>) -> Result<()> {
         let text = read(file)?;
         let entries = entries(&text);
-        let root = merkle::root(&entries).with_context(|| format!("{} has no entry", file.display()))?;
+        let root = merkle::root(&leaves(&entries)).with_context(|| format!("{} has no entry", file.display()))?;
         let sender = self.chain.sender().await?;
         let anchor = address(&sender.chain)?;
         let head = Contract::new(anchor, sender.chain.provider()).headOf(sender.address()).call().await.map_err(readable)?;
@@ -97,7 +99,7 @@ impl Anchor {
         let text = read(file)?;
         let entries = entries(&text);
         let index = line.checked_sub(1).context("lines are counted from 1")?;
-        let path = merkle::path(&entries, index)
+        let path = merkle::path(&leaves(&entries), index)
             .with_context(|| format!("{} has {} lines and not {line}", file.display(), entries.len()))?;
         let (entry, count) = (entries[index].to_vec(), u64::try_from(entries.len())?);
         let chain = self.chain.connect().await?;
@@ -141,6 +143,10 @@ fn read(file: &Path) -> Result<Vec<u8>> {
 fn entries(text: &[u8]) -> Vec<&[u8]> {
     let text = text.strip_suffix(b"\n").unwrap_or(text);
     if text.is_empty() { Vec::new() } else { text.split(|byte| *byte == b'\n').collect() }
+}
+
+fn leaves(entries: &[&[u8]]) -> Vec<B256> {
+    entries.iter().map(|entry| merkle::leaf(entry)).collect()
 }
 
 fn address(chain: &Chain) -> Result<Address> {
