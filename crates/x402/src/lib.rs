@@ -3,6 +3,7 @@
 mod amount;
 mod assets;
 pub mod batch;
+mod charge;
 #[cfg(feature = "client")]
 pub mod client;
 mod exact;
@@ -15,14 +16,17 @@ mod scheme;
 #[cfg(feature = "server")]
 pub mod server;
 mod signature;
+mod upto;
 pub mod v1;
 mod wire;
 
 pub use amount::{ParseAmountError, TokenAmount};
 pub use assets::{Token, UnknownAsset};
+pub use charge::{Charge, ChargeError};
 pub use exact::{
     EIP2612_GAS_SPONSORING, Eip2612Permit, Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY,
-    PayloadError, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, typed,
+    PayloadError, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, Witness,
+    typed,
 };
 #[cfg(feature = "facilitator-client")]
 pub use facilitator_client::{FacilitatorClient, FacilitatorError};
@@ -30,6 +34,7 @@ pub use network::{Network, ParseNetworkError};
 pub use reason::Reason;
 pub use scheme::Scheme;
 pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_permit2, recover_strict};
+pub use upto::{PERMIT2_UPTO_PROXY, UptoPayload, UptoWitness, typed as upto_typed, upto_extra};
 pub use wire::{
     AnyPaymentRequest, DecodeError, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload, PaymentRequest,
     PaymentRequired, PaymentRequirements, ResourceInfo, SettleRequest, SettleResponse, SupportedKind, SupportedResponse, V1, V2,

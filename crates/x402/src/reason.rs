@@ -113,6 +113,20 @@ reasons! {
     Permit2InvalidNonce = "permit2_invalid_nonce",
     /// Permit2: the EIP-2612 permit is for another amount.
     Permit2612AmountMismatch = "permit2_2612_amount_mismatch",
+    /// The scheme is not `upto`.
+    UptoScheme = "invalid_upto_evm_scheme",
+    /// Scheme `upto`: payload and requirements name different networks.
+    UptoNetworkMismatch = "invalid_upto_evm_network_mismatch",
+    /// Scheme `upto`: the settlement reverted on chain.
+    UptoTransactionFailed = "invalid_upto_evm_transaction_failed",
+    /// Scheme `upto`: the server charges more than was signed.
+    UptoSettlementExceedsAmount = "invalid_upto_evm_payload_settlement_exceeds_amount",
+    /// Scheme `upto`: the proxy says that the amount exceeds what was signed.
+    UptoAmountExceedsPermitted = "upto_amount_exceeds_permitted",
+    /// Scheme `upto`: the proxy says that another facilitator was signed for.
+    UptoUnauthorizedFacilitator = "upto_unauthorized_facilitator",
+    /// Scheme `upto`: signed for a facilitator that is none of our signers.
+    UptoFacilitatorMismatch = "upto_facilitator_mismatch",
     /// Approval extension: not in its form.
     Erc20ApprovalFormat = "invalid_erc20_approval_extension_format",
     /// Approval extension: from another account.

@@ -11,8 +11,8 @@ use alloy::{
 };
 
 use crate::{
-    Eip2612Permit, Eip3009Authorization, PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Permitted, Permit2Witness,
-    TokenAmount, TokenDomain, TransferMethod,
+    Eip2612Permit, Eip3009Authorization, PERMIT2, Permit2Authorization, Permit2Permitted, TokenAmount, TokenDomain,
+    TransferMethod, Witness,
 };
 
 /// What a payer is asked to sign.
@@ -41,9 +41,9 @@ pub struct SignedAuthorization {
 
 /// A complete transfer by Permit2, signed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SignedPermit2 {
+pub struct SignedPermit2<W> {
     /// What is signed.
-    pub authorization: Permit2Authorization,
+    pub authorization: Permit2Authorization<W>,
     /// 65 bytes of a key, or whatever the payer's contract judges.
     pub signature: Bytes,
     /// Lets Permit2 take the amount, when it may not yet and the server's facilitator carries the permit.
@@ -78,12 +78,14 @@ pub trait Payer: Send + Sync {
         &[TransferMethod::Eip3009]
     }
 
-    /// Signs one transfer by Permit2 to the x402 proxy. With `sponsored` the server's facilitator also carries an EIP-2612 permit.
-    fn authorize_permit2(
+    /// Signs one transfer by Permit2 to the proxy of the scheme, which enforces `witness`. With `sponsored` the server's facilitator also
+    /// carries an EIP-2612 permit.
+    fn authorize_permit2<W: Witness>(
         &self,
         _transfer: &TransferRequest,
+        _witness: W,
         _sponsored: bool,
-    ) -> impl Future<Output = Result<SignedPermit2, PayerError>> + Send {
+    ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
         std::future::ready(Err(PayerError::Refused("it does not pay by Permit2".into())))
     }
 }
@@ -101,12 +103,13 @@ impl<P: Payer + ?Sized> Payer for Arc<P> {
         (**self).methods()
     }
 
-    fn authorize_permit2(
+    fn authorize_permit2<W: Witness>(
         &self,
         transfer: &TransferRequest,
+        witness: W,
         sponsored: bool,
-    ) -> impl Future<Output = Result<SignedPermit2, PayerError>> + Send {
-        (**self).authorize_permit2(transfer, sponsored)
+    ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
+        (**self).authorize_permit2(transfer, witness, sponsored)
     }
 }
 
@@ -193,15 +196,20 @@ impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
         &[TransferMethod::Eip3009, TransferMethod::Permit2]
     }
 
-    async fn authorize_permit2(&self, transfer: &TransferRequest, sponsored: bool) -> Result<SignedPermit2, PayerError> {
+    async fn authorize_permit2<W: Witness>(
+        &self,
+        transfer: &TransferRequest,
+        witness: W,
+        sponsored: bool,
+    ) -> Result<SignedPermit2<W>, PayerError> {
         let deadline = U256::from(transfer.valid_before_max).into();
         let authorization = Permit2Authorization {
             permitted: Permit2Permitted { token: transfer.token.asset, amount: transfer.value },
             from: self.signer.address(),
-            spender: PERMIT2_EXACT_PROXY,
+            spender: W::PROXY,
             nonce: U256::from_be_bytes(rand::random::<[u8; 32]>()).into(),
             deadline,
-            witness: Permit2Witness { to: transfer.to, valid_after: TokenAmount::ZERO },
+            witness,
         };
         let permit = if sponsored { self.permit(transfer, deadline).await? } else { None };
         let signature = self.sign(authorization.signing_hash(transfer.token.chain_id)).await?;

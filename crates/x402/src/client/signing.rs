@@ -1,13 +1,15 @@
 //! What is signed for an offer, scheme by scheme, and that the payer signed just that.
 
-use alloy::primitives::U256;
+use alloy::primitives::{Address, U256};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::{
     PayError, Payer, SignedAuthorization, SignedPermit2, TransferRequest, offer::Demand, payer::now_secs, policy::Price,
 };
 use crate::{
-    Eip2612Permit, Eip3009Payload, ExactPayload, JsonMap, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequirements, Permit2Payload,
-    Scheme, TokenAmount, TransferMethod,
+    Eip2612Permit, Eip3009Payload, ExactPayload, JsonMap, PERMIT2, PaymentRequirements, Permit2Payload, Permit2Witness, Scheme,
+    TokenAmount, TransferMethod, UptoWitness, Witness,
 };
 
 /// What a server must have left of a payment's life, in seconds.
@@ -18,6 +20,8 @@ const VALIDITY_MIN_SECS: u64 = 10;
 pub(super) enum Way {
     /// Scheme `exact`.
     Exact(TransferMethod),
+    /// Scheme `upto`, settled by nobody but this facilitator.
+    Upto { facilitator: Address },
 }
 
 impl Way {
@@ -25,6 +29,9 @@ impl Way {
     pub(super) fn of(offer: &PaymentRequirements) -> Option<Self> {
         match Scheme::of(offer)? {
             Scheme::Exact => TransferMethod::of(offer).map(Self::Exact),
+            Scheme::Upto if TransferMethod::of(offer) == Some(TransferMethod::Permit2) => {
+                offer.facilitator().map(|facilitator| Self::Upto { facilitator })
+            }
             Scheme::Upto | Scheme::BatchSettlement => None,
         }
     }
@@ -33,6 +40,7 @@ impl Way {
     pub(super) fn method(self) -> TransferMethod {
         match self {
             Self::Exact(method) => method,
+            Self::Upto { .. } => TransferMethod::Permit2,
         }
     }
 }
@@ -45,6 +53,14 @@ pub(super) struct Signed {
     pub(super) valid_before: u64,
 }
 
+impl Signed {
+    fn by_permit2<W: Serialize>((payload, permit): (Permit2Payload<W>, Option<Eip2612Permit>)) -> Self {
+        let valid_before = payload.permit2_authorization.deadline.0.saturating_to();
+        let Ok(Value::Object(payload)) = serde_json::to_value(payload) else { unreachable!("structs of texts are JSON objects") };
+        Self { payload, permit, valid_before }
+    }
+}
+
 /// Has `payer` sign what pays `offer`, to end within `validity_max_secs`.
 pub(super) async fn sign<P: Payer>(
     payer: &P,
@@ -54,11 +70,21 @@ pub(super) async fn sign<P: Payer>(
     validity_max_secs: u64,
 ) -> Result<Signed, PayError> {
     let transfer = transfer(offer, price, validity_max_secs)?;
-    let (payload, permit) = match price.way {
-        Way::Exact(TransferMethod::Eip3009) => (authorize(payer, &transfer).await?, None),
-        Way::Exact(TransferMethod::Permit2) => authorize_permit2(payer, &transfer, demand.sponsors_permit()).await?,
-    };
-    Ok(Signed { payload: payload.to_json(), permit, valid_before: payload.valid_before() })
+    let sponsored = demand.sponsors_permit();
+    match price.way {
+        Way::Exact(TransferMethod::Eip3009) => {
+            let payload = authorize(payer, &transfer).await?;
+            Ok(Signed { payload: payload.to_json(), permit: None, valid_before: payload.valid_before() })
+        }
+        Way::Exact(TransferMethod::Permit2) => {
+            let witness = Permit2Witness { to: transfer.to, valid_after: TokenAmount::ZERO };
+            Ok(Signed::by_permit2(authorize_permit2(payer, &transfer, witness, sponsored).await?))
+        }
+        Way::Upto { facilitator } => {
+            let witness = UptoWitness { to: transfer.to, facilitator, valid_after: TokenAmount::ZERO };
+            Ok(Signed::by_permit2(authorize_permit2(payer, &transfer, witness, sponsored).await?))
+        }
+    }
 }
 
 fn transfer(offer: &PaymentRequirements, price: &Price, validity_max_secs: u64) -> Result<TransferRequest, PayError> {
@@ -85,20 +111,21 @@ async fn authorize<P: Payer>(payer: &P, transfer: &TransferRequest) -> Result<Ex
     Ok(ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
 }
 
-async fn authorize_permit2<P: Payer>(
+async fn authorize_permit2<P: Payer, W: Witness>(
     payer: &P,
     transfer: &TransferRequest,
+    witness: W,
     sponsored: bool,
-) -> Result<(ExactPayload, Option<Eip2612Permit>), PayError> {
-    let SignedPermit2 { authorization, signature, permit } = payer.authorize_permit2(transfer, sponsored).await?;
+) -> Result<(Permit2Payload<W>, Option<Eip2612Permit>), PayError> {
+    let SignedPermit2 { authorization, signature, permit } =
+        payer.authorize_permit2(transfer, witness.clone(), sponsored).await?;
     let permitted = &authorization.permitted;
     as_asked([
         (authorization.from == payer.address(), "from"),
-        (authorization.spender == PERMIT2_EXACT_PROXY, "spender"),
-        (authorization.witness.to == transfer.to, "to"),
+        (authorization.spender == W::PROXY, "spender"),
+        (authorization.witness == witness, "witness"),
         (permitted.token == transfer.token.asset, "token"),
         (permitted.amount == transfer.value, "amount"),
-        (authorization.witness.valid_after.0 <= U256::from(now_secs()), "validAfter"),
         (ends_in_time(authorization.deadline, transfer), "deadline"),
     ])?;
     if let Some(permit) = &permit {
@@ -110,7 +137,7 @@ async fn authorize_permit2<P: Payer>(
             (permit.deadline.0 <= U256::from(transfer.valid_before_max), "deadline of the permit"),
         ])?;
     }
-    Ok((ExactPayload::Permit2(Permit2Payload { signature, permit2_authorization: authorization }), permit))
+    Ok((Permit2Payload { signature, permit2_authorization: authorization }, permit))
 }
 
 /// The first thing that the payer signed otherwise than asked.

@@ -5,13 +5,15 @@ mod permit2;
 mod sponsoring;
 
 pub use eip3009::{Eip3009Authorization, Eip3009Payload, TokenDomain};
-pub use permit2::{PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness};
+pub use permit2::{
+    PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, Witness,
+};
 pub use sponsoring::{EIP2612_GAS_SPONSORING, Eip2612Permit};
 
 use alloy::primitives::{Address, B256, Bytes};
 use serde::Serialize;
 
-use crate::JsonMap;
+use crate::{JsonMap, Scheme};
 
 /// Structs of the typed data, as the contracts define them.
 pub mod typed {
@@ -45,6 +47,7 @@ impl TransferMethod {
     /// The method an offer asks for; `None` for one not known here.
     pub fn of(requirements: &crate::PaymentRequirements) -> Option<Self> {
         match requirements.extra_str("assetTransferMethod") {
+            None if Scheme::of(requirements) == Some(Scheme::Upto) => Some(Self::Permit2),
             None => Some(Self::default()),
             Some(name) => Self::from_name(name),
         }
@@ -61,11 +64,11 @@ pub enum ExactPayload {
     Permit2(Permit2Payload),
 }
 
-/// Why a payload is not one of the scheme `exact`.
+/// Why a payload is not one of its scheme.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PayloadError {
-    /// Has neither `authorization` nor `permit2Authorization`, or both.
-    #[error("the payload has neither an authorization nor a permit2Authorization, or both")]
+    /// Has neither `authorization` nor `permit2Authorization`, or both, or a witness of another scheme.
+    #[error("the payload has not the fields of its scheme")]
     UnknownType,
     /// A field is missing or malformed.
     #[error("the payload is malformed: {0}")]
@@ -79,7 +82,13 @@ pub enum PayloadError {
 }
 
 /// Longest signature read. Wallets that bring their factory need a few KiB.
-const SIGNATURE_LEN_MAX_BYTES: usize = 16 * 1024;
+pub(crate) const SIGNATURE_LEN_MAX_BYTES: usize = 16 * 1024;
+
+impl PayloadError {
+    pub(crate) fn malformed(error: &serde_json::Error) -> Self {
+        Self::Malformed(error.to_string().chars().take(200).collect())
+    }
+}
 
 impl ExactPayload {
     /// Reads the payload of a payment.
@@ -88,7 +97,7 @@ impl ExactPayload {
     /// [`PayloadError`] says what is wrong with it.
     pub fn from_json(payload: &JsonMap) -> Result<Self, PayloadError> {
         let json = || serde_json::Value::Object(payload.clone());
-        let malformed = |e: serde_json::Error| PayloadError::Malformed(e.to_string().chars().take(200).collect());
+        let malformed = |e: serde_json::Error| PayloadError::malformed(&e);
         let exact = match (payload.contains_key("authorization"), payload.contains_key("permit2Authorization")) {
             (true, false) => serde_json::from_value(json()).map(Self::Eip3009).map_err(malformed)?,
             (false, true) => serde_json::from_value(json()).map(Self::Permit2).map_err(malformed)?,

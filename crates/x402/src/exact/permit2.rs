@@ -8,7 +8,7 @@ use crate::TokenAmount;
 
 /// Uniswap's Permit2, at this address on every chain.
 pub const PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3");
-/// `x402ExactPermit2Proxy`, at this address on every chain: the only spender of the scheme.
+/// `x402ExactPermit2Proxy`, at this address on every chain: the only spender of the scheme `exact`.
 pub const PERMIT2_EXACT_PROXY: Address = address!("402085c248EeA27D92E8b30b2C58ed07f9E20001");
 
 /// Structs of Permit2's typed data with the witness of the scheme `exact`.
@@ -41,29 +41,29 @@ pub(super) mod typed {
 /// `payload` of a payment by Permit2.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Permit2Payload {
+pub struct Permit2Payload<W = Permit2Witness> {
     /// Of a key or of a contract.
     pub signature: Bytes,
     /// What is signed.
-    pub permit2_authorization: Permit2Authorization,
+    pub permit2_authorization: Permit2Authorization<W>,
 }
 
 /// A transfer the proxy may carry out once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Permit2Authorization {
+pub struct Permit2Authorization<W = Permit2Witness> {
     /// Token and amount.
     pub permitted: Permit2Permitted,
     /// Who pays.
     pub from: Address,
-    /// Must be [`PERMIT2_EXACT_PROXY`].
+    /// Must be the scheme's proxy, [`Witness::PROXY`].
     pub spender: Address,
     /// A bit of Permit2's bitmap.
     pub nonce: TokenAmount,
     /// Unix seconds; valid until and including.
     pub deadline: TokenAmount,
     /// Who is paid, and from when.
-    pub witness: Permit2Witness,
+    pub witness: W,
 }
 
 /// Token and amount of a permit.
@@ -75,7 +75,22 @@ pub struct Permit2Permitted {
     pub amount: TokenAmount,
 }
 
-/// What the proxy enforces beyond Permit2.
+/// What a scheme's proxy enforces beyond Permit2, and the payer therefore signs.
+pub trait Witness: Clone + PartialEq + std::fmt::Debug + Send + Sync {
+    /// The proxy, which is the only spender.
+    const PROXY: Address;
+    /// Its typed data.
+    type Typed: SolStruct;
+
+    /// The typed struct of a permit with this witness.
+    fn to_typed(permit: &Permit2Authorization<Self>) -> Self::Typed;
+    /// Who is paid.
+    fn payee(&self) -> Address;
+    /// Unix seconds; valid from and including.
+    fn valid_after(&self) -> TokenAmount;
+}
+
+/// What the proxy of the scheme `exact` enforces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Permit2Witness {
@@ -85,7 +100,30 @@ pub struct Permit2Witness {
     pub valid_after: TokenAmount,
 }
 
-impl Permit2Authorization {
+impl Witness for Permit2Witness {
+    const PROXY: Address = PERMIT2_EXACT_PROXY;
+    type Typed = typed::PermitWitnessTransferFrom;
+
+    fn to_typed(permit: &Permit2Authorization) -> Self::Typed {
+        typed::PermitWitnessTransferFrom {
+            permitted: typed::TokenPermissions { token: permit.permitted.token, amount: permit.permitted.amount.0 },
+            spender: permit.spender,
+            nonce: permit.nonce.0,
+            deadline: permit.deadline.0,
+            witness: typed::Witness { to: permit.witness.to, validAfter: permit.witness.valid_after.0 },
+        }
+    }
+
+    fn payee(&self) -> Address {
+        self.to
+    }
+
+    fn valid_after(&self) -> TokenAmount {
+        self.valid_after
+    }
+}
+
+impl<W: Witness> Permit2Authorization<W> {
     /// The hash that is signed. The domain of Permit2 has no version.
     pub fn signing_hash(&self, chain_id: u64) -> B256 {
         let domain = Eip712Domain::new(Some("Permit2".into()), None, Some(U256::from(chain_id)), Some(PERMIT2), None);
@@ -93,13 +131,7 @@ impl Permit2Authorization {
     }
 
     /// The typed struct.
-    pub fn to_typed(&self) -> typed::PermitWitnessTransferFrom {
-        typed::PermitWitnessTransferFrom {
-            permitted: typed::TokenPermissions { token: self.permitted.token, amount: self.permitted.amount.0 },
-            spender: self.spender,
-            nonce: self.nonce.0,
-            deadline: self.deadline.0,
-            witness: typed::Witness { to: self.witness.to, validAfter: self.witness.valid_after.0 },
-        }
+    pub fn to_typed(&self) -> W::Typed {
+        W::to_typed(self)
     }
 }

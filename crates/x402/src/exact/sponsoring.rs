@@ -71,7 +71,7 @@ impl Eip2612Permit {
     pub fn of(extensions: Option<&JsonMap>) -> Result<Option<Self>, PayloadError> {
         let info = extensions.and_then(|extensions| extensions.get(EIP2612_GAS_SPONSORING)?.get("info"));
         let Some(info) = info.filter(|info| FIELDS.iter().all(|field| !info[field].is_null())) else { return Ok(None) };
-        let permit = Self::deserialize(info).map_err(|e| PayloadError::Malformed(e.to_string().chars().take(200).collect()))?;
+        let permit = Self::deserialize(info).map_err(|e| PayloadError::malformed(&e))?;
         match permit.signature.len() {
             65 => Ok(Some(permit)),
             len => Err(PayloadError::Malformed(format!("the permit's signature has {len} bytes and not 65"))),

@@ -11,7 +11,7 @@ use http::{
 use serde_json::json;
 
 use super::{Kept, Offers, Work};
-use crate::{PaymentRequired, Reason, SettleResponse, V2, header};
+use crate::{Charge, ChargeError, PaymentRequired, Reason, SettleResponse, V2, header};
 
 const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE";
 
@@ -57,6 +57,21 @@ pub(super) fn try_again(detail: &str) -> Response {
     response
 }
 
+/// 500: the handler did what it must not.
+pub(super) fn failed() -> Response {
+    StatusCode::INTERNAL_SERVER_ERROR.into_response()
+}
+
+/// What the handler says that its work costs. Taken out: it is for nobody else.
+pub(super) fn take_charge(response: &mut Response) -> Result<Option<Charge>, ChargeError> {
+    let header = response.headers_mut().remove(header::SETTLEMENT_OVERRIDES);
+    match (response.extensions_mut().remove::<Charge>(), header) {
+        (Some(charge), _) => Ok(Some(charge)),
+        (None, Some(content)) => Charge::from_header(content.as_bytes()).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
 /// 409: the payment was served before; its receipt is in the header.
 pub(super) fn already_used(receipt: &SettleResponse) -> Response {
     let body = json!({ "error": "this payment was served before", "transaction": receipt.transaction });
@@ -68,7 +83,7 @@ pub(super) fn already_used(receipt: &SettleResponse) -> Response {
 
 impl Kept {
     pub(super) fn with_receipt(&self, receipt: &SettleResponse) -> Self {
-        Self { work: self.work.clone(), receipt: Some(receipt.clone()) }
+        Self { receipt: Some(receipt.clone()), ..self.clone() }
     }
 }
 

@@ -11,8 +11,8 @@ impl Backend {
     /// Of `scheme`; `None` when it is not served.
     pub(super) fn of(scheme: Scheme, facilitator: &FacilitatorClient) -> Option<Self> {
         match scheme {
-            Scheme::Exact => Some(Self::Facilitator(facilitator.clone())),
-            Scheme::Upto | Scheme::BatchSettlement => None,
+            Scheme::Exact | Scheme::Upto => Some(Self::Facilitator(facilitator.clone())),
+            Scheme::BatchSettlement => None,
         }
     }
 

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, keccak256};
 use axum::{body::to_bytes, response::Response};
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
 use super::{
     Claim, Kept, MemoryReservations, Reservations, Settled, Work, answer,
@@ -10,8 +10,8 @@ use super::{
     settle::{Settlement, log},
 };
 use crate::{
-    FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, Reason,
-    ResourceInfo, Scheme, V2, check_extension_echo, find_matching, header,
+    Charge, ChargeError, FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired,
+    PaymentRequirements, Reason, ResourceInfo, Scheme, V2, check_extension_echo, find_matching, header,
 };
 
 /// Longest answer held back until it is paid for. Longer ones need the flow `upfront`.
@@ -206,6 +206,19 @@ impl VerifiedPayment {
         self.resumed
     }
 
+    /// Charges this and not all that was offered, where the scheme allows it. Nothing to charge means no transaction. What an earlier
+    /// attempt charged stays: its outcome is not known.
+    ///
+    /// # Errors
+    /// [`ChargeError`] when the payer did not sign for it; the payment is as it was.
+    pub fn charge(&mut self, charge: Charge) -> Result<(), ChargeError> {
+        let requirements = self.requirements();
+        let amount = charge.of(requirements.amount, Scheme::of(requirements))?;
+        let settlement = self.settlement.as_mut().expect("taken only by calls that consume self");
+        settlement.kept.charge.get_or_insert(amount);
+        Ok(())
+    }
+
     /// Settles, for a service that keeps its work itself.
     ///
     /// # Errors
@@ -217,11 +230,17 @@ impl VerifiedPayment {
     }
 
     /// Settles and gives the client `response`; keeps it for a retry when the outcome is not known. A response of 400 or more costs
-    /// nothing and is given as it is.
-    pub async fn respond(mut self, response: Response) -> Response {
+    /// nothing and is given as it is. What the work costs may be said by a [`Charge`] in its extensions or its headers.
+    pub async fn respond(mut self, mut response: Response) -> Response {
+        let told = answer::take_charge(&mut response);
         if response.status().as_u16() >= 400 {
             self.cancel().await;
             return response;
+        }
+        if let Err(error) = told.and_then(|told| told.map_or(Ok(()), |charge| self.charge(charge))) {
+            tracing::error!(%error, "the handler's charge cannot be taken; nothing was");
+            self.cancel().await;
+            return answer::failed();
         }
         let (parts, body) = response.into_parts();
         let Ok(body) = to_bytes(body, ANSWER_LEN_MAX_BYTES).await else {
@@ -229,14 +248,11 @@ impl VerifiedPayment {
                 "the handler's answer failed or is longer than {ANSWER_LEN_MAX_BYTES} bytes: use the flow upfront to stream"
             );
             self.cancel().await;
-            let mut failed = Response::default();
-            *failed.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
-            return failed;
+            return answer::failed();
         };
         let work = Work { status: parts.status, headers: parts.headers, body };
         let mut settlement = self.settlement.take().expect("taken only by calls that consume self");
-        let receipt = settlement.kept.receipt.take();
-        settlement.kept = Kept { work: Some(work.clone()), receipt };
+        settlement.kept.work = Some(work.clone());
         deliver(settlement, work).await
     }
 

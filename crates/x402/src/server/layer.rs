@@ -15,7 +15,7 @@ use money::Usdc;
 use tower::{Layer, Service};
 use url::Url;
 
-use super::{Gate, Offers, Outcome, VerifiedPayment};
+use super::{Gate, Offers, Outcome, VerifiedPayment, answer};
 use crate::{
     EIP2612_GAS_SPONSORING, Eip2612Permit, JsonMap, Network, PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset,
 };
@@ -203,6 +203,9 @@ where
         Err(response) => return Ok(response),
     };
     let mut response = inner.call(request).await?;
+    if !matches!(answer::take_charge(&mut response), Ok(None)) {
+        tracing::error!("the handler says what its work costs, but the flow upfront has charged before: use the scheme upto");
+    }
     settled.mark(&mut response);
     Ok(response)
 }

@@ -83,9 +83,11 @@ impl Settlement {
         if let Some(receipt) = &self.kept.receipt {
             return Verdict::Settled(receipt.clone());
         }
-        let mut answer = self.backend.settle(&self.request).await;
+        let mut request = self.request.clone();
+        request.payment_requirements.amount = self.kept.charge.unwrap_or(request.payment_requirements.amount);
+        let mut answer = self.backend.settle(&request).await;
         if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
-            answer = self.backend.settle(&self.request).await;
+            answer = self.backend.settle(&request).await;
         }
         match answer {
             Ok(receipt) if receipt.success => Verdict::Settled(receipt),

@@ -38,7 +38,8 @@ impl PaymentPayload {
     pub fn key(&self) -> Result<PaymentKey, PayloadError> {
         match Scheme::of(&self.accepted) {
             Some(Scheme::Exact) => self.exact_key(),
-            Some(Scheme::Upto | Scheme::BatchSettlement) | None => Err(PayloadError::UnknownType),
+            Some(Scheme::Upto) => self.upto_key(),
+            Some(Scheme::BatchSettlement) | None => Err(PayloadError::UnknownType),
         }
     }
 

@@ -7,11 +7,13 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{Claim, Kept, Lease, ReservationError, Served, Work};
-use crate::SettleResponse;
+use crate::{SettleResponse, TokenAmount};
 
 #[derive(Serialize, Deserialize)]
 struct Head {
     receipt: Option<SettleResponse>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    charge: Option<TokenAmount>,
     work: Option<WorkHead>,
 }
 
@@ -22,12 +24,13 @@ struct WorkHead {
     headers: Vec<(String, String)>,
 }
 
-pub(super) fn encode(receipt: Option<&SettleResponse>, work: Option<&Work>) -> Vec<u8> {
+pub(super) fn encode(kept: &Kept) -> Vec<u8> {
+    let work = kept.work.as_ref();
     let head = |work: &Work| WorkHead {
         status: work.status.as_u16(),
         headers: work.headers.iter().map(|(name, value)| (name.to_string(), STANDARD.encode(value))).collect(),
     };
-    let head = Head { receipt: receipt.cloned(), work: work.map(head) };
+    let head = Head { receipt: kept.receipt.clone(), charge: kept.charge, work: work.map(head) };
     let mut bytes = serde_json::to_vec(&head).expect("texts and numbers serialize");
     bytes.push(b'\n');
     bytes.extend_from_slice(work.map_or(&[], |work| &work.body));
@@ -40,7 +43,7 @@ pub(super) fn claim(lease: Option<Lease>, kept: Option<&[u8]>, spent: bool) -> R
     Ok(match (lease, kept) {
         (Some(lease), None) => Claim::New(lease),
         (Some(lease), Some(kept)) => Claim::Resume(lease, Box::new(kept)),
-        (None, Some(Kept { receipt: Some(receipt), work })) if spent => Claim::Spent(Box::new(Served { receipt, work })),
+        (None, Some(Kept { receipt: Some(receipt), work, .. })) if spent => Claim::Spent(Box::new(Served { receipt, work })),
         (None, _) if spent => return Err(store("a spent payment has no receipt")),
         (None, _) => Claim::Busy,
     })
@@ -65,7 +68,7 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
             Some(Work { status: StatusCode::from_u16(status).ok()?, headers: map, body })
         }
     };
-    Some(Kept { receipt: head.receipt, work })
+    Some(Kept { receipt: head.receipt, charge: head.charge, work })
 }
 
 pub(super) fn store(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReservationError {

@@ -19,7 +19,7 @@ pub use self::memory::MemoryReservations;
 pub use self::postgres::PostgresReservations;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisReservations;
-use crate::SettleResponse;
+use crate::{SettleResponse, TokenAmount};
 
 /// How long a reservation lasts unless told: longer than any handler should run, and a settlement after it.
 const LEASE: Duration = Duration::from_secs(15 * 60);
@@ -48,6 +48,12 @@ pub struct Lease {
     holder: u128,
 }
 
+impl From<Served> for Kept {
+    fn from(served: Served) -> Self {
+        Self { work: served.work, charge: None, receipt: Some(served.receipt) }
+    }
+}
+
 impl Lease {
     fn of(key: B256) -> Self {
         Self { key, holder: rand::random() }
@@ -59,6 +65,8 @@ impl Lease {
 pub struct Kept {
     /// The answer it pays for, if the gate holds it.
     pub work: Option<Work>,
+    /// What is charged, in base units, when the handler said so; otherwise what was offered.
+    pub charge: Option<TokenAmount>,
     /// The receipt, when it settled but the client was gone.
     pub receipt: Option<SettleResponse>,
 }

@@ -143,7 +143,7 @@ impl Reservations for PostgresReservations {
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
         let statement = "UPDATE x402.reservations SET kept = $3, until = clock_timestamp() + $4 * interval '1 ms'
             WHERE key = $1 AND holder = $2 AND NOT spent AND until > clock_timestamp()";
-        let kept = encode(kept.receipt.as_ref(), kept.work.as_ref());
+        let kept = encode(&kept);
         self.change(held(statement, lease).bind(kept).bind(millis(self.lease))).boxed()
     }
 
@@ -156,7 +156,7 @@ impl Reservations for PostgresReservations {
     fn spend(&self, lease: Lease, served: Served) -> BoxFuture<'_, Result<(), ReservationError>> {
         let statement = "UPDATE x402.reservations SET kept = $3, spent = true, until = clock_timestamp()
             WHERE key = $1 AND holder = $2 AND NOT spent AND until > clock_timestamp()";
-        self.change(held(statement, lease).bind(encode(Some(&served.receipt), served.work.as_ref()))).boxed()
+        self.change(held(statement, lease).bind(encode(&served.into()))).boxed()
     }
 
     fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

@@ -121,7 +121,7 @@ impl Reservations for RedisReservations {
     }
 
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
-        let kept = encode(kept.receipt.as_ref(), kept.work.as_ref());
+        let kept = encode(&kept);
         async move { self.change(lease, "keep", kept).await }.boxed()
     }
 
@@ -130,7 +130,7 @@ impl Reservations for RedisReservations {
     }
 
     fn spend(&self, lease: Lease, served: Served) -> BoxFuture<'_, Result<(), ReservationError>> {
-        let kept = encode(Some(&served.receipt), served.work.as_ref());
+        let kept = encode(&served.into());
         async move { self.change(lease, "spend", kept).await }.boxed()
     }
 
