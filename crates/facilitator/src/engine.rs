@@ -18,7 +18,7 @@ use alloy::{
 use dashmap::DashMap;
 use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use x402::{PaymentRequest, Reason, SettleResponse};
+use x402::{PaymentRequest, Reason, Scheme, SettleResponse};
 
 use crate::{
     Error, exact,
@@ -27,7 +27,8 @@ use crate::{
     permit2,
     settlement::{Call, Entry, Key, Method, Settlement, Slot, State},
     token::{IToken, Transfer},
-    verify::Verifier,
+    upto,
+    verify::{Verdict, Verifier},
 };
 
 /// First and longest wait between two looks for a receipt.
@@ -78,7 +79,28 @@ impl Engine {
 
     /// Settles a payment by the rules of its scheme, or joins whoever is settling it.
     pub(crate) async fn settle(self: &Arc<Self>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
-        exact::settle(self, request).await
+        match Scheme::of(&request.payment_requirements) {
+            Some(Scheme::Upto) => upto::settle(self, request).await,
+            _ => exact::settle(self, request).await,
+        }
+    }
+
+    /// Would this payment settle now, by the rules of its scheme?
+    pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
+        match Scheme::of(&request.payment_requirements) {
+            Some(Scheme::Upto) => upto::verify(self, request).await,
+            _ => self.verifier.verify(request).await,
+        }
+    }
+
+    /// Whether this account is one of ours.
+    pub(crate) fn is_signer(&self, account: Address) -> bool {
+        self.lane(account).is_some()
+    }
+
+    /// The signers in turn, for payers that must name one.
+    pub(crate) fn next_signer(&self) -> Address {
+        self.lanes[self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len()].address()
     }
 
     /// The settlement with this key that was sent, unless it failed: then it may be tried again.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use x402::{Eip2612Permit, Network, PaymentRequest, Reason, SettleResponse, TokenAmount};
+use x402::{Eip2612Permit, Network, PERMIT2_UPTO_PROXY, PaymentRequest, Reason, SettleResponse, TokenAmount};
 
 use crate::{
     Error,
@@ -71,6 +71,9 @@ async fn join(engine: &Arc<Engine>, entry: Entry, request: &PaymentRequest, netw
     };
     // The payer's nonce is the key; whoever sends it with other terms is not asking for this settlement.
     let names = Names::of(payload.method());
+    if settlement.call.to == PERMIT2_UPTO_PROXY {
+        return Ok(SettleResponse::failed(network, Some(payer), Reason::Permit2InvalidNonce));
+    }
     if requirements.pay_to_address() != Some(settlement.payee) {
         return Ok(SettleResponse::failed(network, Some(payer), names.recipient));
     }

@@ -12,6 +12,7 @@ mod permit2;
 mod routes;
 mod settlement;
 mod token;
+mod upto;
 mod verify;
 
 use std::{str::FromStr, sync::Arc, time::Duration};

@@ -5,7 +5,7 @@ use alloy::{
     sol,
     sol_types::{SolCall, SolError},
 };
-use x402::{Eip2612Permit, PERMIT2_EXACT_PROXY, Permit2Payload, Reason};
+use x402::{Eip2612Permit, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Reason, UptoPayload};
 
 use crate::token::{IMulticall3, MULTICALL3, Transfer};
 
@@ -14,6 +14,7 @@ sol! {
     struct TokenPermissions { address token; uint256 amount; }
     struct PermitTransferFrom { TokenPermissions permitted; uint256 nonce; uint256 deadline; }
     struct Witness { address to; uint256 validAfter; }
+    struct UptoWitness { address to; address facilitator; uint256 validAfter; }
     struct Permit2612 { uint256 value; uint256 deadline; bytes32 r; bytes32 s; uint8 v; }
 
     interface IExactProxy {
@@ -24,6 +25,13 @@ sol! {
         error Permit2612AmountMismatch();
         function settle(PermitTransferFrom permit, address owner, Witness witness, bytes signature) external;
         function settleWithPermit(Permit2612 permit2612, PermitTransferFrom permit, address owner, Witness witness, bytes signature) external;
+    }
+
+    interface IUptoProxy {
+        error AmountExceedsPermitted();
+        error UnauthorizedFacilitator();
+        function settle(PermitTransferFrom permit, uint256 amount, address owner, UptoWitness witness, bytes signature) external;
+        function settleWithPermit(Permit2612 permit2612, PermitTransferFrom permit, uint256 amount, address owner, UptoWitness witness, bytes signature) external;
     }
 
     interface IPermit2 {
@@ -40,8 +48,7 @@ sol! {
 /// The call of the proxy that settles, with the payer's permit for Permit2 when it brings one.
 pub(crate) fn settle_call(payload: &Permit2Payload, permit2612: Option<&Eip2612Permit>) -> Bytes {
     let signed = &payload.permit2_authorization;
-    let permitted = TokenPermissions { token: signed.permitted.token, amount: signed.permitted.amount.0 };
-    let permit = PermitTransferFrom { permitted, nonce: signed.nonce.0, deadline: signed.deadline.0 };
+    let permit = transfer_from(signed);
     let witness = Witness { to: signed.witness.to, validAfter: signed.witness.valid_after.0 };
     let (owner, signature) = (signed.from, payload.signature.clone());
     match permit2612.and_then(split) {
@@ -50,6 +57,26 @@ pub(crate) fn settle_call(payload: &Permit2Payload, permit2612: Option<&Eip2612P
         }
         None => IExactProxy::settleCall { permit, owner, witness, signature }.abi_encode().into(),
     }
+}
+
+/// The same for the scheme `upto`, of which `amount` is charged.
+pub(crate) fn upto_call(payload: &UptoPayload, amount: U256, permit2612: Option<&Eip2612Permit>) -> Bytes {
+    let signed = &payload.permit2_authorization;
+    let permit = transfer_from(signed);
+    let x402::UptoWitness { to, facilitator, valid_after } = signed.witness;
+    let witness = UptoWitness { to, facilitator, validAfter: valid_after.0 };
+    let (owner, signature) = (signed.from, payload.signature.clone());
+    match permit2612.and_then(split) {
+        Some(permit2612) => {
+            IUptoProxy::settleWithPermitCall { permit2612, permit, amount, owner, witness, signature }.abi_encode().into()
+        }
+        None => IUptoProxy::settleCall { permit, amount, owner, witness, signature }.abi_encode().into(),
+    }
+}
+
+fn transfer_from<W>(signed: &Permit2Authorization<W>) -> PermitTransferFrom {
+    let permitted = TokenPermissions { token: signed.permitted.token, amount: signed.permitted.amount.0 };
+    PermitTransferFrom { permitted, nonce: signed.nonce.0, deadline: signed.deadline.0 }
 }
 
 /// As the token takes it; `None` for a signature that is not 65 bytes.
@@ -91,6 +118,8 @@ pub(crate) fn reason_of(revert: &[u8]) -> Option<Reason> {
         IExactProxy::InvalidOwner::SELECTOR => Reason::Permit2InvalidOwner,
         IExactProxy::PaymentTooEarly::SELECTOR => Reason::Permit2PaymentTooEarly,
         IExactProxy::Permit2612AmountMismatch::SELECTOR => Reason::Permit2612AmountMismatch,
+        IUptoProxy::AmountExceedsPermitted::SELECTOR => Reason::UptoAmountExceedsPermitted,
+        IUptoProxy::UnauthorizedFacilitator::SELECTOR => Reason::UptoUnauthorizedFacilitator,
         IPermit2::InvalidNonce::SELECTOR => Reason::Permit2InvalidNonce,
         IPermit2::InvalidSigner::SELECTOR
         | IPermit2::InvalidSignature::SELECTOR
@@ -104,4 +133,21 @@ pub(crate) fn reason_of(revert: &[u8]) -> Option<Reason> {
 /// The word of Permit2's bitmap that has the nonce, and the nonce's bit in it.
 pub(crate) fn bit_of(nonce: U256) -> (U256, usize) {
     (nonce >> 8, usize::from(nonce.byte(0)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_proxies_words_have_their_official_reasons() {
+        let told = |selector: [u8; 4]| reason_of(&selector).unwrap();
+        assert_eq!(told(IUptoProxy::AmountExceedsPermitted::SELECTOR), Reason::UptoAmountExceedsPermitted);
+        assert_eq!(told(IUptoProxy::UnauthorizedFacilitator::SELECTOR), Reason::UptoUnauthorizedFacilitator);
+        assert_eq!(told(IExactProxy::InvalidAmount::SELECTOR), Reason::Permit2InvalidAmount);
+        assert_eq!(told(IExactProxy::InvalidDestination::SELECTOR), Reason::Permit2InvalidDestination);
+        assert_eq!(told(IExactProxy::InvalidOwner::SELECTOR), Reason::Permit2InvalidOwner);
+        assert_eq!(told(IExactProxy::PaymentTooEarly::SELECTOR), Reason::Permit2PaymentTooEarly);
+        assert_eq!(reason_of(b"abc"), None);
+    }
 }

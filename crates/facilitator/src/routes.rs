@@ -20,7 +20,7 @@ use x402::{
     SupportedKind, SupportedResponse, VerifyResponse,
 };
 
-use crate::{Error, engine::Engine, metrics::Metrics};
+use crate::{Error, engine::Engine, metrics::Metrics, upto};
 
 /// Requests worked on at once, most of them waiting for a block. More are told to come again.
 const REQUESTS_MAX: usize = 2_048;
@@ -89,7 +89,7 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
         }
     };
     let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
-    let answer = match app.engine.verifier.verify(&request).await {
+    let answer = match app.engine.verify(&request).await {
         Ok(Ok(valid)) => VerifyResponse::valid(valid.transfer.from),
         Ok(Err(invalid)) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
         Err(error) => return unavailable("verify", &error),
@@ -146,7 +146,8 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
         SupportedKind { x402_version, scheme, network, extra: None }
     };
     let v1 = network.v1_name().map(|name| kind(1, Scheme::Exact, name.to_owned()));
-    let kinds = [kind(2, Scheme::Exact, network.to_string())].into_iter().chain(v1).collect();
+    let upto = upto::kind(&app.engine, &network);
+    let kinds = [kind(2, Scheme::Exact, network.to_string()), upto].into_iter().chain(v1).collect();
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,

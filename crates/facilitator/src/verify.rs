@@ -23,9 +23,9 @@ use crate::{
 };
 
 /// An authorization must last this much longer, or it could expire on its way into a block.
-const VALIDITY_MIN_SECONDS: u64 = 6;
+pub(crate) const VALIDITY_MIN_SECONDS: u64 = 6;
 /// What a settlement may use: more is an attack on the signer's purse by a payer's contract.
-const SETTLE_GAS_MAX: u64 = 1_000_000;
+pub(crate) const SETTLE_GAS_MAX: u64 = 1_000_000;
 /// The same when the payer's wallet is deployed on the way.
 const DEPLOY_GAS_MAX: u64 = 3_000_000;
 /// What a view of a token may use.
@@ -98,7 +98,7 @@ impl Trial {
 }
 
 /// Whether a payer's contract said yes, to the letter.
-fn is_magic(answer: &Answer) -> bool {
+pub(crate) fn is_magic(answer: &Answer) -> bool {
     let (magic, output) = (IWallet::isValidSignatureCall::SELECTOR, &answer.output);
     answer.succeeded && output.len() >= 32 && output[..4] == magic && output[4..32].iter().all(|byte| *byte == 0)
 }
@@ -163,7 +163,10 @@ impl Verifier {
             Err(reason) => return Ok(Err(reason.into())),
         };
         // The official order: Permit2's terms before its signature, an authorization's after.
-        let terms = check_terms(&payment, request).and_then(|()| permit_of(&payment, request));
+        let terms = check_terms(&payment, request).and_then(|()| match &payment.payload {
+            ExactPayload::Eip3009(_) => Ok(None),
+            ExactPayload::Permit2(p) => permit_of(p.permit2_authorization.from, payment.token, request),
+        });
         if let (ExactPayload::Permit2(_), Err(reason)) = (&payment.payload, &terms) {
             return Ok(Err(reason.clone().into()));
         }
@@ -275,7 +278,10 @@ impl Verifier {
             ExactPayload::Eip3009(p) => self.diagnose(&p.authorization, asked).await?,
             ExactPayload::Permit2(_) => match permit2::reason_of(revert) {
                 Some(reason) => reason,
-                None => self.diagnose_permit2(&trial.payment).await?,
+                None => {
+                    let Payment { payload, token, .. } = &trial.payment;
+                    self.diagnose_permit2(&Transfer::of(payload, *token), payload.nonce().into()).await?
+                }
             },
         };
         let words = || decode_revert_reason(revert).unwrap_or_else(|| revert.to_string());
@@ -307,9 +313,9 @@ impl Verifier {
     }
 
     /// The same for a payment by Permit2 about which the chain said nothing.
-    async fn diagnose_permit2(&self, payment: &Payment) -> Result<Reason, Error> {
-        let Transfer { token, from, amount, .. } = Transfer::of(&payment.payload, payment.token);
-        if self.is_permit2_used(from, payment.payload.nonce().into()).await? {
+    pub(crate) async fn diagnose_permit2(&self, transfer: &Transfer, nonce: U256) -> Result<Reason, Error> {
+        let Transfer { token, from, amount, .. } = *transfer;
+        if self.is_permit2_used(from, nonce).await? {
             return Ok(Reason::Permit2InvalidNonce);
         }
         let balance = IToken::balanceOfCall { account: from };
@@ -397,16 +403,13 @@ fn check_price(payment: &Payment, request: &PaymentRequest) -> Result<(), Reason
 }
 
 /// The permit for Permit2 that came along.
-fn permit_of(payment: &Payment, request: &PaymentRequest) -> Result<Option<Eip2612Permit>, Reason> {
-    if payment.payload.method() != TransferMethod::Permit2 {
-        return Ok(None);
-    }
+pub(crate) fn permit_of(payer: Address, token: Address, request: &PaymentRequest) -> Result<Option<Eip2612Permit>, Reason> {
     let permit = Eip2612Permit::of(request.payment_payload.extensions.as_ref()).map_err(|_| Reason::Eip2612Format)?;
     let Some(permit) = permit else { return Ok(None) };
-    if permit.from != payment.payload.payer() {
+    if permit.from != payer {
         return Err(Reason::Eip2612FromMismatch);
     }
-    if permit.asset != payment.token {
+    if permit.asset != token {
         return Err(Reason::Eip2612AssetMismatch);
     }
     if permit.spender != PERMIT2 {

@@ -99,8 +99,12 @@ impl PaymentRequirements {
 
     /// The only sender of the settlement of an `upto` offer; `None` when it names none.
     pub fn facilitator(&self) -> Option<Address> {
-        self.extra_str(FACILITATOR)?.parse().ok()
+        facilitator_of(self.extra.as_ref()?)
     }
+}
+
+pub(crate) fn facilitator_of(extra: &JsonMap) -> Option<Address> {
+    extra.get(FACILITATOR)?.as_str()?.parse().ok()
 }
 
 /// `extra` of the kind `upto` in `/supported`: the signer that will send the settlements.

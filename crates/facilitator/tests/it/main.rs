@@ -8,5 +8,6 @@ mod permit2;
 mod recovery;
 mod settle;
 mod start;
+mod upto;
 mod verify;
 mod wallet;

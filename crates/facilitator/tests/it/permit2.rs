@@ -58,7 +58,7 @@ impl World {
         payment
     }
 
-    async fn approve_permit2(&self, amount: U256) {
+    pub(crate) async fn approve_permit2(&self, amount: U256) {
         let payer = self.payer.address();
         self.provider.anvil_set_balance(payer, U256::from(10).pow(U256::from(18))).await.unwrap();
         self.provider.anvil_impersonate_account(payer).await.unwrap();

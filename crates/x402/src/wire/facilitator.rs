@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::{DecodeError, JsonMap, PaymentPayload, PaymentRequirements, V2};
-use crate::{Network, Reason, TokenAmount, v1};
+use crate::{Network, Reason, Scheme, TokenAmount, v1};
 
 /// Body of `POST /verify` and `POST /settle`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -154,6 +154,11 @@ impl SettleResponse {
         Self { success: true, error_reason: None, transaction: transaction.to_string(), ..Self::empty(network, Some(payer)) }
     }
 
+    /// Nothing was charged, so no transaction was sent. The signature is not used up: it runs out by itself.
+    pub fn nothing_due(network: Network, payer: Address) -> Self {
+        Self { success: true, amount: Some(TokenAmount::ZERO), ..Self::empty(network, Some(payer)) }
+    }
+
     /// Not settled, and never will be by this payment as it stands.
     pub fn failed(network: Network, payer: Option<Address>, reason: Reason) -> Self {
         Self { error_reason: Some(reason), ..Self::empty(network, payer) }
@@ -202,6 +207,20 @@ pub struct SupportedResponse {
     /// Addresses that send settlements, by CAIP-2 pattern (`eip155:*`).
     #[serde(default)]
     pub signers: BTreeMap<String, Vec<String>>,
+}
+
+impl SupportedResponse {
+    /// The kind of version 2 with this scheme on this network.
+    pub fn kind(&self, scheme: Scheme, network: &Network) -> Option<&SupportedKind> {
+        let is_it =
+            |kind: &&SupportedKind| kind.x402_version == 2 && kind.scheme == scheme.as_str() && kind.network == network.as_str();
+        self.kinds.iter().find(is_it)
+    }
+
+    /// The signer that payments of the scheme `upto` must name, see [`PaymentRequirements::upto`].
+    pub fn upto_facilitator(&self, network: &Network) -> Option<Address> {
+        crate::upto::facilitator_of(self.kind(Scheme::Upto, network)?.extra.as_ref()?)
+    }
 }
 
 /// One thing a facilitator supports.

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod batch;
+mod charging;
 mod codec;
 mod daily;
 mod journal;

@@ -17,7 +17,8 @@ use axum::{Json, Router, extract::State, response::IntoResponse, routing::post};
 use http::StatusCode;
 use url::Url;
 use x402::{
-    FacilitatorClient, Network, PaymentKey, PaymentRequest, PaymentRequirements, Reason, SettleResponse, Token, VerifyResponse,
+    FacilitatorClient, Network, PaymentKey, PaymentRequest, PaymentRequirements, Reason, SettleResponse, Token, TokenAmount,
+    VerifyResponse,
     client::{Client, KeyPayer, Policy},
     server::Gate,
 };
@@ -46,6 +47,7 @@ pub(crate) struct Ledger(Arc<Inner>);
 struct Inner {
     settled: Mutex<HashMap<PaymentKey, B256>>,
     settle_calls: AtomicUsize,
+    charged: Mutex<Vec<TokenAmount>>,
     /// Settlements that happen but are answered with 500.
     lost_answers: AtomicUsize,
     refusal: Mutex<Option<Reason>>,
@@ -58,6 +60,11 @@ impl Ledger {
 
     pub(crate) fn settle_calls(&self) -> usize {
         self.0.settle_calls.load(Ordering::SeqCst)
+    }
+
+    /// What each call of settle was to charge.
+    pub(crate) fn charged(&self) -> Vec<TokenAmount> {
+        self.0.charged.lock().unwrap().clone()
     }
 
     /// The next `count` settlements happen, and nobody hears of it.
@@ -81,6 +88,7 @@ async fn verify(Json(request): Json<PaymentRequest>) -> Json<VerifyResponse> {
 
 async fn settle(State(ledger): State<Ledger>, Json(request): Json<PaymentRequest>) -> axum::response::Response {
     let call = ledger.0.settle_calls.fetch_add(1, Ordering::SeqCst);
+    ledger.0.charged.lock().unwrap().push(request.payment_requirements.amount);
     let key = request.payment_payload.key().unwrap();
     if let Some(reason) = ledger.0.refusal.lock().unwrap().clone() {
         return Json(SettleResponse::failed(key.network, Some(key.payer), reason)).into_response();
