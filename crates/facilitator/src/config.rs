@@ -6,16 +6,22 @@ use alloy::{
 };
 use url::Url;
 
+use crate::journal::JournalFile;
+
 /// Verify and settle x402 payments.
 ///
 /// The signers pay the gas of every settlement and can redirect none. Each needs some of the chain's coin; give every instance its own.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
-    /// Postgres with the settlement journal
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
-    pub database_url: String,
+    /// Postgres with the settlement journal, for any number of instances
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", required_unless_present = "journal")]
+    pub database_url: Option<String>,
 
-    /// Node to read from and to send to
+    /// Journal of a single instance in a file instead: file:PATH
+    #[arg(long, env = "FLORIN_FACILITATOR_JOURNAL", value_name = "file:PATH")]
+    pub journal: Option<JournalFile>,
+
+    /// Node to read from and to send to; by ws:// or wss:// it announces new blocks, by http:// they are looked for
     #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
     pub rpc_url: Url,
 
@@ -45,6 +51,42 @@ pub struct Config {
     /// How long a settlement may take to be mined before its caller is told that it is pending, in seconds
     #[arg(long, env = "FLORIN_CONFIRM_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60)]
     pub confirm_timeout_seconds: u64,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub settlement: SettlementConfig,
+}
+
+/// How settlements are sent and watched.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct SettlementConfig {
+    /// PaymentRouter that settles payments which wait together in one transaction; without it, the one deployed on the chain, if there is one
+    #[arg(long, env = "FLORIN_PAYMENT_ROUTER", value_name = "ADDRESS")]
+    pub payment_router: Option<Address>,
+
+    /// Send every payment in a transaction of its own
+    #[arg(long, env = "FLORIN_NO_BATCHES", conflicts_with = "payment_router")]
+    pub no_batches: bool,
+
+    /// Blocks on top of a settlement before it is final; until then it is sent again if a reorganisation takes it away [default: by chain]
+    #[arg(long, env = "FLORIN_CONFIRMATIONS", value_name = "BLOCKS")]
+    pub confirmations: Option<u64>,
+
+    /// Replace a transaction that is not mined by one with higher fees after so many seconds [default: 30]
+    #[arg(long, env = "FLORIN_REPLACE_SECONDS", value_name = "SECONDS")]
+    pub replace_seconds: Option<u64>,
+
+    /// The most to offer per gas, in wei; what that does not pay for waits
+    #[arg(long, env = "FLORIN_GAS_PRICE_MAX", value_name = "WEI")]
+    pub gas_price_max: Option<u128>,
+
+    /// Smallest payment that is worth its gas, in base units of the token
+    #[arg(long, env = "FLORIN_MIN_PAYMENT", value_name = "UNITS")]
+    pub min_payment: Option<u128>,
+
+    /// Longest wait between two looks for a block, in milliseconds [default: 10 for a node on this machine, else 250]
+    #[arg(long, env = "FLORIN_POLL_MILLISECONDS", value_name = "MILLISECONDS")]
+    pub poll_milliseconds: Option<u64>,
 }
 
 /// A private key that shows only its address.

@@ -1,4 +1,4 @@
-//! Settles payments: journal first, then broadcast, then watch until the chain has spoken.
+//! Settles once what many ask for: who comes first hands the settlement to a lane, the others wait for the same end.
 
 use std::{
     sync::{
@@ -8,72 +8,124 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::{
-    consensus::Transaction as _,
-    primitives::{Address, B256},
-    providers::Provider,
-    rpc::types::Filter,
-    sol_types::SolEvent,
-};
-use dashmap::DashMap;
-use tokio::sync::watch;
+use alloy::primitives::{Address, B256, U256};
+use dashmap::{DashMap, Entry as Place};
+use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use x402::{PaymentRequest, Reason, Scheme, SettleResponse};
+use x402::{PaymentRequest, Scheme, SettleResponse};
 
 use crate::{
     Error, exact,
-    journal::{Ending, Journal, Transaction},
-    lane::Lane,
-    permit2,
-    settlement::{Call, Entry, Key, Method, Settlement, Slot, State},
-    token::{IToken, Transfer},
+    fees::FeeOracle,
+    journal::Journal,
+    lane::{Lane, Queue},
+    settlement::{Entry, Key, Settlement, State},
     upto,
     verify::{Verdict, Verifier},
+    watch as watcher,
 };
 
-/// First and longest wait between two looks for a receipt.
-const POLL_MIN: Duration = Duration::from_millis(10);
-const POLL_MAX: Duration = Duration::from_secs(1);
-/// A transaction that is not mined is sent again this often: the node may have lost it, or never got it.
-const RESEND_EVERY: Duration = Duration::from_secs(2);
-/// And replaced by one with higher fees this often.
-const BUMP_EVERY: Duration = Duration::from_secs(30);
-const BUMPS_MAX: u32 = 5;
-/// How far back a transfer that somebody else settled is looked for, in blocks.
-const LOOK_BACK_BLOCKS: u64 = 1_000;
-/// And how many transfers between the same two, newest first.
-const LOOK_BACK_TRANSACTIONS: usize = 64;
+/// First and longest wait between two looks at what another instance settles.
+const ELSEWHERE_MIN: Duration = Duration::from_millis(20);
+const ELSEWHERE_MAX: Duration = Duration::from_millis(500);
 
-/// A settlement and this try of it: a failed settlement that is tried again is another one to follow.
-type Followed = (Key, Slot);
+/// What may be chosen.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a caller is let wait.
+    pub(crate) confirm_timeout: Duration,
+    /// Blocks on top of one before what it holds is final.
+    pub(crate) confirmations: u64,
+    /// How long a transaction may stay unmined before it is replaced by one with higher fees.
+    pub(crate) replace_after: Duration,
+    /// Longest wait between two looks for a block.
+    pub(crate) poll: Duration,
+    /// Smallest payment that is settled, in base units.
+    pub(crate) min_payment: U256,
+}
+
+/// Blocks after which a chain is not expected to be reorganised.
+pub(crate) fn confirmations(chain_id: u64) -> u64 {
+    match chain_id {
+        // Ethereum
+        1 => 32,
+        // Polygon
+        137 => 64,
+        // Rollups with one sequencer, and test chains
+        _ => 8,
+    }
+}
+
+/// How far a settlement is that this process follows.
+#[derive(Clone, Debug)]
+enum Progress {
+    /// Waits for a lane.
+    Waiting,
+    /// Is in the journal, and as far as this entry says.
+    Begun(Box<Entry>),
+    /// Another instance began it before.
+    Elsewhere,
+    /// The journal or the node failed; nothing was sent.
+    NotBegun,
+}
 
 pub(crate) struct Engine {
     pub(crate) verifier: Verifier,
     pub(crate) journal: Journal,
     pub(crate) lanes: Vec<Lane>,
-    pub(crate) confirm_timeout: Duration,
+    pub(crate) fees: FeeOracle,
+    /// The PaymentRouter, through which payments that wait together go out together.
+    pub(crate) router: Option<Address>,
+    pub(crate) limits: Limits,
     pub(crate) tasks: TaskTracker,
-    /// Ends the following of settlements; the next start takes them up.
+    /// Ends lanes and watcher; the next start takes up what they leave.
     pub(crate) stop: CancellationToken,
+    /// Something was sent, or there is a new block.
+    pub(crate) news: Notify,
     turn: AtomicUsize,
-    /// Settlements under way in this process, which [`Engine::follow`] follows.
-    watched: DashMap<Followed, watch::Receiver<bool>>,
+    under_way: DashMap<Key, watch::Sender<Progress>>,
 }
 
 impl Engine {
-    pub(crate) fn new(verifier: Verifier, journal: Journal, lanes: Vec<Lane>, confirm_timeout: Duration) -> Self {
-        let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
-        Self { verifier, journal, lanes, confirm_timeout, tasks, stop, turn: AtomicUsize::new(0), watched: DashMap::new() }
+    pub(crate) fn new(
+        verifier: Verifier,
+        journal: Journal,
+        lanes: Vec<Lane>,
+        fees: FeeOracle,
+        router: Option<Address>,
+        limits: Limits,
+    ) -> Self {
+        Self {
+            verifier,
+            journal,
+            lanes,
+            fees,
+            router,
+            limits,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            news: Notify::new(),
+            turn: AtomicUsize::new(0),
+            under_way: DashMap::new(),
+        }
     }
 
-    /// Takes up what an earlier process left unended.
-    pub(crate) async fn recover(self: &Arc<Self>) -> Result<(), Error> {
+    /// Takes up what an earlier process left, and begins to work. `queues` are those of the lanes.
+    pub(crate) async fn start(self: &Arc<Self>, queues: Vec<Queue>) -> Result<(), Error> {
         for lane in &self.lanes {
-            for entry in self.journal.unended(self.verifier.chain_id, lane.address()).await? {
-                tracing::info!(payer = %entry.settlement.key.payer, "taking up a settlement");
-                self.watch(&entry);
-            }
+            self.take_up(lane).await?;
         }
+        for (index, queue) in queues.into_iter().enumerate() {
+            let engine = self.clone();
+            self.tasks.spawn(async move {
+                let _ = engine.stop.run_until_cancelled(engine.lanes[index].run(&engine, queue)).await;
+            });
+        }
+        let engine = self.clone();
+        self.tasks.spawn(async move {
+            let follow = async { tokio::join!(watcher::run(&engine), watcher::listen(&engine)) };
+            let _ = engine.stop.run_until_cancelled(follow).await;
+        });
         Ok(())
     }
 
@@ -105,35 +157,49 @@ impl Engine {
 
     /// The settlement with this key that was sent, unless it failed: then it may be tried again.
     pub(crate) async fn find(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        if let Some(entry) = self.joined(key).await? {
+            return Ok(Some(entry));
+        }
         Ok(self.journal.find(key).await?.filter(|entry| entry.state != State::Failed))
+    }
+
+    /// The same, if this process is about it: asks neither journal nor node.
+    pub(crate) async fn joined(&self, key: &Key) -> Result<Option<Entry>, Error> {
+        let Some(progress) = self.under_way.get(key).map(|progress| progress.subscribe()) else { return Ok(None) };
+        begun(progress).await
     }
 
     /// Journals and broadcasts a settlement that was verified. The entry may be that of another request which was first: compare its terms
     /// before its [`Engine::outcome`] is told to anybody. `None` when that one has just failed.
     pub(crate) async fn submit(self: &Arc<Self>, settlement: Settlement) -> Result<Option<Entry>, Error> {
-        let lane = match settlement.signer {
-            None => &self.lanes[self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len()],
-            Some(signer) => self.lane(signer).ok_or(Error::SignerUnknown(signer))?,
+        let key = settlement.key;
+        let progress = match self.under_way.entry(key) {
+            Place::Occupied(place) => place.get().subscribe(),
+            Place::Vacant(place) => {
+                let lane = self.lane_for(&settlement)?;
+                let (sender, receiver) = watch::channel(Progress::Waiting);
+                place.insert(sender);
+                if !lane.push(settlement) {
+                    self.not_begun(&key);
+                    return Err(Error::Busy);
+                }
+                receiver
+            }
         };
-        let mut turn = lane.turn(&self.journal).await?;
-        let nonce = turn.nonce;
-        let signed = lane.sign(nonce, &settlement.call, 0).await?;
-        let slot = Slot { chain_id: self.verifier.chain_id, signer: lane.address(), nonce };
-        let raw = signed.raw.clone();
-        let transaction = Transaction { slot, hash: signed.hash, raw, settlements: vec![settlement.clone()] };
-        // A commit that failed may have happened all the same; until the journal has been read again nobody knows whose the nonce is.
-        turn.forget();
-        let begun = self.journal.begin(&[transaction]).await?.is_empty();
-        turn.set(nonce + u64::from(begun));
-        // From here on the nonce is taken, whatever becomes of us: the journal knows the transaction and it will be sent.
-        if !begun {
-            return self.find(&settlement.key).await;
+        match begun(progress).await? {
+            Some(entry) => Ok(Some(entry)),
+            None => self.find(&key).await,
         }
-        if let Err(error) = self.verifier.provider.send_raw_transaction(&signed.raw).await {
-            tracing::warn!(payer = %settlement.key.payer, %error, "broadcast failed; it will be repeated");
+    }
+
+    /// The pinned one, or whoever has least to do, in turn.
+    fn lane_for(&self, settlement: &Settlement) -> Result<&Lane, Error> {
+        if let Some(signer) = settlement.signer {
+            return self.lane(signer).ok_or(Error::SignerUnknown(signer));
         }
-        drop(turn);
-        Ok(Some(Entry { settlement, slot, state: State::Sent, reason: None }))
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
+        let (before, after) = self.lanes.split_at(turn);
+        Ok(after.iter().chain(before).min_by_key(|lane| lane.waiting()).expect("there is a signer, or nothing starts"))
     }
 
     /// Waits for the end of a settlement, for as long as a caller is let wait. Still [`State::Sent`] when that is not known yet.
@@ -141,149 +207,95 @@ impl Engine {
         if entry.state != State::Sent {
             return Ok(entry);
         }
-        let mut ended = self.watch(&entry);
-        let _ = tokio::time::timeout(self.confirm_timeout, ended.wait_for(|ended| *ended)).await;
-        Ok(self.journal.find(&entry.settlement.key).await?.unwrap_or(entry))
+        let key = entry.settlement.key;
+        let deadline = Instant::now() + self.limits.confirm_timeout;
+        if let Some(mut progress) = self.under_way.get(&key).map(|progress| progress.subscribe()) {
+            let ended = progress.wait_for(|progress| match progress {
+                Progress::Waiting => false,
+                Progress::Begun(entry) => entry.state != State::Sent,
+                Progress::Elsewhere | Progress::NotBegun => true,
+            });
+            let _ = tokio::time::timeout_at(deadline.into(), ended).await;
+            if let Progress::Begun(entry) = &*progress.borrow() {
+                return Ok(Entry::clone(entry));
+            }
+        }
+        // Another instance has it, or it has just ended.
+        let mut wait = ELSEWHERE_MIN;
+        loop {
+            let entry = self.journal.find(&key).await?.unwrap_or_else(|| entry.clone());
+            if entry.state != State::Sent || Instant::now() > deadline {
+                return Ok(entry);
+            }
+            if self.lane(entry.slot.signer).is_none() {
+                watcher::look_elsewhere(self, &entry).await?;
+            }
+            tokio::time::sleep(wait).await;
+            wait = (wait * 3 / 2).min(ELSEWHERE_MAX);
+        }
     }
 
     /// The transaction by which a settlement that was sent will most likely be mined.
     pub(crate) async fn newest_attempt(&self, entry: &Entry) -> Result<Option<B256>, Error> {
-        Ok(self.journal.attempts(entry.slot).await?.last().map(|(hash, _)| *hash))
+        let slot = entry.slot;
+        if let Some(sent) = self.lane(slot.signer).and_then(|lane| lane.open().get(&slot.nonce).cloned()) {
+            return Ok(sent.open.attempts.last().map(|attempt| attempt.hash));
+        }
+        let open = self.journal.open(slot.chain_id, slot.signer).await?;
+        let open = open.into_iter().find(|open| open.slot == slot);
+        Ok(open.and_then(|open| open.attempts.last().map(|attempt| attempt.hash)))
     }
 
-    fn lane(&self, signer: Address) -> Option<&Lane> {
+    pub(crate) fn lane(&self, signer: Address) -> Option<&Lane> {
         self.lanes.iter().find(|lane| lane.address() == signer)
     }
 
-    /// One task per settlement follows it to its end. The receiver turns true when the journal has it.
-    fn watch(self: &Arc<Self>, entry: &Entry) -> watch::Receiver<bool> {
-        let followed = (entry.settlement.key, entry.slot);
-        let place = self.watched.entry(followed);
-        let receiver = place.or_insert_with(|| {
-            let (sender, receiver) = watch::channel(false);
-            let (engine, entry) = (self.clone(), entry.clone());
-            self.tasks.spawn(async move {
-                let stopped = engine.stop.run_until_cancelled(engine.follow(&entry)).await.is_none();
-                engine.watched.remove(&followed);
-                let _ = sender.send(!stopped);
-            });
-            receiver
-        });
-        receiver.clone()
-    }
-
-    async fn follow(&self, entry: &Entry) {
-        let mut wait = POLL_MIN;
-        let (begun, mut sent, mut bumps) = (Instant::now(), Instant::now(), 0);
-        loop {
-            match self.look(entry).await {
-                Ok(true) => return,
-                Ok(false) => {}
-                Err(error) => {
-                    tracing::warn!(payer = %entry.settlement.key.payer, %error, "cannot follow a settlement; trying again")
-                }
-            }
-            if sent.elapsed() > RESEND_EVERY {
-                sent = Instant::now();
-                let due = begun.elapsed() > BUMP_EVERY * (bumps + 1) && bumps < BUMPS_MAX;
-                bumps += u32::from(due);
-                if let Err(error) = self.resend(entry, due.then_some(bumps)).await {
-                    tracing::warn!(payer = %entry.settlement.key.payer, %error, "cannot send a settlement again");
-                }
-            }
-            tokio::time::sleep(wait).await;
-            wait = (wait * 3 / 2).min(POLL_MAX);
+    /// Follows what the journal has of a lane and this process does not know yet.
+    pub(crate) async fn take_up(&self, lane: &Lane) -> Result<(), Error> {
+        for entry in lane.load(&self.journal).await? {
+            tracing::info!(payer = %entry.settlement.key.payer, "taking up a settlement");
+            self.under_way.insert(entry.settlement.key, watch::Sender::new(Progress::Begun(entry.into())));
         }
-    }
-
-    /// Looks whether an attempt was mined, or none ever will be, and writes the end down.
-    async fn look(&self, entry: &Entry) -> Result<bool, Error> {
-        let Entry { settlement, slot, .. } = entry;
-        // The count first: when it has passed our nonce and no attempt has a receipt afterwards, another transaction took the nonce.
-        let mined = self.verifier.provider.get_transaction_count(slot.signer).await?;
-        for (hash, _) in self.journal.attempts(*slot).await? {
-            let Some(receipt) = self.verifier.provider.get_transaction_receipt(hash).await? else { continue };
-            if receipt.status() && settlement.is_in(receipt.logs()) {
-                self.end(entry, Some(hash), None).await?;
-                return Ok(true);
-            }
-            let reason = if receipt.status() { Reason::TransferEventMismatch } else { Reason::TransactionFailed };
-            let elsewhere = self.settled_elsewhere(settlement.key, &settlement.transfer()).await?;
-            self.end(entry, elsewhere, Some(reason)).await?;
-            return Ok(true);
-        }
-        if mined <= slot.nonce {
-            return Ok(false);
-        }
-        if let Some(lane) = self.lane(slot.signer) {
-            lane.resync().await?;
-        }
-        let elsewhere = self.settled_elsewhere(settlement.key, &settlement.transfer()).await?;
-        tracing::warn!(signer = %slot.signer, nonce = slot.nonce, "the signer's nonce was used by a transaction that is not ours");
-        self.end(entry, elsewhere, Some(Reason::TransactionFailed)).await?;
-        Ok(true)
-    }
-
-    async fn end(&self, entry: &Entry, settled_by: Option<B256>, reason: Option<Reason>) -> Result<(), Error> {
-        let reason = reason.map(String::from);
-        Ok(self.journal.end(&Ending { key: entry.settlement.key, slot: entry.slot, settled_by, reason }).await?)
-    }
-
-    /// Broadcasts the newest attempt again, or a replacement with higher fees.
-    async fn resend(&self, entry: &Entry, bump: Option<u32>) -> Result<(), Error> {
-        let attempts = self.journal.attempts(entry.slot).await?;
-        let Some((_, newest)) = attempts.last() else { return Ok(()) };
-        let raw = match (bump, self.lane(entry.slot.signer)) {
-            (Some(bump), Some(lane)) => {
-                let call = call_of(newest).ok_or_else(|| Error::Sign(alloy::signers::Error::message("unreadable journal")))?;
-                let signed = lane.sign(entry.slot.nonce, &call, bump).await?;
-                self.journal.add_attempt(entry.slot, signed.hash, &signed.raw).await?;
-                signed.raw
-            }
-            _ => newest.clone(),
-        };
-        // "Already known" is the usual answer and as good as any.
-        let _ = self.verifier.provider.send_raw_transaction(&raw).await;
+        self.news.notify_one();
         Ok(())
     }
 
-    /// The transaction in which somebody else settled this payment, if it did what ours would have done.
-    pub(crate) async fn settled_elsewhere(&self, key: Key, transfer: &Transfer) -> Result<Option<B256>, Error> {
-        if !self.verifier.is_used(&key).await? {
-            return Ok(None);
-        }
-        let provider = &self.verifier.provider;
-        let head = provider.get_block_number().await?;
-        let recent = Filter::new().address(key.token).from_block(head.saturating_sub(LOOK_BACK_BLOCKS));
-        let filter = match key.method {
-            Method::Eip3009 => {
-                recent.event_signature(IToken::AuthorizationUsed::SIGNATURE_HASH).topic1(key.payer.into_word()).topic2(key.nonce)
-            }
-            Method::Permit2 => recent
-                .event_signature(IToken::Transfer::SIGNATURE_HASH)
-                .topic1(key.payer.into_word())
-                .topic2(transfer.to.into_word()),
-        };
-        let logs = provider.get_logs(&filter).await?;
-        for hash in logs.iter().rev().filter_map(|log| log.transaction_hash).take(LOOK_BACK_TRANSACTIONS) {
-            if key.method == Method::Permit2 {
-                let Some(transaction) = provider.get_transaction_by_hash(hash).await? else { continue };
-                if !permit2::settles(transaction.to(), transaction.input(), transfer, key.nonce.into()) {
-                    continue;
-                }
-            }
-            let receipt = provider.get_transaction_receipt(hash).await?;
-            if receipt.is_some_and(|receipt| receipt.status() && transfer.is_in(receipt.logs())) {
-                return Ok(Some(hash));
+    /// They are in the journal.
+    pub(crate) fn begun(&self, entries: Vec<Entry>) {
+        for entry in entries {
+            if let Some(progress) = self.under_way.get(&entry.settlement.key) {
+                progress.send_replace(Progress::Begun(entry.into()));
             }
         }
-        Ok(None)
+    }
+
+    /// They have ended.
+    pub(crate) fn ended(&self, entry: Entry) {
+        self.forget(&entry.settlement.key.clone(), Progress::Begun(entry.into()));
+    }
+
+    pub(crate) fn begun_elsewhere(&self, key: &Key) {
+        self.forget(key, Progress::Elsewhere);
+    }
+
+    pub(crate) fn not_begun(&self, key: &Key) {
+        self.forget(key, Progress::NotBegun);
+    }
+
+    fn forget(&self, key: &Key, last: Progress) {
+        if let Some((_, progress)) = self.under_way.remove(key) {
+            progress.send_replace(last);
+        }
     }
 }
 
-/// What a raw transaction calls.
-fn call_of(raw: &[u8]) -> Option<Call> {
-    use alloy::{consensus::TxEnvelope, eips::eip2718::Decodable2718};
-    let envelope = TxEnvelope::decode_2718(&mut &*raw).ok()?;
-    Some(Call { to: envelope.to()?, input: envelope.input().clone(), gas: envelope.gas_limit() })
+/// Waits until a settlement is in the journal. `None` when another instance has it.
+async fn begun(mut progress: watch::Receiver<Progress>) -> Result<Option<Entry>, Error> {
+    // Nobody is left to begin it only when this process is ending.
+    let progress = progress.wait_for(|progress| !matches!(progress, Progress::Waiting)).await.map_err(|_| Error::Busy)?;
+    match &*progress {
+        Progress::Begun(entry) => Ok(Some(Entry::clone(entry))),
+        Progress::Elsewhere => Ok(None),
+        Progress::Waiting | Progress::NotBegun => Err(Error::Busy),
+    }
 }

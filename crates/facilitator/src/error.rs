@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use alloy::{
     primitives::Address,
     transports::{RpcError, TransportErrorKind},
@@ -35,6 +37,26 @@ pub enum Error {
     /// Another instance uses the key: two would use the same nonces.
     #[error("another facilitator on this database uses the signer {0}: give every instance its own keys")]
     SignerInUse(Address),
+    /// The journal's file cannot be read or written.
+    #[error("the journal {path}: {source}")]
+    JournalFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
+    /// Another process has the journal.
+    #[error("another facilitator uses the journal {0}: give every instance its own, and its own keys")]
+    JournalInUse(PathBuf),
+    /// Neither a database nor a file was given.
+    #[error("there is no journal: give --database-url, or --journal file:PATH")]
+    NoJournal,
+    /// The address given for the PaymentRouter has no code.
+    #[error("there is no contract at the payment router's address {0} on chain {1}: correct --payment-router or leave it out")]
+    NoRouter(Address, u64),
+    /// Too many settlements wait, or the journal or the node failed just now.
+    #[error("the settlement was not begun: ask again with the same payment")]
+    Busy,
     /// A settlement that only one signer can send, and it is not one of ours.
     #[error("{0} must send this and is not one of the signers: add its key to the signer keys")]
     SignerUnknown(Address),

@@ -9,8 +9,11 @@ use crate::{
     engine::Engine,
     settlement::{Entry, Expected, Key, Settlement, State},
     token::{Transfer, calls_of},
-    verify::{Invalid, Names},
+    verify::{Invalid, Names, Valid},
 };
+
+/// A payment that is smaller than what this facilitator settles. Not one of the protocol's reasons, which have none for it.
+const BELOW_MINIMUM: &str = "payment_below_minimum";
 
 /// Settles a payment, or joins whoever is settling it.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
@@ -24,22 +27,29 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
         return Ok(SettleResponse::failed(network, Some(payload.payer()), Reason::InvalidNetwork));
     }
     let key = Key { chain_id, method: payload.method().into(), token, payer: payload.payer(), nonce: payload.nonce() };
-    if let Some(entry) = engine.find(&key).await? {
+    if let Some(entry) = engine.joined(&key).await? {
         return join(engine, entry, request, network).await;
     }
-    let valid = match engine.verifier.verify(request).await? {
+    // A payment that was begun before does not verify any more, or the journal refuses it: there is no need to ask the journal first.
+    let (verdict, ()) = tokio::join!(engine.verifier.verify(request), engine.fees.renew());
+    let valid = match verdict? {
         Ok(valid) => valid,
         Err(invalid) => return explain(engine, invalid, key, request, network).await,
     };
     let Transfer { to: payee, amount, .. } = valid.transfer;
-    let settlement = Settlement { key, payee, amount, call: valid.call, expected: Expected::Transfer, signer: None };
+    if amount < engine.limits.min_payment {
+        let failed = SettleResponse::failed(network, Some(key.payer), Reason::Other(BELOW_MINIMUM.to_owned()));
+        return Ok(SettleResponse { error_message: Some(format!("at least {}", engine.limits.min_payment)), ..failed });
+    }
+    let Valid { call, batchable, .. } = valid;
+    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer: None, batchable };
     match engine.submit(settlement).await? {
         Some(entry) => join(engine, entry, request, network).await,
         None => Ok(SettleResponse::failed(network, Some(key.payer), Reason::UnexpectedSettleError)),
     }
 }
 
-/// A nonce that is used up may have been used for this very payment, by another request a moment ago or by somebody else.
+/// What does not verify may have been settled before: by another request, or by somebody else who used its nonce.
 async fn explain(
     engine: &Arc<Engine>,
     invalid: Invalid,
@@ -47,16 +57,15 @@ async fn explain(
     request: &PaymentRequest,
     network: Network,
 ) -> Result<SettleResponse, Error> {
-    if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce) {
-        if let Some(entry) = engine.find(&key).await? {
-            return join(engine, entry, request, network).await;
-        }
-        if let Ok(payload) = request.payment_payload.exact()
-            && engine.verifier.is_vouched_for(request).await?
-            && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token)).await?
-        {
-            return Ok(SettleResponse::settled(network, key.payer, hash));
-        }
+    if let Some(entry) = engine.find(&key).await? {
+        return join(engine, entry, request, network).await;
+    }
+    if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce)
+        && let Ok(payload) = request.payment_payload.exact()
+        && engine.verifier.is_vouched_for(request).await?
+        && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token)).await?
+    {
+        return Ok(SettleResponse::settled(network, key.payer, hash));
     }
     let failed = SettleResponse::failed(network, Some(key.payer), invalid.reason);
     Ok(SettleResponse { error_message: invalid.message, ..failed })

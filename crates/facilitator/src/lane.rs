@@ -1,123 +1,146 @@
 //! A signer and its nonces: one lane, in which transactions follow each other without waiting for the one before.
+//!
+//! What waits while the lane journals and sends goes out with its next turn; a settlement that finds the lane idle leaves at once.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Instant,
+};
 
 use alloy::{
-    eips::{eip1559::Eip1559Estimation, eip2718::Encodable2718},
+    eips::eip2718::Encodable2718,
     network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
-    primitives::{Address, B256, Bytes},
-    providers::{DynProvider, Provider},
+    primitives::Address,
+    providers::Provider,
     rpc::types::TransactionRequest,
     signers::local::PrivateKeySigner,
 };
-use sqlx::{PgConnection, pool::PoolConnection};
-use tokio::sync::{Mutex, MutexGuard};
+use tokio::sync::{Notify, mpsc};
 
-use crate::{Error, journal::Journal, settlement::Call};
+use crate::{
+    Error, batch,
+    engine::Engine,
+    fees::Fees,
+    journal::{Attempt, Journal, Lease, Open, Transaction},
+    rpc,
+    settlement::{Call, Entry, Settlement, Slot, State},
+};
 
-/// How long an estimate of fees is good.
-const FEES_AGE_MAX: Duration = Duration::from_secs(1);
-/// A predecessor that is just ending may hold the signer for a moment.
-const LEASE_WAIT: Duration = Duration::from_secs(3);
-const LEASE_RETRY: Duration = Duration::from_millis(50);
-/// Classid of the advisory locks by which a signer belongs to one instance.
-const LOCK_CLASS: i32 = 0x6661_6369;
+/// Settlements that may wait for a lane; more are told to come again.
+const QUEUE_MAX: usize = 4_096;
+/// Settlements that leave with one turn.
+const TURN_MAX: usize = 512;
+/// Transactions of one signer that are sent and not mined. Nodes keep few for one account; what has to wait goes out in bigger batches.
+const UNMINED_MAX: usize = 256;
 
 pub(crate) struct Lane {
     wallet: EthereumWallet,
     address: Address,
-    provider: DynProvider,
     chain_id: u64,
-    /// The nonce of the next transaction, unless it must be read anew. Held while one is journalled and sent, so that they leave in order.
-    next: Mutex<Option<u64>>,
-    fees: Mutex<Option<(Instant, Eip1559Estimation)>>,
-    /// Holds the advisory lock for as long as we live.
-    _lease: PoolConnection<sqlx::Postgres>,
+    queue: mpsc::Sender<Settlement>,
+    /// Settlements in the queue or under the pen.
+    waiting: AtomicUsize,
+    /// The least nonce that is not used up, as far as the watcher has seen.
+    floor: AtomicU64,
+    open: Mutex<BTreeMap<u64, Sent>>,
+    /// Told when transactions were mined.
+    pub(crate) room: Notify,
+    _lease: Option<Lease>,
 }
 
-/// The right to use the lane's next nonce.
-pub(crate) struct Turn<'a> {
-    pub(crate) nonce: u64,
-    next: MutexGuard<'a, Option<u64>>,
+/// What was sent and is not final.
+#[derive(Clone, Debug)]
+pub(crate) struct Sent {
+    pub(crate) open: Open,
+    /// The block in which it was found: number and hash.
+    pub(crate) mined: Option<(u64, alloy::primitives::B256)>,
+    pub(crate) first_sent: Instant,
+    /// `None` when it must be sent again at once.
+    pub(crate) last_sent: Option<Instant>,
+    pub(crate) bumps: u32,
+    /// Since when the nonce is used up and no attempt has a receipt.
+    pub(crate) missing: Option<Instant>,
 }
 
-impl Turn<'_> {
-    /// The next turn asks the chain and the journal for its nonce.
-    pub(crate) fn forget(&mut self) {
-        *self.next = None;
+impl Sent {
+    fn new(open: Open, last_sent: Option<Instant>) -> Self {
+        Self { open, mined: None, first_sent: Instant::now(), last_sent, bumps: 0, missing: None }
     }
-
-    /// The next turn's nonce.
-    pub(crate) fn set(&mut self, nonce: u64) {
-        *self.next = Some(nonce);
-    }
 }
 
-/// A transaction, signed and not yet sent.
-pub(crate) struct Signed {
-    pub(crate) hash: B256,
-    pub(crate) raw: Bytes,
-}
+/// Where a lane's settlements come out.
+pub(crate) type Queue = mpsc::Receiver<Settlement>;
 
 impl Lane {
-    /// Takes the signer for this instance and finds its next nonce: after everything the node knows and everything the journal has sent.
-    pub(crate) async fn open(
-        signer: PrivateKeySigner,
-        provider: DynProvider,
-        chain_id: u64,
-        journal: &Journal,
-    ) -> Result<Self, Error> {
+    /// Takes the signer for this instance.
+    pub(crate) async fn new(signer: PrivateKeySigner, chain_id: u64, journal: &Journal) -> Result<(Self, Queue), Error> {
         let address = signer.address();
-        let mut lease = journal.0.acquire().await?;
-        let begun = Instant::now();
-        while !lock(&mut lease, address).await? {
-            if begun.elapsed() > LEASE_WAIT {
-                return Err(Error::SignerInUse(address));
-            }
-            tokio::time::sleep(LEASE_RETRY).await;
-        }
-        let next = next_nonce(&provider, chain_id, address, journal).await?;
-        Ok(Self {
+        let lease = journal.lease(address).await?;
+        let (queue, receiver) = mpsc::channel(QUEUE_MAX);
+        let lane = Self {
             wallet: EthereumWallet::from(signer),
             address,
-            provider,
             chain_id,
-            next: Mutex::new(Some(next)),
-            fees: Mutex::new(None),
+            queue,
+            waiting: AtomicUsize::new(0),
+            floor: AtomicU64::new(0),
+            open: Mutex::default(),
+            room: Notify::new(),
             _lease: lease,
-        })
+        };
+        Ok((lane, receiver))
     }
 
     pub(crate) fn address(&self) -> Address {
         self.address
     }
 
-    /// The turn to send.
-    pub(crate) async fn turn(&self, journal: &Journal) -> Result<Turn<'_>, Error> {
-        let mut next = self.next.lock().await;
-        let nonce = match *next {
-            Some(nonce) => nonce,
-            None => next_nonce(&self.provider, self.chain_id, self.address, journal).await?,
-        };
-        *next = Some(nonce);
-        Ok(Turn { nonce, next })
+    /// Settlements that wait for their turn.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Looks where the chain is, after somebody else used the key.
-    pub(crate) async fn resync(&self) -> Result<(), Error> {
-        let mut next = self.next.lock().await;
-        let pending = self.provider.get_transaction_count(self.address).pending().await?;
-        *next = next.map(|next| next.max(pending));
-        Ok(())
+    /// Transactions that are sent and not mined.
+    pub(crate) fn unmined(&self) -> usize {
+        self.open().values().filter(|sent| sent.mined.is_none()).count()
     }
 
-    /// Signs a call with this nonce; `bump` times 25 % above the going fees.
-    pub(crate) async fn sign(&self, nonce: u64, call: &Call, bump: u32) -> Result<Signed, Error> {
-        let mut fees = self.fees().await?;
-        for _ in 0..bump {
-            fees.max_fee_per_gas += fees.max_fee_per_gas / 4 + 1;
-            fees.max_priority_fee_per_gas += fees.max_priority_fee_per_gas / 4 + 1;
+    /// Whether the settlement was taken: not when too many wait.
+    pub(crate) fn push(&self, settlement: Settlement) -> bool {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let taken = self.queue.try_send(settlement).is_ok();
+        self.waiting.fetch_sub(usize::from(!taken), Ordering::Relaxed);
+        taken
+    }
+
+    /// What was sent and is not final, by nonce. Never held across an await.
+    pub(crate) fn open(&self) -> MutexGuard<'_, BTreeMap<u64, Sent>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The chain has used up all nonces below this one.
+    pub(crate) fn saw(&self, count: u64) {
+        self.floor.fetch_max(count, Ordering::Relaxed);
+    }
+
+    /// Takes over what the journal has and this process does not know: from an earlier process, or of a commit whose end was not heard.
+    pub(crate) async fn load(&self, journal: &Journal) -> Result<Vec<Entry>, Error> {
+        let mut unended = Vec::new();
+        for open in journal.open(self.chain_id, self.address).await? {
+            if let btree_map::Entry::Vacant(place) = self.open().entry(open.slot.nonce) {
+                unended.extend(open.entries.iter().filter(|entry| entry.state == State::Sent).cloned());
+                place.insert(Sent::new(open, None));
+            }
         }
+        Ok(unended)
+    }
+
+    /// Signs a call.
+    pub(crate) async fn sign(&self, nonce: u64, call: &Call, fees: Fees) -> Result<Attempt, Error> {
         let request = TransactionRequest::default()
             .with_chain_id(self.chain_id)
             .with_nonce(nonce)
@@ -127,30 +150,90 @@ impl Lane {
             .with_max_fee_per_gas(fees.max_fee_per_gas)
             .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
         let envelope = request.build(&self.wallet).await.map_err(alloy::signers::Error::other)?;
-        Ok(Signed { hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
+        let slot = Slot { chain_id: self.chain_id, signer: self.address, nonce };
+        Ok(Attempt { slot, hash: *envelope.tx_hash(), raw: envelope.encoded_2718().into() })
     }
 
-    async fn fees(&self) -> Result<Eip1559Estimation, Error> {
-        let mut cached = self.fees.lock().await;
-        if let Some((asked, fees)) = *cached
-            && asked.elapsed() < FEES_AGE_MAX
-        {
-            return Ok(fees);
+    /// Sends what comes, turn by turn, for as long as it is polled.
+    pub(crate) async fn run(&self, engine: &Arc<Engine>, mut queue: Queue) {
+        // The nonce of the next transaction, unless it must be found.
+        let mut next = None;
+        let mut turn = Vec::new();
+        while queue.recv_many(&mut turn, TURN_MAX).await > 0 {
+            while self.unmined() >= UNMINED_MAX {
+                self.room.notified().await;
+            }
+            while turn.len() < TURN_MAX
+                && let Ok(settlement) = queue.try_recv()
+            {
+                turn.push(settlement);
+            }
+            let (count, keys) = (turn.len(), turn.iter().map(|settlement| settlement.key).collect::<Vec<_>>());
+            if let Err(error) = self.send(engine, &mut next, std::mem::take(&mut turn)).await {
+                tracing::error!(signer = %self.address, %error, "settlements were not sent");
+                // A commit that failed may have happened all the same: the journal tells, with the next turn.
+                next = None;
+                keys.iter().for_each(|key| engine.not_begun(key));
+            }
+            self.waiting.fetch_sub(count, Ordering::Relaxed);
         }
-        let fees = self.provider.estimate_eip1559_fees().await?;
-        *cached = Some((Instant::now(), fees));
-        Ok(fees)
     }
-}
 
-/// After everything the node knows and everything the journal has sent.
-async fn next_nonce(provider: &DynProvider, chain_id: u64, signer: Address, journal: &Journal) -> Result<u64, Error> {
-    let journalled = journal.unended(chain_id, signer).await?.last().map_or(0, |entry| entry.slot.nonce + 1);
-    let pending = provider.get_transaction_count(signer).pending().await?;
-    Ok(pending.max(journalled))
-}
+    /// Signs, journals, sends.
+    async fn send(&self, engine: &Arc<Engine>, next: &mut Option<u64>, mut turn: Vec<Settlement>) -> Result<(), Error> {
+        let first = match *next {
+            Some(next) => next.max(self.floor.load(Ordering::Relaxed)),
+            None => self.find_next(engine).await?,
+        };
+        let fees = engine.fees.now().await?;
+        let transactions = loop {
+            let mut transactions = Vec::new();
+            for (nonce, group) in (first..).zip(batch::group(turn.clone(), engine.router)) {
+                let attempt = self.sign(nonce, &group.call, fees).await?;
+                transactions.push(Transaction { attempt, settlements: group.settlements });
+            }
+            let begun_before = engine.journal.begin(&transactions).await?;
+            if begun_before.is_empty() {
+                break transactions;
+            }
+            begun_before.iter().for_each(|key| engine.begun_elsewhere(key));
+            turn.retain(|settlement| !begun_before.contains(&settlement.key));
+        };
+        // From here on the nonces are taken, whatever becomes of us: the journal knows the transactions, and they will be sent.
+        *next = Some(first + transactions.len() as u64);
+        let raws = transactions.iter().map(|tx| (tx.attempt.raw.clone(),)).collect();
+        let entries = self.insert(transactions);
+        engine.begun(entries);
+        let sent = rpc::many::<_, alloy::primitives::B256>(&engine.verifier.provider, "eth_sendRawTransaction", raws).await;
+        match sent {
+            Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).for_each(|error| {
+                tracing::warn!(signer = %self.address, %error, "the node refused a transaction; it will be sent again");
+            }),
+            Err(error) => tracing::warn!(signer = %self.address, %error, "broadcast failed; it will be repeated"),
+        }
+        engine.news.notify_one();
+        Ok(())
+    }
 
-async fn lock(connection: &mut PgConnection, signer: Address) -> sqlx::Result<bool> {
-    let id = i32::from_be_bytes(signer.0[..4].try_into().expect("an address has 20 bytes"));
-    sqlx::query_scalar("SELECT pg_try_advisory_lock($1, $2)").bind(LOCK_CLASS).bind(id).fetch_one(connection).await
+    /// Keeps what is about to be sent.
+    pub(crate) fn insert(&self, transactions: Vec<Transaction>) -> Vec<Entry> {
+        let mut all = Vec::new();
+        let mut open = self.open();
+        for Transaction { attempt, settlements } in transactions {
+            let slot = attempt.slot;
+            let entry = |settlement| Entry { settlement, slot, state: State::Sent, reason: None };
+            let entries: Vec<Entry> = settlements.into_iter().map(entry).collect();
+            all.extend(entries.iter().cloned());
+            open.insert(slot.nonce, Sent::new(Open { slot, attempts: vec![attempt], entries }, Some(Instant::now())));
+        }
+        all
+    }
+
+    /// After everything the node knows and everything the journal has sent.
+    async fn find_next(&self, engine: &Arc<Engine>) -> Result<u64, Error> {
+        engine.take_up(self).await?;
+        let journalled = self.open().last_key_value().map_or(0, |(nonce, _)| nonce + 1);
+        let pending = engine.verifier.provider.get_transaction_count(self.address).pending().await?;
+        Ok(pending.max(journalled))
+    }
 }

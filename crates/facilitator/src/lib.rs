@@ -1,24 +1,29 @@
 #![doc = include_str!("../README.md")]
 
+mod batch;
 mod config;
+mod elsewhere;
 mod engine;
 mod error;
 mod exact;
+mod fees;
 mod journal;
 mod lane;
 mod lens;
 mod metrics;
 mod permit2;
 mod routes;
+mod rpc;
 mod settlement;
 mod token;
 mod upto;
 mod verify;
+mod watch;
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use alloy::{
-    primitives::Address,
+    primitives::{Address, U256},
     providers::{DynProvider, Provider, ProviderBuilder},
 };
 use sqlx::{
@@ -28,12 +33,19 @@ use sqlx::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, MalformedKey, SignerKey};
+pub use config::{Config, MalformedKey, SettlementConfig, SignerKey};
 pub use error::Error;
+pub use journal::{JournalFile, MalformedJournal};
+
+use journal::{FileJournal, Journal, PostgresJournal};
 
 /// Connections to the database: one per signer for its lease, the rest for the journal.
 const JOURNAL_CONNECTIONS_MAX: u32 = 8;
 const SCHEMA: &str = "facilitator";
+/// Defaults of [`SettlementConfig`].
+const REPLACE_SECONDS: u64 = 30;
+const POLL_LOCAL_MILLISECONDS: u64 = 10;
+const POLL_REMOTE_MILLISECONDS: u64 = 250;
 
 async fn connect(database_url: &str, connections_max: u32) -> Result<PgPool, Error> {
     let options = PgConnectOptions::from_str(database_url)?.options([("search_path", SCHEMA)]);
@@ -41,7 +53,7 @@ async fn connect(database_url: &str, connections_max: u32) -> Result<PgPool, Err
     Ok(pool.connect_with(options).await?)
 }
 
-/// Makes or updates the schema `facilitator`. Safe to repeat, and to run from several instances at once.
+/// Makes or updates the schema `facilitator`. Safe to repeat, and to run from several instances at once. A journal in a file needs none.
 ///
 /// # Errors
 /// When the database cannot be reached or its user may not create a schema.
@@ -58,14 +70,18 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
 /// # Errors
 /// At the start, when the database, the node, its chain or the signers are not as they must be; [`Error`] says what to do.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let lanes = u32::try_from(config.signer_keys.len()).unwrap_or(u32::MAX);
-    let journal = journal::Journal(connect(&config.database_url, JOURNAL_CONNECTIONS_MAX.saturating_add(lanes)).await?);
-    let provider = ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased();
+    let journal = open_journal(&config).await?;
+    let provider = if config.rpc_url.scheme().starts_with("ws") {
+        ProviderBuilder::new().connect(config.rpc_url.as_str()).await?.erased()
+    } else {
+        ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased()
+    };
     let chain_id = check_chain(&provider, config.chain_id).await?;
-    let engine = Arc::new(open(&config, provider, chain_id, &journal).await?);
+    let (engine, queues) = open(&config, provider, chain_id, journal).await?;
+    let engine = Arc::new(engine);
     // However this function ends, nothing of it goes on.
     let _stop = engine.stop.clone().drop_guard();
-    engine.recover().await?;
+    engine.start(queues).await?;
     let app = Arc::new(routes::App::new(engine.clone()));
     axum::serve(listener, routes::router(app)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     // What is journalled and not yet mined is taken up by the next start; nobody waits for it any more.
@@ -83,12 +99,23 @@ async fn check_chain(provider: &DynProvider, expected: Option<u64>) -> Result<u6
     }
 }
 
+async fn open_journal(config: &Config) -> Result<Journal, Error> {
+    match (&config.journal, &config.database_url) {
+        (Some(JournalFile(path)), _) => Ok(Journal::File(FileJournal::open_at(path)?)),
+        (None, Some(url)) => {
+            let lanes = u32::try_from(config.signer_keys.len()).unwrap_or(u32::MAX);
+            Ok(Journal::Postgres(PostgresJournal(connect(url, JOURNAL_CONNECTIONS_MAX.saturating_add(lanes)).await?)))
+        }
+        (None, None) => Err(Error::NoJournal),
+    }
+}
+
 async fn open(
     config: &Config,
     provider: DynProvider,
     chain_id: u64,
-    journal: &journal::Journal,
-) -> Result<engine::Engine, Error> {
+    journal: Journal,
+) -> Result<(engine::Engine, Vec<lane::Queue>), Error> {
     let signers: Vec<Address> = config.signer_keys.iter().map(|key| key.0.address()).collect();
     let mut unfunded = Vec::new();
     for signer in &signers {
@@ -100,12 +127,50 @@ async fn open(
     let (Some(sender), true) = (signers.first().copied(), unfunded.is_empty()) else {
         return Err(Error::NoGas { chain_id, signers: unfunded });
     };
-    let mut lanes = Vec::new();
+    let (mut lanes, mut queues) = (Vec::new(), Vec::new());
     for key in &config.signer_keys {
-        lanes.push(lane::Lane::open(key.0.clone(), provider.clone(), chain_id, journal).await?);
+        let (lane, queue) = lane::Lane::new(key.0.clone(), chain_id, &journal).await?;
+        lanes.push(lane);
+        queues.push(queue);
     }
+    let settings = &config.settlement;
+    let router = find_router(settings, &provider, chain_id).await?;
+    let fees = fees::FeeOracle::new(provider.clone(), settings.gas_price_max.unwrap_or(u128::MAX));
+    let limits = engine::Limits {
+        confirm_timeout: Duration::from_secs(config.confirm_timeout_seconds),
+        confirmations: settings.confirmations.unwrap_or_else(|| engine::confirmations(chain_id)),
+        replace_after: Duration::from_secs(settings.replace_seconds.unwrap_or(REPLACE_SECONDS)),
+        poll: Duration::from_millis(
+            settings
+                .poll_milliseconds
+                .unwrap_or_else(|| if is_local(&config.rpc_url) { POLL_LOCAL_MILLISECONDS } else { POLL_REMOTE_MILLISECONDS }),
+        ),
+        min_payment: U256::from(settings.min_payment.unwrap_or(0)),
+    };
     let factories = config.wallet_factories.clone();
     let lens = lens::Lens::new(provider.clone(), sender);
     let verifier = verify::Verifier { provider, lens, chain_id, factories };
-    Ok(engine::Engine::new(verifier, journal.clone(), lanes, Duration::from_secs(config.confirm_timeout_seconds)))
+    Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
+}
+
+/// The PaymentRouter, if there is one.
+async fn find_router(settings: &SettlementConfig, provider: &DynProvider, chain_id: u64) -> Result<Option<Address>, Error> {
+    let known = || contracts::Deployment::for_chain(chain_id).ok().map(|deployment| deployment.payment_router);
+    let router = settings.payment_router.or_else(known).filter(|_| !settings.no_batches);
+    let Some(router) = router else { return Ok(None) };
+    let is_there = !provider.get_code_at(router).await?.is_empty();
+    match (is_there, settings.payment_router) {
+        (false, Some(given)) => Err(Error::NoRouter(given, chain_id)),
+        (is_there, _) => Ok(is_there.then_some(router)),
+    }
+}
+
+/// Whether asking costs nothing.
+fn is_local(url: &url::Url) -> bool {
+    match url.host() {
+        Some(url::Host::Domain(name)) => name == "localhost",
+        Some(url::Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(url::Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    }
 }

@@ -40,7 +40,7 @@ impl App {
 }
 
 pub(crate) fn router(app: Arc<App>) -> Router {
-    let timeout = app.engine.confirm_timeout + Duration::from_secs(REQUEST_SLACK_SECONDS);
+    let timeout = app.engine.limits.confirm_timeout + Duration::from_secs(REQUEST_SLACK_SECONDS);
     Router::new()
         .route("/verify", post(verify))
         .route("/settle", post(settle))
@@ -158,7 +158,7 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
 
 async fn health(State(app): State<Arc<App>>) -> Response {
     let verifier = &app.engine.verifier;
-    let database = sqlx::query("SELECT 1").execute(&app.engine.journal.0).await;
+    let journal = app.engine.journal.is_well().await;
     let block = verifier.provider.get_block_number().await;
     let (mut signers, mut balances) = (Vec::new(), Vec::new());
     for lane in &app.engine.lanes {
@@ -167,7 +167,7 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         signers.push(json!({ "address": lane.address(), "wei": balance.map(|wei| wei.to_string()) }));
     }
     let funded = balances.iter().all(|wei| wei.is_none_or(|wei| !wei.is_zero()));
-    let ok = database.is_ok() && block.is_ok() && funded;
+    let ok = journal && block.is_ok() && funded;
     let status = if !funded {
         "no_gas"
     } else if ok {
@@ -176,7 +176,7 @@ async fn health(State(app): State<Arc<App>>) -> Response {
         "unavailable"
     };
     let body = json!({ "status": status, "chain_id": verifier.chain_id, "block": block.ok(),
-        "database": database.is_ok(), "signers": signers });
+        "database": journal, "signers": signers });
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
 }
 

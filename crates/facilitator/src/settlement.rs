@@ -3,11 +3,12 @@
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
     rpc::types::Log,
+    sol_types::SolEvent,
 };
 use serde::{Deserialize, Serialize};
 use x402::TransferMethod;
 
-use crate::token::Transfer;
+use crate::token::{IToken, Transfer};
 
 /// By what the chain tells two settlements of one payer apart: each method has ids of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,6 +89,10 @@ pub(crate) struct Settlement {
     pub(crate) expected: Expected,
     /// The only signer whose transaction the chain accepts, if that matters.
     pub(crate) signer: Option<Address>,
+    /// Whether it may share a transaction: a plain EIP-3009 call of the token by a payer without code, see [`crate::batch`]. Not kept in the
+    /// journal: what is tried again after a restart goes alone.
+    #[serde(skip)]
+    pub(crate) batchable: bool,
 }
 
 impl Settlement {
@@ -106,10 +111,17 @@ impl Settlement {
             Expected::Success => true,
         }
     }
+
+    /// Whether the logs show that the token used this very EIP-3009 authorization.
+    pub(crate) fn is_authorized_in(&self, logs: &[Log]) -> bool {
+        let Key { token, payer, nonce, .. } = self.key;
+        let topics = [IToken::AuthorizationUsed::SIGNATURE_HASH, payer.into_word(), nonce];
+        logs.iter().any(|log| log.address() == token && log.topics() == topics)
+    }
 }
 
 /// A place in a signer's order of transactions. All attempts at it share the nonce, so at most one of them is ever mined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub(crate) struct Slot {
     pub(crate) chain_id: u64,
     pub(crate) signer: Address,
@@ -126,6 +138,17 @@ pub(crate) enum State {
     Settled(B256),
     /// It is not, and its attempts never will be.
     Failed,
+}
+
+impl State {
+    /// Name in the journal.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Sent => "sent",
+            Self::Settled(_) => "settled",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// A settlement in the journal.

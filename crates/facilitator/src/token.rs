@@ -97,10 +97,9 @@ impl Transfer {
 
     /// Whether the logs of a transaction show exactly this.
     pub(crate) fn is_in(&self, logs: &[Log]) -> bool {
-        logs.iter()
-            .filter(|log| log.address() == self.token)
-            .filter_map(|log| IToken::Transfer::decode_log(&log.inner).ok())
-            .any(|event| (event.from, event.to, event.value) == (self.from, self.to, self.amount))
+        let topics = [IToken::Transfer::SIGNATURE_HASH, self.from.into_word(), self.to.into_word()];
+        let amount = self.amount.to_be_bytes::<32>();
+        logs.iter().any(|log| log.address() == self.token && log.topics() == topics && log.data().data.as_ref() == amount)
     }
 }
 

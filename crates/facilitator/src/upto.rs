@@ -79,7 +79,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
         return Ok(SettleResponse::nothing_due(network, from));
     }
     let Transfer { to: payee, amount, .. } = valid.transfer;
-    let settlement = Settlement { key, payee, amount, call: valid.call, expected: Expected::Transfer, signer };
+    let settlement = Settlement { key, payee, amount, call: valid.call, expected: Expected::Transfer, signer, batchable: false };
     match (engine.submit(settlement).await?, read_terms(engine, request)) {
         (Some(entry), Ok(payment)) => join(engine, entry, payment, request).await,
         _ => Ok(SettleResponse::failed(network, Some(from), Reason::UnexpectedSettleError)),
@@ -212,9 +212,13 @@ async fn try_out(engine: &Engine, payment: Payment, request: &PaymentRequest) ->
     let call = |gas| Call { to: PERMIT2_UPTO_PROXY, input: input.clone(), gas };
     match trial {
         // A payer's contract may use more in the block than now.
-        Ok(gas) => Ok(Ok(Valid { transfer: payment.transfer, call: call((gas + gas / 4).min(SETTLE_GAS_MAX)) })),
+        Ok(gas) => {
+            Ok(Ok(Valid { transfer: payment.transfer, call: call((gas + gas / 4).min(SETTLE_GAS_MAX)), batchable: false }))
+        }
         // The proxy refuses to move nothing, and then nothing is sent.
-        Err(error) if error.is_error_resp() && amount.is_zero() => Ok(Ok(Valid { transfer: payment.transfer, call: call(0) })),
+        Err(error) if error.is_error_resp() && amount.is_zero() => {
+            Ok(Ok(Valid { transfer: payment.transfer, call: call(0), batchable: false }))
+        }
         Err(error) => {
             let Some(response) = error.as_error_resp() else { return Err(error.into()) };
             let message = Some(response.message.to_string());

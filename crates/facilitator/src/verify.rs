@@ -37,6 +37,8 @@ pub(crate) struct Valid {
     pub(crate) transfer: Transfer,
     /// Of the token, the Permit2 proxy, or Multicall3 when the payer's wallet must be deployed first.
     pub(crate) call: Call,
+    /// Whether nothing but the token's own code runs in the call, so that it may share a transaction with others.
+    pub(crate) batchable: bool,
 }
 
 /// A payment of a kind that is settled here.
@@ -93,7 +95,8 @@ impl Trial {
         // A payer's contract may use more in the block than now.
         let gas = used + used / 4 + TRANSACTION_GAS + INPUT_BYTE_GAS * self.call.input.len() as u64;
         self.call.gas = gas.min(self.call.gas);
-        Valid { transfer: Transfer::of(&self.payment.payload, self.payment.token), call: self.call }
+        let batchable = self.payer == Payer::Key && self.payment.payload.method() == TransferMethod::Eip3009;
+        Valid { transfer: Transfer::of(&self.payment.payload, self.payment.token), call: self.call, batchable }
     }
 }
 

@@ -201,13 +201,15 @@ pub(crate) async fn migrate(database_url: &str) -> Result<(), Error> {
 async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
     let (listener, address) = listen(port).await?;
     let config = facilitator::Config {
-        database_url: database_url.to_owned(),
+        database_url: Some(database_url.to_owned()),
+        journal: None,
         rpc_url: chain.rpc_url().clone(),
         chain_id: Some(CHAIN_ID),
         listen: address,
         signer_keys: vec![Account::at(Account::FACILITATOR).signer.into()],
         wallet_factories: vec![chain.deployment().agent_wallet_factory],
         confirm_timeout_seconds: CONFIRM_TIMEOUT_SECONDS,
+        settlement: facilitator::SettlementConfig::default(),
     };
     Service::start("facilitator", address, facilitator::serve(config, listener, stop.clone())).await
 }

@@ -7,6 +7,7 @@ mod report;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use alloy::providers::Provider;
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use stack::{Account, AnvilOptions, Chain, Postgres};
@@ -82,13 +83,23 @@ async fn main() -> Result<()> {
 }
 
 async fn serve(config: facilitator::Config) -> Result<()> {
-    facilitator::migrate(&config.database_url).await?;
+    if let Some(url) = &config.database_url {
+        facilitator::migrate(url).await?;
+    }
     let listener = TcpListener::bind(config.listen).await?;
     #[allow(clippy::print_stdout)]
     {
         println!("http://{}", listener.local_addr()?);
     }
     Ok(facilitator::serve(config, listener, CancellationToken::new()).await?)
+}
+
+/// Gas of all transactions after a block; nobody but the facilitator sends any.
+async fn gas_since(chain: &Chain, block: u64) -> Result<u64> {
+    let newest = chain.provider().get_block_number().await?;
+    let blocks = (block + 1..=newest).map(|number| chain.provider().get_block_by_number(number.into()).into_future());
+    let blocks = futures::future::try_join_all(blocks).await?;
+    Ok(blocks.iter().flatten().map(|block| block.header.gas_used).sum())
 }
 
 /// Each in turn, on a chain of its own, `rounds` times.
@@ -107,10 +118,12 @@ async fn measure(call: &'static str, yes: &'static str, load: Load) -> Result<()
             let path = format!("/{call}");
             // What runs for hours has been warm for long.
             load::run(facilitator.address, &path, bodies(load.connections)?, load.connections, limit, yes).await?;
+            let before = chain.provider().get_block_number().await?;
             let run = load::run(facilitator.address, &path, bodies(load.payments)?, load.connections, limit, yes)
                 .await
                 .with_context(|| format!("{} broke off", peer.name()))?;
-            report.add(*peer, run, facilitator.memory_kib());
+            let gas = gas_since(&chain, before).await? / u64::try_from(load.payments)?.max(1);
+            report.add(*peer, run, facilitator.memory_kib(), gas);
             facilitator.stop().await?;
             chain.stop().await;
         }

@@ -6,10 +6,17 @@ use anyhow::Result;
 
 use crate::{load::Run, peers::Peer};
 
+/// One run.
+struct Measured {
+    run: Run,
+    memory_kib: Option<u64>,
+    gas: u64,
+}
+
 /// What all runs showed.
 pub(crate) struct Report {
     call: &'static str,
-    rows: Vec<(Peer, Vec<(Run, Option<u64>)>)>,
+    rows: Vec<(Peer, Vec<Measured>)>,
 }
 
 impl Report {
@@ -17,10 +24,10 @@ impl Report {
         Self { call, rows: peers.iter().map(|peer| (*peer, Vec::new())).collect() }
     }
 
-    /// A run, and the most memory in KiB that it took.
-    pub(crate) fn add(&mut self, peer: Peer, run: Run, memory_kib: Option<u64>) {
+    /// A run, the most memory in KiB that it took, and the gas of each payment.
+    pub(crate) fn add(&mut self, peer: Peer, run: Run, memory_kib: Option<u64>, gas: u64) {
         if let Some((_, runs)) = self.rows.iter_mut().find(|(known, _)| *known == peer) {
-            runs.push((run, memory_kib));
+            runs.push(Measured { run, memory_kib, gas });
         }
     }
 
@@ -29,19 +36,20 @@ impl Report {
     pub(crate) fn print(&self, heading: &str, record: Option<&Path>) -> Result<()> {
         let mut text = format!("{heading}\n\n");
         text += &format!(
-            "| facilitator | {} a second | first is so many times | p50 ms | p99 ms | longest ms | MB | failed |\n",
+            "| facilitator | {} a second | first is so many times | p50 ms | p99 ms | longest ms | MB | gas | failed |\n",
             self.call
         );
-        text += "|---|---:|---:|---:|---:|---:|---:|---:|\n";
-        let rate = |runs: &[(Run, Option<u64>)]| median(runs.iter().map(|(run, _)| run.rate()));
+        text += "|---|---:|---:|---:|---:|---:|---:|---:|---:|\n";
+        let rate = |runs: &[Measured]| median(runs.iter().map(|measured| measured.run.rate()));
         let first = self.rows.first().map_or(0, |(_, runs)| rate(runs));
         for (peer, runs) in &self.rows {
-            let at = |percent| millis(median(runs.iter().map(|(run, _)| run.percentile(percent))));
+            let at = |percent| millis(median(runs.iter().map(|measured| measured.run.percentile(percent))));
             let tenths = first * 10 / rate(runs).max(1);
-            let megabytes = median(runs.iter().filter_map(|(_, kib)| *kib)) / 1_024;
-            let failed: usize = runs.iter().map(|(run, _)| run.failures).sum();
+            let megabytes = median(runs.iter().filter_map(|measured| measured.memory_kib)) / 1_024;
+            let gas = median(runs.iter().map(|measured| measured.gas));
+            let failed: usize = runs.iter().map(|measured| measured.run.failures).sum();
             text += &format!(
-                "| {} | {} | {}.{} | {} | {} | {} | {megabytes} | {failed} |\n",
+                "| {} | {} | {}.{} | {} | {} | {} | {megabytes} | {gas} | {failed} |\n",
                 peer.name(),
                 rate(runs),
                 tenths / 10,
@@ -52,7 +60,7 @@ impl Report {
             );
         }
         for (peer, runs) in &self.rows {
-            if let Some(failure) = runs.iter().find_map(|(run, _)| run.first_failure.as_deref()) {
+            if let Some(failure) = runs.iter().find_map(|measured| measured.run.first_failure.as_deref()) {
                 let answer = failure.rsplit("\r\n").next().unwrap_or_default();
                 text += &format!("\n{} first failed with: {answer}\n", peer.name());
             }

@@ -35,6 +35,7 @@ pub(crate) struct World {
 /// A running facilitator.
 pub(crate) struct Facilitator {
     pub(crate) url: String,
+    client: reqwest::Client,
     task: JoinHandle<Result<(), facilitator::Error>>,
 }
 
@@ -71,8 +72,8 @@ impl World {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(facilitator::serve(self.config(more), listener, CancellationToken::new()));
-        let facilitator = Facilitator { url, task };
-        while reqwest::get(format!("{}/health", facilitator.url)).await.is_err() {
+        let facilitator = Facilitator { url, client: reqwest::Client::new(), task };
+        while facilitator.client.get(format!("{}/health", facilitator.url)).send().await.is_err() {
             assert!(!facilitator.task.is_finished(), "{:?}", facilitator.task.await);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -105,9 +106,39 @@ impl World {
     }
 
     pub(crate) fn signed_for(&self, requirements: PaymentRequirements, authorization: Eip3009Authorization) -> PaymentRequest {
+        self.signed_by(&self.payer, requirements, authorization)
+    }
+
+    fn signed_by(
+        &self,
+        payer: &PrivateKeySigner,
+        requirements: PaymentRequirements,
+        authorization: Eip3009Authorization,
+    ) -> PaymentRequest {
         let hash = authorization.signing_hash(&x402::TokenDomain::of(&requirements).unwrap());
-        let signature = self.payer.sign_hash_sync(&hash).unwrap().as_bytes().into();
+        let signature = payer.sign_hash_sync(&hash).unwrap().as_bytes().into();
         request(requirements, ExactPayload::Eip3009(Eip3009Payload { signature, authorization }))
+    }
+
+    /// A payment by another key.
+    pub(crate) fn payment_by(&self, payer: &PrivateKeySigner) -> PaymentRequest {
+        let authorization = Eip3009Authorization { from: payer.address(), ..self.authorization() };
+        self.signed_by(payer, self.requirements(), authorization)
+    }
+
+    /// A number from the journal, as soon as it is what is waited for.
+    pub(crate) async fn until(&self, query: &'static str, is: impl Fn(i64) -> bool) -> i64 {
+        let pool = sqlx::PgPool::connect(&self.database.url).await.unwrap();
+        let found = async {
+            loop {
+                let found: i64 = sqlx::query_scalar(query).fetch_one(&pool).await.unwrap();
+                if is(found) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), found).await.expect(query)
     }
 
     pub(crate) async fn balance(&self, account: Address) -> Usdc {
@@ -124,7 +155,7 @@ impl Facilitator {
     }
 
     pub(crate) async fn post(&self, call: &str, body: &impl serde::Serialize) -> (StatusCode, Value) {
-        let answer = reqwest::Client::new().post(format!("{}/{call}", self.url)).json(body).send().await.unwrap();
+        let answer = self.client.post(format!("{}/{call}", self.url)).json(body).send().await.unwrap();
         (answer.status(), answer.json().await.unwrap())
     }
 

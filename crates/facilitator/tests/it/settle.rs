@@ -1,6 +1,9 @@
 use std::collections::HashSet;
 
-use alloy::providers::{Provider, ext::AnvilApi};
+use alloy::{
+    providers::{Provider, ext::AnvilApi},
+    signers::local::PrivateKeySigner,
+};
 use futures::future::join_all;
 use x402::{PaymentRequest, Reason};
 
@@ -18,11 +21,11 @@ async fn a_payment_moves_exactly_its_amount_to_its_payee() {
 }
 
 #[tokio::test]
-async fn the_same_payment_asked_fifty_times_at_once_is_settled_once() {
+async fn the_same_payment_asked_a_hundred_times_at_once_is_settled_once() {
     let world = World::new().await;
     let facilitator = world.serve(&[]).await;
     let payment = world.payment();
-    let answers = join_all((0..50).map(|_| facilitator.settle(&payment))).await;
+    let answers = join_all((0..100).map(|_| facilitator.settle(&payment))).await;
     assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
     let transactions: HashSet<_> = answers.iter().map(|answer| &answer.transaction).collect();
     assert_eq!(transactions.len(), 1);
@@ -53,6 +56,40 @@ async fn payments_are_sent_without_waiting_for_the_one_before() {
     assert!(settled.iter().all(|answer| answer.success), "{settled:?}");
     let same = pending.iter().zip(&settled).all(|(pending, settled)| pending.transaction == settled.transaction);
     assert!(same, "an answer that is pending names the transaction that settles");
+}
+
+#[tokio::test]
+async fn a_payment_that_the_token_refuses_stops_no_other_of_its_batch() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    // Two payments that look the same, and money for one of them.
+    let poor = PrivateKeySigner::random();
+    contracts::dev::mint(&world.provider, poor.address(), PRICE).await.unwrap();
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let good = (0..20).map(|_| world.payment());
+    let payments: Vec<PaymentRequest> = good.chain((0..2).map(|_| world.payment_by(&poor))).collect();
+    let settle = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
+    let mine = async {
+        world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 22).await;
+        world.provider.anvil_mine(Some(1), None).await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(settle, mine);
+    assert!(answers[..20].iter().all(|answer| answer.success), "{answers:?}");
+    let refused: Vec<_> = answers[20..].iter().filter(|answer| !answer.success).collect();
+    assert_eq!(refused.len(), 1, "{answers:?}");
+    assert_eq!(refused[0].error_reason, Some(Reason::TransactionFailed));
+    assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(21).unwrap());
+    let transactions: HashSet<_> = answers.iter().map(|answer| &answer.transaction).collect();
+    assert!(transactions.len() < 12, "payments that wait together share transactions: {}", transactions.len());
+}
+
+#[tokio::test]
+async fn what_is_too_small_for_its_gas_is_refused() {
+    let world = World::new().await;
+    let facilitator = world.serve(&["--min-payment", "10001"]).await;
+    let refused = facilitator.settle(&world.payment()).await;
+    assert_eq!(refused.error_reason, Some(Reason::from("payment_below_minimum")));
+    assert_eq!(world.balance(world.payee).await, money::Usdc::ZERO);
 }
 
 #[tokio::test]

@@ -21,7 +21,7 @@ async fn a_wrong_setting_is_named_at_the_start() {
     let no_node = refusal(facilitator::Config { rpc_url: "http://127.0.0.1:1".parse().unwrap(), ..world.config(&[]) }).await;
     assert!(matches!(no_node, Error::Node(_)), "{no_node}");
 
-    let database_url = "postgres://nobody@127.0.0.1:1/none".to_owned();
+    let database_url = Some("postgres://nobody@127.0.0.1:1/none".to_owned());
     let no_database = refusal(facilitator::Config { database_url, ..world.config(&[]) }).await;
     assert!(matches!(no_database, Error::Database(_)), "{no_database}");
 
@@ -45,6 +45,14 @@ async fn two_instances_never_share_a_signer() {
     let world = World::new().await;
     let _first = world.serve(&[]).await;
     assert!(matches!(refusal(world.config(&[])).await, Error::SignerInUse(signer) if signer == world.signer.address()));
+}
+
+#[tokio::test]
+async fn two_instances_never_share_a_journal_file() {
+    let world = World::new().await;
+    let journal = format!("file:{}", world.anvil.directory().join("journal").display());
+    let _first = world.serve(&["--journal", &journal]).await;
+    assert!(matches!(refusal(world.config(&["--journal", &journal])).await, Error::JournalInUse(_)));
 }
 
 #[test]

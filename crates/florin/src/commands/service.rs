@@ -7,7 +7,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) async fn facilitator(config: facilitator::Config) -> Result<ExitCode> {
-    facilitator::migrate(&config.database_url).await?;
+    if let (Some(url), None) = (&config.database_url, &config.journal) {
+        facilitator::migrate(url).await?;
+    }
     let listener = listen("facilitator", config.listen).await?;
     facilitator::serve(config, listener, until_signal()).await?;
     Ok(ExitCode::SUCCESS)
