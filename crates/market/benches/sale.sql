@@ -11,7 +11,7 @@ UPDATE bench.accounts SET balance = balance + 1078, earned = earned + 980 WHERE 
 UPDATE bench.accounts SET balance = balance + 10 WHERE id = :shard;
 UPDATE bench.accounts SET balance = balance + 10 WHERE id = :fire;
 INSERT INTO bench.transfers (kind, reference, body, key, fingerprint)
-    VALUES (2, gen_random_uuid(), '\x00', decode(lpad(to_hex(:id), 64, '0'), 'hex'), decode(lpad('', 64, '0'), 'hex')) RETURNING id AS transfer \gset
+    VALUES (2, gen_random_uuid(), '\x00', decode(lpad(to_hex(:id::bigint), 64, '0'), 'hex'), decode(lpad('', 64, '0'), 'hex')) RETURNING id AS transfer \gset
 INSERT INTO bench.entries VALUES (:buyer, :transfer, -1000, 0), (:seller, :transfer, 1078, 0), (:shard, :transfer, 10, 0),
     (:fire, :transfer, 10, 0), (0, :transfer, -98, 0);
 INSERT INTO bench.sales VALUES (:transfer, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 2, 1000,
