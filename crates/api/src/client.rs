@@ -186,6 +186,38 @@ impl Client {
         content(response).await.map(Bought::Content)
     }
 
+    /// Buys in one request from the ledger, in USDC or ARD. When this fails midway, repeat it with the same key: it is never charged twice.
+    pub async fn express_from_ledger(&self, id: Uuid, asset: ledger::Asset, key: &str) -> Result<Content, ClientError> {
+        let method = if asset == ledger::Asset::Ard { "token" } else { "balance" };
+        let request = self.request(Method::POST, &format!("api/v1/express/{id}?payment_method={method}"));
+        content(request.header(header::IDEMPOTENCY_KEY, key).send().await?).await
+    }
+
+    /// What the calling agent has in the ledger.
+    pub async fn wallet(&self) -> Result<ledger::Wallet, ClientError> {
+        self.get("api/v1/wallet/balance", &()).await
+    }
+
+    /// The calling agent's statement, newest first.
+    pub async fn statement(&self, query: &ledger::StatementQuery) -> Result<Page<ledger::StatementLine>, ClientError> {
+        self.get("api/v1/wallet/history", query).await
+    }
+
+    /// Sends money to another agent. When this fails midway, repeat it with the same key: it is never sent twice.
+    pub async fn send_money(&self, request: &ledger::Send, key: &str) -> Result<ledger::Sent, ClientError> {
+        json(self.request(Method::POST, "api/v1/wallet/transfer").header(header::IDEMPOTENCY_KEY, key).json(request)).await
+    }
+
+    /// The proof that a transfer of the calling agent is in the ledger. Have it verified: [`ledger::InclusionProof::verify`].
+    pub async fn ledger_proof(&self, transfer: u64) -> Result<ledger::InclusionProof, ClientError> {
+        self.get(&format!("api/v1/wallet/ledger/proof/{transfer}"), &()).await
+    }
+
+    /// Has sealed batches proved again by the market.
+    pub async fn verify_ledger(&self, query: &ledger::VerifyQuery) -> Result<ledger::Verified, ClientError> {
+        self.get("api/v1/wallet/ledger/verify", query).await
+    }
+
     /// Lists the caller's purchases and sales.
     pub async fn purchases(&self, filter: &PurchaseFilter) -> Result<Page<Purchase>, ClientError> {
         self.get("api/v1/purchases", filter).await
@@ -232,8 +264,10 @@ impl Client {
     }
 
     fn url(&self, path: &str) -> Url {
+        let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
         let mut url = self.base.clone();
         url.set_path(&format!("{}/{path}", self.base.path().trim_end_matches('/')));
+        url.set_query(query);
         url
     }
 

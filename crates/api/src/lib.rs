@@ -26,6 +26,12 @@ pub mod header {
     pub const DELIVERY_MS: &str = "x-delivery-ms";
     /// `hit` when the content was in memory, else `miss`.
     pub const CACHE: &str = "x-cache";
+    /// Names a request that moves money: with the same key it has its effect once.
+    pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
+    /// `true` when the answer is to a request that had its effect before.
+    pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
+    /// What the buyer has left in the ledger.
+    pub const BALANCE: &str = "x-balance";
     /// Id of the purchase that the answer delivers.
     pub const PURCHASE_ID: &str = "x-purchase-id";
 }

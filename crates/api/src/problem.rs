@@ -42,10 +42,14 @@ macro_rules! codes {
 codes! {
     /// A parameter, field or body cannot be used.
     InvalidRequest = "invalid_request", 400, "The request cannot be used";
+    /// A request that moves money needs the header `Idempotency-Key`.
+    IdempotencyKeyMissing = "idempotency_key_missing", 400, "An idempotency key is needed";
     /// No credentials, or wrong ones.
     Unauthenticated = "unauthenticated", 401, "Who you are is not proven";
     /// The signature does not prove the wallet.
     WalletNotProven = "wallet_not_proven", 401, "The signature does not prove the wallet";
+    /// The ledger has less than is needed.
+    InsufficientFunds = "insufficient_funds", 402, "The balance is too small";
     /// Proven, but not allowed.
     Forbidden = "forbidden", 403, "You may not do this";
     /// There is no such thing.
@@ -60,6 +64,8 @@ codes! {
     PaymentUsed = "payment_used", 409, "The payment was used for another purchase";
     /// Larger than allowed.
     TooLarge = "too_large", 413, "The body is too large";
+    /// The idempotency key belongs to another request.
+    IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     /// Well-formed, but not consistent.
     Inconsistent = "inconsistent", 422, "The request contradicts what is known";
     /// Something unforeseen happened here.

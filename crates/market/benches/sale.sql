@@ -15,5 +15,5 @@ INSERT INTO bench.transfers (kind, reference, body, key, fingerprint)
 INSERT INTO bench.entries VALUES (:buyer, :transfer, -1000, 0), (:seller, :transfer, 1078, 0), (:shard, :transfer, 10, 0),
     (:fire, :transfer, 10, 0), (0, :transfer, -98, 0);
 INSERT INTO bench.sales VALUES (:transfer, gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), gen_random_uuid(), 2, 1000,
-    decode(lpad('', 64, '0'), 'hex'), now());
+    decode(lpad('', 64, '0'), 'hex'), 10240, 'application/json', now());
 COMMIT;

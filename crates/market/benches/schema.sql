@@ -16,7 +16,8 @@ CREATE TABLE bench.entries (
 );
 CREATE TABLE bench.sales (
     transfer BIGINT PRIMARY KEY, id UUID NOT NULL UNIQUE, buyer_id UUID NOT NULL, listing_id UUID NOT NULL, seller_id UUID NOT NULL,
-    asset SMALLINT NOT NULL, price BIGINT NOT NULL, content_hash BYTEA NOT NULL, owned_until TIMESTAMPTZ NOT NULL
+    asset SMALLINT NOT NULL, price BIGINT NOT NULL, content_hash BYTEA NOT NULL, content_size BIGINT NOT NULL,
+    content_type TEXT NOT NULL, owned_until TIMESTAMPTZ NOT NULL
 );
 CREATE INDEX ON bench.sales (buyer_id, listing_id, transfer);
 CREATE INDEX ON bench.sales (seller_id, transfer);

@@ -46,7 +46,7 @@ async fn main() {
         let pool = pool.clone();
         async move {
             loop {
-                if ledger::seal(&pool, None).await.unwrap() == 0 {
+                if ledger::seal(&pool).await.unwrap() == 0 {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }
@@ -69,6 +69,8 @@ async fn main() {
                     price: Amount::from_units(1_000).unwrap(),
                     quality: Bps::WHOLE,
                     content_hash: B256::ZERO,
+                    content_size: 10_240,
+                    content_type: "application/json".into(),
                     owned_for: time::Duration::ZERO,
                 };
                 let key = Key { key: keccak256(sale.id.as_bytes()), fingerprint: B256::ZERO };

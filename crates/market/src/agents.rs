@@ -9,6 +9,7 @@ use crate::{
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
+    wallet,
 };
 
 const NAME_LEN_MAX_CHARS: usize = 100;
@@ -43,6 +44,7 @@ pub(crate) async fn register(
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::NameTaken, format!("{:?} is taken, choose another name", request.name)))?;
     tx.commit().await?;
+    wallet::welcome(&market, id).await;
     Ok((StatusCode::CREATED, Json(Registered { agent: agent(&row)?, api_key })))
 }
 

@@ -8,7 +8,7 @@ use alloy::{
 use api::{Challenge, ChallengeRequest, Code};
 use axum::{
     Json,
-    extract::{FromRequestParts, State},
+    extract::{FromRequestParts, OptionalFromRequestParts, State},
     http::{header, request::Parts},
 };
 use rand::RngCore;
@@ -78,6 +78,18 @@ impl FromRequestParts<Market> for Caller {
         let proven = proven_wallet(market, nonce, &signature).await?;
         consume(&mut *market.pool.acquire().await?, nonce).await?;
         Ok(Self { agent: None, wallet: proven })
+    }
+}
+
+/// Nobody, when no credentials were sent; wrong ones are refused all the same.
+impl OptionalFromRequestParts<Market> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, market: &Market) -> Result<Option<Self>, Problem> {
+        if !parts.headers.contains_key(header::AUTHORIZATION) {
+            return Ok(None);
+        }
+        <Self as FromRequestParts<Market>>::from_request_parts(parts, market).await.map(Some)
     }
 }
 

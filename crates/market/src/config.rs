@@ -1,6 +1,6 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use alloy::primitives::Address;
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use url::Url;
 
 /// How the marketplace runs.
@@ -44,6 +44,9 @@ pub struct Config {
     /// Blocks on top of an escrow's funding, its own included, before the content is handed out
     #[arg(long, env = "FLORIN_MARKET_CONFIRMATIONS", default_value_t = 1)]
     pub confirmations: u64,
+    /// Private key that signs the seals of the ledger; it needs no funds. Without it they are not signed
+    #[arg(long, env = "FLORIN_MARKET_LEDGER_KEY", hide_env_values = true)]
+    pub ledger_key: Option<PrivateKeySigner>,
 }
 
 impl Config {
@@ -67,6 +70,7 @@ impl Config {
             deliver_within_seconds: Self::DELIVER_WITHIN_SECONDS,
             review_seconds: Self::REVIEW_SECONDS,
             confirmations: 1,
+            ledger_key: None,
         }
     }
 }

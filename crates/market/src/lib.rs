@@ -16,6 +16,7 @@ mod purchases;
 mod router;
 mod service;
 mod transactions;
+mod wallet;
 
 pub use config::Config;
 pub use db::{migrate, pool};

@@ -16,7 +16,7 @@ use tower_http::{
 
 use crate::{
     agents, auth, content::CONTENT_LEN_MAX_BYTES, discover, express, input::JSON_LEN_MAX_BYTES, listings, problem::Problem,
-    purchases, service::Market, transactions,
+    purchases, service::Market, transactions, wallet,
 };
 
 /// Longer than a settlement may take.
@@ -42,6 +42,12 @@ pub(crate) fn router(market: Market) -> Router {
         .route("/listings/{id}", get(listings::show).put(listings::update).delete(listings::delist))
         .route("/discover", get(discover::discover))
         .route("/express/{id}", get(express::buy).post(express::buy))
+        .route("/wallet/balance", get(wallet::balance))
+        .route("/wallet/history", get(wallet::statement))
+        .route("/wallet/transfer", post(wallet::send))
+        .route("/wallet/ledger/verify", get(wallet::verify))
+        .route("/wallet/ledger/seals", get(wallet::seals))
+        .route("/wallet/ledger/proof/{transfer_id}", get(wallet::proof))
         .route("/purchases", get(purchases::list))
         .route("/purchases/{id}/content", get(purchases::content))
         .route("/transactions/initiate", post(transactions::initiate))

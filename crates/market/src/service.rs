@@ -3,18 +3,32 @@ use std::{sync::Arc, time::Duration};
 use alloy::{
     primitives::Address,
     providers::{DynProvider, Provider, ProviderBuilder},
+    signers::local::PrivateKeySigner,
 };
+use api::ledger::Asset;
 use contracts::Deployment;
+use moka::future::Cache;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use url::Url;
+use uuid::Uuid;
 use x402::{FacilitatorClient, Network, Token};
 
-use crate::{Config, Error, content::Contents, db, express::settle, router};
+use crate::{
+    Config, Error,
+    content::Contents,
+    db,
+    express::settle,
+    ledger::{AccountId, Ledger, Rates},
+    router, wallet,
+};
 
 /// How long the facilitator may take for an answer; a settlement waits for its block.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Numbers of accounts kept in memory.
+const ACCOUNTS_MAX: u64 = 100_000;
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]
@@ -25,6 +39,12 @@ pub(crate) struct Parts {
     pub(crate) provider: DynProvider,
     pub(crate) facilitator: FacilitatorClient,
     pub(crate) contents: Contents,
+    pub(crate) ledger: Ledger,
+    pub(crate) rates: Rates,
+    /// Signs the seals of the ledger.
+    pub(crate) ledger_key: Option<PrivateKeySigner>,
+    /// Numbers of accounts, which never change.
+    pub(crate) accounts: Cache<(Uuid, Asset), AccountId>,
     pub(crate) deployment: Deployment,
     pub(crate) token: Token,
     pub(crate) public_url: Url,
@@ -56,13 +76,14 @@ impl std::ops::Deref for Market {
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let market = open(&config, &listener).await?;
     let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
+    let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
     let served =
         axum::serve(listener, router::router(market.clone())).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
     shutdown.cancel();
     market.tasks.close();
     market.tasks.wait().await;
-    // It ends after the purchase at hand.
-    let _ = follow_up.await;
+    // They end after what is at hand.
+    let _ = tokio::join!(follow_up, upkeep);
     served.map_err(Error::Http)
 }
 
@@ -81,8 +102,13 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     let contents = Contents::open(config.content.clone()).await;
     let local = listener.local_addr().map_err(Error::Http)?;
     let default_url = || Url::parse(&format!("http://{local}/")).expect("a socket address makes a URL");
+    let (pool, rates) = (db::pool(&config.database_url).await?, Rates::default());
     Ok(Market(Arc::new(Parts {
-        pool: db::pool(&config.database_url).await?,
+        ledger: Ledger::start(pool.clone(), rates.clone()),
+        rates,
+        ledger_key: config.ledger_key.clone(),
+        accounts: Cache::new(ACCOUNTS_MAX),
+        pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         contents: contents.map_err(|source| Error::Content { path: config.content.clone(), source })?,

@@ -3,11 +3,13 @@
 mod amount;
 pub mod merkle;
 mod transfer;
+mod wallet;
 
 pub use amount::{Amount, Asset, ParseAmountError};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
+pub use wallet::{Balance, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
 
-use alloy::primitives::{Address, B256, Signature, b256};
+use alloy::primitives::{Address, B256, Bytes, Signature, b256};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -25,9 +27,9 @@ pub struct Seal {
     pub root: B256,
     /// Head of the batch before; zeros for the first.
     pub previous: B256,
-    /// The market's signature of the head (EIP-191 over its 32 bytes), if it has a key.
+    /// The market's signature of the head, if it has a key: EIP-191 over its 32 bytes, 65 bytes r, s, v.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub signature: Option<Signature>,
+    pub signature: Option<Bytes>,
     /// When it was sealed.
     #[serde(with = "time::serde::rfc3339")]
     pub sealed_at: OffsetDateTime,
@@ -51,7 +53,7 @@ impl Seal {
 
     /// Who signed the head; `None` when nobody did or it cannot be told.
     pub fn signer(&self) -> Option<Address> {
-        self.signature.as_ref()?.recover_address_from_msg(self.head()).ok()
+        Signature::from_raw(self.signature.as_ref()?).ok()?.recover_address_from_msg(self.head()).ok()
     }
 }
 
@@ -96,7 +98,7 @@ pub enum ProofError {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InclusionProof {
     /// The transfer's bytes, as they were sealed.
-    pub body: alloy::primitives::Bytes,
+    pub body: Bytes,
     /// The inclusion proof of RFC 9162, section 2.1.3: hashes of the siblings, leaf first.
     pub path: Vec<B256>,
     /// The seal. Compare its root with the LedgerAnchor contract, or its head with one you kept.

@@ -13,14 +13,25 @@ use api::{Code, Listing};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 use x402::{PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, V2};
 
-use crate::{content::Blob, input::Id, listings, problem::Problem, service::Market};
+use crate::{
+    auth::Caller,
+    content::Blob,
+    input::{Id, Params},
+    listings,
+    problem::Problem,
+    service::Market,
+    wallet::{
+        Idempotency,
+        purchase::{self, BuyQuery},
+    },
+};
 use journal::Entry;
 use settle::Outcome;
 
@@ -31,8 +42,24 @@ const PAYMENT_TIMEOUT_SECONDS: u64 = 60;
 const REPLAY: Duration = Duration::minutes(10);
 
 /// `GET` and `POST /api/v1/express/{id}`
-pub(crate) async fn buy(State(market): State<Market>, Id(id): Id, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn buy(
+    State(market): State<Market>,
+    Id(id): Id,
+    Params(BuyQuery { payment_method }): Params<BuyQuery>,
+    method: Method,
+    caller: Option<Caller>,
+    key: Option<Idempotency>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let begun = Instant::now();
+    if payment_method != purchase::Method::X402 {
+        // A cache, a prefetcher or a repeated request must not spend.
+        if method == Method::GET && key.is_none() {
+            return Err(Problem::new(Code::IdempotencyKeyMissing, "Buy by POST, or send the header Idempotency-Key"));
+        }
+        let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "The ledger pays for registered agents only"))?;
+        return purchase::buy(&market, id, &caller, payment_method, key, begun).await;
+    }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
         let (listing, ..) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
         return required(&market, &listing, None);

@@ -93,9 +93,7 @@ impl Accounts {
     /// All that the account earned and spent, in ARD.
     pub(crate) fn volume(&self, id: AccountId) -> Result<Amount, Refused> {
         let account = self.get(id)?;
-        let worth = if account.asset == Asset::Usdc { 1_000 } else { 1 };
-        let volume = i128::from(account.earned) + i128::from(account.spent);
-        Ok(u64::try_from(volume * worth).ok().and_then(Amount::from_units).unwrap_or(Amount::MAX))
+        Ok(super::volume(account.asset, account.earned, account.spent))
     }
 
     /// Moves all legs, or none: no balance but the outside's goes below zero.

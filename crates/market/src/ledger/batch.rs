@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{
     AccountId, Hold, How, Key, Move, Order, Posted, Rates, Refused, Sale, What,
     accounts::{Accounts, House},
+    amount,
 };
 
 /// A hold, as it is now.
@@ -237,11 +238,6 @@ impl Batch {
         self.lines.push(Line { transfer, balances, key, memo });
         Ok(posted)
     }
-}
-
-/// The outside's balance is negative; nobody asks for it by this way.
-fn amount(units: i64) -> Amount {
-    u64::try_from(units).ok().and_then(Amount::from_units).unwrap_or(Amount::ZERO)
 }
 
 /// A reversal is done once, whoever asks and with whatever key.

@@ -16,10 +16,34 @@ use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind};
 use money::Bps;
 pub use rates::{Rates, Tier};
-pub use seal::{Checked, check, proof, seal, seals};
+pub use seal::{Checked, check, proof, seal, seals, sign};
+use sqlx::PgPool;
 use time::OffsetDateTime;
 use uuid::Uuid;
 pub use writer::Ledger;
+
+/// The account that ARD is minted from.
+pub const MINT: AccountId = accounts::House::of(Asset::Ard).outside;
+
+/// Units that are not negative; nothing else.
+pub(crate) fn amount(units: i64) -> Amount {
+    u64::try_from(units).ok().and_then(Amount::from_units).unwrap_or_default()
+}
+
+/// All that an account earned and spent, in ARD: what its tier goes by.
+pub(crate) fn volume(asset: Asset, earned: i64, spent: i64) -> Amount {
+    let worth = if asset == Asset::Usdc { 1_000 } else { 1 };
+    let volume = (i128::from(earned) + i128::from(spent)) * worth;
+    u64::try_from(volume).ok().and_then(Amount::from_units).unwrap_or(Amount::MAX)
+}
+
+/// The holds that have expired, some of them: to be voided.
+pub(crate) async fn expired(pool: &PgPool) -> sqlx::Result<Vec<Uuid>> {
+    /// Voided in one go, at most.
+    const EXPIRED_MAX: i64 = 256;
+    let expired = "SELECT id FROM holds WHERE state = 1 AND expires_at <= now() ORDER BY expires_at LIMIT $1";
+    sqlx::query_scalar(expired).bind(EXPIRED_MAX).fetch_all(pool).await
+}
 
 /// What is asked of the ledger.
 #[derive(Clone, Debug)]
@@ -75,6 +99,10 @@ pub struct Sale {
     pub quality: Bps,
     /// SHA-256 of the content.
     pub content_hash: B256,
+    /// Its bytes.
+    pub content_size: u64,
+    /// Its media type.
+    pub content_type: String,
     /// How long the buyer gets the same content again without charge.
     pub owned_for: time::Duration,
 }

@@ -1,7 +1,7 @@
 //! Closes what was appended, batch by batch, so that nothing in it can be changed or left out unseen.
 
 use alloy::{
-    primitives::{B256, Signature},
+    primitives::B256,
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use api::ledger::{InclusionProof, Seal, merkle, verify_range};
@@ -11,11 +11,13 @@ use crate::db;
 
 /// Transfers in one seal, at most.
 const SEAL_MAX_TRANSFERS: i64 = 16_384;
+/// Heads signed in one go, at most.
+const SIGN_MAX_SEALS: i64 = 256;
 /// Advisory lock of the one instance that seals: "florin" and the task.
 const SEAL_LOCK: i64 = 0x666c_6f72_696e_0022;
 
 /// Seals what is not sealed yet; how many transfers that were. Nothing when another instance is at it.
-pub async fn seal(pool: &PgPool, signer: Option<&PrivateKeySigner>) -> sqlx::Result<usize> {
+pub async fn seal(pool: &PgPool) -> sqlx::Result<usize> {
     let mut tx = pool.begin().await?;
     let lock = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(SEAL_LOCK);
     if !lock.fetch_one(&mut *tx).await? {
@@ -32,23 +34,35 @@ pub async fn seal(pool: &PgPool, signer: Option<&PrivateKeySigner>) -> sqlx::Res
     let count = bodies.len() as u64;
     let sealed_at = time::OffsetDateTime::now_utc();
     let seal = Seal { sequence, first_id, count, root, previous, signature: None, sealed_at, anchor: None };
-    let head = seal.head();
-    let signature = signer.map(|signer| signer.sign_message_sync(head.as_slice())).transpose();
-    let signature = signature.map_err(|error| sqlx::Error::Encode(error.into()))?;
-    sqlx::query(
-        "INSERT INTO seals (sequence, first_id, count, root, head, signature, sealed_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
-    )
-    .bind(sequence.cast_signed())
-    .bind(first_id.cast_signed())
-    .bind(count.cast_signed())
-    .bind(root.as_slice())
-    .bind(head.as_slice())
-    .bind(signature.map(|signature| signature.as_bytes().to_vec()))
-    .bind(sealed_at)
-    .execute(&mut *tx)
-    .await?;
+    sqlx::query("INSERT INTO seals (sequence, first_id, count, root, head, sealed_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(sequence.cast_signed())
+        .bind(first_id.cast_signed())
+        .bind(count.cast_signed())
+        .bind(root.as_slice())
+        .bind(seal.head().as_slice())
+        .bind(sealed_at)
+        .execute(&mut *tx)
+        .await?;
     tx.commit().await?;
     Ok(bodies.len())
+}
+
+/// Signs what is sealed and not signed yet, also by instances without a key and before there was one.
+///
+/// # Errors
+/// When the database or the signer fails.
+pub async fn sign(pool: &PgPool, signer: &PrivateKeySigner) -> sqlx::Result<()> {
+    let unsigned = sqlx::query("SELECT sequence, head FROM seals WHERE signature IS NULL ORDER BY sequence LIMIT $1");
+    for row in unsigned.bind(SIGN_MAX_SEALS).fetch_all(pool).await? {
+        let signature = signer.sign_message_sync(db::hash(&row, "head")?.as_slice());
+        let signature = signature.map_err(|error| sqlx::Error::Encode(error.into()))?;
+        sqlx::query("UPDATE seals SET signature = $2 WHERE sequence = $1 AND signature IS NULL")
+            .bind(row.try_get::<i64, _>("sequence")?)
+            .bind(signature.as_bytes().as_slice())
+            .execute(pool)
+            .await?;
+    }
+    Ok(())
 }
 
 fn after(last: Option<&Seal>) -> (u64, u64, B256) {
@@ -143,14 +157,14 @@ fn select(rest: &str) -> sqlx::AssertSqlSafe<String> {
 
 fn read(row: &PgRow) -> sqlx::Result<Seal> {
     let number = |column| Ok::<_, sqlx::Error>(row.try_get::<i64, _>(column)?.unsigned_abs());
-    let signature: Option<&[u8]> = row.try_get("signature")?;
+    let signature: Option<Vec<u8>> = row.try_get("signature")?;
     Ok(Seal {
         sequence: number("sequence")?,
         first_id: number("first_id")?,
         count: number("count")?,
         root: db::hash(row, "root")?,
         previous: db::maybe_hash(row, "previous")?.unwrap_or(Seal::GENESIS),
-        signature: signature.map(Signature::from_raw).transpose().map_err(|error| sqlx::Error::Decode(error.into()))?,
+        signature: signature.map(Into::into),
         sealed_at: row.try_get("sealed_at")?,
         anchor: db::maybe_hash(row, "anchor")?,
     })

@@ -74,9 +74,10 @@ impl Batch {
         }
         let column = self.sales.iter();
         sqlx::query(
-            "INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, owned_until)
+            "INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size,
+                 content_type, owned_until)
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::bigint[], $8::bytea[],
-                 $9::timestamptz[])",
+                 $9::bigint[], $10::text[], $11::timestamptz[])",
         )
         .bind(column.clone().map(|(transfer, ..)| transfer.cast_signed()).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.id).collect::<Vec<_>>())
@@ -86,6 +87,8 @@ impl Batch {
         .bind(column.clone().map(|(.., asset)| *asset as i16).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.price.signed()).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.content_hash.as_slice()).collect::<Vec<_>>())
+        .bind(column.clone().map(|(_, sale, _)| sale.content_size.cast_signed()).collect::<Vec<_>>())
+        .bind(column.clone().map(|(_, sale, _)| sale.content_type.as_str()).collect::<Vec<_>>())
         .bind(column.map(|(_, sale, _)| self.at + sale.owned_for).collect::<Vec<_>>())
         .execute(conn)
         .await?;

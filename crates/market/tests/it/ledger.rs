@@ -52,7 +52,7 @@ impl Books {
         .await
         .unwrap();
         assert_eq!(wrong, Vec::<i64>::new());
-        while ledger::seal(&self.pool, None).await.unwrap() > 0 {}
+        while ledger::seal(&self.pool).await.unwrap() > 0 {}
         let checked = ledger::check(&mut self.pool.acquire().await.unwrap(), 1, 1_000).await.unwrap();
         let transfers: i64 = sqlx::query_scalar("SELECT count(*) FROM transfers").fetch_one(&self.pool).await.unwrap();
         assert_eq!((checked.problem, checked.transfers), (None, transfers.unsigned_abs()));
@@ -83,6 +83,8 @@ fn sale(id: u128, buyer: Party, seller: Party, price: u64) -> Sale {
         price: amount(price),
         quality: Bps::ZERO,
         content_hash: B256::ZERO,
+        content_size: 10_240,
+        content_type: "application/json".into(),
         owned_for: time::Duration::ZERO,
     }
 }
@@ -337,8 +339,9 @@ async fn a_sealed_transfer_is_proved_to_whoever_has_the_seal_and_a_changed_one_s
         for i in 0..5 {
             ledger.submit(Order { key: None, what: sell(sale(batch * 10 + i, buyer, seller, 100)) }).await.unwrap();
         }
-        assert!(ledger::seal(&books.pool, Some(&signer)).await.unwrap() > 0);
+        assert!(ledger::seal(&books.pool).await.unwrap() > 0);
     }
+    ledger::sign(&books.pool, &signer).await.unwrap();
     let mut conn = books.pool.acquire().await.unwrap();
     let seals = ledger::seals(&mut conn, 1, 10).await.unwrap();
     assert_eq!(seals.iter().map(|seal| seal.count).collect::<Vec<_>>(), [6, 5, 5]);

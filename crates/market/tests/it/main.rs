@@ -9,3 +9,4 @@ mod harness;
 mod ledger;
 mod listings;
 mod relay;
+mod wallet;

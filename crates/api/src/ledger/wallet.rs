@@ -1,0 +1,126 @@
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Amount, Asset, Kind};
+
+/// What an agent has in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wallet {
+    /// Whose.
+    pub agent_id: Uuid,
+    /// One for each asset.
+    pub balances: Vec<Balance>,
+}
+
+/// What an agent has of one asset.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Of what.
+    pub asset: Asset,
+    /// Free to use.
+    pub free: Amount,
+    /// Set aside for something that is not decided yet.
+    pub held: Amount,
+    /// All that sales brought in.
+    pub earned: Amount,
+    /// All that purchases cost.
+    pub spent: Amount,
+    /// `bronze`, `silver`, `gold` or `platinum`, by all that was earned and spent.
+    pub tier: String,
+}
+
+/// A line of a statement: one account's part of a transfer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StatementLine {
+    /// The transfer, by which its proof is asked for.
+    pub transfer_id: u64,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// Why.
+    pub kind: Kind,
+    /// What it is about; all zeros for nothing.
+    pub reference: Uuid,
+    /// Of what.
+    pub asset: Asset,
+    /// What came in; zero when something went out.
+    pub credit: Amount,
+    /// What went out; zero when something came in.
+    pub debit: Amount,
+    /// The free balance afterwards.
+    pub balance: Amount,
+    /// A note of who asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memo: Option<String>,
+}
+
+/// Which lines of the caller's statement, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StatementQuery {
+    /// Of which asset.
+    pub asset: Asset,
+    /// Nothing after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub until: Option<OffsetDateTime>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Rows wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// Sends money to another agent. Goes with the header `Idempotency-Key`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Send {
+    /// The other agent.
+    pub to_agent_id: Uuid,
+    /// Of what.
+    pub asset: Asset,
+    /// How much.
+    pub amount: Amount,
+    /// A note that both see.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memo: Option<String>,
+}
+
+/// What was done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The transfer.
+    pub transfer_id: u64,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The sender's free balance afterwards.
+    pub balance: Amount,
+}
+
+/// Which sealed batches to prove again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VerifyQuery {
+    /// The first batch; without it, 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+    /// How many, at most 100; without it, 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
+}
+
+/// What a look at sealed batches found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verified {
+    /// Whether all is as it was sealed.
+    pub valid: bool,
+    /// Batches that are.
+    pub seals: u64,
+    /// Transfers in them.
+    pub transfers: u64,
+    /// The first thing that is wrong.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}

@@ -1,0 +1,147 @@
+//! The ledger over HTTP: balances, statements, sending, and proofs.
+
+mod key;
+pub(crate) mod purchase;
+mod statement;
+mod upkeep;
+
+use api::{
+    Code,
+    ledger::{Asset, Balance, InclusionProof, Kind, Seal, Send, Sent, Verified, VerifyQuery, Wallet},
+};
+use axum::{
+    Json,
+    extract::{Path, State},
+    http::{HeaderName, HeaderValue},
+    response::{IntoResponse, Response},
+};
+use sqlx::Row;
+use uuid::Uuid;
+
+use crate::{
+    auth::Caller,
+    input::{self, Params},
+    ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, What},
+    problem::Problem,
+    service::Market,
+};
+pub(crate) use key::Idempotency;
+pub(crate) use statement::statement;
+pub(crate) use upkeep::{upkeep, welcome};
+
+const MEMO_LEN_MAX_CHARS: usize = 200;
+/// Batches proved again in one request, at most.
+const VERIFY_MAX_SEALS: u32 = 100;
+const VERIFY_SEALS: u32 = 20;
+
+/// `GET /api/v1/wallet/balance`
+pub(crate) async fn balance(State(market): State<Market>, caller: Caller) -> Result<Json<Wallet>, Problem> {
+    let agent_id = caller.agent()?;
+    let rows = sqlx::query("SELECT asset, purpose, balance, earned, spent FROM accounts WHERE owner = $1").bind(agent_id);
+    let rows = rows.fetch_all(&market.pool).await?;
+    let mut balances = Vec::new();
+    for asset in [Asset::Usdc, Asset::Ard] {
+        let column = |purpose: Purpose, column: &str| {
+            let is = |row: &&sqlx::postgres::PgRow| {
+                row.try_get("asset").is_ok_and(|a: i16| a == asset as i16)
+                    && row.try_get("purpose").is_ok_and(|p: i16| p == purpose as i16)
+            };
+            let units: i64 = rows.iter().find(is).map_or(Ok(0), |row| row.try_get(column))?;
+            Ok::<_, sqlx::Error>(ledger::amount(units))
+        };
+        let (earned, spent) = (column(Purpose::Free, "earned")?, column(Purpose::Free, "spent")?);
+        let tier = market.rates.tier(ledger::volume(asset, earned.signed(), spent.signed())).name.to_owned();
+        let (free, held) = (column(Purpose::Free, "balance")?, column(Purpose::Held, "balance")?);
+        balances.push(Balance { asset, free, held, earned, spent, tier });
+    }
+    Ok(Json(Wallet { agent_id, balances }))
+}
+
+/// `POST /api/v1/wallet/transfer`
+pub(crate) async fn send(
+    State(market): State<Market>,
+    caller: Caller,
+    key: Idempotency,
+    input::Json(request): input::Json<Send>,
+) -> Result<Response, Problem> {
+    let (agent, Send { to_agent_id: to, asset, amount, memo }) = (caller.agent()?, request.clone());
+    input::text("memo", memo.as_deref().unwrap_or_default(), 0..=MEMO_LEN_MAX_CHARS)?;
+    if amount.is_zero() {
+        return Err(Problem::invalid("amount must be more than nothing"));
+    }
+    let there: Option<Uuid> =
+        sqlx::query_scalar("SELECT id FROM agents WHERE id = $1 AND active").bind(to).fetch_optional(&market.pool).await?;
+    there.ok_or_else(|| Problem::not_found("agent"))?;
+    let (from, to) = (account(&market, agent, asset).await?, account(&market, to, asset).await?);
+    let key = Some(key.of(agent, "/wallet/transfer", &request));
+    let what = What::Move(Move { kind: Kind::Transfer, from, to, amount, reference: Uuid::nil(), memo });
+    let posted = market.ledger.submit(Order { key, what }).await?;
+    let sent = Sent { transfer_id: posted.transfer, at: posted.at, balance: posted.balance };
+    let mut response = Json(sent).into_response();
+    if posted.how == How::Replayed {
+        let replayed = HeaderName::from_static(api::header::IDEMPOTENT_REPLAYED);
+        response.headers_mut().insert(replayed, HeaderValue::from_static("true"));
+    }
+    Ok(response)
+}
+
+/// `GET /api/v1/wallet/ledger/verify`
+pub(crate) async fn verify(State(market): State<Market>, Params(query): Params<VerifyQuery>) -> Result<Json<Verified>, Problem> {
+    let limit = query.limit.unwrap_or(VERIFY_SEALS);
+    if limit == 0 || limit > VERIFY_MAX_SEALS {
+        return Err(Problem::invalid(format!("limit must be from 1 to {VERIFY_MAX_SEALS}")));
+    }
+    let from = query.from.unwrap_or(1).clamp(1, i64::MAX as u64);
+    let checked = ledger::check(&mut *market.pool.acquire().await?, from, limit).await?;
+    let ledger::Checked { seals, transfers, problem } = checked;
+    Ok(Json(Verified { valid: problem.is_none(), seals, transfers, problem }))
+}
+
+/// `GET /api/v1/wallet/ledger/seals`
+pub(crate) async fn seals(State(market): State<Market>, Params(query): Params<VerifyQuery>) -> Result<Json<Vec<Seal>>, Problem> {
+    let limit = query.limit.unwrap_or(VERIFY_SEALS).min(VERIFY_MAX_SEALS);
+    let from = query.from.unwrap_or(1).min(i64::MAX as u64);
+    Ok(Json(ledger::seals(&mut *market.pool.acquire().await?, from, limit).await?))
+}
+
+/// `GET /api/v1/wallet/ledger/proof/{transfer_id}`: for those whose money moved.
+pub(crate) async fn proof(
+    State(market): State<Market>,
+    caller: Caller,
+    Path(transfer): Path<u64>,
+) -> Result<Json<InclusionProof>, Problem> {
+    let agent = caller.agent()?;
+    let mut conn = market.pool.acquire().await?;
+    let party: bool = sqlx::query_scalar(
+        "SELECT EXISTS (SELECT FROM accounts JOIN entries ON account = id WHERE owner = $1 AND transfer = $2)",
+    )
+    .bind(agent)
+    .bind(i64::try_from(transfer).unwrap_or(i64::MAX))
+    .fetch_one(&mut *conn)
+    .await?;
+    if !party {
+        return Err(Problem::not_found("transfer of yours"));
+    }
+    let proof = ledger::proof(&mut conn, transfer).await?;
+    proof.map(Json).ok_or_else(|| Problem::new(Code::WrongState, "It is not sealed yet: ask again in a few seconds"))
+}
+
+/// The number of an agent's free account.
+pub(crate) async fn account(market: &Market, agent: Uuid, asset: Asset) -> Result<AccountId, Problem> {
+    let open = ledger::open(&market.pool, agent, asset, Purpose::Free);
+    let found = market.accounts.try_get_with((agent, asset), open).await;
+    found.map_err(|error| Problem::internal(&*error))
+}
+
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
+        let code = match &error {
+            LedgerError::Busy | LedgerError::Unavailable => Code::Unavailable,
+            LedgerError::Refused(Refused::Insufficient { .. }) => Code::InsufficientFunds,
+            LedgerError::Refused(Refused::KeyReused) => Code::IdempotencyKeyReused,
+            LedgerError::Refused(Refused::NoSuchTransfer | Refused::NoSuchHold) => Code::NotFound,
+            LedgerError::Refused(_) => Code::Inconsistent,
+        };
+        Self::new(code, error.to_string())
+    }
+}

@@ -1,0 +1,105 @@
+//! One request, content back, paid from the ledger.
+
+use std::time::Instant;
+
+use alloy::primitives::B256;
+use api::{Code, ledger::Asset};
+use axum::{
+    http::{HeaderName, HeaderValue},
+    response::Response,
+};
+use money::Bps;
+use serde::{Deserialize, Serialize};
+use sqlx::Row;
+use time::Duration;
+use uuid::Uuid;
+
+use super::{Idempotency, account};
+use crate::{
+    auth::Caller,
+    db, express,
+    ledger::{How, Order, Party, Sale, What},
+    listings,
+    problem::Problem,
+    service::Market,
+};
+
+/// How long a buyer gets the same content of a listing again without charge.
+const OWNED_FOR: Duration = Duration::hours(1);
+
+/// The parameters of an express purchase.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BuyQuery {
+    #[serde(default)]
+    pub(crate) payment_method: Method,
+}
+
+/// What an express purchase is paid with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Method {
+    /// USDC of the ledger.
+    Balance,
+    /// ARD of the ledger.
+    Token,
+    /// A signed payment of this request, settled on chain.
+    #[default]
+    X402,
+}
+
+/// Charges the caller and hands out the content: opened before the charge, so that nobody pays for what is not there.
+pub(crate) async fn buy(
+    market: &Market,
+    listing_id: Uuid,
+    caller: &Caller,
+    method: Method,
+    key: Option<Idempotency>,
+    begun: Instant,
+) -> Result<Response, Problem> {
+    let asset = if method == Method::Token { Asset::Ard } else { Asset::Usdc };
+    let buyer = caller.agent()?;
+    let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
+    let mut blob = market.contents.get(content_hash, content_size).await?;
+    let sale = Sale {
+        id: Uuid::now_v7(),
+        listing: listing_id,
+        buyer: Party { id: buyer, account: account(market, buyer, asset).await? },
+        seller: Party { id: listing.seller_id, account: account(market, listing.seller_id, asset).await? },
+        royalty: None,
+        price: asset
+            .price_of(listing.price)
+            .ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
+        // Nobody but its seller has judged it yet.
+        quality: Bps::ZERO,
+        content_hash,
+        content_size,
+        content_type: listing.content_type.clone(),
+        owned_for: OWNED_FOR,
+    };
+    let key = key.map(|key| key.of(buyer, "/express", &(listing_id, method)));
+    let posted = market.ledger.submit(Order { key, what: What::Sale(sale) }).await?;
+    let (mut hash, mut content_type) = (content_hash, listing.content_type);
+    if posted.how == How::Replayed {
+        // What was bought then, whatever is sold now.
+        (hash, content_type, blob) = bought(market, posted.transfer).await?;
+    }
+    let mut response = express::content(hash, &content_type, blob);
+    let told = [
+        (api::header::PURCHASE_ID, posted.reference.to_string()),
+        (api::header::DELIVERY_MS, begun.elapsed().as_millis().to_string()),
+        (api::header::BALANCE, posted.balance.to_string()),
+        (api::header::IDEMPOTENT_REPLAYED, (posted.how == How::Replayed).to_string()),
+    ];
+    let told =
+        told.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?)));
+    response.headers_mut().extend(told);
+    Ok(response)
+}
+
+async fn bought(market: &Market, transfer: u64) -> Result<(B256, String, crate::content::Blob), Problem> {
+    let row = sqlx::query("SELECT content_hash, content_size, content_type FROM sales WHERE transfer = $1");
+    let row = row.bind(transfer.cast_signed()).fetch_one(&market.pool).await?;
+    let (hash, size): (_, i64) = (db::hash(&row, "content_hash")?, row.try_get("content_size")?);
+    Ok((hash, row.try_get("content_type")?, market.contents.get(hash, size.unsigned_abs()).await?))
+}

@@ -1,0 +1,110 @@
+use std::time::Duration;
+
+use alloy::signers::local::PrivateKeySigner;
+use api::{
+    AgentType, Code,
+    ledger::{Amount, Asset, Kind, Send, StatementQuery, VerifyQuery, Wallet},
+};
+use money::Usdc;
+
+use crate::harness::{BUYER, Market, Member, SELLER, World, goods, refusal};
+
+const GOODS: &[u8] = b"42.17 EUR/MWh";
+/// 50 ARD.
+const PRICE: Usdc = Usdc::from_base_units(50_000);
+
+fn ard(text: &str) -> Amount {
+    text.parse().unwrap()
+}
+
+fn free(wallet: &Wallet) -> Amount {
+    wallet.balances.iter().find(|balance| balance.asset == Asset::Ard).unwrap().free
+}
+
+async fn statement(member: &Member) -> Vec<(Kind, Amount, Amount, Amount)> {
+    let query = StatementQuery { asset: Asset::Ard, until: None, cursor: None, limit: None };
+    let lines = member.client.statement(&query).await.unwrap().data;
+    lines.iter().map(|line| (line.kind, line.credit, line.debit, line.balance)).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_bought_from_the_ledger_is_paid_once_proved_and_on_the_statement() {
+    let world = World::new().await;
+    let signer = PrivateKeySigner::random();
+    let market = Market::start(market::Config { ledger_key: Some(signer.clone()), ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    // Who is new has 100 ARD.
+    assert_eq!(free(&buyer.client.wallet().await.unwrap()), ard("100"));
+
+    let bought = buyer.client.express_from_ledger(listing.id, Asset::Ard, "first").await.unwrap();
+    assert_eq!((&bought.body[..], &bought.headers["x-balance"]), (GOODS, &"50.00".parse().unwrap()));
+    let again = buyer.client.express_from_ledger(listing.id, Asset::Ard, "first").await.unwrap();
+    assert_eq!((&again.body[..], &again.headers["idempotent-replayed"]), (GOODS, &"true".parse().unwrap()));
+    assert_eq!(again.headers["x-purchase-id"], bought.headers["x-purchase-id"]);
+    // Another request for what is owned costs nothing, and neither does a repetition after the seller changed the content.
+    assert_eq!(buyer.client.express_from_ledger(listing.id, Asset::Ard, "second").await.unwrap().body, GOODS);
+    seller.client.upload(listing.id, "text/plain", "43.01 EUR/MWh").await.unwrap();
+    assert_eq!(buyer.client.express_from_ledger(listing.id, Asset::Ard, "first").await.unwrap().body, GOODS);
+    let renewed = buyer.client.express_from_ledger(listing.id, Asset::Ard, "third").await.unwrap();
+    assert_eq!((&renewed.body[..], &renewed.headers["x-balance"]), (&b"43.01 EUR/MWh"[..], &"0.00".parse().unwrap()));
+    let other = seller.client.create_listing(&goods("weather", PRICE, Some(GOODS))).await.unwrap();
+    let broke = buyer.client.express_from_ledger(other.id, Asset::Ard, "fourth").await;
+    assert_eq!(refusal(broke), Code::InsufficientFunds);
+
+    let sold = ard("49");
+    assert_eq!(
+        statement(&seller).await,
+        [
+            (Kind::Sale, sold, Amount::ZERO, ard("198")),
+            (Kind::Sale, sold, Amount::ZERO, ard("149")),
+            (Kind::Bonus, ard("100"), Amount::ZERO, ard("100")),
+        ]
+    );
+    assert_eq!(statement(&buyer).await[0], (Kind::Sale, Amount::ZERO, ard("50"), Amount::ZERO));
+
+    let query = StatementQuery { asset: Asset::Ard, until: None, cursor: None, limit: Some(1) };
+    let last = buyer.client.statement(&query).await.unwrap();
+    let transfer = last.data[0].transfer_id;
+    assert!(last.next_cursor.is_some());
+    let proof = tokio::time::timeout(Duration::from_secs(30), async {
+        loop {
+            match buyer.client.ledger_proof(transfer).await {
+                Ok(proof) if proof.seal.signature.is_some() => break proof,
+                Ok(_) => {}
+                Err(error) => assert_eq!(error.code(), Some(&Code::WrongState)),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!((proof.verify().unwrap().id, proof.seal.signer()), (transfer, Some(signer.address())));
+    let stranger = market.join("stranger", 7, AgentType::Buyer).await;
+    assert_eq!(refusal(stranger.client.ledger_proof(transfer).await), Code::NotFound);
+    let verified = stranger.client.verify_ledger(&VerifyQuery::default()).await.unwrap();
+    assert!(verified.valid && verified.transfers >= transfer, "{verified:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_is_sent_once_by_its_key_and_never_beyond_the_balance() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let (from, to) = (market.join("from", SELLER, AgentType::Both).await, market.join("to", BUYER, AgentType::Both).await);
+    let request = |amount| Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard(amount), memo: Some("thanks".into()) };
+    let (thirty, forty) = (request("30"), request("40"));
+    let all = futures::future::join_all((0..10).map(|_| from.client.send_money(&thirty, "a"))).await;
+    assert!(all.iter().all(|sent| sent.as_ref().unwrap().balance == ard("70")));
+    assert_eq!(refusal(from.client.send_money(&forty, "a").await), Code::IdempotencyKeyReused);
+    // Keys are their sender's own.
+    assert_eq!(
+        to.client.send_money(&Send { to_agent_id: from.agent.id, ..forty.clone() }, "a").await.unwrap().balance,
+        ard("90")
+    );
+    assert_eq!(refusal(from.client.send_money(&request("110.000001"), "b").await), Code::InsufficientFunds);
+    assert_eq!(refusal(from.client.send_money(&Send { to_agent_id: from.agent.id, ..forty }, "c").await), Code::Inconsistent);
+    assert_eq!((free(&from.client.wallet().await.unwrap()), free(&to.client.wallet().await.unwrap())), (ard("110"), ard("90")));
+    let post = reqwest::Client::new().post(market.url.join("api/v1/wallet/transfer").unwrap()).json(&thirty);
+    assert_eq!(post.send().await.unwrap().status(), 401);
+}
