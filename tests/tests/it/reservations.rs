@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use axum::{Json, Router, routing::post};
 use bytes::Bytes;
 use futures::future::join_all;
@@ -165,7 +165,8 @@ impl Store {
                 }
                 Call::Keep { lease, work: body, crash } => {
                     let Some(lease) = pick(lease) else { continue };
-                    let kept = Kept { work: work(body), receipt: crash.then(receipt) };
+                    let charge = Some(TokenAmount(U256::from(50_000)));
+                    let kept = Kept { work: work(body), charge, receipt: crash.then(receipt) };
                     let done = self.choose(crash).keep(leases[lease], kept.clone()).await;
                     let state = model.held(lease).map(|state| {
                         state.kept = Some(kept);
