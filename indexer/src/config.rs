@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub fetch_parallel: u16,
-    /// Seconds between comparisons of every mirrored balance and agreement with the chain; 0 for none
+    /// Seconds between comparisons of every mirrored balance, agreement and wallet with the chain; 0 for none
     #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
     pub reconcile_seconds: u64,
 }

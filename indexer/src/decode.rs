@@ -27,7 +27,7 @@ pub(crate) fn event(log: &Log) -> Option<Decoded> {
 }
 
 fn primitive(log: &Log) -> alloy::primitives::Log {
-    alloy::primitives::Log::new_unchecked(log.address, log.topics.clone(), log.data.clone())
+    alloy::primitives::Log::new_unchecked(log.address, log.topics.to_vec(), log.data.clone())
 }
 
 /// Postgres cannot store U+0000, which anybody can put into a string argument.

@@ -1,10 +1,9 @@
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
-use alloy::{primitives::B256, providers::Provider};
 use futures::FutureExt;
-use tokio::{net::TcpListener, sync::Notify};
+use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::{
     Config, Error, api, db, deployment,
@@ -13,9 +12,6 @@ use crate::{
     sync::{self, Context},
     verify,
 };
-
-/// How long to wait before an endpoint is asked to push again.
-const LISTEN_RETRY: Duration = Duration::from_secs(5);
 
 /// Mirrors the chain and answers queries until `shutdown`.
 ///
@@ -31,8 +27,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     db::migrate(&config.database_url).await?;
     let pool = db::read_pool(&config.database_url).await?;
 
-    let new_heads = Arc::new(Notify::new());
-    let subscribe = |index| AbortOnDropHandle::new(tokio::spawn(listen(node.clone(), index, new_heads.clone())));
+    let subscribe = |index| {
+        let node = node.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move { node.listen(index).await }))
+    };
     let _subscriptions: Vec<_> = (0..config.rpc_url.len()).map(subscribe).collect();
     let router =
         api::router(api::ApiState { pool: pool.clone(), usdc: targets.usdc, counters: counters.clone(), node: node.clone() });
@@ -45,7 +43,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     )));
     let looking = node.clone();
     let _look_around = AbortOnDropHandle::new(tokio::spawn(async move { looking.look_around().await }));
-    let context = Context { config, chain_id, targets, node, new_heads, counters };
+    let context = Context { config, chain_id, targets, node, counters };
 
     // Either half ending ends the other.
     let stop = shutdown.child_token();
@@ -99,21 +97,5 @@ pub(crate) async fn chain_id(config: &Config, node: &Node) -> Result<u64, Error>
         }
         (.., Some(error)) => Err(error),
         _ => unreachable!("an endpoint answers or does not, and there is one"),
-    }
-}
-
-/// Wakes the writer for every block that an endpoint pushes, if it can. Whatever happens here, the writer also looks by itself.
-async fn listen(node: Node, index: usize, new_heads: Arc<Notify>) {
-    loop {
-        if let Some(provider) = node.pushing(index).await
-            && let Ok(mut heads) = provider.subscribe_blocks().await
-        {
-            info!("the node pushes new blocks");
-            while let Ok(head) = heads.recv().await {
-                let _: B256 = head.hash;
-                new_heads.notify_one();
-            }
-        }
-        tokio::time::sleep(LISTEN_RETRY).await;
     }
 }

@@ -45,7 +45,7 @@ pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl Into
     let differences = state.counters.differences();
     add(
         "florin_indexer_differences",
-        "Balances and agreements that were not the chain's when last compared.",
+        "Balances, agreements and wallets that were not the chain's when last compared.",
         "gauge",
         differences,
     );

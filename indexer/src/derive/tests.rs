@@ -47,7 +47,7 @@ impl<T: Object> Fold<T> {
 
     fn then(mut self, event: impl SolEvent) -> Self {
         let data = event.encode_log_data();
-        let log = Log { address: CONTRACT, topics: data.topics().to_vec(), data: data.data.clone() };
+        let log = Log { address: CONTRACT, topics: data.topics().iter().copied().collect(), data: data.data.clone() };
         let event = Event { log_index: 0, tx_index: 0, kind: self.kind, decoded: decode::event(&log), log };
         let (_, change) = T::change(&event).unwrap_or_else(|| panic!("{:?} changes nothing", event.decoded));
         let before = self.state.clone();

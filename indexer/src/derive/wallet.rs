@@ -136,6 +136,8 @@ impl Object for Wallet {
                 self.owner = new_owner;
                 self.pending_owner = None;
                 self.recovery = None;
+                // What was approved for the previous owner is not approved for this one.
+                self.approval_epoch = self.approval_epoch.saturating_add(1);
             }
             Change::GuardianChanged { new_guardian } => self.guardian = some(new_guardian),
             Change::RecoveryStarted { new_owner, ready_at } => self.recovery = Some(Recovery { new_owner, ready_at }),

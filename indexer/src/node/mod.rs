@@ -1,6 +1,7 @@
 //! What is asked of the node, and the proof of every answer.
 
 mod endpoint;
+mod heads;
 mod proof;
 mod receipt;
 mod rpc;
@@ -14,16 +15,19 @@ use std::{
 };
 
 use alloy::{
+    network::Ethereum,
     primitives::{Address, B256, Bytes, U64},
-    providers::RootProvider,
+    providers::{Provider, RootProvider},
     rpc::json_rpc::{RpcRecv, RpcSend},
 };
 use futures::{FutureExt, future::BoxFuture};
-use tracing::warn;
+use serde_json::value::RawValue;
+use tracing::{info, warn};
 use url::{Host, Url};
 
 use crate::metrics::Counters;
 pub(crate) use endpoint::Endpoint;
+pub(crate) use heads::NewHeads;
 pub(crate) use proof::Header;
 pub(crate) use receipt::{Log, Receipt};
 use rpc::{REQUEST_TIMEOUT, Rpc};
@@ -34,6 +38,8 @@ const ATTEMPTS: u32 = 5;
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
 /// How often the endpoints that are not in use are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// How long to wait before an endpoint is asked to push again.
+const LISTEN_RETRY: Duration = Duration::from_secs(5);
 /// An endpoint whose newest block is further behind the newest of all is left, in blocks.
 const BEHIND_MAX: u64 = 2;
 /// An endpoint that failed within this time is not gone back to while another works.
@@ -109,13 +115,14 @@ pub(crate) struct Node {
     current: Arc<AtomicUsize>,
     /// How many must have a block before it is believed to be the chain's.
     quorum: usize,
+    heads: Arc<NewHeads>,
     counters: Arc<Counters>,
 }
 
 impl Node {
     pub(crate) fn new(urls: &[Url], quorum: usize, counters: Arc<Counters>) -> Self {
         let rpcs = urls.iter().cloned().map(Rpc::new).collect();
-        Self { rpcs, current: Arc::default(), quorum, counters }
+        Self { rpcs, current: Arc::default(), quorum, heads: Arc::default(), counters }
     }
 
     /// Refuses endpoints of another chain that answer only later.
@@ -153,10 +160,36 @@ impl Node {
         })
     }
 
-    /// For subscriptions: each endpoint that can push, once it answers.
-    pub(crate) async fn pushing(&self, index: usize) -> Option<RootProvider> {
+    /// Passes on every block that an endpoint pushes, for as long as it is polled. Nothing happens with one that does not push.
+    pub(crate) async fn listen(&self, index: usize) {
+        loop {
+            let _ = self.listen_once(index).await;
+            tokio::time::sleep(LISTEN_RETRY).await;
+        }
+    }
+
+    async fn listen_once(&self, index: usize) -> Option<()> {
         let client = self.rpcs[index].client().await.ok()?;
-        client.pubsub_frontend().is_some().then(|| RootProvider::new(client.clone()))
+        client.pubsub_frontend()?;
+        let mut heads = RootProvider::<Ethereum>::new(client.clone()).subscribe_blocks().await.ok()?;
+        info!(endpoint = self.rpcs[index].name(), "the node pushes new blocks");
+        let _pushing = self.heads.begin();
+        while let Ok(head) = heads.recv().await {
+            self.heads.push(index, head.into());
+        }
+        None
+    }
+
+    /// Blocks that endpoints push.
+    pub(crate) fn heads(&self) -> &NewHeads {
+        &self.heads
+    }
+
+    /// The block that the endpoint in use pushed, if it follows `tip`. A quorum is not asked by pushing.
+    pub(crate) fn pushed_after(&self, tip: B256) -> Option<Header> {
+        let (endpoint, header) = self.heads.take()?;
+        let fit = self.quorum <= 1 && endpoint == self.current.load(Ordering::Relaxed) && header.parent_hash() == tip;
+        if fit { header.proved().ok() } else { None }
     }
 
     /// Goes back to the first endpoint that works and is not behind, for as long as it is polled. Nothing to do with one endpoint.
@@ -286,13 +319,12 @@ impl Node {
         const METHOD: &str = "eth_getBlockReceipts";
         let params = headers.iter().map(|header| (header.hash(),));
         let asked = self.current.load(Ordering::Relaxed);
-        let answers: Vec<Option<Vec<Receipt>>> = self.batch(asked, METHOD, params).await?;
-        let proved = headers.iter().zip(answers).map(|(header, answer)| {
-            let receipts = answer.ok_or_else(|| Error::Missing(format!("the receipts of block {}", header.number())))?;
-            header.prove_receipts(&receipts)?;
-            Ok(receipts)
-        });
-        proved.collect()
+        let answers: Vec<Box<RawValue>> = self.batch(asked, METHOD, params).await?;
+        let headers: Vec<Header> = headers.iter().map(|header| Header::clone(header)).collect();
+        // Reading and hashing megabytes would keep everybody else waiting.
+        let prove =
+            move || headers.iter().zip(answers).map(|(header, answer)| proved_receipts(METHOD, header, &answer)).collect();
+        tokio::task::spawn_blocking(prove).await.expect("reading receipts does not panic")
     }
 
     async fn batch<P: RpcSend, R: RpcRecv>(
@@ -303,6 +335,14 @@ impl Node {
     ) -> Result<Vec<R>, Error> {
         self.rpcs[asked].batch(method, params).await.inspect_err(|why| self.fail_over(asked, why))
     }
+}
+
+fn proved_receipts(method: &'static str, header: &Header, answer: &RawValue) -> Result<Vec<Receipt>, Error> {
+    let receipts: Option<Vec<Receipt>> =
+        serde_json::from_str(answer.get()).map_err(|error| Error::Request { method, reason: error.to_string() })?;
+    let receipts = receipts.ok_or_else(|| Error::Missing(format!("the receipts of block {}", header.number())))?;
+    header.prove_receipts(&receipts)?;
+    Ok(receipts)
 }
 
 async fn find(rpc: &Rpc, hash: B256) -> Result<Option<Header>, Error> {

@@ -12,6 +12,12 @@ use super::{Error, Receipt};
 #[serde(transparent)]
 pub(crate) struct Header(RpcHeader);
 
+impl From<RpcHeader> for Header {
+    fn from(header: RpcHeader) -> Self {
+        Self(header)
+    }
+}
+
 impl Header {
     pub(crate) fn number(&self) -> u64 {
         self.0.inner.number

@@ -1,8 +1,13 @@
+use std::{fmt, ops::Deref};
+
 use alloy::{
     primitives::{Address, B256, Bloom, Bytes, U64},
     rlp::{BufMut, Encodable, Header as ListHeader},
 };
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{Error as _, SeqAccess, Visitor},
+};
 
 /// First byte of a deposit's receipt on OP-stack chains (Base).
 const DEPOSIT_TYPE: u64 = 0x7e;
@@ -34,8 +39,59 @@ pub(crate) struct Receipt {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Log {
     pub(crate) address: Address,
-    pub(crate) topics: Vec<B256>,
+    pub(crate) topics: Topics,
     pub(crate) data: Bytes,
+}
+
+/// The topics of a log, in place: a log has at most four.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Topics {
+    words: [B256; 4],
+    count: usize,
+}
+
+impl Deref for Topics {
+    type Target = [B256];
+
+    fn deref(&self) -> &[B256] {
+        &self.words[..self.count]
+    }
+}
+
+#[cfg(test)]
+impl FromIterator<B256> for Topics {
+    /// Of the first four.
+    fn from_iter<T: IntoIterator<Item = B256>>(words: T) -> Self {
+        let mut topics = Self::default();
+        for (place, word) in topics.words.iter_mut().zip(words) {
+            *place = word;
+            topics.count += 1;
+        }
+        topics
+    }
+}
+
+impl<'de> Deserialize<'de> for Topics {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Words;
+        impl<'de> Visitor<'de> for Words {
+            type Value = Topics;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("at most four topics")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut words: A) -> Result<Topics, A::Error> {
+                let mut topics = Topics::default();
+                while let Some(word) = words.next_element()? {
+                    *topics.words.get_mut(topics.count).ok_or_else(|| A::Error::invalid_length(5, &self))? = word;
+                    topics.count += 1;
+                }
+                Ok(topics)
+            }
+        }
+        deserializer.deserialize_seq(Words)
+    }
 }
 
 impl Receipt {
@@ -74,7 +130,7 @@ impl Encodable for Log {
     fn encode(&self, out: &mut dyn BufMut) {
         ListHeader { list: true, payload_length: self.payload_length() }.encode(out);
         self.address.encode(out);
-        self.topics.encode(out);
+        alloy::rlp::encode_list::<B256, B256>(&self.topics, out);
         self.data.encode(out);
     }
 
@@ -86,6 +142,6 @@ impl Encodable for Log {
 
 impl Log {
     fn payload_length(&self) -> usize {
-        self.address.length() + self.topics.length() + self.data.length()
+        self.address.length() + alloy::rlp::list_length::<B256, B256>(&self.topics) + self.data.length()
     }
 }

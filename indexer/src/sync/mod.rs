@@ -9,7 +9,6 @@ mod verify;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -42,7 +41,6 @@ pub(crate) struct Context {
     pub(crate) chain_id: u64,
     pub(crate) targets: Targets,
     pub(crate) node: Node,
-    pub(crate) new_heads: Arc<Notify>,
     pub(crate) counters: Arc<Counters>,
 }
 
@@ -150,14 +148,14 @@ impl<'a> Follower<'a> {
             let wait = match self.advance(shutdown).await {
                 Ok(outcome) => {
                     self.note_progress(&outcome).await?;
-                    self.pace.after(&outcome)
+                    self.pace.after(&outcome, self.context.node.heads().are_pushed())
                 }
                 Err(Failure::Stop(error)) => return Err(self.stop(error).await),
                 Err(Failure::Node(error)) => self.recover(&error).await?,
             };
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = self.context.new_heads.notified() => {}
+                () = self.context.node.heads().wait() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
@@ -191,7 +189,11 @@ impl<'a> Follower<'a> {
     }
 
     async fn advance(&mut self, shutdown: &CancellationToken) -> Result<Outcome, Failure> {
-        let head = self.context.node.head().await?;
+        let pushed = self.tail.tip().and_then(|tip| self.context.node.pushed_after(tip.hash));
+        let head = match pushed {
+            Some(head) => head,
+            None => self.context.node.head().await?,
+        };
         self.context.counters.saw_head(head.number());
         if head.number() < self.tail.start_block() {
             return Ok(Outcome::Current);

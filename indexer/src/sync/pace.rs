@@ -4,6 +4,8 @@ use super::Outcome;
 
 /// Between looks at a node on this machine.
 const LOCAL_POLL: Duration = Duration::from_millis(15);
+/// The same, when the node pushes what is new.
+const LOCAL_PUSHED_POLL: Duration = Duration::from_millis(50);
 /// Shortest and longest time between looks at a node elsewhere.
 const REMOTE_POLL_MIN: Duration = Duration::from_millis(50);
 const REMOTE_POLL_MAX: Duration = Duration::from_millis(1_000);
@@ -35,7 +37,7 @@ impl Pace {
         Self { local, last_block: Instant::now(), block_time, failures: 0, behind_since: None, recorded: None }
     }
 
-    pub(super) fn after(&mut self, outcome: &Outcome) -> Duration {
+    pub(super) fn after(&mut self, outcome: &Outcome, pushed: bool) -> Duration {
         self.failures = 0;
         if *outcome == Outcome::Advanced {
             self.block_time = (self.block_time * 3 + self.last_block.elapsed()) / 4;
@@ -44,7 +46,11 @@ impl Pace {
             self.recorded = None;
             return Duration::ZERO;
         }
-        if self.local { LOCAL_POLL } else { (self.block_time / LOOKS_PER_BLOCK).clamp(REMOTE_POLL_MIN, REMOTE_POLL_MAX) }
+        match (self.local, pushed) {
+            (true, true) => LOCAL_PUSHED_POLL,
+            (true, false) => LOCAL_POLL,
+            (false, _) => (self.block_time / LOOKS_PER_BLOCK).clamp(REMOTE_POLL_MIN, REMOTE_POLL_MAX),
+        }
     }
 
     pub(super) fn after_failure(&mut self) -> Duration {

@@ -108,7 +108,7 @@ fn facts(block: &Block) -> impl Iterator<Item = (u64, Fact)> {
         log: event.log_index,
         tx: event.tx_index,
         contract: event.log.address,
-        topics: event.log.topics.clone(),
+        topics: event.log.topics.to_vec(),
         data: event.log.data.clone(),
     });
     let transfers = block.transfers.iter().map(|transfer| Fact::Transfer {

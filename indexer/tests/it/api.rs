@@ -51,3 +51,15 @@ async fn a_parameter_that_cannot_be_used_is_named() {
     assert_eq!((status, problem["code"].as_str()), (404, Some("no_such_path")));
     indexer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_metric_of_the_dashboard_is_there() {
+    let chain = Chain::start().await;
+    let indexer = Indexer::start(&chain, &database().await).await;
+    let metrics = reqwest::get(format!("{}/metrics", indexer.url)).await.unwrap().text().await.unwrap();
+    let dashboard = include_str!("../../grafana.json");
+    let named = dashboard.split(|c: char| !c.is_ascii_lowercase() && c != '_').filter(|word| word.starts_with("florin_indexer_"));
+    let missing: Vec<&str> = named.clone().filter(|name| !metrics.contains(&format!("# TYPE {name} "))).collect();
+    assert!(named.count() > 10 && missing.is_empty(), "{missing:?} in\n{metrics}");
+    indexer.stop().await;
+}

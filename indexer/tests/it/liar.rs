@@ -46,13 +46,15 @@ impl Liar {
     fn spoil_receipts(&self, receipts: &mut Vec<Value>) {
         let last = receipts.len().saturating_sub(1);
         let logs = |receipts: &mut Vec<Value>| receipts.first_mut().and_then(|r| r["logs"].as_array_mut().map(std::mem::take));
-        match self.random.lock().unwrap().random_range(0..20) {
+        let lie = self.random.lock().unwrap().random_range(0..30);
+        match lie {
             0 => drop(receipts.pop()),
             1 => drop(logs(receipts)),
             2 => receipts.extend(receipts.first().cloned()),
             3 if last > 0 => receipts.swap(0, last),
             4 => receipts.clear(),
             5 if last > 0 => receipts[0]["logs"] = receipts[1]["logs"].clone(),
+            7 | 8 => self.spoil_logs(receipts),
             6 => {
                 if let Some(log) = receipts.first_mut().and_then(|r| r["logs"].as_array_mut()?.first_mut()) {
                     log["data"] = format!("0x{:064x}", 1_000_000).into();
@@ -63,9 +65,28 @@ impl Liar {
     }
 }
 
+impl Liar {
+    /// A log dropped, repeated or in another's place: what nodes have been seen to do.
+    fn spoil_logs(&self, receipts: &mut [Value]) {
+        let Some(logs) = receipts.iter_mut().find_map(|r| r["logs"].as_array_mut().filter(|logs| !logs.is_empty())) else {
+            return;
+        };
+        match self.random.lock().unwrap().random_range(0..4) {
+            0 => drop(logs.pop()),
+            1 => logs.push(logs[0].clone()),
+            2 => logs.reverse(),
+            _ => drop(logs[0]["topics"].as_array_mut().map(|topics| topics.pop())),
+        }
+    }
+}
+
 async fn answer(State(liar): State<Liar>, Json(mut request): Json<Value>) -> Result<Json<Value>, StatusCode> {
     if liar.one_in(20) {
         return Err(StatusCode::TOO_MANY_REQUESTS);
+    }
+    if liar.one_in(40) {
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        return Err(StatusCode::GATEWAY_TIMEOUT);
     }
     if request["method"] == "eth_getBlockByNumber" && request["params"][0] == "latest" && liar.one_in(4) {
         // The head of a node that is behind.
@@ -82,6 +103,11 @@ async fn answer(State(liar): State<Liar>, Json(mut request): Json<Value>) -> Res
             if liar.one_in(10) {
                 answers.pop();
             }
+            if liar.one_in(10) {
+                answers.extend(answers.first().cloned());
+            }
+            // Which it may: answers are told apart by their ids.
+            answers.reverse();
         }
         (call, answer) => liar.spoil(call, answer),
     }

@@ -3,11 +3,13 @@
 
 mod api;
 mod endpoints;
+mod faults;
 mod harness;
 mod liar;
 mod mirror;
 mod reorg;
 mod restart;
+mod schema;
 mod start;
 mod story;
 mod verify;

@@ -6,7 +6,7 @@ use alloy::{
 use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, config, database, pool, synced, transfer};
 
 /// Replaces the last `depth` blocks; each new one holds one payment of `amount`.
-async fn reorg(chain: &Chain, depth: u64, amount: u64) {
+pub(crate) async fn reorg(chain: &Chain, depth: u64, amount: u64) {
     let pay = |block: u64| {
         let from = chain.accounts[usize::try_from(block % 10).unwrap()];
         (TransactionData::JSON(chain.tx(from, transfer(chain.accounts[9], amount + block))), block)

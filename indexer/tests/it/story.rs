@@ -11,7 +11,7 @@ use alloy::{
     sol_types::{SolCall, SolEvent},
 };
 use contracts::{
-    agent_wallet::AgentWallet::executePaymentCall,
+    agent_wallet::AgentWallet::{acceptOwnershipCall, executePaymentCall, freezeCall, transferOwnershipCall},
     agent_wallet_factory::{
         AgentWalletFactory::{WalletCreated, createWalletCall},
         IAgentWallet as Config,
@@ -25,7 +25,7 @@ use contracts::{
 };
 use indexer::read::{self, AgreementStatus};
 
-use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, database, pool, synced};
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, assert_balances, config, database, pool, synced};
 
 const OWNER: usize = 0;
 const OPERATOR: usize = 1;
@@ -108,6 +108,12 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
     let both = format!("/api/v1/chain/events?account={}&reference={}", chain.accounts[SHOP], B256::repeat_byte(7));
     assert_eq!(indexer.get(&both).await.1["data"].as_array().unwrap().len(), 1);
 
+    call(&chain, OWNER, wallet, transferOwnershipCall { newOwner: chain.accounts[SHOP] }).await;
+    call(&chain, SHOP, wallet, acceptOwnershipCall {}).await;
+    call(&chain, SHOP, wallet, freezeCall { operator: chain.accounts[OPERATOR] }).await;
+    synced(&chain, &pool).await;
+    let report = indexer::verify(&config(&chain, &database), None, None, |_| {}).await.unwrap();
+    assert_eq!(report.differences, [], "what events say of the wallet is what its views say");
     assert_as_from_scratch(&chain, &pool).await;
     assert!(chain.provider.anvil_revert(snapshot).await.unwrap());
     chain.pay(4, 5, 1).await;

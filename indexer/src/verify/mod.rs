@@ -1,5 +1,7 @@
 //! Whether the mirror is what the chain says: rows proved again, and state compared with what the contracts answer.
 
+mod wallets;
+
 use std::{sync::Arc, time::Duration};
 
 use alloy::{
@@ -71,9 +73,9 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
     }
 }
 
-/// Compares every mirrored balance and agreement with what the chain says at the newest mirrored block.
+/// Compares every mirrored balance, agreement and wallet with what the chain says at the newest mirrored block.
 ///
-/// Both are read at that block, so nothing that happens meanwhile makes a difference. Read in pages: memory does not grow with the mirror.
+/// All are read at that block, so nothing that happens meanwhile makes a difference. Read in pages: memory does not grow with the mirror.
 pub(crate) async fn reconcile(
     conn: &mut PgConnection,
     node: &Node,
@@ -85,6 +87,7 @@ pub(crate) async fn reconcile(
     let Some(head) = read::head(&mut tx).await? else { return Ok(Vec::new()) };
     let mut found = reconcile_balances(&mut tx, node, targets, config, &head).await?;
     found.extend(reconcile_agreements(&mut tx, node, targets, &head).await?);
+    found.extend(wallets::reconcile(&mut tx, node, &head).await?);
     Ok(found)
 }
 
