@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "a2a")]
+pub mod a2a;
 mod amount;
 mod assets;
 pub mod batch;
@@ -10,6 +12,8 @@ mod exact;
 #[cfg(feature = "facilitator-client")]
 mod facilitator_client;
 pub mod header;
+#[cfg(feature = "mcp")]
+pub mod mcp;
 mod network;
 mod reason;
 mod scheme;

@@ -87,6 +87,14 @@ impl Tally {
 
     /// Adds a price, if all limits allow it.
     pub(super) fn spend(&mut self, spending: &Spending, limits: &Limits, period: Period) -> Result<(), Refusal> {
+        self.check(spending, limits, period)?;
+        let units = self.entry(spending);
+        *units = units.saturating_add(spending.price.base_units());
+        Ok(())
+    }
+
+    /// Whether all limits allow a price.
+    pub(super) fn check(&self, spending: &Spending, limits: &Limits, period: Period) -> Result<(), Refusal> {
         let Spending { host, asset, price } = spending;
         if !self.0.contains_key(host) && self.0.len() >= HOSTS_MAX {
             return Err(Refusal::TooManyHosts(HOSTS_MAX));
@@ -102,8 +110,6 @@ impl Tally {
                 return Err(Refusal::Exhausted { price: *price, left, max, budget });
             }
         }
-        let units = self.entry(spending);
-        *units = units.saturating_add(price.base_units());
         Ok(())
     }
 

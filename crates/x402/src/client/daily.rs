@@ -89,6 +89,12 @@ impl DailyBudget {
         Ok(day.day)
     }
 
+    /// Whether a price could be taken off now.
+    pub(super) fn check(&self, spending: &Spending) -> Result<(), PayError> {
+        let _lock = self.lock()?;
+        Ok(self.today()?.spent.check(spending, &self.limits, Period::Day)?)
+    }
+
     /// Gives back what was reserved that day and not signed.
     pub(super) fn give_back(&self, spending: &Spending, reserved_on: u64) -> Result<(), BudgetError> {
         let _lock = self.lock()?;

@@ -8,6 +8,9 @@ pub enum PayError {
     /// The request failed before anything was signed.
     #[error("the request failed, nothing was paid: {0}")]
     Request(#[from] reqwest::Error),
+    /// A call over another transport than HTTP failed before anything was signed.
+    #[error("the call failed, nothing was paid: {0}")]
+    Call(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The body is a stream, which cannot be sent again with a payment.
     #[error("the body is a stream and cannot be sent twice: buffer it, since a paid request is sent at least twice")]
     BodyNotRepeatable,
@@ -71,7 +74,7 @@ pub enum PayError {
 impl PayError {
     /// True when repeating the same request may succeed, and cannot pay twice.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Request(_) | Self::Indeterminate { .. } | Self::Payer(PayerError::Signer(_)))
+        matches!(self, Self::Request(_) | Self::Call(_) | Self::Indeterminate { .. } | Self::Payer(PayerError::Signer(_)))
     }
 
     /// True when a signed payment is out and may still take the money.

@@ -157,16 +157,17 @@ impl<P: Payer> Client<P> {
         self.send_paid(request, payment).await.map(Some)
     }
 
-    /// How `request` could be paid for, and what it would cost. Nothing is signed.
+    /// Who asks to be paid for `request` and how; no offers when it is free. Nothing is signed. See [`Purse::judge`].
     ///
     /// # Errors
     /// [`PayError`] when the request fails, or the 402 cannot be read.
-    pub async fn offers(&self, request: Request) -> Result<Vec<PaymentRequirements>, PayError> {
+    pub async fn offers(&self, request: Request) -> Result<(Url, Vec<PaymentRequirements>), PayError> {
         let response = self.asking.execute(request).await?;
-        if response.status() != StatusCode::PAYMENT_REQUIRED {
-            return Ok(Vec::new());
+        let (status, url) = (response.status(), response.url().clone());
+        if status != StatusCode::PAYMENT_REQUIRED {
+            return Ok((url, Vec::new()));
         }
-        Ok(Demand::read(response).await?.offers)
+        Ok((url, Demand::read(response).await?.offers))
     }
 
     /// What this client signed so far, settled or not.
@@ -233,7 +234,7 @@ impl<P: Payer> Client<P> {
             let error = PayError::PaymentRejected { reason, valid_before: under_way.payment.valid_before };
             return Err(self.purse.failed(&under_way.payment.url, error));
         }
-        self.purse.record(&under_way.payment, status, receipt.as_ref()).await;
+        self.purse.record(&under_way.payment, receipt.as_ref()).await;
         match receipt {
             Some(receipt) if status == StatusCode::CONFLICT && receipt.success => {
                 let url = under_way.payment.url.clone();

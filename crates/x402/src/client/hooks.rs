@@ -1,6 +1,5 @@
 use std::fmt;
 
-use reqwest::StatusCode;
 use url::Url;
 
 use super::{PayError, Proposal};
@@ -25,8 +24,8 @@ pub trait Hooks: Send + Sync {
     /// No payment was signed, or what was sent came to no good end.
     fn on_failure(&self, _url: &Url, _error: &PayError) {}
 
-    /// A payment was answered, with or without a receipt.
-    fn on_response(&self, _url: &Url, _status: StatusCode, _receipt: Option<&SettleResponse>) {}
+    /// A payment was answered, with a receipt or, when the seller did not settle, without.
+    fn on_response(&self, _url: &Url, _receipt: Option<&SettleResponse>) {}
 }
 
 /// Does nothing.

@@ -2,14 +2,18 @@
 
 mod approval;
 mod budget;
+#[cfg(any(feature = "a2a", feature = "mcp"))]
+pub(crate) mod call;
 mod daily;
 mod error;
 mod exchange;
 mod hooks;
 mod journal;
 mod lists;
-mod offer;
-mod outstanding;
+#[cfg(feature = "middleware")]
+mod middleware;
+pub(crate) mod offer;
+pub(crate) mod outstanding;
 mod payer;
 mod policy;
 mod purse;
@@ -18,6 +22,8 @@ mod signing;
 
 pub use approval::Proposal;
 pub use budget::{Budget, Period};
+#[cfg(any(feature = "a2a", feature = "mcp"))]
+pub use call::Called;
 pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};

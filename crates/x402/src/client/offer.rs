@@ -32,13 +32,24 @@ impl Demand {
             return header::decode::<PaymentRequired>(value.as_bytes()).map(Self::from);
         }
         let body = read_body(&mut response).await?;
-        let json: Value = serde_json::from_slice(&body).map_err(|e| DecodeError::json(&e))?;
+        Self::from_json(serde_json::from_slice(&body).map_err(|e| DecodeError::json(&e))?)
+    }
+
+    /// Reads offers of either version.
+    pub(crate) fn from_json(json: Value) -> Result<Self, DecodeError> {
         match json.get("x402Version").and_then(Value::as_u64) {
             Some(1) => serde_json::from_value::<v1::PaymentRequired>(json).map(Self::from).map_err(|e| DecodeError::json(&e)),
             Some(2) => serde_json::from_value::<PaymentRequired>(json).map(Self::from).map_err(|e| DecodeError::json(&e)),
             Some(other) => Err(DecodeError::Version(other)),
-            None => Err(DecodeError::Json("neither a PAYMENT-REQUIRED header nor a body with x402Version".into())),
+            None => Err(DecodeError::Json("neither a PAYMENT-REQUIRED header nor an object with x402Version".into())),
         }
+    }
+
+    /// A refusal without offers.
+    #[cfg(feature = "a2a")]
+    pub(crate) fn refused(error: Option<Reason>) -> Self {
+        let version = Version::Two { resource: ResourceInfo::default(), extensions: None };
+        Self { offers: Vec::new(), error, version }
     }
 
     /// How the payer may move the token: version 1 knows EIP-3009 only.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::{
-    Journal, JournalError, PayError,
+    Journal, JournalError, PayError, Refusal,
     budget::{Limits, Period, Spending, Tally},
     journal::Held,
     payer::now_secs,
@@ -95,6 +95,11 @@ impl Account {
             return Err(PayError::TooManyOutstanding(outstanding));
         }
         Ok(state.spent.spend(spending, limits, Period::Client)?)
+    }
+
+    /// Whether a price could be taken off now.
+    pub(super) fn check(&self, spending: &Spending, limits: &Limits) -> Result<(), Refusal> {
+        self.state().spent.check(spending, limits, Period::Client)
     }
 
     /// Gives a price back that was reserved and for which nothing was sent.

@@ -2,7 +2,6 @@ use std::sync::Arc;
 
 use alloy::primitives::B256;
 use money::Usdc;
-use reqwest::StatusCode;
 use tokio::runtime::Handle;
 use url::Url;
 
@@ -59,10 +58,25 @@ impl<P: Payer> Purse<P> {
         &self.payer
     }
 
-    /// What the policy and the payer say of each offer, in their order: the price, or why not. Budgets and approval are not asked.
-    pub fn judge(&self, offers: &[PaymentRequirements]) -> Vec<Result<Usdc, Refusal>> {
-        let methods = self.payer.methods();
-        offers.iter().take(OFFERS_MAX).map(|offer| Ok(self.policy.judge(offer, methods)?.usdc)).collect()
+    /// What would become of each offer that `url` makes, in their order: its price, or why it would not be paid. Takes nothing off any
+    /// budget and asks nobody for approval.
+    pub async fn judge(&self, url: &Url, offers: &[PaymentRequirements]) -> Vec<Result<Usdc, PayError>> {
+        let mut judged = Vec::new();
+        for offer in offers.iter().take(OFFERS_MAX) {
+            judged.push(self.judge_one(url.host_str().unwrap_or_default(), offer).await);
+        }
+        judged
+    }
+
+    async fn judge_one(&self, host: &str, offer: &PaymentRequirements) -> Result<Usdc, PayError> {
+        self.policy.check_host(host)?;
+        let price = self.policy.judge(offer, self.payer.methods())?;
+        let spending = price.spending(host);
+        self.account.check(&spending, &self.policy.limits)?;
+        if let Some(daily) = self.policy.daily.clone() {
+            blocking(move || daily.check(&spending)).await?;
+        }
+        Ok(price.usdc)
     }
 
     /// A payment made for the same request before, if it may still settle.
@@ -138,8 +152,8 @@ impl<P: Payer> Purse<P> {
     }
 
     /// Keeps what a seller answered to a payment.
-    pub(crate) async fn record(&self, payment: &Payment, status: StatusCode, settlement: Option<&SettleResponse>) {
-        self.hooks.on_response(&payment.url, status, settlement);
+    pub(crate) async fn record(&self, payment: &Payment, settlement: Option<&SettleResponse>) {
+        self.hooks.on_response(&payment.url, settlement);
         let Some(journal) = self.account.journal().cloned() else { return };
         let (url, requirement, settlement) = (payment.url.clone(), payment.requirement.clone(), settlement.cloned());
         let receipt = Receipt { at: now_secs(), url, requirement, settlement };

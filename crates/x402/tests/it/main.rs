@@ -1,13 +1,17 @@
 //! Tests of the whole crate: against the official SDK, and client and server over real sockets.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod a2a;
 mod batch;
 mod charging;
 mod codec;
 mod daily;
+mod hostile;
 mod journal;
+mod mcp;
 mod paying;
 mod policy;
 mod sdk;
 mod serving;
 mod support;
+mod version1;
