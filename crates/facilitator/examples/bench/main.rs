@@ -38,7 +38,7 @@ enum What {
     Settle(Load),
     /// Serve as our own facilitator, in a process that is measured
     #[command(hide = true)]
-    Florin(facilitator::Config),
+    Florin(Box<facilitator::Config>),
 }
 
 /// What is asked of each.
@@ -76,7 +76,7 @@ struct Load {
 #[tokio::main]
 async fn main() -> Result<()> {
     match Cli::parse().what {
-        What::Florin(config) => serve(config).await,
+        What::Florin(config) => serve(*config).await,
         What::Verify(load) => measure("verify", "\"isValid\":true", load).await,
         What::Settle(load) => measure("settle", "\"success\":true", load).await,
     }

@@ -28,11 +28,11 @@ pub(crate) enum Command {
     /// Sell any HTTP origin per request, without touching it
     Paywall(paywall::Paywall),
     /// Verify and settle x402 payments for sellers
-    Facilitator(facilitator::Config),
+    Facilitator(Box<facilitator::Config>),
     /// Mirror the chain's payments into Postgres and answer queries about them; prove again what is mirrored
     Indexer(indexer::Indexer),
     /// Run the marketplace API
-    Market(market::Config),
+    Market(Box<market::Config>),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
     Treasury(Box<treasury::Treasury>),
     /// An agent's wallet: operators' keys that pay within limits, an owner who sets them
@@ -62,9 +62,9 @@ impl Command {
             Self::Dev(command) => command.run().await,
             Self::Pay(command) => command.run().await,
             Self::Paywall(command) => command.run().await,
-            Self::Facilitator(config) => service::facilitator(config).await,
+            Self::Facilitator(config) => service::facilitator(*config).await,
             Self::Indexer(command) => command.run().await,
-            Self::Market(config) => service::market(config).await,
+            Self::Market(config) => service::market(*config).await,
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,
             Self::Escrow(command) => command.run().await,

@@ -21,6 +21,7 @@ const CLOCK_MARGIN_SECS: u64 = 60;
 /// What is shown to the seller, in the version it asked in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[expect(clippy::large_enum_variant, reason = "version 1, the small one, is rare")]
 pub(crate) enum Proof {
     V1(v1::PaymentPayload),
     V2(PaymentPayload),
