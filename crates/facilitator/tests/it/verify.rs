@@ -16,7 +16,7 @@ async fn every_flaw_has_the_reason_the_official_sdks_give_it() {
     };
     let nowhere = PaymentRequirements { asset: "0x00000000000000000000000000000000000000aa".into(), ..world.requirements() };
     let flaws = [
-        (altered(|p| p.payment_requirements.scheme = "upto".into()), Reason::InvalidScheme),
+        (altered(|p| p.payment_requirements.scheme = "stream".into()), Reason::InvalidScheme),
         (altered(|p| p.payment_requirements.network = x402::Network::evm(1)), Reason::InvalidNetwork),
         (altered(|p| p.payment_requirements.extra = None), Reason::MissingEip712Domain),
         (world.signed(Eip3009Authorization { to: world.signer.address(), ..good.clone() }), Reason::RecipientMismatch),
