@@ -9,6 +9,7 @@ mod charge;
 #[cfg(feature = "client")]
 pub mod client;
 mod exact;
+mod extensions;
 #[cfg(feature = "facilitator-client")]
 mod facilitator_client;
 pub mod header;
@@ -31,6 +32,11 @@ pub use exact::{
     EIP2612_GAS_SPONSORING, Eip2612Permit, Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY,
     PayloadError, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, Witness,
     typed,
+};
+pub use extensions::{
+    BAZAAR, BUILDER_CODE, BodyType, BuilderCode, Discovery, Eip712, InvalidBuilderCode, InvalidPaymentId, OFFER_RECEIPT,
+    OfferPayload, PAYMENT_IDENTIFIER, PaymentId, ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, SignIn, SignInError,
+    SignInInfo, Signed, SignedOffer, SignedReceipt,
 };
 #[cfg(feature = "facilitator-client")]
 pub use facilitator_client::{FacilitatorClient, FacilitatorError};

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use alloy::primitives::{B256, keccak256};
+use alloy::{
+    primitives::{B256, keccak256},
+    signers::Signer,
+};
 use money::Usdc;
 use reqwest::{ClientBuilder, Method, Request, Response, StatusCode, header, redirect};
 use url::Url;
@@ -10,8 +13,9 @@ use super::{
     offer::{Demand, receipt},
     outstanding::{Payment, UnderWay},
     payer::now_secs,
+    sign_in::Wallet,
 };
-use crate::{PaymentRequirements, Reason, SettleResponse};
+use crate::{PaymentRequirements, Reason, SIGN_IN_WITH_X, SettleResponse};
 
 /// How often a payment is sent again when nobody said what became of it.
 const RESENDS_MAX: u32 = 3;
@@ -44,6 +48,7 @@ pub struct Client<P> {
     asking: reqwest::Client,
     /// Follows none, so that a payment reaches only the host that asked for it.
     paying: reqwest::Client,
+    wallet: Option<Wallet>,
 }
 
 /// What came back.
@@ -103,7 +108,13 @@ impl<P: Payer> Client<P> {
         let builder = || configure(ClientBuilder::new().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT));
         let asking = builder().redirect(redirect::Policy::custom(follow)).build()?;
         let paying = builder().redirect(redirect::Policy::none()).build()?;
-        Ok(Self { purse, asking, paying })
+        Ok(Self { purse, asking, paying, wallet: None })
+    }
+
+    /// Tries to come in by signing in (`sign-in-with-x`) before it pays, where a server offers it: what `signer` paid for once is free.
+    pub fn sign_in_with(mut self, signer: impl Signer + Send + Sync + 'static) -> Self {
+        self.wallet = Some(Wallet::new(signer));
+        self
     }
 
     /// Gets `url`, paying for it if asked to.
@@ -143,6 +154,12 @@ impl<P: Payer> Client<P> {
         }
         let url = response.url().clone();
         let demand = Demand::read(response).await?;
+        if let Some(value) = Wallet::sign(self.wallet.as_ref(), &demand, &url).await {
+            let response = self.paying.execute(with_header(&request, &url, SIGN_IN_WITH_X, value)?).await?;
+            if response.status() != StatusCode::PAYMENT_REQUIRED {
+                return Ok(Answer::Free(response));
+            }
+        }
         let payment = self.purse.pay(request_id(&request), &demand, &url).await?;
         self.send_paid(request, payment).await
     }
@@ -251,18 +268,22 @@ impl<P: Payer> Client<P> {
     }
 }
 
-/// The request, addressed to who asked for payment, with the payment. Credentials stay with the host they were meant for.
 fn with_payment(request: &Request, payment: &Payment) -> Result<Request, PayError> {
+    let (name, value) = payment.proof.header()?;
+    with_header(request, &payment.url, name, value)
+}
+
+/// The request, addressed to who asked for something, with the answer. Credentials stay with the host they were meant for.
+fn with_header(request: &Request, url: &Url, name: &'static str, value: String) -> Result<Request, PayError> {
     let mut sending = request.try_clone().ok_or(PayError::BodyNotRepeatable)?;
-    let elsewhere = sending.url().origin() != payment.url.origin();
-    *sending.url_mut() = payment.url.clone();
+    let elsewhere = sending.url().origin() != url.origin();
+    *sending.url_mut() = url.clone();
     let headers = sending.headers_mut();
     if elsewhere {
         for name in [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION] {
             headers.remove(name);
         }
     }
-    let (name, value) = payment.proof.header()?;
     let mut value = header::HeaderValue::try_from(value).expect("base64 is a valid header value");
     value.set_sensitive(true);
     headers.insert(name, value);

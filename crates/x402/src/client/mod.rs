@@ -18,6 +18,7 @@ mod payer;
 mod policy;
 mod purse;
 mod refusal;
+mod sign_in;
 mod signing;
 
 pub use approval::Proposal;

@@ -3,8 +3,8 @@ use serde_json::Value;
 
 use super::{outstanding::Proof, signing::Signed};
 use crate::{
-    DecodeError, EIP2612_GAS_SPONSORING, JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo,
-    SettleResponse, TransferMethod, V1, V2, header, v1,
+    DecodeError, EIP2612_GAS_SPONSORING, JsonMap, OFFER_RECEIPT, PaymentId, PaymentPayload, PaymentRequired, PaymentRequirements,
+    Reason, ResourceInfo, SIGN_IN_WITH_X, SettleResponse, TransferMethod, V1, V2, header, v1,
 };
 
 /// Longest 402 body read.
@@ -68,6 +68,14 @@ impl Demand {
         }
     }
 
+    /// What the server says in an extension.
+    pub(super) fn extension(&self, key: &str) -> Option<&Value> {
+        match &self.version {
+            Version::One => None,
+            Version::Two { extensions, .. } => extensions.as_ref()?.get(key),
+        }
+    }
+
     /// What shows the seller that `offer` is paid.
     pub(super) fn proof(&self, offer: &PaymentRequirements, signed: Signed) -> Proof {
         let Signed { payload, permit, .. } = signed;
@@ -78,6 +86,11 @@ impl Demand {
             }
             Version::Two { resource, extensions } => {
                 let (resource, mut extensions) = (Some(resource.clone()), extensions.clone());
+                if let Some(extensions) = &mut extensions {
+                    // These are new in every 402 and say nothing about the payment.
+                    extensions.retain(|key, _| ![SIGN_IN_WITH_X, OFFER_RECEIPT].contains(&key.as_str()));
+                    PaymentId::random().add_to(extensions);
+                }
                 if let Some(permit) = permit {
                     permit.add_to(extensions.get_or_insert_default());
                 }

@@ -2,28 +2,23 @@
 
 use axum::{
     body::Body,
-    response::{Html, IntoResponse, Json, Response},
+    response::{IntoResponse, Json, Response},
 };
 use http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode,
-    header::{ACCEPT, ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, RETRY_AFTER, USER_AGENT},
+    header::{ACCESS_CONTROL_EXPOSE_HEADERS, CACHE_CONTROL, RETRY_AFTER},
 };
 use serde_json::json;
 
-use super::{Kept, Offers, Work};
-use crate::{Charge, ChargeError, PaymentRequired, Reason, SettleResponse, V2, header};
+use super::{Kept, Offers, Work, paywall};
+use crate::{Charge, ChargeError, Reason, SettleResponse, header};
 
 const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE";
 
 /// 402 (412 when Permit2 has to be approved first): how to pay, and why the payment that came does not do.
 pub(super) fn unpaid(headers: &HeaderMap, offers: &Offers, error: Option<&Reason>) -> Response {
-    let required = PaymentRequired {
-        x402_version: V2,
-        error: error.map(|reason| reason.as_str().to_owned()).or_else(|| Some("PAYMENT-SIGNATURE header is required".into())),
-        resource: offers.resource.clone(),
-        accepts: offers.accepts.clone(),
-        extensions: offers.extensions.clone(),
-    };
+    let error_text = error.map_or("PAYMENT-SIGNATURE header is required", Reason::as_str);
+    let required = offers.required(Some(error_text.to_owned()), true);
     let Ok(encoded) = header::encode(&required) else {
         tracing::error!(url = required.resource.url, "the offers do not fit a header: shorten descriptions and extensions");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -32,7 +27,7 @@ pub(super) fn unpaid(headers: &HeaderMap, offers: &Offers, error: Option<&Reason
         Some(Reason::Permit2AllowanceRequired) => StatusCode::PRECONDITION_FAILED,
         _ => StatusCode::PAYMENT_REQUIRED,
     };
-    let mut response = if is_browser(headers) { Html(page(&required)).into_response() } else { Json(&required).into_response() };
+    let mut response = if paywall::is_browser(headers) { paywall::page(&required) } else { Json(&required).into_response() };
     *response.status_mut() = status;
     insert(&mut response, header::PAYMENT_REQUIRED, &encoded);
     insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
@@ -72,6 +67,22 @@ pub(super) fn take_charge(response: &mut Response) -> Result<Option<Charge>, Cha
     }
 }
 
+/// 400: the payment cannot be judged as it is.
+pub(super) fn bad_request(code: &str) -> Response {
+    let mut response = (StatusCode::BAD_REQUEST, Json(json!({ "error": code }))).into_response();
+    insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
+    response
+}
+
+/// 409: the purchase's name was given to another payment or request.
+pub(super) fn id_taken() -> Response {
+    let detail = "this payment identifier names another payment or request: choose a new one for a new purchase";
+    let body = json!({ "error": "payment_identifier_conflict", "detail": detail });
+    let mut response = (StatusCode::CONFLICT, Json(body)).into_response();
+    insert(&mut response, CACHE_CONTROL.as_str(), "no-store");
+    response
+}
+
 /// 409: the payment was served before; its receipt is in the header.
 pub(super) fn already_used(receipt: &SettleResponse) -> Response {
     let body = json!({ "error": "this payment was served before", "transaction": receipt.transaction });
@@ -101,6 +112,11 @@ impl Work {
 /// Adds the receipt, lets scripts read it, and keeps shared caches from keeping what was paid for.
 pub(super) fn mark_paid(response: &mut Response, receipt: &SettleResponse) {
     attach_receipt(response, receipt);
+    mark_private(response);
+}
+
+/// Keeps shared caches from keeping what not everybody may have.
+pub(super) fn mark_private(response: &mut Response) {
     let private = match response.headers().get(CACHE_CONTROL).and_then(|value| value.to_str().ok()) {
         Some(told) if told.contains("private") || told.contains("no-store") => return,
         Some(told) => {
@@ -125,30 +141,4 @@ fn insert(response: &mut Response, name: &str, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);
     }
-}
-
-fn is_browser(headers: &HeaderMap) -> bool {
-    let has = |name, text: &str| {
-        headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).is_some_and(|v| v.contains(text))
-    };
-    has(ACCEPT, "text/html") && has(USER_AGENT, "Mozilla")
-}
-
-fn page(required: &PaymentRequired) -> String {
-    let escape = |text: &str| text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;");
-    let offers: String = required
-        .accepts
-        .iter()
-        .map(|offer| {
-            let (amount, asset, network) = (offer.amount, escape(&offer.asset), escape(offer.network.as_str()));
-            format!("<li><strong>{amount}</strong> base units of <code>{asset}</code> on <code>{network}</code></li>")
-        })
-        .collect();
-    let title = escape(required.resource.description.as_deref().unwrap_or(&required.resource.url));
-    format!(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Payment required</title>\
-         <style>body{{font:16px/1.5 system-ui;max-width:40em;margin:4em auto;padding:0 1em}}</style>\
-         <h1>Payment required</h1><p>{title}</p><ul>{offers}</ul>\
-         <p>Programs pay for it with an x402 client: the offer is in the header <code>PAYMENT-REQUIRED</code>.</p></html>"
-    )
 }

@@ -5,8 +5,11 @@ use axum::{body::to_bytes, response::Response};
 use http::HeaderMap;
 
 use super::{
-    Claim, Kept, MemoryReservations, Reservations, Settled, Work, answer,
+    Claim, Extras, Kept, MemoryReservations, Reservations, Served, Settled, Work, answer,
     backend::Backend,
+    extras::SignInFailure,
+    metrics::{self, Stage},
+    reservations::REMEMBERED,
     settle::{Settlement, log},
 };
 use crate::{
@@ -24,8 +27,26 @@ pub struct Offers {
     pub resource: ResourceInfo,
     /// The ways to pay, any one of them.
     pub accepts: Vec<PaymentRequirements>,
-    /// Extensions by key.
+    /// Extensions by key, of this request; those of [`Self::extras`] are added.
     pub extensions: Option<JsonMap>,
+    /// What is offered and accepted besides payments.
+    pub extras: Extras,
+    /// What makes two requests for one resource different: a hash of the method and the body. A kept answer is given to the same request only.
+    pub request: B256,
+}
+
+impl Offers {
+    /// What a 402 says. Only an answer has what is new each time.
+    pub(super) fn required(&self, error: Option<String>, fresh: bool) -> PaymentRequired {
+        let mut extensions = self.extras.declared().clone();
+        extensions.extend(self.extensions.clone().into_iter().flatten());
+        if fresh {
+            extensions.extend(self.extras.fresh(self));
+        }
+        let extensions = Some(extensions).filter(|extensions| !extensions.is_empty());
+        let (resource, accepts) = (self.resource.clone(), self.accepts.clone());
+        PaymentRequired { x402_version: V2, error, resource, accepts, extensions }
+    }
 }
 
 /// Checks payments and settles them. Clones share reservations.
@@ -49,6 +70,8 @@ pub enum Outcome {
     Answer(Box<Response>),
     /// The payment is good and reserved for this request. Work, then settle; dropped, it is free to be used again.
     Verified(Box<VerifiedPayment>),
+    /// This wallet paid before and signed in: work, for nothing.
+    SignedIn(Address),
 }
 
 impl Gate {
@@ -64,11 +87,29 @@ impl Gate {
     }
 
     /// Judges the payment in `headers` for `offers`.
+    #[tracing::instrument(name = "x402.check", skip_all, fields(url = offers.resource.url))]
     pub async fn check(&self, headers: &HeaderMap, offers: &Offers) -> Outcome {
-        match self.try_check(headers, offers).await {
-            Ok(verified) => Outcome::Verified(Box::new(verified)),
+        let outcome = match self.signed_in(headers, offers).await {
+            Ok(Some(wallet)) => Outcome::SignedIn(wallet),
             Err(response) => Outcome::Answer(response),
+            Ok(None) => match self.try_check(headers, offers).await {
+                Ok(verified) => Outcome::Verified(Box::new(verified)),
+                Err(response) => Outcome::Answer(response),
+            },
+        };
+        metrics::checked(&outcome);
+        outcome
+    }
+
+    /// Who needs not pay.
+    async fn signed_in(&self, headers: &HeaderMap, offers: &Offers) -> Result<Option<Address>, Box<Response>> {
+        if headers.contains_key(header::PAYMENT_SIGNATURE) {
+            return Ok(None);
         }
+        offers.extras.signed_in(headers, offers, &*self.reservations).await.map_err(|failure| match failure {
+            SignInFailure::Invalid(error) => Box::new(answer::unpaid(headers, offers, Some(&Reason::Other(error.to_string())))),
+            SignInFailure::Store(error) => unavailable(&error),
+        })
     }
 
     async fn try_check(&self, headers: &HeaderMap, offers: &Offers) -> Result<VerifiedPayment, Box<Response>> {
@@ -79,19 +120,30 @@ impl Gate {
         let requirements = find_matching(&offers.accepts, &payload).cloned().ok_or_else(|| refuse(Some(&no_match)))?;
         let backend = Scheme::of(&requirements).and_then(|scheme| Backend::of(scheme, &self.facilitator));
         let backend = backend.ok_or_else(|| refuse(Some(&no_match)))?;
-        check_extension_echo(&required(offers), &payload).map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
+        check_extension_echo(&offers.required(None, false), &payload)
+            .map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
         let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
         let fingerprint = fingerprint(&payload, &requirements, offers);
+        let id = offers.extras.payment_id(payload.extensions.as_ref()).map_err(|code| Box::new(answer::bad_request(code)))?;
+        let id = id.map(|id| keccak256(format!("payment-identifier/{id}")));
         let request = PaymentRequest { x402_version: V2, payment_payload: payload, payment_requirements: requirements };
 
-        let unavailable = |error| {
-            tracing::warn!(%error, "a payment could not be looked up");
-            Box::new(answer::try_again("the server is overloaded; nothing was charged"))
-        };
+        let unavailable = |error| unavailable(&error);
+        let conflict = || Box::new(answer::id_taken());
+        if let Some(name) = id
+            && self.reservations.recall(name).await.map_err(unavailable)?.is_some_and(|known| known != fingerprint)
+        {
+            return Err(conflict());
+        }
         if let Some(claim) = self.reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
             return self.claimed(claim, backend, key, request, headers, offers).await;
         }
         verify(&backend, &request, headers, offers).await?;
+        if let Some(name) = id
+            && self.reservations.remember(name, fingerprint, REMEMBERED).await.map_err(unavailable)? != fingerprint
+        {
+            return Err(conflict());
+        }
         let claim = self.reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)?;
         self.claimed(claim, backend, key, request, headers, offers).await
     }
@@ -106,9 +158,15 @@ impl Gate {
         headers: &HeaderMap,
         offers: &Offers,
     ) -> Result<VerifiedPayment, Box<Response>> {
+        let named = offers.extras.payment_id(request.payment_payload.extensions.as_ref()).is_ok_and(|id| id.is_some());
         let (lease, kept) = match claim {
             Claim::Busy => return Err(Box::new(answer::try_again("this payment is being served"))),
-            Claim::Spent(served) => return Err(Box::new(answer::already_used(&served.receipt))),
+            Claim::Spent(served) => {
+                return Err(Box::new(match *served {
+                    Served { receipt, work: Some(work) } if named => work.into_response(&receipt),
+                    Served { receipt, .. } => answer::already_used(&receipt),
+                }));
+            }
             Claim::New(lease) => (lease, None),
             Claim::Resume(lease, kept) => (lease, Some(kept)),
         };
@@ -122,6 +180,7 @@ impl Gate {
             kept: kept.map_or_else(Kept::default, |kept| *kept),
             headers: headers.clone(),
             offers: offers.clone(),
+            keeps_answer: named,
         };
         match settlement.kept.work.clone() {
             Some(work) => Err(Box::new(deliver(settlement, work).await)),
@@ -131,7 +190,7 @@ impl Gate {
 }
 
 async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap, offers: &Offers) -> Result<(), Box<Response>> {
-    match backend.verify(request).await {
+    match metrics::timed(Stage::Verify, backend.verify(request)).await {
         Ok(verdict) if verdict.is_valid => Ok(()),
         Ok(verdict) => {
             let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
@@ -144,6 +203,11 @@ async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap
     }
 }
 
+fn unavailable(error: &super::ReservationError) -> Box<Response> {
+    tracing::warn!(%error, "a payment could not be looked up");
+    Box::new(answer::try_again("the server is overloaded; nothing was charged"))
+}
+
 async fn deliver(settlement: Settlement, work: Work) -> Response {
     match settlement.run().await {
         Ok(settled) => work.into_response(&settled.receipt),
@@ -151,14 +215,9 @@ async fn deliver(settlement: Settlement, work: Work) -> Response {
     }
 }
 
-fn required(offers: &Offers) -> PaymentRequired {
-    let Offers { resource, accepts, extensions } = offers.clone();
-    PaymentRequired { x402_version: V2, error: None, resource, accepts, extensions }
-}
-
 /// Names this payment for this resource: whoever repeats it, repeats the same purchase with the same signature.
 fn fingerprint(payload: &PaymentPayload, requirements: &PaymentRequirements, offers: &Offers) -> B256 {
-    let parts = (&payload.payload, requirements, &offers.resource.url);
+    let parts = (&payload.payload, requirements, &offers.resource.url, offers.request);
     keccak256(serde_json::to_vec(&parts).expect("maps with text keys serialize"))
 }
 

@@ -4,21 +4,29 @@ use std::{
     task::{Context, Poll},
 };
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256, keccak256};
 use axum::{
-    extract::{OriginalUri, Request},
-    response::Response,
+    body::{Body, to_bytes},
+    extract::{FromRequestParts, MatchedPath, OriginalUri, Request},
+    response::{IntoResponse, Response},
 };
 use futures::future::{BoxFuture, FutureExt};
-use http::{header::HOST, request::Parts};
+use http::{StatusCode, header::HOST, request::Parts};
 use money::Usdc;
 use tower::{Layer, Service};
 use url::Url;
 
-use super::{Gate, Offers, Outcome, VerifiedPayment, answer};
-use crate::{
-    EIP2612_GAS_SPONSORING, Eip2612Permit, JsonMap, Network, PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset,
+use super::{
+    Extras, Gate, Offers, Outcome, VerifiedPayment, answer,
+    metrics::{self, Stage},
 };
+use crate::{
+    BAZAAR, Discovery, EIP2612_GAS_SPONSORING, Eip2612Permit, JsonMap, Network, PaymentFlow, PaymentRequirements, ResourceInfo,
+    Token, UnknownAsset, header,
+};
+
+/// Longest body of a request whose purchase has a name: all of it is part of what the name means.
+const NAMED_BODY_LEN_MAX_BYTES: usize = 2 * 1024 * 1024;
 
 /// How long a payment may take to settle, in seconds.
 const TIMEOUT_SECS: u64 = 300;
@@ -59,17 +67,42 @@ impl Pricing {
     }
 }
 
-/// Charges for everything behind it.
+/// Who sells: prices a route in one line.
 ///
 /// ```no_run
 /// # fn example(gate: x402::server::Gate, me: alloy::primitives::Address) -> Result<axum::Router, Box<dyn std::error::Error>> {
 /// use axum::{Router, routing::get};
-/// use x402::{Network, server::{PaidLayer, Pricing}};
+/// use x402::{Network, server::{Payer, Seller}};
 ///
-/// let price = Pricing::usdc(&Network::evm(84532), "0.01".parse()?, me)?;
-/// let app = Router::new().route("/report", get(|| async { "the report" })).layer(PaidLayer::new(gate, price));
+/// let seller = Seller::new(gate, &Network::evm(84532), me)?;
+/// let report = |Payer(payer): Payer| async move { format!("the report for {payer}") };
+/// let app = Router::new().route("/report", get(report).layer(seller.price("0.01".parse()?)));
 /// # Ok(app) }
 /// ```
+#[derive(Clone, Debug)]
+pub struct Seller {
+    gate: Gate,
+    token: Token,
+    pay_to: Address,
+}
+
+impl Seller {
+    /// Sells for Circle's USDC on `network`, paid to `pay_to`.
+    ///
+    /// # Errors
+    /// [`UnknownAsset`] when no USDC is known on `network`.
+    pub fn new(gate: Gate, network: &Network, pay_to: Address) -> Result<Self, UnknownAsset> {
+        Ok(Self { gate, token: Token::usdc(network)?, pay_to })
+    }
+
+    /// What is behind this layer costs `price`.
+    pub fn price(&self, price: Usdc) -> PaidLayer {
+        let offer = PaymentRequirements::exact(&self.token, price, self.pay_to, TIMEOUT_SECS);
+        PaidLayer::new(self.gate.clone(), Pricing::offers(vec![offer]))
+    }
+}
+
+/// Charges for everything behind it. A CORS layer belongs outside, so that it answers preflight requests, which cannot pay.
 #[derive(Clone, Debug)]
 pub struct PaidLayer {
     gate: Gate,
@@ -77,12 +110,22 @@ pub struct PaidLayer {
     info: Arc<ResourceInfo>,
     extensions: JsonMap,
     public_url: Option<Url>,
+    extras: Extras,
+    discovery: Option<Arc<Discovery>>,
 }
 
 impl PaidLayer {
     /// Charges what `pricing` says.
     pub fn new(gate: Gate, pricing: Pricing) -> Self {
-        Self { gate, pricing, info: Arc::default(), extensions: JsonMap::new(), public_url: None }
+        Self {
+            gate,
+            pricing,
+            info: Arc::default(),
+            extensions: JsonMap::new(),
+            public_url: None,
+            extras: Extras::default(),
+            discovery: None,
+        }
     }
 
     /// Describes what is sold; its `url` is filled in from each request.
@@ -97,14 +140,38 @@ impl PaidLayer {
         self
     }
 
+    /// Offers and accepts more than payments: names of purchases, signing in, signed offers and receipts.
+    pub fn extras(mut self, extras: Extras) -> Self {
+        self.extras = extras;
+        self
+    }
+
+    /// Says in catalogues how the resource is called (`bazaar`).
+    pub fn discoverable(mut self, discovery: Discovery) -> Self {
+        self.discovery = Some(Arc::new(discovery));
+        self
+    }
+
     /// The address clients know the server by, when it is not the `Host` they send: behind a proxy.
     pub fn public_url(mut self, url: Url) -> Self {
         self.public_url = Some(url);
         self
     }
 
+    /// What this request is offered.
+    fn offers(&self, parts: &Parts, accepts: Vec<PaymentRequirements>, request: B256) -> Offers {
+        let mut extensions = self.extensions.clone();
+        if let Some(discovery) = &self.discovery {
+            let template = parts.extensions.get::<MatchedPath>().map(MatchedPath::as_str);
+            let declared = discovery.declaration(parts.method.as_str(), template, asked(parts).path());
+            extensions.insert(BAZAAR.into(), declared);
+        }
+        let extensions = Some(extensions).filter(|extensions| !extensions.is_empty());
+        Offers { resource: self.resource(parts), accepts, extensions, extras: self.extras.clone(), request }
+    }
+
     fn resource(&self, parts: &Parts) -> ResourceInfo {
-        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
+        let uri = asked(parts);
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         let host = || parts.headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost").to_owned();
         let base = match &self.public_url {
@@ -123,7 +190,28 @@ impl<S> Layer<S> for PaidLayer {
     }
 }
 
-/// Who paid, and what: in the request's extensions, for handlers.
+/// The address as the client sent it.
+fn asked(parts: &Parts) -> &http::Uri {
+    parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0)
+}
+
+/// Who the answer is for, in handlers: who pays, or paid before and signed in.
+#[derive(Clone, Copy, Debug)]
+pub struct Payer(pub Address);
+
+impl<S: Sync> FromRequestParts<S> for Payer {
+    type Rejection = (StatusCode, &'static str);
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        parts
+            .extensions
+            .get()
+            .copied()
+            .ok_or((StatusCode::INTERNAL_SERVER_ERROR, "this route is not behind a PaidLayer, or is free"))
+    }
+}
+
+/// Who paid, and what: in the request's extensions, for handlers. Absent when a wallet signed in instead.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct PaymentInfo {
@@ -175,21 +263,46 @@ impl PaidLayer {
         if accepts.is_empty() {
             return inner.call(Request::from_parts(parts, body)).await;
         }
-        let extensions = Some(self.extensions.clone()).filter(|extensions| !extensions.is_empty());
-        let offers = Offers { resource: self.resource(&parts), accepts, extensions };
+        let (body, request) = match self.fingerprint(&parts, body).await {
+            Ok(read) => read,
+            Err(response) => return Ok(response),
+        };
+        let offers = self.offers(&parts, accepts, request);
         let payment = match self.gate.check(&parts.headers, &offers).await {
             Outcome::Answer(response) => return Ok(*response),
             Outcome::Verified(payment) => *payment,
+            Outcome::SignedIn(wallet) => {
+                parts.extensions.insert(Payer(wallet));
+                let mut response = inner.call(Request::from_parts(parts, body)).await?;
+                // Nothing is charged, whatever the handler says that it costs.
+                let _charge = answer::take_charge(&mut response);
+                answer::mark_private(&mut response);
+                return Ok(response);
+            }
         };
+        parts.extensions.insert(Payer(payment.payer()));
         parts.extensions.insert(PaymentInfo { payer: payment.payer(), requirements: payment.requirements().clone() });
         let request = Request::from_parts(parts, body);
         match payment.requirements().payment_flow() {
             Some(PaymentFlow::Upfront) => settle_first(payment, request, inner).await,
             _ => {
-                let response = inner.call(request).await?;
+                let response = metrics::timed(Stage::Handler, inner.call(request)).await?;
                 Ok(payment.respond(response).await)
             }
         }
+    }
+}
+
+impl PaidLayer {
+    /// What makes this request another one than others for its resource. Where purchases have names, the whole body does.
+    async fn fingerprint(&self, parts: &Parts, body: Body) -> Result<(Body, B256), Response> {
+        if !self.extras.names_purchases() || !parts.headers.contains_key(header::PAYMENT_SIGNATURE) {
+            return Ok((body, keccak256(parts.method.as_str())));
+        }
+        let too_long = |_| (StatusCode::PAYLOAD_TOO_LARGE, "a named purchase may have a body of 2 MiB").into_response();
+        let bytes = to_bytes(body, NAMED_BODY_LEN_MAX_BYTES).await.map_err(too_long)?;
+        let request = keccak256([keccak256(parts.method.as_str()), keccak256(&bytes)].concat());
+        Ok((Body::from(bytes), request))
     }
 }
 
@@ -202,7 +315,7 @@ where
         Ok(settled) => settled,
         Err(response) => return Ok(response),
     };
-    let mut response = inner.call(request).await?;
+    let mut response = metrics::timed(Stage::Handler, inner.call(request)).await?;
     if !matches!(answer::take_charge(&mut response), Ok(None)) {
         tracing::error!("the handler says what its work costs, but the flow upfront has charged before: use the scheme upto");
     }

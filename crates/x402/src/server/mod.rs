@@ -2,13 +2,19 @@
 
 mod answer;
 mod backend;
+mod extras;
 mod gate;
 mod layer;
+mod metrics;
+mod openapi;
+mod paywall;
 mod reservations;
 mod settle;
 
+pub use extras::{Extras, SignInRule};
 pub use gate::{Gate, Offers, Outcome, VerifiedPayment};
-pub use layer::{PaidLayer, PaidService, PaymentInfo, Pricing};
+pub use layer::{PaidLayer, PaidService, Payer, PaymentInfo, Pricing, Seller};
+pub use openapi::annotate;
 #[cfg(feature = "postgres")]
 pub use reservations::PostgresReservations;
 #[cfg(feature = "redis")]

@@ -4,7 +4,11 @@ use axum::response::Response;
 use http::HeaderMap;
 use tokio::sync::oneshot;
 
-use super::{Kept, Lease, Offers, Reservations, Served, answer, backend::Backend};
+use super::{
+    Kept, Lease, Offers, Reservations, Served, answer,
+    backend::Backend,
+    metrics::{self, Stage},
+};
 use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse};
 
 /// A payment that settled.
@@ -32,6 +36,8 @@ pub(super) struct Settlement {
     pub(super) kept: Kept,
     pub(super) headers: HeaderMap,
     pub(super) offers: Offers,
+    /// The same payment may get the answer again when it was served.
+    pub(super) keeps_answer: bool,
 }
 
 enum Verdict {
@@ -56,13 +62,24 @@ impl Settlement {
         }
     }
 
+    #[tracing::instrument(name = "x402.settle", skip_all, fields(url = self.offers.resource.url, payer = %self.key.payer))]
     async fn settle(self, sender: oneshot::Sender<Result<Settled, Response>>) {
-        match self.verdict().await {
-            Verdict::Settled(receipt) => {
+        let verdict = self.verdict().await;
+        metrics::settled(match &verdict {
+            Verdict::Settled(_) => "settled",
+            Verdict::Failed(_) => "failed",
+            Verdict::Unknown(_) => "unknown",
+        });
+        match verdict {
+            Verdict::Settled(mut receipt) => {
+                if self.kept.receipt.is_none() {
+                    self.offers.extras.settled(&mut receipt, self.key.payer, &self.offers, &*self.reservations).await;
+                }
                 log(self.reservations.keep(self.lease, self.kept.with_receipt(&receipt)).await);
                 let delivered = sender.send(Ok(Settled { receipt: receipt.clone() })).is_ok();
                 if delivered {
-                    log(self.reservations.spend(self.lease, Served { receipt, work: None }).await);
+                    let work = self.kept.work.clone().filter(|_| self.keeps_answer);
+                    log(self.reservations.spend(self.lease, Served { receipt, work }).await);
                 } else {
                     log(self.reservations.suspend(self.lease).await);
                 }
@@ -85,9 +102,9 @@ impl Settlement {
         }
         let mut request = self.request.clone();
         request.payment_requirements.amount = self.kept.charge.unwrap_or(request.payment_requirements.amount);
-        let mut answer = self.backend.settle(&request).await;
+        let mut answer = metrics::timed(Stage::Settle, self.backend.settle(&request)).await;
         if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
-            answer = self.backend.settle(&request).await;
+            answer = metrics::timed(Stage::Settle, self.backend.settle(&request)).await;
         }
         match answer {
             Ok(receipt) if receipt.success => Verdict::Settled(receipt),

@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::{JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements};
-use crate::Scheme;
+use crate::{BUILDER_CODE, Scheme, extensions::SERVICES_MAX};
 
 /// The client changed what the server said in an extension.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,19 +45,36 @@ fn contains(wanted: &Value, found: &Value) -> bool {
     }
 }
 
-/// Checks that what the server advertised in `extensions[key].info` came back unchanged, where the client used the extension.
+/// Checks that what the server advertised in `extensions[key].info` came back unchanged, where the client used the extension. A client may
+/// add services to a `builder-code`, and nobody but the server names the application.
 ///
 /// # Errors
 /// [`ExtensionEchoMismatch`] names the first extension that did not.
 pub fn check_extension_echo(required: &PaymentRequired, payload: &PaymentPayload) -> Result<(), ExtensionEchoMismatch> {
-    let (Some(advertised), Some(echoed)) = (&required.extensions, &payload.extensions) else { return Ok(()) };
+    let Some(echoed) = &payload.extensions else { return Ok(()) };
     let info = |value: &'_ Value| -> Value { value.get("info").unwrap_or(value).clone() };
     for (key, value) in echoed {
-        if let Some(wanted) = advertised.get(key)
-            && !contains(&info(wanted), &info(value))
-        {
+        let wanted = required.extensions.as_ref().and_then(|advertised| advertised.get(key)).map(info);
+        let same = match (&wanted, info(value)) {
+            (wanted, found) if key == BUILDER_CODE => builder_code_repeated(wanted.as_ref(), &found),
+            (Some(wanted), found) => contains(wanted, &found),
+            (None, _) => true,
+        };
+        if !same {
             return Err(ExtensionEchoMismatch { key: key.chars().take(64).collect() });
         }
     }
     Ok(())
+}
+
+fn builder_code_repeated(wanted: Option<&Value>, found: &Value) -> bool {
+    let wanted = wanted.unwrap_or(&Value::Null);
+    let services = |info: &Value| match &info["s"] {
+        Value::Array(services) => services.clone(),
+        Value::Null => Vec::new(),
+        one => vec![one.clone()],
+    };
+    let found_services = services(found);
+    let all_there = services(wanted).iter().all(|service| found_services.contains(service));
+    found["a"] == wanted["a"] && all_there && found_services.len() <= SERVICES_MAX
 }

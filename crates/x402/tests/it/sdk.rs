@@ -24,8 +24,13 @@ fn sdk(request: Value) -> Value {
 
 /// Runs a script of this directory: one JSON request, one JSON answer.
 pub(crate) fn node(script: &str, request: Value) -> Value {
+    run(script, &[], request)
+}
+
+/// Runs a script of this directory with arguments.
+pub(crate) fn run(script: &str, arguments: &[&str], request: Value) -> Value {
     let script = format!("{}/tests/it/{script}", env!("CARGO_MANIFEST_DIR"));
-    let mut node = Command::new("node").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut node = Command::new("node").arg(script).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     node.stdin.take().unwrap().write_all(request.to_string().as_bytes()).unwrap();
     let output = node.wait_with_output().unwrap();
     assert!(output.status.success(), "node failed; run scripts/setup");

@@ -55,18 +55,24 @@ impl Shop {
     async fn payment(&self) -> String {
         let response = self.get("report", None).await;
         let required: PaymentRequired = header::decode(response.headers()[header::PAYMENT_REQUIRED].as_bytes()).unwrap();
-        let authorization = Eip3009Authorization {
-            from: PrivateKeySigner::random().address(),
-            to: SELLER,
-            value: required.accepts[0].amount,
-            valid_after: TokenAmount::ZERO,
-            valid_before: 4_000_000_000_u64.into(),
-            nonce: B256::repeat_byte(3),
-        };
-        let payload = ExactPayload::Eip3009(Eip3009Payload { signature: vec![1; 65].into(), authorization }).to_json();
-        let [accepted] = required.accepts.try_into().unwrap();
-        header::encode(&PaymentPayload { x402_version: V2, resource: None, accepted, payload, extensions: None }).unwrap()
+        payment_for(&required)
     }
+}
+
+/// The header of a fresh payment for the only offer. What it is signed with, only a real facilitator would look at.
+pub(crate) fn payment_for(required: &PaymentRequired) -> String {
+    let [accepted] = &*required.accepts else { panic!("not one offer") };
+    let authorization = Eip3009Authorization {
+        from: PrivateKeySigner::random().address(),
+        to: SELLER,
+        value: accepted.amount,
+        valid_after: TokenAmount::ZERO,
+        valid_before: 4_000_000_000_u64.into(),
+        nonce: B256::repeat_byte(3),
+    };
+    let payload = ExactPayload::Eip3009(Eip3009Payload { signature: vec![1; 65].into(), authorization }).to_json();
+    let accepted = accepted.clone();
+    header::encode(&PaymentPayload { x402_version: V2, resource: None, accepted, payload, extensions: None }).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,12 +13,17 @@ use alloy::{
     primitives::{Address, B256, address},
     signers::local::PrivateKeySigner,
 };
-use axum::{Json, Router, extract::State, response::IntoResponse, routing::post};
+use axum::{
+    Json, Router,
+    extract::State,
+    response::IntoResponse,
+    routing::{get, post},
+};
 use http::StatusCode;
 use url::Url;
 use x402::{
-    FacilitatorClient, Network, PaymentKey, PaymentRequest, PaymentRequirements, Reason, SettleResponse, Token, TokenAmount,
-    VerifyResponse,
+    FacilitatorClient, Network, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequirements, Reason, SettleResponse, Token,
+    TokenAmount, VerifyResponse,
     client::{Client, KeyPayer, Policy},
     server::Gate,
 };
@@ -34,6 +39,10 @@ pub(crate) fn offer(price: &str) -> PaymentRequirements {
 /// Serves `router` on a free port.
 pub(crate) async fn listen(router: Router) -> Url {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    listen_on(listener, router)
+}
+
+pub(crate) fn listen_on(listener: tokio::net::TcpListener, router: Router) -> Url {
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     tokio::spawn(async move { axum::serve(listener, router).await });
     url
@@ -51,6 +60,7 @@ struct Inner {
     /// Settlements that happen but are answered with 500.
     lost_answers: AtomicUsize,
     refusal: Mutex<Option<Reason>>,
+    last: Mutex<Option<PaymentPayload>>,
 }
 
 impl Ledger {
@@ -72,18 +82,34 @@ impl Ledger {
         self.0.lost_answers.store(count, Ordering::SeqCst);
     }
 
+    /// The payment verified last.
+    pub(crate) fn last_payment(&self) -> PaymentPayload {
+        self.0.last.lock().unwrap().clone().unwrap()
+    }
+
     pub(crate) fn refuse(&self, reason: Reason) {
         *self.0.refusal.lock().unwrap() = Some(reason);
     }
 
+    pub(crate) async fn facilitator(&self) -> Url {
+        let router =
+            Router::new().route("/verify", post(verify)).route("/settle", post(settle)).route("/supported", get(supported));
+        listen(router.with_state(self.clone())).await
+    }
+
     pub(crate) async fn gate(&self) -> Gate {
-        let router = Router::new().route("/verify", post(verify)).route("/settle", post(settle)).with_state(self.clone());
-        Gate::new(FacilitatorClient::new(listen(router).await).unwrap())
+        Gate::new(FacilitatorClient::new(self.facilitator().await).unwrap())
     }
 }
 
-async fn verify(Json(request): Json<PaymentRequest>) -> Json<VerifyResponse> {
+async fn verify(State(ledger): State<Ledger>, Json(request): Json<PaymentRequest>) -> Json<VerifyResponse> {
+    *ledger.0.last.lock().unwrap() = Some(request.payment_payload.clone());
     Json(VerifyResponse::valid(request.payment_payload.key().unwrap().payer))
+}
+
+async fn supported() -> Json<serde_json::Value> {
+    let kind = serde_json::json!({ "x402Version": 2, "scheme": "exact", "network": NETWORK });
+    Json(serde_json::json!({ "kinds": [kind], "extensions": [], "signers": {} }))
 }
 
 async fn settle(State(ledger): State<Ledger>, Json(request): Json<PaymentRequest>) -> axum::response::Response {

@@ -24,7 +24,7 @@ use crate::{SettleResponse, TokenAmount};
 /// How long a reservation lasts unless told: longer than any handler should run, and a settlement after it.
 const LEASE: Duration = Duration::from_secs(15 * 60);
 /// How long a spent payment and a kept answer are remembered. Longer than an authorization usually lives.
-const REMEMBERED: Duration = Duration::from_secs(3600);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(3600);
 /// How often what need not be remembered any more is removed.
 const PRUNE_EVERY: Duration = Duration::from_secs(10);
 
