@@ -27,7 +27,7 @@ pub struct PaidSkill {
 impl PaidSkill {
     /// The skill at `url`, paid by any one of `accepts`.
     pub fn new(gate: Gate, url: impl Into<String>, accepts: Vec<PaymentRequirements>) -> Self {
-        Self { gate, offers: Offers { resource: ResourceInfo::new(url), accepts, extensions: None } }
+        Self { gate, offers: Offers { resource: ResourceInfo::new(url), accepts, ..Offers::default() } }
     }
 
     /// Describes what is sold.

@@ -29,7 +29,7 @@ impl PaidTool {
     pub fn new(gate: Gate, name: &str, accepts: Vec<PaymentRequirements>) -> Self {
         let resource =
             ResourceInfo { mime_type: Some("application/json".into()), ..ResourceInfo::new(format!("mcp://tool/{name}")) };
-        Self { gate, offers: Offers { resource, accepts, extensions: None } }
+        Self { gate, offers: Offers { resource, accepts, ..Offers::default() } }
     }
 
     /// Describes what is sold.

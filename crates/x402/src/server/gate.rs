@@ -70,8 +70,6 @@ pub enum Outcome {
     Answer(Box<Response>),
     /// The payment is good and reserved for this request. Work, then settle; dropped, it is free to be used again.
     Verified(Box<VerifiedPayment>),
-    /// This wallet paid before and signed in: work, for nothing.
-    SignedIn(Address),
 }
 
 impl Gate {
@@ -89,27 +87,29 @@ impl Gate {
     /// Judges the payment in `headers` for `offers`.
     #[tracing::instrument(name = "x402.check", skip_all, fields(url = offers.resource.url))]
     pub async fn check(&self, headers: &HeaderMap, offers: &Offers) -> Outcome {
-        let outcome = match self.signed_in(headers, offers).await {
-            Ok(Some(wallet)) => Outcome::SignedIn(wallet),
+        let outcome = match self.try_check(headers, offers).await {
+            Ok(verified) => Outcome::Verified(Box::new(verified)),
             Err(response) => Outcome::Answer(response),
-            Ok(None) => match self.try_check(headers, offers).await {
-                Ok(verified) => Outcome::Verified(Box::new(verified)),
-                Err(response) => Outcome::Answer(response),
-            },
         };
         metrics::checked(&outcome);
         outcome
     }
 
-    /// Who needs not pay.
-    async fn signed_in(&self, headers: &HeaderMap, offers: &Offers) -> Result<Option<Address>, Box<Response>> {
+    /// The wallet that signs in instead of paying, because it paid before: work for it, for nothing. `None` when there is none: then
+    /// [`Self::check`]. See [`Extras::sign_in`].
+    ///
+    /// # Errors
+    /// The response to give: 402 when the message is not good, 503 when it could not be looked up.
+    pub async fn signed_in(&self, headers: &HeaderMap, offers: &Offers) -> Result<Option<Address>, Box<Response>> {
         if headers.contains_key(header::PAYMENT_SIGNATURE) {
             return Ok(None);
         }
-        offers.extras.signed_in(headers, offers, &*self.reservations).await.map_err(|failure| match failure {
+        let wallet = offers.extras.signed_in(headers, offers, &*self.reservations).await.map_err(|failure| match failure {
             SignInFailure::Invalid(error) => Box::new(answer::unpaid(headers, offers, Some(&Reason::Other(error.to_string())))),
             SignInFailure::Store(error) => unavailable(&error),
-        })
+        });
+        metrics::signed_in(&wallet);
+        wallet
     }
 
     async fn try_check(&self, headers: &HeaderMap, offers: &Offers) -> Result<VerifiedPayment, Box<Response>> {
@@ -144,7 +144,14 @@ impl Gate {
         {
             return Err(conflict());
         }
-        let claim = self.reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)?;
+        let claim = match self.reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)? {
+            // Served in the meantime. Its answer is for this very request, or for nobody.
+            Claim::Spent(served) => {
+                let same = self.reservations.find(key.digest(), fingerprint).await.map_err(unavailable)?;
+                same.unwrap_or_else(|| Claim::Spent(Box::new(Served { work: None, ..*served })))
+            }
+            claim => claim,
+        };
         self.claimed(claim, backend, key, request, headers, offers).await
     }
 

@@ -268,10 +268,9 @@ impl PaidLayer {
             Err(response) => return Ok(response),
         };
         let offers = self.offers(&parts, accepts, request);
-        let payment = match self.gate.check(&parts.headers, &offers).await {
-            Outcome::Answer(response) => return Ok(*response),
-            Outcome::Verified(payment) => *payment,
-            Outcome::SignedIn(wallet) => {
+        match self.gate.signed_in(&parts.headers, &offers).await {
+            Ok(None) => {}
+            Ok(Some(wallet)) => {
                 parts.extensions.insert(Payer(wallet));
                 let mut response = inner.call(Request::from_parts(parts, body)).await?;
                 // Nothing is charged, whatever the handler says that it costs.
@@ -279,6 +278,11 @@ impl PaidLayer {
                 answer::mark_private(&mut response);
                 return Ok(response);
             }
+            Err(response) => return Ok(*response),
+        }
+        let payment = match self.gate.check(&parts.headers, &offers).await {
+            Outcome::Answer(response) => return Ok(*response),
+            Outcome::Verified(payment) => *payment,
         };
         parts.extensions.insert(Payer(payment.payer()));
         parts.extensions.insert(PaymentInfo { payer: payment.payer(), requirements: payment.requirements().clone() });

@@ -2,6 +2,10 @@
 
 use std::time::Instant;
 
+use alloy::primitives::Address;
+use axum::response::Response;
+use tracing::Instrument as _;
+
 use super::Outcome;
 
 /// A part of serving a paid request.
@@ -12,32 +16,47 @@ pub(super) enum Stage {
     Settle,
 }
 
-/// Runs `work` and records how long it took.
+/// Runs `work` in a span of its own and records how long it took.
 pub(super) async fn timed<T>(stage: Stage, work: impl Future<Output = T>) -> T {
-    let begun = Instant::now();
-    let result = work.await;
     let stage = match stage {
         Stage::Verify => "verify",
         Stage::Handler => "handler",
         Stage::Settle => "settle",
     };
+    let begun = Instant::now();
+    let result = work.instrument(tracing::info_span!("x402.stage", stage)).await;
     metrics::histogram!("x402_server_stage_seconds", "stage" => stage).record(begun.elapsed().as_secs_f64());
     result
 }
 
 /// Counts what a request was found to deserve.
 pub(super) fn checked(outcome: &Outcome) {
-    let outcome = match outcome {
+    count(match outcome {
         Outcome::Verified(_) => "verified",
-        Outcome::SignedIn(_) => "signed_in",
-        Outcome::Answer(response) => match response.status().as_u16() {
-            402 | 412 => "unpaid",
-            409 => "conflict",
-            503 => "unavailable",
-            status if status < 400 => "kept_answer",
-            _ => "refused",
-        },
-    };
+        Outcome::Answer(response) => named(response),
+    });
+}
+
+/// Counts who signed in, and who tried to.
+pub(super) fn signed_in(wallet: &Result<Option<Address>, Box<Response>>) {
+    match wallet {
+        Ok(Some(_)) => count("signed_in"),
+        Err(response) => count(named(response)),
+        Ok(None) => {}
+    }
+}
+
+fn named(response: &Response) -> &'static str {
+    match response.status().as_u16() {
+        402 | 412 => "unpaid",
+        409 => "conflict",
+        503 => "unavailable",
+        status if status < 400 => "kept_answer",
+        _ => "refused",
+    }
+}
+
+fn count(outcome: &'static str) {
     metrics::counter!("x402_server_requests_total", "outcome" => outcome).increment(1);
 }
 
