@@ -11,6 +11,7 @@ mod error;
 mod metrics;
 mod node;
 pub mod read;
+mod schema;
 mod service;
 mod store;
 mod sync;

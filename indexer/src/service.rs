@@ -32,8 +32,17 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
         AbortOnDropHandle::new(tokio::spawn(async move { node.listen(index).await }))
     };
     let _subscriptions: Vec<_> = (0..config.rpc_url.len()).map(subscribe).collect();
-    let router =
-        api::router(api::ApiState { pool: pool.clone(), usdc: targets.usdc, counters: counters.clone(), node: node.clone() });
+    let chain = api::Chain::new(
+        chain_id.to_string(),
+        chain_id,
+        pool.clone(),
+        targets.usdc,
+        config.transfers,
+        targets.contracts.iter().copied().collect(),
+        counters.clone(),
+        node.clone(),
+    );
+    let router = api::router(api::ApiState::new(vec![Arc::new(chain)]));
     let _reconciling = AbortOnDropHandle::new(tokio::spawn(verify::keep_reconciling(
         pool.clone(),
         node.clone(),

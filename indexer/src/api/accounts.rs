@@ -1,69 +1,116 @@
 use alloy::primitives::{Address, B256};
-use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    ApiState,
-    input::{Cursor, Limit, Page, Params, Part},
+    Operation,
+    input::{Cursor, Limit, Page},
     problem::Problem,
+    snapshot::Snapshot,
+    statement,
 };
-use crate::read::{self, Account, Order, Transfer, TransferFilter};
+use crate::{
+    read::{self, Account, Order, Span, Transfer, TransferFilter},
+    schema,
+};
 
-#[derive(Debug, Deserialize)]
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("/transfers", "transfers", "USDC transfers", all_transfers),
+        Operation::new("/accounts/{address}", "account", "What the mirror knows of an account's USDC", show),
+        Operation::new("/accounts/{address}/transfers", "account_transfers", "USDC transfers from or to an account", transfers),
+        Operation::new(
+            "/accounts/{address}/statement",
+            "statement",
+            "An account's USDC transfers with the balance after each; as a file: statement.csv",
+            statement::page,
+        ),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct At {
+struct AccountAt {
+    /// The account.
+    #[schemars(with = "schema::Address")]
+    address: Address,
+    /// As of the end of this block.
     at_block: Option<u64>,
 }
 
-/// `GET /api/v1/chain/accounts/{address}`
-pub(super) async fn show(
-    extract::State(state): extract::State<ApiState>,
-    Part(address): Part<Address>,
-    Params(at): Params<At>,
-) -> Result<Json<Account>, Problem> {
-    Ok(Json(read::account(&mut *state.conn().await?, state.usdc, address, at.at_block).await?))
+async fn show(snapshot: Snapshot, f: AccountAt) -> Result<Account, Problem> {
+    let at = snapshot.at(f.at_block)?;
+    Ok(read::account(&mut *snapshot.conn().await, snapshot.chain.usdc, f.address, at).await?)
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+struct Filter {
+    /// Executing the EIP-3009 authorization of this nonce.
+    #[schemars(with = "Option<schema::Hash>")]
     authorization_nonce: Option<B256>,
+    /// Of this transaction.
+    #[schemars(with = "Option<schema::Hash>")]
     tx: Option<B256>,
+    /// In this block or later.
     from_block: Option<u64>,
+    /// In this block or earlier.
+    to_block: Option<u64>,
+    /// The `next_cursor` of the page before.
     cursor: Option<Cursor>,
+    /// Newest first (desc) or oldest first (asc).
     #[serde(default)]
     order: Order,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/accounts/{address}/transfers`
-pub(super) async fn transfers(
-    extract::State(state): extract::State<ApiState>,
-    Part(address): Part<Address>,
-    Params(filter): Params<Filter>,
-) -> Result<Json<Page<Transfer>>, Problem> {
-    list(state, Some(address), filter).await
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct OfAccount {
+    /// From or to this account.
+    #[schemars(with = "schema::Address")]
+    address: Address,
+    /// Executing the EIP-3009 authorization of this nonce.
+    #[schemars(with = "Option<schema::Hash>")]
+    authorization_nonce: Option<B256>,
+    /// Of this transaction.
+    #[schemars(with = "Option<schema::Hash>")]
+    tx: Option<B256>,
+    /// In this block or later.
+    from_block: Option<u64>,
+    /// In this block or earlier.
+    to_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<Cursor>,
+    /// Newest first (desc) or oldest first (asc).
+    #[serde(default)]
+    order: Order,
+    /// Most rows of the page.
+    #[serde(default)]
+    limit: Limit,
 }
 
-/// `GET /api/v1/chain/transfers`
-pub(super) async fn all_transfers(
-    extract::State(state): extract::State<ApiState>,
-    Params(filter): Params<Filter>,
-) -> Result<Json<Page<Transfer>>, Problem> {
-    list(state, None, filter).await
+async fn transfers(snapshot: Snapshot, f: OfAccount) -> Result<Page<Transfer>, Problem> {
+    let OfAccount { address, authorization_nonce, tx, from_block, to_block, cursor, order, limit } = f;
+    list(snapshot, Some(address), Filter { authorization_nonce, tx, from_block, to_block, cursor, order, limit }).await
 }
 
-async fn list(state: ApiState, account: Option<Address>, f: Filter) -> Result<Json<Page<Transfer>>, Problem> {
+async fn all_transfers(snapshot: Snapshot, f: Filter) -> Result<Page<Transfer>, Problem> {
+    list(snapshot, None, f).await
+}
+
+async fn list(snapshot: Snapshot, account: Option<Address>, f: Filter) -> Result<Page<Transfer>, Problem> {
     let filter = TransferFilter {
         account,
         authorization_nonce: f.authorization_nonce,
         tx: f.tx,
-        from_block: f.from_block,
-        after: f.cursor.map(|cursor| cursor.0),
+        blocks: Span { from: f.from_block, to: f.to_block },
+        after: f.cursor.map(|cursor| cursor.position),
         order: f.order,
-        limit: Page::<Transfer>::rows_to_read(f.limit),
+        limit: f.limit.rows_to_read(),
     };
-    let rows = read::transfers(&mut *state.conn().await?, &filter).await?;
-    Ok(Json(Page::new(rows, f.limit, |transfer| &transfer.place)))
+    let rows = read::transfers(&mut *snapshot.conn().await, &filter).await?;
+    snapshot.page(rows, f.limit, f.cursor, |transfer| transfer.place.position()).await
 }

@@ -1,46 +1,65 @@
 use alloy::primitives::{Address, B256};
-use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::{
-    ApiState,
-    input::{Cursor, Limit, Page, Params},
+    Operation,
+    input::{Cursor, Limit, Page},
     problem::Problem,
+    snapshot::Snapshot,
 };
-use crate::read::{self, Event, EventFilter, Order};
+use crate::{
+    read::{self, Event, EventFilter, Order, Span},
+    schema,
+};
 
-#[derive(Debug, Deserialize)]
+pub(super) fn operations() -> Vec<Operation> {
+    vec![Operation::new("/events", "events", "Events of our contracts", list)]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Filter {
+struct Filter {
+    /// Emitted by this contract.
+    #[schemars(with = "Option<schema::Address>")]
     contract: Option<Address>,
+    /// Of this name, as PaymentExecuted.
     name: Option<String>,
+    /// With this address among the arguments.
+    #[schemars(with = "Option<schema::Address>")]
     account: Option<Address>,
+    /// With this bytes32 among the arguments: an agreement, payment or order.
+    #[schemars(with = "Option<schema::Hash>")]
     reference: Option<B256>,
+    /// Of this transaction.
+    #[schemars(with = "Option<schema::Hash>")]
     tx: Option<B256>,
+    /// In this block or later.
     from_block: Option<u64>,
+    /// In this block or earlier.
+    to_block: Option<u64>,
+    /// The `next_cursor` of the page before.
     cursor: Option<Cursor>,
+    /// Newest first (desc) or oldest first (asc).
     #[serde(default)]
     order: Order,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/events`
-pub(super) async fn list(
-    extract::State(state): extract::State<ApiState>,
-    Params(f): Params<Filter>,
-) -> Result<Json<Page<Event>>, Problem> {
+async fn list(snapshot: Snapshot, f: Filter) -> Result<Page<Event>, Problem> {
     let filter = EventFilter {
         contract: f.contract,
         name: f.name,
         account: f.account,
         reference: f.reference,
         tx: f.tx,
-        from_block: f.from_block,
-        after: f.cursor.map(|cursor| cursor.0),
+        blocks: Span { from: f.from_block, to: f.to_block },
+        after: f.cursor.map(|cursor| cursor.position),
         order: f.order,
-        limit: Page::<Event>::rows_to_read(f.limit),
+        limit: f.limit.rows_to_read(),
     };
-    let rows = read::events(&mut *state.conn().await?, &filter).await?;
-    Ok(Json(Page::new(rows, f.limit, |event| &event.place)))
+    let rows = read::events(&mut *snapshot.conn().await, &filter).await?;
+    snapshot.page(rows, f.limit, f.cursor, |event| event.place.position()).await
 }

@@ -1,41 +1,46 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use alloy::hex;
-use axum::{
-    extract::{FromRequestParts, Path, Query},
-    http::request::Parts,
-};
+use axum::{extract::Query, http::Uri};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde_json::{Map, Value};
+use url::form_urlencoded;
 
 use super::problem::Problem;
-use crate::read::{Named, Place, Position};
+use crate::{
+    read::{Named, Position},
+    schema,
+};
 
 /// Rows of a page that does not ask for a number.
 const PAGE_ROWS: u32 = 50;
 /// Most rows of a page.
 const PAGE_ROWS_MAX: u32 = 500;
 
-/// Query parameters; an unknown, repeated or malformed one is a problem.
-pub(super) struct Params<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Params<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Query(params) = Query::from_request_parts(parts, state).await.map_err(|e| Problem::invalid_parameter(reason(&e)))?;
-        Ok(Self(params))
-    }
+/// The parameters of a request, before they are read.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// Of the path and the query string.
+    Text(Vec<(String, String)>),
+    /// Of GraphQL.
+    Json(Map<String, Value>),
 }
 
-/// The `{...}` of the path; a malformed one is a problem.
-pub(super) struct Part<T>(pub(super) T);
-
-impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Part<T> {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(part) = Path::from_request_parts(parts, state).await.map_err(|e| Problem::invalid_parameter(reason(&e)))?;
-        Ok(Self(part))
+impl Input {
+    /// Reads them; an unknown, repeated or malformed one is a problem.
+    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        match self {
+            Self::Text(pairs) => {
+                let query = form_urlencoded::Serializer::new("/?".to_owned()).extend_pairs(pairs).finish();
+                let uri: Uri = query.parse().map_err(|_| Problem::invalid_parameter("the parameters are too long"))?;
+                let Query(params) = Query::try_from_uri(&uri).map_err(|error| Problem::invalid_parameter(reason(&error)))?;
+                Ok(params)
+            }
+            Self::Json(fields) => {
+                serde_json::from_value(Value::Object(fields)).map_err(|error| Problem::invalid_parameter(error.to_string()))
+            }
+        }
     }
 }
 
@@ -54,8 +59,18 @@ fn reason(error: &dyn std::error::Error) -> String {
 pub(super) struct Limit(u32);
 
 impl Limit {
+    /// Most rows of a page.
+    pub(super) const fn max() -> Self {
+        Self(PAGE_ROWS_MAX)
+    }
+
     pub(super) const fn get(self) -> u32 {
         self.0
+    }
+
+    /// One more than asked for tells whether there is another page.
+    pub(super) const fn rows_to_read(self) -> u32 {
+        self.0 + 1
     }
 }
 
@@ -77,56 +92,90 @@ impl TryFrom<u32> for Limit {
     }
 }
 
+impl JsonSchema for Limit {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "integer", "minimum": 1, "maximum": PAGE_ROWS_MAX, "default": PAGE_ROWS})
+    }
+}
+
 /// Where a page continues, as the page before it said.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Cursor(pub(super) Position);
+pub(super) struct Cursor {
+    pub(super) position: Position,
+    /// The last reorganisation that the page before it knew of.
+    pub(super) reorg: u64,
+}
 
 impl TryFrom<String> for Cursor {
     type Error = &'static str;
 
     fn try_from(text: String) -> Result<Self, &'static str> {
         const HELP: &str = "cursor must be the next_cursor of another page";
-        let (block, log) = text.split_once('-').ok_or(HELP)?;
-        Ok(Self(Position { block: block.parse().map_err(|_| HELP)?, log: log.parse().map_err(|_| HELP)? }))
+        let mut parts = text.split('-');
+        let mut next = || parts.next().ok_or(HELP);
+        let block = next()?.parse().map_err(|_| HELP)?;
+        let log = next()?.parse().map_err(|_| HELP)?;
+        let part = next()?.parse().map_err(|_| HELP)?;
+        let reorg = next()?.parse().map_err(|_| HELP)?;
+        if parts.next().is_some() { Err(HELP) } else { Ok(Self { position: Position { block, log, part }, reorg }) }
     }
 }
 
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.0.block, self.0.log)
+        let Self { position: Position { block, log, part }, reorg } = self;
+        write!(f, "{block}-{log}-{part}-{reorg}")
+    }
+}
+
+impl JsonSchema for Cursor {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Cursor".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        schema::Cursor::json_schema(generator)
     }
 }
 
 /// A page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
 pub(super) struct Page<T> {
-    data: Vec<T>,
-    /// For the page after this one; absent when this is the last.
-    next_cursor: Option<String>,
+    /// The rows.
+    pub(super) data: Vec<T>,
+    /// For the page after this one; null when this is the last.
+    pub(super) next_cursor: Option<String>,
+    /// Rows of this block and later ones that earlier pages had are no longer of the chain: drop them and read again with `from_block`.
+    /// Null when nothing was undone since the page before.
+    pub(super) undone_from: Option<u64>,
 }
 
 impl<T> Page<T> {
-    /// `rows` were read with [`Page::rows_to_read`].
-    pub(super) fn new(mut rows: Vec<T>, limit: Limit, place: impl Fn(&T) -> &Place) -> Self {
+    /// `rows` were read with [`Limit::rows_to_read`].
+    pub(super) fn new(mut rows: Vec<T>, limit: Limit, next: impl Fn(&T) -> String) -> Self {
         let wanted = usize::try_from(limit.get()).expect("u32 fits in usize");
         let more = rows.len() > wanted;
         rows.truncate(wanted);
-        let next_cursor = rows.last().filter(|_| more).map(|row| Cursor(place(row).position()).to_string());
-        Self { data: rows, next_cursor }
+        let next_cursor = rows.last().filter(|_| more).map(next);
+        Self { data: rows, next_cursor, undone_from: None }
     }
 
     /// As [`Page::new`], for lists whose pages continue after an address or id.
-    pub(super) fn by_key<R>(mut rows: Vec<Named<R>>, limit: Limit, answer: impl Fn(Named<R>) -> T) -> Self {
-        let wanted = usize::try_from(limit.get()).expect("u32 fits in usize");
-        let more = rows.len() > wanted;
-        rows.truncate(wanted);
-        let next_cursor = rows.last().filter(|_| more).map(|row| hex::encode_prefixed(row.id()));
-        Self { data: rows.into_iter().map(answer).collect(), next_cursor }
-    }
-
-    /// One more than asked for tells whether there is another page.
-    pub(super) const fn rows_to_read(limit: Limit) -> u32 {
-        limit.get() + 1
+    pub(super) fn by_key<R>(rows: Vec<Named<R>>, limit: Limit, answer: impl Fn(Named<R>) -> T) -> Self {
+        let Page { data, next_cursor, .. } = Page::new(rows, limit, |row| hex::encode_prefixed(row.id()));
+        Self { data: data.into_iter().map(answer).collect(), next_cursor, undone_from: None }
     }
 }

@@ -1,21 +1,38 @@
 use alloy::primitives::{Address, B256, Bytes};
-use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ApiState,
-    input::{Limit, Page, Params, Part},
+    Operation,
+    input::{Limit, Page},
     problem::Problem,
+    snapshot::Snapshot,
 };
-use crate::read::{
-    self, Agreement, AgreementFilter, AgreementStatus, Service, ServiceFilter, State, Subscription, SubscriptionFilter,
-    SubscriptionStatus,
+use crate::{
+    read::{
+        self, Agreement, AgreementFilter, AgreementStatus, ProposalFilter, Service, ServiceFilter, State, Subscription,
+        SubscriptionFilter, SubscriptionStatus, WalletFilter,
+    },
+    schema,
 };
 
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new("/agreements", "agreements", "Agreements in escrow, by id", agreements),
+        Operation::new("/subscriptions", "subscriptions", "Subscriptions, by id", subscriptions),
+        Operation::new("/services", "services", "Services of the registry, by id", services),
+        Operation::new("/wallets", "wallets", "Agent wallets, by address", wallets),
+        Operation::new("/treasuries", "treasuries", "Treasuries, by address", treasuries),
+        Operation::new("/treasuries/{address}/proposals", "proposals", "Orders and changes of a treasury, by id", proposals),
+    ]
+}
+
 /// An object of a list, by its address or id.
-#[derive(Debug, Serialize)]
-pub(super) struct Listed<T> {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Listed<T> {
+    /// Its address or id.
+    #[schemars(with = "schema::Key")]
     id: Bytes,
     #[serde(flatten)]
     state: State<T>,
@@ -27,105 +44,156 @@ impl<T> From<read::Named<T>> for Listed<T> {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AgreementsOf {
+struct AgreementsOf {
+    /// Paid by this account.
+    #[schemars(with = "Option<schema::Address>")]
     buyer: Option<Address>,
+    /// Paid to this account.
+    #[schemars(with = "Option<schema::Address>")]
     seller: Option<Address>,
+    /// This far.
     status: Option<AgreementStatus>,
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Hash>")]
     cursor: Option<B256>,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/agreements`
-pub(super) async fn agreements(
-    extract::State(api): extract::State<ApiState>,
-    Params(f): Params<AgreementsOf>,
-) -> Result<Json<Page<Listed<Agreement>>>, Problem> {
-    let limit = Page::<()>::rows_to_read(f.limit);
-    let filter = AgreementFilter { buyer: f.buyer, seller: f.seller, status: f.status, after: f.cursor, limit };
-    let rows = read::agreements(&mut *api.conn().await?, &filter).await?;
-    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+async fn agreements(snapshot: Snapshot, f: AgreementsOf) -> Result<Page<Listed<Agreement>>, Problem> {
+    let AgreementsOf { buyer, seller, status, at_block, cursor: after, limit } = f;
+    let at_block = snapshot.at(at_block)?;
+    let filter = AgreementFilter { buyer, seller, status, at_block, after, limit: limit.rows_to_read() };
+    let rows = read::agreements(&mut *snapshot.conn().await, &filter).await?;
+    Ok(Page::by_key(rows, limit, Listed::from))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct SubscriptionsOf {
+struct SubscriptionsOf {
+    /// Paid by this account.
+    #[schemars(with = "Option<schema::Address>")]
     payer: Option<Address>,
+    /// Paid to this account.
+    #[schemars(with = "Option<schema::Address>")]
     payee: Option<Address>,
+    /// Of this status.
     status: Option<SubscriptionStatus>,
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Hash>")]
     cursor: Option<B256>,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/subscriptions`
-pub(super) async fn subscriptions(
-    extract::State(api): extract::State<ApiState>,
-    Params(f): Params<SubscriptionsOf>,
-) -> Result<Json<Page<Listed<Subscription>>>, Problem> {
-    let limit = Page::<()>::rows_to_read(f.limit);
-    let filter = SubscriptionFilter { payer: f.payer, payee: f.payee, status: f.status, after: f.cursor, limit };
-    let rows = read::subscriptions(&mut *api.conn().await?, &filter).await?;
-    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+async fn subscriptions(snapshot: Snapshot, f: SubscriptionsOf) -> Result<Page<Listed<Subscription>>, Problem> {
+    let SubscriptionsOf { payer, payee, status, at_block, cursor: after, limit } = f;
+    let at_block = snapshot.at(at_block)?;
+    let filter = SubscriptionFilter { payer, payee, status, at_block, after, limit: limit.rows_to_read() };
+    let rows = read::subscriptions(&mut *snapshot.conn().await, &filter).await?;
+    Ok(Page::by_key(rows, limit, Listed::from))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ServicesOf {
+struct ServicesOf {
+    /// Of this owner.
+    #[schemars(with = "Option<schema::Address>")]
     owner: Option<Address>,
+    /// Paid to this account.
+    #[schemars(with = "Option<schema::Address>")]
     payee: Option<Address>,
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Hash>")]
     cursor: Option<B256>,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/services`
-pub(super) async fn services(
-    extract::State(api): extract::State<ApiState>,
-    Params(f): Params<ServicesOf>,
-) -> Result<Json<Page<Listed<Service>>>, Problem> {
-    let limit = Page::<()>::rows_to_read(f.limit);
-    let filter = ServiceFilter { owner: f.owner, payee: f.payee, after: f.cursor, limit };
-    let rows = read::services(&mut *api.conn().await?, &filter).await?;
-    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+async fn services(snapshot: Snapshot, f: ServicesOf) -> Result<Page<Listed<Service>>, Problem> {
+    let ServicesOf { owner, payee, at_block, cursor: after, limit } = f;
+    let at_block = snapshot.at(at_block)?;
+    let filter = ServiceFilter { owner, payee, at_block, after, limit: limit.rows_to_read() };
+    let rows = read::services(&mut *snapshot.conn().await, &filter).await?;
+    Ok(Page::by_key(rows, limit, Listed::from))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct WalletsOf {
+struct WalletsOf {
+    /// Of this owner.
+    #[schemars(with = "Option<schema::Address>")]
     owner: Option<Address>,
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Address>")]
     cursor: Option<Address>,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/wallets`
-pub(super) async fn wallets(
-    extract::State(api): extract::State<ApiState>,
-    Params(f): Params<WalletsOf>,
-) -> Result<Json<Page<Listed<Value>>>, Problem> {
-    let rows = read::wallets(&mut *api.conn().await?, f.owner, f.cursor, Page::<()>::rows_to_read(f.limit)).await?;
-    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+async fn wallets(snapshot: Snapshot, f: WalletsOf) -> Result<Page<Listed<Value>>, Problem> {
+    let WalletsOf { owner, at_block, cursor: after, limit } = f;
+    let at_block = snapshot.at(at_block)?;
+    let filter = WalletFilter { owner, at_block, after, limit: limit.rows_to_read() };
+    let rows = read::wallets(&mut *snapshot.conn().await, &filter).await?;
+    Ok(Page::by_key(rows, limit, Listed::from))
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct ProposalsOf {
-    status: Option<String>,
-    cursor: Option<B256>,
+struct Treasuries {
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Address>")]
+    cursor: Option<Address>,
+    /// Most rows of the page.
     #[serde(default)]
     limit: Limit,
 }
 
-/// `GET /api/v1/chain/treasuries/{address}/proposals`
-pub(super) async fn proposals(
-    extract::State(api): extract::State<ApiState>,
-    Part(treasury): Part<Address>,
-    Params(f): Params<ProposalsOf>,
-) -> Result<Json<Page<Listed<Value>>>, Problem> {
-    let mut conn = api.conn().await?;
-    let rows = read::proposals(&mut conn, treasury, f.status.as_deref(), f.cursor, Page::<()>::rows_to_read(f.limit)).await?;
-    Ok(Json(Page::by_key(rows, f.limit, Listed::from)))
+async fn treasuries(snapshot: Snapshot, f: Treasuries) -> Result<Page<Listed<Value>>, Problem> {
+    let at_block = snapshot.at(f.at_block)?;
+    let rows = read::treasuries(&mut *snapshot.conn().await, at_block, f.cursor, f.limit.rows_to_read()).await?;
+    Ok(Page::by_key(rows, f.limit, Listed::from))
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ProposalsOf {
+    /// Address of the treasury.
+    #[schemars(with = "schema::Address")]
+    address: Address,
+    /// This far: proposed, executed, scheduled or cancelled.
+    status: Option<String>,
+    /// As of the end of this block: pages of one block fit together.
+    at_block: Option<u64>,
+    /// The `next_cursor` of the page before.
+    #[schemars(with = "Option<schema::Hash>")]
+    cursor: Option<B256>,
+    /// Most rows of the page.
+    #[serde(default)]
+    limit: Limit,
+}
+
+async fn proposals(snapshot: Snapshot, f: ProposalsOf) -> Result<Page<Listed<Value>>, Problem> {
+    let ProposalsOf { address: treasury, status, at_block, cursor: after, limit } = f;
+    let at_block = snapshot.at(at_block)?;
+    let filter = ProposalFilter { treasury, status, at_block, after, limit: limit.rows_to_read() };
+    let rows = read::proposals(&mut *snapshot.conn().await, &filter).await?;
+    Ok(Page::by_key(rows, limit, Listed::from))
 }

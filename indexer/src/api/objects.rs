@@ -1,29 +1,49 @@
 use alloy::primitives::{Address, B256};
-use axum::{Json, extract};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
-use super::{
-    ApiState,
-    input::{Params, Part},
-    problem::Problem,
+use super::{Operation, problem::Problem, snapshot::Snapshot};
+use crate::{
+    read::{self, Agreement, Limit, Service, SignedUsdc, State, Subscription},
+    schema,
 };
-use crate::read::{self, Agreement, Limit, Service, SignedUsdc, State, Subscription};
 
-#[derive(Debug, Deserialize)]
+pub(super) fn operations() -> Vec<Operation> {
+    vec![
+        Operation::new(
+            "/wallets/{address}",
+            "wallet",
+            "An agent wallet: its balance, operators and what remains of each spending limit",
+            wallet,
+        )
+        .changing(),
+        Operation::new("/treasuries/{address}", "treasury", "A treasury: its balance, owners and policies", treasury),
+        Operation::new("/treasuries/{address}/proposals/{id}", "proposal", "An order or change of a treasury", proposal),
+        Operation::new("/agreements/{id}", "agreement", "An agreement in escrow", agreement),
+        Operation::new("/subscriptions/{id}", "subscription", "A subscription", subscription),
+        Operation::new("/services/{id}", "service", "A service of the registry", service),
+    ]
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(super) struct At {
+struct Contract {
+    /// Its address.
+    #[schemars(with = "schema::Address")]
+    address: Address,
+    /// As of the end of this block.
     at_block: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Nothing {}
-
 /// A contract with the USDC that it holds.
-#[derive(Debug, Serialize)]
-pub(super) struct Holder {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Holder {
+    /// Its address.
+    #[schemars(with = "schema::Address")]
     address: Address,
+    /// What it holds.
+    #[schemars(with = "schema::Usdc")]
     balance: SignedUsdc,
     #[serde(flatten)]
     state: State,
@@ -32,84 +52,86 @@ pub(super) struct Holder {
     limits: Option<Vec<Limit>>,
 }
 
-/// `GET /api/v1/chain/wallets/{address}`
-pub(super) async fn wallet(
-    extract::State(api): extract::State<ApiState>,
-    Part(address): Part<Address>,
-    Params(at): Params<At>,
-) -> Result<Json<Holder>, Problem> {
-    let mut conn = api.conn().await?;
-    let state = read::wallet(&mut conn, address, at.at_block).await?;
+async fn wallet(snapshot: Snapshot, Contract { address, at_block }: Contract) -> Result<Holder, Problem> {
+    let at = snapshot.at(at_block)?;
+    let mut conn = snapshot.conn().await;
+    let state = read::wallet(&mut conn, address, at).await?;
     let state = state.ok_or_else(|| Problem::not_found(format!("{address} is no agent wallet of this deployment")))?;
-    let limits = match at.at_block {
+    let limits = match at {
         Some(_) => None,
         None => Some(read::limits(&mut conn, address, &state, OffsetDateTime::now_utc()).await?),
     };
-    let balance = read::account(&mut conn, api.usdc, address, at.at_block).await?.balance;
-    Ok(Json(Holder { address, balance, state, limits }))
+    let balance = read::account(&mut conn, snapshot.chain.usdc, address, at).await?.balance;
+    Ok(Holder { address, balance, state, limits })
 }
 
-/// `GET /api/v1/chain/treasuries/{address}`
-pub(super) async fn treasury(
-    extract::State(api): extract::State<ApiState>,
-    Part(address): Part<Address>,
-    Params(at): Params<At>,
-) -> Result<Json<Holder>, Problem> {
-    let mut conn = api.conn().await?;
-    let state = read::treasury(&mut conn, address, at.at_block).await?;
+async fn treasury(snapshot: Snapshot, Contract { address, at_block }: Contract) -> Result<Holder, Problem> {
+    let at = snapshot.at(at_block)?;
+    let mut conn = snapshot.conn().await;
+    let state = read::treasury(&mut conn, address, at).await?;
     let state = state.ok_or_else(|| Problem::not_found(format!("{address} is no treasury of this deployment")))?;
-    let balance = read::account(&mut conn, api.usdc, address, at.at_block).await?.balance;
-    Ok(Json(Holder { address, balance, state, limits: None }))
+    let balance = read::account(&mut conn, snapshot.chain.usdc, address, at).await?.balance;
+    Ok(Holder { address, balance, state, limits: None })
 }
 
-/// `GET /api/v1/chain/treasuries/{address}/proposals/{id}`
-pub(super) async fn proposal(
-    extract::State(api): extract::State<ApiState>,
-    Part((treasury, id)): Part<(Address, B256)>,
-    Params(Nothing {}): Params<Nothing>,
-) -> Result<Json<State>, Problem> {
-    let state = read::proposal(&mut *api.conn().await?, treasury, id).await?;
-    state.map(Json).ok_or_else(|| Problem::not_found(format!("{treasury} was never asked about {id}")))
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Proposal {
+    /// Address of the treasury.
+    #[schemars(with = "schema::Address")]
+    address: Address,
+    /// EIP-712 digest of the order or change.
+    #[schemars(with = "schema::Hash")]
+    id: B256,
+    /// As of the end of this block.
+    at_block: Option<u64>,
+}
+
+async fn proposal(snapshot: Snapshot, Proposal { address, id, at_block }: Proposal) -> Result<Identified, Problem> {
+    let at = snapshot.at(at_block)?;
+    let state = read::proposal(&mut *snapshot.conn().await, address, id, at).await?;
+    let state = state.ok_or_else(|| Problem::not_found(format!("{address} was never asked about {id}")))?;
+    Ok(Identified { id, state })
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Object {
+    /// Its id.
+    #[schemars(with = "schema::Hash")]
+    id: B256,
+    /// As of the end of this block.
+    at_block: Option<u64>,
 }
 
 /// What has an id of 32 bytes.
-#[derive(Debug, Serialize)]
-pub(super) struct Identified<T> {
+#[derive(Debug, Serialize, JsonSchema)]
+struct Identified<T = serde_json::Value> {
+    /// Its id.
+    #[schemars(with = "schema::Hash")]
     id: B256,
     #[serde(flatten)]
     state: State<T>,
 }
 
 impl<T> Identified<T> {
-    fn found(id: B256, state: Option<State<T>>, what: &str) -> Result<Json<Self>, Problem> {
+    fn found(id: B256, state: Option<State<T>>, what: &str) -> Result<Self, Problem> {
         let state = state.ok_or_else(|| Problem::not_found(format!("There is no {what} {id}")))?;
-        Ok(Json(Self { id, state }))
+        Ok(Self { id, state })
     }
 }
 
-/// `GET /api/v1/chain/agreements/{id}`
-pub(super) async fn agreement(
-    extract::State(api): extract::State<ApiState>,
-    Part(id): Part<B256>,
-    Params(at): Params<At>,
-) -> Result<Json<Identified<Agreement>>, Problem> {
-    Identified::found(id, read::agreement(&mut *api.conn().await?, id, at.at_block).await?, "funded agreement")
+async fn agreement(snapshot: Snapshot, Object { id, at_block }: Object) -> Result<Identified<Agreement>, Problem> {
+    let at = snapshot.at(at_block)?;
+    Identified::found(id, read::agreement(&mut *snapshot.conn().await, id, at).await?, "funded agreement")
 }
 
-/// `GET /api/v1/chain/subscriptions/{id}`
-pub(super) async fn subscription(
-    extract::State(api): extract::State<ApiState>,
-    Part(id): Part<B256>,
-    Params(at): Params<At>,
-) -> Result<Json<Identified<Subscription>>, Problem> {
-    Identified::found(id, read::subscription(&mut *api.conn().await?, id, at.at_block).await?, "subscription")
+async fn subscription(snapshot: Snapshot, Object { id, at_block }: Object) -> Result<Identified<Subscription>, Problem> {
+    let at = snapshot.at(at_block)?;
+    Identified::found(id, read::subscription(&mut *snapshot.conn().await, id, at).await?, "subscription")
 }
 
-/// `GET /api/v1/chain/services/{id}`
-pub(super) async fn service(
-    extract::State(api): extract::State<ApiState>,
-    Part(id): Part<B256>,
-    Params(at): Params<At>,
-) -> Result<Json<Identified<Service>>, Problem> {
-    Identified::found(id, read::service(&mut *api.conn().await?, id, at.at_block).await?, "service")
+async fn service(snapshot: Snapshot, Object { id, at_block }: Object) -> Result<Identified<Service>, Problem> {
+    let at = snapshot.at(at_block)?;
+    Identified::found(id, read::service(&mut *snapshot.conn().await, id, at).await?, "service")
 }

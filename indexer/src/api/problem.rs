@@ -7,13 +7,18 @@ use serde::Serialize;
 use tracing::error;
 
 /// An error as `application/problem+json` (RFC 9457). `code` is stable; `detail` is for people.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, schemars::JsonSchema)]
 pub(crate) struct Problem {
+    /// A URN that ends with the code.
     #[serde(rename = "type")]
     kind: String,
+    /// What went wrong, for programs.
     code: &'static str,
+    /// What went wrong, in general.
     title: &'static str,
+    /// The HTTP status.
     status: u16,
+    /// What went wrong this time, and what to do about it.
     detail: String,
 }
 
@@ -30,12 +35,32 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", "There is no such thing on the chain", detail)
     }
 
+    pub(crate) fn not_mirrored(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_mirrored", "The mirror does not hold that", detail)
+    }
+
+    pub(crate) fn unknown_chain(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "unknown_chain", "This chain is not mirrored here", detail)
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no_such_path", "Nothing is served here", "The paths begin with /api/v1/chain/")
     }
 
     pub(crate) fn read_only() -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The chain is read here, not written", "Use GET")
+    }
+
+    pub(crate) fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here", "It was logged")
+    }
+
+    pub(crate) fn code(&self) -> &'static str {
+        self.code
+    }
+
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
     }
 
     pub(crate) fn unavailable(detail: impl Into<String>) -> Self {
@@ -49,7 +74,7 @@ impl From<sqlx::Error> for Problem {
             return Self::unavailable("The database does not answer, try again");
         }
         error!(error = %cause, "a query failed");
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here", "It was logged")
+        Self::internal()
     }
 }
 

@@ -1,65 +1,128 @@
-use std::fmt::Write;
+use std::time::Duration;
 
-use axum::{Json, extract, http::header, response::IntoResponse};
+use axum::{Json, extract::State, http::header, response::IntoResponse};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
-use super::{ApiState, problem::Problem};
+use super::{ApiState, Chain, problem::Problem, snapshot::Snapshot};
 use crate::read::{self, Status};
 
-/// A mirror that was last complete longer ago is not healthy.
+/// A mirror that was last complete longer ago is not current.
 const CHECKED_SECONDS_MAX: u64 = 15;
+/// A mirror that is not complete and gained no block for longer has stopped.
+const STILL_MAX: Duration = Duration::from_secs(60);
+/// For what was never.
+const NEVER_SECONDS: u64 = u32::MAX as u64;
 
-/// `GET /api/v1/chain/status`
-pub(super) async fn show(extract::State(state): extract::State<ApiState>) -> Result<Json<Status>, Problem> {
-    let status = read::status(&mut *state.conn().await?).await?;
-    status.map(Json).ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Nothing {}
+
+pub(super) async fn show(snapshot: Snapshot, Nothing {}: Nothing) -> Result<Status, Problem> {
+    let status = read::status(&mut *snapshot.conn().await).await?;
+    status.ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))
 }
 
-/// `GET /health`: whether the mirror is complete, on whichever instance writes it.
-pub(super) async fn health(state: extract::State<ApiState>) -> Result<Json<serde_json::Value>, Problem> {
-    let Json(status) = show(state).await?;
+async fn status(chain: &Chain) -> Result<Status, Problem> {
+    let status = read::status(&mut *chain.pool.acquire().await?).await?;
+    status.ok_or_else(|| Problem::unavailable(format!("Nothing of {} is mirrored yet", chain.name)))
+}
+
+/// Whether all of the chain was mirrored a moment ago; if not, since when and why.
+fn current(chain: &Chain, status: &Status) -> Result<(), String> {
     let why = status.last_error.as_deref().unwrap_or("it is catching up");
     match status.checked_seconds_ago {
-        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => {
-            Ok(Json(serde_json::json!({"status": "ok", "indexed_block": status.indexed.map(|head| head.number)})))
-        }
-        Some(seconds) => Err(Problem::unavailable(format!("The mirror was last complete {seconds} seconds ago: {why}"))),
-        None => Err(Problem::unavailable(format!("The mirror has never been complete: {why}"))),
+        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => Ok(()),
+        Some(seconds) => Err(format!("{} was last complete {seconds} seconds ago: {why}", chain.name)),
+        None => Err(format!("{} has never been complete: {why}", chain.name)),
     }
 }
 
-/// `GET /metrics` in the text format of Prometheus.
-pub(super) async fn metrics(state: extract::State<ApiState>) -> Result<impl IntoResponse, Problem> {
-    let counters = state.counters.counts();
-    let Json(status) = show(state.clone()).await?;
-    let mut text = String::new();
-    let mut add = |name: &str, help: &str, kind: &str, value: u64| {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n{name} {value}\n");
-    };
-    add("florin_indexer_head_block", "Newest block that the node announced.", "gauge", status.head_block.unwrap_or_default());
-    let indexed = status.indexed.map_or(0, |head| head.number);
-    add("florin_indexer_indexed_block", "Newest mirrored block.", "gauge", indexed);
-    add("florin_indexer_lag_blocks", "Blocks announced and not mirrored.", "gauge", status.lag_blocks);
-    let age = status.checked_seconds_ago.unwrap_or(u64::from(u32::MAX));
-    add("florin_indexer_checked_seconds", "Seconds since the mirror was last known to be complete.", "gauge", age);
-    let differences = state.counters.differences();
-    add(
-        "florin_indexer_differences",
-        "Balances, agreements and wallets that were not the chain's when last compared.",
-        "gauge",
-        differences,
-    );
-    for (name, help, value) in counters {
-        add(name, help, "counter", value);
+/// `GET /ready`: whether answers are of now, whichever instance writes.
+pub(super) async fn ready(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
+    let mut chains = serde_json::Map::new();
+    for chain in api.chains.iter() {
+        let status = status(chain).await?;
+        current(chain, &status).map_err(Problem::unavailable)?;
+        chains.insert(chain.name.clone(), json!({"indexed_block": status.indexed.map(|head| head.number)}));
     }
-    let (endpoints, current) = state.node.endpoints();
-    let _ = writeln!(text, "# HELP florin_indexer_endpoint_failures_total Answers of an endpoint that could not be used.");
-    let _ = writeln!(text, "# TYPE florin_indexer_endpoint_failures_total counter");
-    for (index, rpc) in endpoints.iter().enumerate() {
-        let labels = format!("{{endpoint=\"{}\",index=\"{index}\"}}", rpc.name());
-        let _ = writeln!(text, "florin_indexer_endpoint_failures_total{labels} {}", rpc.failures());
+    Ok(Json(json!({"status": "ok", "chains": chains})))
+}
+
+/// `GET /health`: whether every mirror is complete, or at least gains blocks.
+pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
+    let mut chains = serde_json::Map::new();
+    for chain in api.chains.iter() {
+        let status = status(chain).await?;
+        let indexed = status.indexed.as_ref().map(|head| head.number);
+        let advances = chain.seen(indexed) <= STILL_MAX;
+        let word = match current(chain, &status) {
+            Ok(()) => "current",
+            Err(_) if advances => "catching_up",
+            Err(why) => return Err(Problem::unavailable(why)),
+        };
+        chains.insert(chain.name.clone(), json!({"mirror": word, "indexed_block": indexed, "lag_blocks": status.lag_blocks}));
     }
-    let _ = writeln!(text, "# HELP florin_indexer_endpoint_current Index of the endpoint that is asked.");
-    let _ = writeln!(text, "# TYPE florin_indexer_endpoint_current gauge\nflorin_indexer_endpoint_current {current}");
+    Ok(Json(json!({"status": "ok", "chains": chains})))
+}
+
+/// `GET /metrics` in the text format of Prometheus. With several chains each line says of which it is.
+pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResponse, Problem> {
+    let mut page = Page::default();
+    for chain in api.chains.iter() {
+        let of = if api.chains.len() > 1 { format!("chain=\"{}\"", chain.name) } else { String::new() };
+        let status = status(chain).await?;
+        let indexed = status.indexed.map_or(0, |head| head.number);
+        let age = status.checked_seconds_ago.unwrap_or(NEVER_SECONDS);
+        let gauges = [
+            ("head_block", "Newest block that the node announced.", status.head_block.unwrap_or_default()),
+            ("indexed_block", "Newest mirrored block.", indexed),
+            ("lag_blocks", "Blocks announced and not mirrored.", status.lag_blocks),
+            ("checked_seconds", "Seconds since the mirror was last known to be complete.", age),
+            (
+                "differences",
+                "Balances, agreements and wallets that were not the chain's when last compared.",
+                chain.counters.differences(),
+            ),
+        ];
+        for (name, help, value) in gauges {
+            page.add(&format!("florin_indexer_{name}"), help, "gauge", &of, value);
+        }
+        for (name, help, value) in chain.counters.counts() {
+            page.add(name, help, "counter", &of, value);
+        }
+        let (endpoints, current) = chain.node.endpoints();
+        for (index, rpc) in endpoints.iter().enumerate() {
+            let labels = format!("endpoint=\"{}\",index=\"{index}\"", rpc.name());
+            let labels = if of.is_empty() { labels } else { format!("{of},{labels}") };
+            let help = "Answers of an endpoint that could not be used.";
+            page.add("florin_indexer_endpoint_failures_total", help, "counter", &labels, rpc.failures());
+        }
+        let current = u64::try_from(current).unwrap_or(u64::MAX);
+        page.add("florin_indexer_endpoint_current", "Index of the endpoint that is asked.", "gauge", &of, current);
+    }
+    let text = page.to_string() + &api.times.to_string();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+/// Metrics by name, with all samples of one together as the format wants it.
+#[derive(Default)]
+struct Page(Vec<(String, String)>);
+
+impl Page {
+    fn add(&mut self, name: &str, help: &str, kind: &str, labels: &str, value: u64) {
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{labels}}}") };
+        let sample = format!("{name}{labels} {value}\n");
+        match self.0.iter_mut().find(|(found, _)| found == name) {
+            Some((_, samples)) => *samples += &sample,
+            None => self.0.push((name.to_owned(), format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{sample}"))),
+        }
+    }
+}
+
+impl std::fmt::Display for Page {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|(_, samples)| f.write_str(samples))
+    }
 }

@@ -6,37 +6,47 @@ use super::{
     number,
     objects::{At, Key, Object, read},
 };
-use crate::{block::Event, watch::Kind};
+use crate::{block::Event, schema, watch::Kind};
 
 /// An agreement in escrow. Amounts are base units of `token`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Agreement {
     /// How far it is.
     pub status: AgreementStatus,
     /// Who pays.
+    #[schemars(with = "schema::Address")]
     pub buyer: Address,
     /// Who delivers and is paid.
+    #[schemars(with = "schema::Address")]
     pub seller: Address,
     /// What is paid with.
+    #[schemars(with = "schema::Address")]
     pub token: Address,
     /// Sum of all fundings.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub funded: U256,
     /// Sum of all that left towards the seller, fees included.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub released: U256,
     /// The fees in it.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub fee: U256,
     /// Sum of all that went back to the buyer, the bond of a dispute left out.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub refunded: U256,
     /// What the buyer staked on a dispute.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub bond: U256,
     /// Hash of what is to be delivered.
+    #[schemars(with = "schema::Hash")]
     pub content_hash: B256,
     /// Hash of what was delivered.
+    #[schemars(with = "Option<schema::Hash>")]
     pub delivery_hash: Option<B256>,
     /// Delivered: end of the review. Disputed: end of the arbitration. Unix seconds.
     pub window_ends: Option<u64>,
@@ -45,7 +55,7 @@ pub struct Agreement {
 }
 
 /// How far an agreement is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum AgreementStatus {
     /// The money waits for the delivery.

@@ -7,6 +7,7 @@ mod agreement;
 mod balances;
 mod number;
 mod objects;
+mod payments;
 mod proposal;
 mod service;
 mod subscription;
@@ -34,7 +35,8 @@ pub(crate) async fn apply_objects(conn: &mut PgConnection, blocks: &[Block]) -> 
     objects::apply::<proposal::Proposal>(conn, blocks).await?;
     objects::apply::<Agreement>(conn, blocks).await?;
     objects::apply::<Subscription>(conn, blocks).await?;
-    objects::apply::<Service>(conn, blocks).await
+    objects::apply::<Service>(conn, blocks).await?;
+    payments::apply(conn, blocks).await
 }
 
 /// Forgets everything that blocks after `ancestor` made, while their transfers are still there.
@@ -47,5 +49,5 @@ pub(crate) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), s
             sqlx::query(AssertSqlSafe(statement)).bind(int(ancestor)).execute(&mut *conn).await?;
         }
     }
-    Ok(())
+    payments::undo(conn, ancestor).await
 }

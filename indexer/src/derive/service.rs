@@ -5,18 +5,22 @@ use super::{
     number,
     objects::{At, Key, Object, read},
 };
-use crate::{block::Event, watch::Kind};
+use crate::{block::Event, schema, watch::Kind};
 
 /// A service that its owner registered. Amounts are base units: the price of the offer's token, stakes of USDC.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Service {
     /// Who may change it.
+    #[schemars(with = "schema::Address")]
     pub owner: Address,
     /// Who may become the owner.
+    #[schemars(with = "Option<schema::Address>")]
     pub pending_owner: Option<Address>,
     /// Who is paid.
+    #[schemars(with = "schema::Address")]
     pub payee: Address,
     /// Who may slash the stake; zero for nobody.
+    #[schemars(with = "schema::Address")]
     pub arbiter: Address,
     /// Who will be payee and arbiter, and from when on.
     pub announced: Option<Announced>,
@@ -26,14 +30,17 @@ pub struct Service {
     pub offer: Offer,
     /// What stays bonded.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub stake: U256,
     /// What is on its way out and can still be slashed.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub unbonding: U256,
     /// When that can be withdrawn. Unix seconds.
     pub unbonds_at: Option<u64>,
     /// What was ever taken from the stake for injured buyers.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub slashed: U256,
     /// Rated payments without a dispute.
     pub settled: u64,
@@ -41,14 +48,16 @@ pub struct Service {
     pub disputed: u64,
     /// Sum of the amounts of both.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub volume: U256,
     /// Sum of score (0 to 100) times amount; divided by `volume`, the mean score.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub score_sum: U256,
 }
 
 /// What a service offers, as its owner published it.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all(deserialize = "camelCase"))]
 pub struct Offer {
     /// Where it is called.
@@ -58,29 +67,37 @@ pub struct Offer {
     pub metadata_uri: String,
     /// keccak256 of that description.
     #[serde(alias = "metadata_hash")]
+    #[schemars(with = "schema::Hash")]
     pub metadata_hash: B256,
     /// 0 per call, 1 subscription, 2 metered.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub pricing: u8,
     /// What is paid with.
+    #[schemars(with = "schema::Address")]
     pub token: Address,
     /// Per call, per period or per unit.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub price: U256,
     /// Seconds in a period of a subscription.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub period: u64,
     /// ERC-8004 id that the owner claims.
     #[serde(with = "number", alias = "agent_id")]
+    #[schemars(with = "schema::Units")]
     pub agent_id: U256,
 }
 
 /// Parties that take effect without a further event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Announced {
     /// Who will be paid.
+    #[schemars(with = "schema::Address")]
     pub payee: Address,
     /// Who may slash then.
+    #[schemars(with = "schema::Address")]
     pub arbiter: Address,
     /// From when on. Unix seconds.
     pub from: u64,

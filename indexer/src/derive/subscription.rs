@@ -6,30 +6,36 @@ use super::{
     number,
     objects::{At, Key, Object, read},
 };
-use crate::{block::Event, watch::Kind};
+use crate::{block::Event, schema, watch::Kind};
 
 /// Last period of a subscription that nobody cancelled, as the contract writes it.
 const NEVER: u64 = u32::MAX as u64;
 
 /// A subscription. Amounts are base units of `token`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Subscription {
     /// Whether it can still be charged.
     pub status: SubscriptionStatus,
     /// Who pays.
+    #[schemars(with = "schema::Address")]
     pub payer: Address,
     /// Who is paid.
+    #[schemars(with = "schema::Address")]
     pub payee: Address,
     /// What is paid with.
+    #[schemars(with = "schema::Address")]
     pub token: Address,
     /// Of a period, from the next charge on.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub price: U256,
     /// Charged so far.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub charged: U256,
     /// Most that is ever charged.
     #[serde(with = "number")]
+    #[schemars(with = "schema::Units")]
     pub total_max: U256,
     /// First period that was neither charged nor forgiven.
     pub next_period: u64,
@@ -42,7 +48,7 @@ pub struct Subscription {
 }
 
 /// Whether a subscription goes on.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum SubscriptionStatus {
     /// It goes on.

@@ -2,15 +2,17 @@ use alloy::primitives::{Address, B256};
 use money::Usdc;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
-use super::{Order, PLACE, PLACE_JOIN, Place, Position, address, events::page, place};
-use crate::store::int;
+use super::{Order, PLACE, PLACE_JOIN, Place, Position, Span, address, events::page, place};
+use crate::{schema, store::int};
 
 /// What the mirror knows of an account's USDC.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Account {
     /// The account.
+    #[schemars(with = "schema::Address")]
     pub address: Address,
     /// Received minus sent since the start block. Below zero only if the account held USDC before the start block.
+    #[schemars(with = "schema::Usdc")]
     pub balance: SignedUsdc,
     /// Transfers it took part in.
     pub transfers: u64,
@@ -20,7 +22,7 @@ pub struct Account {
 
 /// USDC that may be below zero.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SignedUsdc(i64);
+pub struct SignedUsdc(pub(super) i64);
 
 impl SignedUsdc {
     /// The amount in base units.
@@ -34,10 +36,16 @@ impl SignedUsdc {
     }
 }
 
+impl std::fmt::Display for SignedUsdc {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        write!(f, "{sign}{}", Usdc::from_base_units(self.0.unsigned_abs()))
+    }
+}
+
 impl serde::Serialize for SignedUsdc {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let magnitude = Usdc::from_base_units(self.0.unsigned_abs());
-        if self.0 < 0 { serializer.collect_str(&format_args!("-{magnitude}")) } else { serializer.collect_str(&magnitude) }
+        serializer.collect_str(self)
     }
 }
 
@@ -71,15 +79,19 @@ pub async fn account(
 }
 
 /// A USDC transfer. The zero address mints and burns.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Transfer {
     /// Who paid.
+    #[schemars(with = "schema::Address")]
     pub from: Address,
     /// Who was paid.
+    #[schemars(with = "schema::Address")]
     pub to: Address,
     /// How much.
+    #[schemars(with = "schema::Usdc")]
     pub amount: Usdc,
     /// Nonce of the EIP-3009 authorization that it executed: an x402 payment, for one.
+    #[schemars(with = "Option<schema::Hash>")]
     pub authorization_nonce: Option<B256>,
     /// Where it is.
     #[serde(flatten)]
@@ -95,8 +107,8 @@ pub struct TransferFilter {
     pub authorization_nonce: Option<B256>,
     /// Of this transaction.
     pub tx: Option<B256>,
-    /// In this block or later.
-    pub from_block: Option<u64>,
+    /// In these blocks.
+    pub blocks: Span,
     /// Beyond this position in the order of the page.
     pub after: Option<Position>,
     /// Which come first.
@@ -124,7 +136,7 @@ pub async fn transfers(conn: &mut PgConnection, filter: &TransferFilter) -> Resu
     }
     query.push(") SELECT t.sender, t.recipient, t.amount, t.authorization_nonce, ").push(PLACE).push(" FROM t ").push(PLACE_JOIN);
     query.push(" WHERE TRUE");
-    page(&mut query, "t", None, None, filter.order, filter.limit);
+    page(&mut query, "t", Span::default(), None, filter.order, filter.limit);
     let rows = query.build().fetch_all(conn).await?;
     rows.iter().map(transfer).collect()
 }
@@ -141,7 +153,7 @@ fn side<'a>(query: &mut QueryBuilder<Postgres>, filter: &'a TransferFilter, acco
         query.push(" AND (s.block_number, s.tx_index) IN (SELECT block_number, tx_index FROM chain.transactions WHERE hash = ");
         query.push_bind(tx.to_vec()).push(")");
     }
-    page(query, "s", filter.from_block, filter.after, filter.order, filter.limit);
+    page(query, "s", filter.blocks, filter.after, filter.order, filter.limit);
 }
 
 fn transfer(row: &sqlx::postgres::PgRow) -> Result<Transfer, sqlx::Error> {

@@ -1,15 +1,16 @@
 use alloy::primitives::{Address, B256};
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row};
 
-use super::{Order, PLACE, PLACE_JOIN, Place, Position, address, place};
-use crate::store::int;
+use super::{Order, PLACE, PLACE_JOIN, Place, Position, Span, address, index, place};
+use crate::{schema, store::int};
 
 /// An event of one of our contracts.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Event {
     /// Name of the event, if this version knows it.
     pub name: Option<String>,
     /// The contract that emitted it.
+    #[schemars(with = "schema::Address")]
     pub contract: Address,
     /// Arguments by name: integers as decimal strings, addresses and bytes as hex.
     pub args: Option<serde_json::Value>,
@@ -31,8 +32,8 @@ pub struct EventFilter {
     pub reference: Option<B256>,
     /// Of this transaction.
     pub tx: Option<B256>,
-    /// In this block or later.
-    pub from_block: Option<u64>,
+    /// In these blocks.
+    pub blocks: Span,
     /// Beyond this position in the order of the page.
     pub after: Option<Position>,
     /// Which come first.
@@ -77,7 +78,7 @@ pub async fn events(conn: &mut PgConnection, filter: &EventFilter) -> Result<Vec
         query.push(" AND (t.block_number, t.tx_index) IN (SELECT block_number, tx_index FROM chain.transactions WHERE hash = ");
         query.push_bind(tx.as_slice()).push(")");
     }
-    page(&mut query, ordered, filter.from_block, filter.after, filter.order, filter.limit);
+    page(&mut query, ordered, filter.blocks, filter.after, filter.order, filter.limit);
     let rows = query.build().fetch_all(conn).await?;
     rows.iter()
         .map(|row| {
@@ -95,21 +96,16 @@ pub async fn events(conn: &mut PgConnection, filter: &EventFilter) -> Result<Vec
 pub(super) fn page(
     query: &mut QueryBuilder<Postgres>,
     ordered: &str,
-    from_block: Option<u64>,
+    blocks: Span,
     after: Option<Position>,
     order: Order,
     limit: u32,
 ) {
-    let (beyond, direction) = match order {
-        Order::Desc => ("<", "DESC"),
-        Order::Asc => (">", "ASC"),
-    };
-    if let Some(from) = from_block {
-        query.push(format!(" AND {ordered}.block_number >= ")).push_bind(int(from));
-    }
+    let (beyond, direction) = order.words();
+    blocks.conditions(query, ordered);
     if let Some(after) = after {
         query.push(format!(" AND ({ordered}.block_number, {ordered}.log_index) {beyond} ("));
-        query.push_bind(int(after.block)).push(", ").push_bind(i32::try_from(after.log).unwrap_or(i32::MAX)).push(")");
+        query.push_bind(int(after.block)).push(", ").push_bind(index(after.log)).push(")");
     }
     query.push(format!(" ORDER BY {ordered}.block_number {direction}, {ordered}.log_index {direction} LIMIT "));
     query.push_bind(i64::from(limit));

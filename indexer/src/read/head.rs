@@ -5,17 +5,19 @@ use sqlx::{PgConnection, PgPool, Row, postgres::PgListener};
 use time::OffsetDateTime;
 
 use super::{HEAD_CHANNEL, hash};
-use crate::Error;
+use crate::{Error, schema, store::int};
 
 /// The newest mirrored block.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Head {
     /// Block number.
     pub number: u64,
     /// Block hash.
+    #[schemars(with = "schema::Hash")]
     pub hash: B256,
     /// Time of the block.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub timestamp: OffsetDateTime,
 }
 
@@ -36,8 +38,54 @@ pub async fn head(conn: &mut PgConnection) -> Result<Option<Head>, sqlx::Error> 
     .transpose()
 }
 
+/// What a mirror holds, as one transaction sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mirror {
+    /// The newest block; none before the first.
+    pub head: Option<Head>,
+    /// First mirrored block.
+    pub start_block: u64,
+    /// Confirmations after which a block is final.
+    pub finality_blocks: u64,
+    /// Number of the last reorganisation; 0 before the first.
+    pub reorgs: u64,
+}
+
+/// Reads what the mirror holds; none before its first start.
+///
+/// # Errors
+/// When the database fails.
+pub async fn mirror(conn: &mut PgConnection) -> Result<Option<Mirror>, sqlx::Error> {
+    let row = sqlx::query(
+        "SELECT number, hash, timestamp, start_block, finality_blocks, (SELECT coalesce(max(id), 0) FROM chain.reorgs) AS reorgs
+         FROM chain.sync LEFT JOIN LATERAL (SELECT * FROM chain.blocks ORDER BY number DESC LIMIT 1) AS head ON TRUE",
+    )
+    .fetch_optional(conn)
+    .await?;
+    let Some(row) = row else { return Ok(None) };
+    let count = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let head = match row.try_get::<Option<i64>, _>("number")? {
+        Some(number) => {
+            Some(Head { number: number.unsigned_abs(), hash: hash(&row, "hash")?, timestamp: row.try_get("timestamp")? })
+        }
+        None => None,
+    };
+    let (start_block, finality_blocks, reorgs) = (count("start_block")?, count("finality_blocks")?, count("reorgs")?);
+    Ok(Some(Mirror { head, start_block, finality_blocks, reorgs }))
+}
+
+/// The lowest block that was undone since reorganisation `reorg`, if any was.
+///
+/// # Errors
+/// When the database fails.
+pub async fn undone_since(conn: &mut PgConnection, reorg: u64) -> Result<Option<u64>, sqlx::Error> {
+    let lowest: Option<i64> =
+        sqlx::query_scalar("SELECT min(ancestor) + 1 FROM chain.reorgs WHERE id > $1").bind(int(reorg)).fetch_one(conn).await?;
+    Ok(lowest.map(i64::unsigned_abs))
+}
+
 /// How the mirror stands to the chain.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
 pub struct Status {
     /// The chain.
     pub chain_id: u64,

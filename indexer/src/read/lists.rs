@@ -4,6 +4,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
 use super::{Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus, objects};
+use crate::store::int;
 
 /// An object with the bytes that name it: its address or id.
 #[derive(Clone, Debug, PartialEq)]
@@ -32,6 +33,8 @@ pub struct AgreementFilter {
     pub seller: Option<Address>,
     /// This far.
     pub status: Option<AgreementStatus>,
+    /// As of the end of this block; without it, now.
+    pub at_block: Option<u64>,
     /// After the agreement of this id.
     pub after: Option<B256>,
     /// Most rows.
@@ -44,7 +47,7 @@ pub struct AgreementFilter {
 /// When the database fails.
 pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Result<Vec<Named<Agreement>>, sqlx::Error> {
     let mut query = objects::select("agreements");
-    query.push(" WHERE until_block IS NULL");
+    at(&mut query, filter.at_block);
     if let Some(buyer) = &filter.buyer {
         query.push(" AND buyer = ").push_bind(buyer.as_slice());
     }
@@ -66,6 +69,8 @@ pub struct SubscriptionFilter {
     pub payee: Option<Address>,
     /// Of this status.
     pub status: Option<SubscriptionStatus>,
+    /// As of the end of this block; without it, now.
+    pub at_block: Option<u64>,
     /// After the subscription of this id.
     pub after: Option<B256>,
     /// Most rows.
@@ -81,7 +86,7 @@ pub async fn subscriptions(
     filter: &SubscriptionFilter,
 ) -> Result<Vec<Named<Subscription>>, sqlx::Error> {
     let mut query = objects::select("subscriptions");
-    query.push(" WHERE until_block IS NULL");
+    at(&mut query, filter.at_block);
     if let Some(payer) = &filter.payer {
         query.push(" AND payer = ").push_bind(payer.as_slice());
     }
@@ -101,6 +106,8 @@ pub struct ServiceFilter {
     pub owner: Option<Address>,
     /// Paid to this account.
     pub payee: Option<Address>,
+    /// As of the end of this block; without it, now.
+    pub at_block: Option<u64>,
     /// After the service of this id.
     pub after: Option<B256>,
     /// Most rows.
@@ -113,7 +120,7 @@ pub struct ServiceFilter {
 /// When the database fails.
 pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result<Vec<Named<Service>>, sqlx::Error> {
     let mut query = objects::select("services");
-    query.push(" WHERE until_block IS NULL");
+    at(&mut query, filter.at_block);
     if let Some(owner) = &filter.owner {
         query.push(" AND owner = ").push_bind(owner.as_slice());
     }
@@ -123,42 +130,88 @@ pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result
     page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
 }
 
-/// Reads the agent wallets of an owner, or all, by address.
+/// Which agent wallets to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct WalletFilter {
+    /// Of this owner.
+    pub owner: Option<Address>,
+    /// As of the end of this block; without it, now.
+    pub at_block: Option<u64>,
+    /// After the wallet of this address.
+    pub after: Option<Address>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads agent wallets, by address.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wallets(
+pub async fn wallets(conn: &mut PgConnection, filter: &WalletFilter) -> Result<Vec<Named<Value>>, sqlx::Error> {
+    let mut query = objects::select("wallets");
+    at(&mut query, filter.at_block);
+    if let Some(owner) = &filter.owner {
+        query.push(" AND owner = ").push_bind(owner.as_slice());
+    }
+    page(conn, query, filter.after.as_ref().map(|address| address.as_slice()), filter.limit).await
+}
+
+/// Reads treasuries as of the end of a block or now, by address.
+///
+/// # Errors
+/// When the database fails.
+pub async fn treasuries(
     conn: &mut PgConnection,
-    owner: Option<Address>,
+    at_block: Option<u64>,
     after: Option<Address>,
     limit: u32,
 ) -> Result<Vec<Named<Value>>, sqlx::Error> {
-    let mut query = objects::select("wallets");
-    query.push(" WHERE until_block IS NULL");
-    if let Some(owner) = &owner {
-        query.push(" AND owner = ").push_bind(owner.as_slice());
-    }
+    let mut query = objects::select("treasuries");
+    at(&mut query, at_block);
     page(conn, query, after.as_ref().map(|address| address.as_slice()), limit).await
 }
 
-/// Reads the orders and changes of a treasury, all or those of one status, by id.
+/// Which orders and changes to read. Every condition given must hold.
+#[derive(Clone, Debug, Default)]
+pub struct ProposalFilter {
+    /// Of this treasury.
+    pub treasury: Address,
+    /// This far.
+    pub status: Option<String>,
+    /// As of the end of this block; without it, now.
+    pub at_block: Option<u64>,
+    /// After the one of this id.
+    pub after: Option<B256>,
+    /// Most rows.
+    pub limit: u32,
+}
+
+/// Reads orders and changes of a treasury, by id.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn proposals(
-    conn: &mut PgConnection,
-    treasury: Address,
-    status: Option<&str>,
-    after: Option<B256>,
-    limit: u32,
-) -> Result<Vec<Named<Value>>, sqlx::Error> {
-    let after = after.map(|id| [treasury.as_slice(), id.as_slice()].concat());
+pub async fn proposals(conn: &mut PgConnection, filter: &ProposalFilter) -> Result<Vec<Named<Value>>, sqlx::Error> {
+    let after = filter.after.map(|id| [filter.treasury.as_slice(), id.as_slice()].concat());
     let mut query = objects::select("proposals");
-    query.push(" WHERE until_block IS NULL AND treasury = ").push_bind(treasury.as_slice());
-    if let Some(status) = status {
+    at(&mut query, filter.at_block);
+    query.push(" AND treasury = ").push_bind(filter.treasury.as_slice());
+    if let Some(status) = &filter.status {
         query.push(" AND status = ").push_bind(status);
     }
-    page(conn, query, after.as_deref(), limit).await
+    page(conn, query, after.as_deref(), filter.limit).await
+}
+
+/// The versions that hold at the end of a block, or now.
+fn at(query: &mut QueryBuilder<Postgres>, block: Option<u64>) {
+    match block {
+        Some(block) => {
+            query.push(" WHERE from_block <= ").push_bind(int(block));
+            query.push(" AND (until_block IS NULL OR until_block > ").push_bind(int(block)).push(")");
+        }
+        None => {
+            query.push(" WHERE until_block IS NULL");
+        }
+    }
 }
 
 async fn page<T: DeserializeOwned + 'static>(

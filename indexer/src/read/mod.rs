@@ -3,23 +3,34 @@
 //! Tables are named with their schema, so any connection that may read them will do. Nothing here writes.
 
 mod accounts;
+mod blocks;
 mod events;
 mod head;
 mod lists;
 mod objects;
+mod payments;
+mod statement;
+mod stats;
 
 use alloy::primitives::{Address, B256};
 
+use crate::{schema, store::int};
+
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
+pub use blocks::{Block, BlockFilter, Proof, block, blocks};
 pub use events::{Event, EventFilter, events};
-pub use head::{Head, Status, head, status, wait_for_block};
+pub use head::{Head, Mirror, Status, head, mirror, status, undone_since, wait_for_block};
 pub use lists::{
-    AgreementFilter, Named, ServiceFilter, SubscriptionFilter, agreements, proposals, services, subscriptions, wallets,
+    AgreementFilter, Named, ProposalFilter, ServiceFilter, SubscriptionFilter, WalletFilter, agreements, proposals, services,
+    subscriptions, treasuries, wallets,
 };
 pub use objects::{
     Agreement, AgreementStatus, Announced, Limit, Offer, Service, State, Subscription, SubscriptionStatus, agreement, limits,
     proposal, service, subscription, treasury, wallet,
 };
+pub use payments::{Payment, PaymentFilter, PaymentKind, payments};
+pub use statement::{Line, Statement, StatementFilter, statement};
+pub use stats::{Stat, StatFilter, stats};
 
 /// Channel of `LISTEN`: one notification per commit of the mirror, a JSON object with `number` and `hash` of the newest block, `first` of the
 /// blocks that are new, and `undone` (`from`, `to`) when blocks were replaced.
@@ -32,10 +43,49 @@ pub struct Position {
     pub block: u64,
     /// Index of the log within the block.
     pub log: u32,
+    /// Which of several payments that one log tells of; otherwise 0.
+    pub part: u32,
+}
+
+impl Position {
+    /// Before everything in a block.
+    pub const fn start_of(block: u64) -> Self {
+        Self { block, log: 0, part: 0 }
+    }
+
+    /// After everything in a block.
+    pub const fn end_of(block: u64) -> Self {
+        Self { block, log: u32::MAX, part: u32::MAX }
+    }
+}
+
+/// Blocks from one to another, both included; without bounds all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// First block.
+    pub from: Option<u64>,
+    /// Last block.
+    pub to: Option<u64>,
+}
+
+impl Span {
+    fn conditions(self, query: &mut sqlx::QueryBuilder<sqlx::Postgres>, table: &str) {
+        if let Some(from) = self.from {
+            query.push(format!(" AND {table}.block_number >= ")).push_bind(int(from));
+        }
+        if let Some(to) = self.to {
+            query.push(format!(" AND {table}.block_number <= ")).push_bind(int(to));
+        }
+    }
+}
+
+/// An index within a block as Postgres counts.
+fn index(value: u32) -> i32 {
+    i32::try_from(value).unwrap_or(i32::MAX)
 }
 
 /// Which rows come first.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Order {
     /// Newest first.
@@ -45,17 +95,30 @@ pub enum Order {
     Asc,
 }
 
+impl Order {
+    /// The comparison that continues a page, and the direction of ORDER BY.
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Desc => ("<", "DESC"),
+            Self::Asc => (">", "ASC"),
+        }
+    }
+}
+
 /// A block of a row, and how sure it is.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Place {
     /// Block number.
     pub block_number: u64,
     /// Block hash.
+    #[schemars(with = "schema::Hash")]
     pub block_hash: B256,
     /// Time of the block.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "schema::Time")]
     pub timestamp: time::OffsetDateTime,
     /// Transaction hash.
+    #[schemars(with = "schema::Hash")]
     pub transaction_hash: B256,
     /// Index of the log within the block.
     pub log_index: u32,
@@ -68,12 +131,12 @@ pub struct Place {
 impl Place {
     /// The cursor at which the next page continues.
     pub const fn position(&self) -> Position {
-        Position { block: self.block_number, log: self.log_index }
+        Position { block: self.block_number, log: self.log_index, part: 0 }
     }
 }
 
 /// Whether a block can still be undone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Finality {
     /// It can.

@@ -8,14 +8,14 @@ use time::OffsetDateTime;
 
 use super::{Finality, address};
 pub use crate::derive::{Agreement, AgreementStatus, Announced, Offer, Service, Subscription, SubscriptionStatus};
-use crate::store::int;
+use crate::{schema, store::int};
 
 /// Seconds of one bucket of a wallet's spending limit, and how many buckets before the current one still count.
 const BUCKET_SECONDS: i64 = 8 * 60 * 60;
 const BUCKETS_BEFORE: i64 = 3;
 
 /// A contract or an agreement as it stands.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, schemars::JsonSchema)]
 pub struct State<T = Value> {
     /// The block that last changed it.
     pub changed_in_block: u64,
@@ -76,12 +76,17 @@ pub async fn treasury(conn: &mut PgConnection, address: Address, at_block: Optio
     state(conn, "treasuries", address.as_slice(), at_block).await
 }
 
-/// Reads an order or change of a treasury by its EIP-712 digest.
+/// Reads an order or change of a treasury by its EIP-712 digest, as of the end of block `at_block` or now.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn proposal(conn: &mut PgConnection, treasury: Address, id: B256) -> Result<Option<State>, sqlx::Error> {
-    state(conn, "proposals", &[treasury.as_slice(), id.as_slice()].concat(), None).await
+pub async fn proposal(
+    conn: &mut PgConnection,
+    treasury: Address,
+    id: B256,
+    at_block: Option<u64>,
+) -> Result<Option<State>, sqlx::Error> {
+    state(conn, "proposals", &[treasury.as_slice(), id.as_slice()].concat(), at_block).await
 }
 
 async fn state<T: DeserializeOwned + 'static>(
@@ -121,20 +126,25 @@ impl<T: DeserializeOwned + 'static> State<T> {
 }
 
 /// What an operator of a wallet may still pay in a token.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct Limit {
     /// The operator.
+    #[schemars(with = "schema::Address")]
     pub operator: Address,
     /// The token.
+    #[schemars(with = "schema::Address")]
     pub token: Address,
     /// Most that may leave in any 24 hours, in base units.
     #[serde(serialize_with = "text")]
+    #[schemars(with = "schema::Units")]
     pub daily_limit: u128,
     /// What counts against it: the payments of the last 24 to 32 hours, in base units.
     #[serde(serialize_with = "text")]
+    #[schemars(with = "schema::Units")]
     pub spent: u128,
     /// What a payment could carry now, in base units, as far as this limit goes.
     #[serde(serialize_with = "text")]
+    #[schemars(with = "schema::Units")]
     pub remaining: u128,
 }
 

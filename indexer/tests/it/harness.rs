@@ -142,7 +142,7 @@ impl Indexer {
     pub(crate) async fn ready(&self) {
         let healthy = async {
             loop {
-                if let Ok(response) = reqwest::get(format!("{}/health", self.url)).await
+                if let Ok(response) = reqwest::get(format!("{}/ready", self.url)).await
                     && response.status().is_success()
                 {
                     return;

@@ -4,7 +4,7 @@ use alloy::{
     network::TransactionBuilder,
     primitives::{
         Address, B256, U256,
-        aliases::{U40, U56},
+        aliases::{U40, U56, U88, U96},
     },
     providers::ext::AnvilApi,
     rpc::types::{TransactionReceipt, TransactionRequest},
@@ -19,6 +19,14 @@ use contracts::{
     escrow::{
         Escrow::{AgreementFunded, fundCall, markDeliveredCall, releaseCall},
         IEscrow::Terms,
+    },
+    payment_router::{
+        ISubscriptions::SubscriptionTerms,
+        PaymentRouter::{SubscriptionCreated, subscribeCall},
+    },
+    service_registry::{
+        IServiceRegistry::Offer,
+        ServiceRegistry::{ServiceRegistered, registerCall},
     },
     treasury, treasury_factory,
     usdc::Usdc::approveCall,
@@ -257,4 +265,58 @@ async fn an_agreement_is_followed_from_funding_to_release_and_at_every_block_bet
     assert_balances(&chain, &pool).await;
     assert_as_from_scratch(&chain, &pool).await;
     indexer.stop().await;
+}
+
+/// One object of each kind that the mirror follows.
+pub(crate) struct Made {
+    pub(crate) wallet: Address,
+    pub(crate) treasury: Address,
+    pub(crate) agreement: B256,
+    pub(crate) subscription: B256,
+    pub(crate) service: B256,
+}
+
+pub(crate) async fn make_one_of_each(chain: &Chain) -> Made {
+    let token = chain.deployment.usdc;
+    let wallet = create_wallet(chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(wallet, 50_000_000)).await;
+    pay(chain, wallet, 1_000_000, B256::repeat_byte(7)).await;
+    let treasury = create_treasury(chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 100_000_000)).await;
+    call(chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: order(chain, 10_000_000, 1) }).await;
+    call(chain, 3, token, approveCall { spender: chain.deployment.escrow, value: U256::MAX }).await;
+    let funded = call(chain, 3, chain.deployment.escrow, fundCall { terms: terms(chain, 40_000_000) }).await;
+    call(chain, 3, token, approveCall { spender: chain.deployment.payment_router, value: U256::MAX }).await;
+    let agreed = SubscriptionTerms {
+        payer: chain.accounts[3],
+        payee: chain.accounts[SHOP],
+        token,
+        amount: U96::from(5),
+        totalMax: U96::MAX,
+        start: U40::from(1),
+        trial: 0,
+        period: 3_600,
+        catchUpMax: 0,
+        salt: B256::ZERO,
+    };
+    let subscribed = call(chain, 3, chain.deployment.payment_router, subscribeCall { terms: agreed }).await;
+    let offer = Offer {
+        endpoint: "https://shop.example".into(),
+        metadataURI: String::new(),
+        metadataHash: B256::ZERO,
+        pricing: 0,
+        token,
+        price: U88::from(9),
+        period: 0,
+        agentId: U256::ZERO,
+    };
+    let register = registerCall { salt: B256::ZERO, payee: chain.accounts[SHOP], arbiter: chain.accounts[5], offer };
+    let registered = call(chain, SHOP, chain.deployment.service_registry, register).await;
+    Made {
+        wallet,
+        treasury,
+        agreement: emitted::<AgreementFunded>(&funded).id,
+        subscription: emitted::<SubscriptionCreated>(&subscribed).id,
+        service: emitted::<ServiceRegistered>(&registered).service,
+    }
 }

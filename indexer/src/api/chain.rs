@@ -1,0 +1,103 @@
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use alloy::{primitives::Address, sol_types::SolCall};
+use contracts::usdc::Usdc::balanceOfCall;
+use sqlx::{PgConnection, PgPool};
+
+use super::problem::Problem;
+use crate::{
+    Transfers,
+    metrics::Counters,
+    node::{At, Node},
+};
+
+/// Accounts whose balance before the mirror is remembered.
+const REMEMBERED_MAX: usize = 10_000;
+
+/// A chain that is mirrored here.
+pub(crate) struct Chain {
+    pub(crate) name: String,
+    pub(crate) id: u64,
+    pub(crate) pool: PgPool,
+    pub(crate) usdc: Address,
+    pub(crate) transfers: Transfers,
+    /// Our contracts, those that factories created left out.
+    pub(crate) contracts: HashSet<Address>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) node: Node,
+    /// It never changes: it is of a block before the first.
+    held_before: Mutex<HashMap<Address, u64>>,
+    /// The newest block that was seen, and when first.
+    seen: Mutex<(Option<u64>, Instant)>,
+}
+
+impl Chain {
+    #[expect(clippy::too_many_arguments, reason = "one caller, which names them")]
+    pub(crate) fn new(
+        name: String,
+        id: u64,
+        pool: PgPool,
+        usdc: Address,
+        transfers: Transfers,
+        contracts: HashSet<Address>,
+        counters: Arc<Counters>,
+        node: Node,
+    ) -> Self {
+        Self {
+            name,
+            id,
+            pool,
+            usdc,
+            transfers,
+            contracts,
+            counters,
+            node,
+            held_before: Mutex::default(),
+            seen: Mutex::new((None, Instant::now())),
+        }
+    }
+
+    /// For how long the newest block has been this one.
+    pub(super) fn seen(&self, newest: Option<u64>) -> Duration {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.0 != newest {
+            *seen = (newest, Instant::now());
+        }
+        seen.1.elapsed()
+    }
+
+    /// What an account held before the first mirrored block, in base units. The node is asked once per account.
+    pub(super) async fn held_before(&self, start_block: u64, account: Address) -> Result<u64, Problem> {
+        let Some(block) = start_block.checked_sub(1) else { return Ok(0) };
+        if let Some(held) = self.held_before.lock().unwrap_or_else(PoisonError::into_inner).get(&account) {
+            return Ok(*held);
+        }
+        let call = balanceOfCall { account }.abi_encode();
+        let answer = self.node.call(self.usdc, call.into(), At::Number(block)).await.map_err(|error| {
+            Problem::unavailable(format!("What {account} held before the mirror begins (block {block}) cannot be read: {error}"))
+        })?;
+        // Before the token was there nobody held anything of it.
+        let held = balanceOfCall::abi_decode_returns(&answer).map_or(0, |held| held.saturating_to());
+        let mut remembered = self.held_before.lock().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(account, held);
+        Ok(held)
+    }
+
+    /// Whether every transfer of the account is mirrored.
+    pub(super) async fn has_all_of(&self, conn: &mut PgConnection, account: Address) -> Result<bool, sqlx::Error> {
+        if self.transfers == Transfers::All || self.contracts.contains(&account) {
+            return Ok(true);
+        }
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM chain.contracts WHERE address = $1)")
+            .bind(account.as_slice())
+            .fetch_one(conn)
+            .await
+    }
+}

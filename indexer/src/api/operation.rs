@@ -1,0 +1,140 @@
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::{RawPathParams, RawQuery},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::Response,
+};
+use futures::future::BoxFuture;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::Value;
+use url::form_urlencoded;
+
+use super::{ApiState, input::Input, problem::Problem, snapshot::Snapshot};
+
+/// Something that can be asked: one function, served by REST and by GraphQL and described by OpenAPI.
+pub(super) struct Operation {
+    /// Below `/api/v1/{chain}`.
+    pub(super) path: &'static str,
+    /// Its name in OpenAPI, and in camel case in GraphQL.
+    pub(super) id: &'static str,
+    pub(super) summary: &'static str,
+    /// Whether the answer follows from the mirror alone, so that it can only change when the newest block does.
+    pub(super) of_the_mirror: bool,
+    pub(super) params: fn(&mut SchemaGenerator) -> Schema,
+    pub(super) answer: fn(&mut SchemaGenerator) -> Schema,
+    call: Box<dyn Fn(Snapshot, Input) -> BoxFuture<'static, Result<Box<dyn Answer>, Problem>> + Send + Sync>,
+}
+
+/// What can be sent as JSON.
+pub(super) trait Answer: Send {
+    fn to_bytes(&self) -> serde_json::Result<Vec<u8>>;
+    fn to_value(&self) -> serde_json::Result<Value>;
+}
+
+impl<T: Serialize + Send> Answer for T {
+    fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(self)
+    }
+
+    fn to_value(&self) -> serde_json::Result<Value> {
+        serde_json::to_value(self)
+    }
+}
+
+impl Operation {
+    pub(super) fn new<P, A, F>(
+        path: &'static str,
+        id: &'static str,
+        summary: &'static str,
+        call: impl Fn(Snapshot, P) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        P: DeserializeOwned + JsonSchema + Send,
+        A: Serialize + JsonSchema + Send + 'static,
+        F: Future<Output = Result<A, Problem>> + Send + 'static,
+    {
+        Self {
+            path,
+            id,
+            summary,
+            of_the_mirror: true,
+            params: P::json_schema,
+            answer: SchemaGenerator::subschema_for::<A>,
+            call: Box::new(move |snapshot, input| match input.read() {
+                Ok(params) => {
+                    let answer = call(snapshot, params);
+                    Box::pin(async move { Ok(Box::new(answer.await?) as Box<dyn Answer>) })
+                }
+                Err(problem) => Box::pin(std::future::ready(Err(problem))),
+            }),
+        }
+    }
+
+    /// The same, with an answer that also depends on the time.
+    pub(super) fn changing(self) -> Self {
+        Self { of_the_mirror: false, ..self }
+    }
+
+    pub(super) async fn call(&self, snapshot: Snapshot, input: Input) -> Result<Box<dyn Answer>, Problem> {
+        (self.call)(snapshot, input).await
+    }
+
+    /// Answers `GET`.
+    pub(super) async fn get(
+        self: Arc<Self>,
+        api: ApiState,
+        path: RawPathParams,
+        RawQuery(query): RawQuery,
+        headers: HeaderMap,
+    ) -> Result<Response, Problem> {
+        let (mut chain, mut pairs) = (None, Vec::new());
+        for (name, value) in &path {
+            if name == "chain" { chain = Some(value.to_owned()) } else { pairs.push((name.to_owned(), value.to_owned())) }
+        }
+        pairs.extend(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned());
+        let snapshot = Snapshot::take(api.chain(chain.as_deref().unwrap_or_default())?).await?;
+        let tag = self.of_the_mirror.then(|| tag(&snapshot));
+        let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
+        let unchanged = tag.as_deref().is_some_and(|tag| known.split(',').any(|known| known.trim() == tag));
+        let body = match unchanged {
+            true => Body::empty(),
+            false => {
+                Body::from(self.call(snapshot.clone(), Input::Text(pairs)).await?.to_bytes().map_err(|_| Problem::internal())?)
+            }
+        };
+        let mut response = Response::new(body);
+        if unchanged {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+        }
+        describe(&mut response, &snapshot, tag);
+        Ok(response)
+    }
+}
+
+/// The same text as long as the same blocks are mirrored.
+fn tag(snapshot: &Snapshot) -> String {
+    let hash = snapshot.mirror.head.as_ref().map(|head| head.hash).unwrap_or_default();
+    format!("\"{}-{}-{hash:x}\"", env!("CARGO_PKG_VERSION"), snapshot.mirror.finality_blocks)
+}
+
+/// Says which block the answer is of.
+pub(super) fn describe(response: &mut Response, snapshot: &Snapshot, tag: Option<String>) {
+    let headers = response.headers_mut();
+    headers.entry(header::CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let mut add = |name: &'static str, text: String| {
+        if let Ok(value) = HeaderValue::try_from(text) {
+            headers.insert(name, value);
+        }
+    };
+    if let Some(head) = &snapshot.mirror.head {
+        add("x-florin-block", head.number.to_string());
+        add("x-florin-block-hash", head.hash.to_string());
+    }
+    if let Some(tag) = tag {
+        add("etag", tag);
+    }
+}

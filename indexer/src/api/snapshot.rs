@@ -1,0 +1,66 @@
+use std::sync::Arc;
+
+use sqlx::{Postgres, Transaction};
+use tokio::sync::{Mutex, MutexGuard};
+
+use super::{
+    Chain,
+    input::{Cursor, Limit, Page},
+    problem::Problem,
+};
+use crate::read::{self, Mirror, Position};
+
+/// One state of the mirror. Everything that answers a request is read from it, so all of an answer is of the same block.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    pub(super) chain: Arc<Chain>,
+    pub(super) mirror: Arc<Mirror>,
+    transaction: Arc<Mutex<Transaction<'static, Postgres>>>,
+}
+
+impl Snapshot {
+    pub(super) async fn take(chain: &Arc<Chain>) -> Result<Self, Problem> {
+        let mut transaction = chain.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let mirror = read::mirror(&mut transaction).await?.ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))?;
+        Ok(Self { chain: chain.clone(), mirror: Arc::new(mirror), transaction: Arc::new(Mutex::new(transaction)) })
+    }
+
+    /// One query runs at a time.
+    pub(super) async fn conn(&self) -> MutexGuard<'_, Transaction<'static, Postgres>> {
+        self.transaction.lock().await
+    }
+
+    /// Number of the newest block; the one before the first while there is none.
+    pub(super) fn newest(&self) -> u64 {
+        self.mirror.head.as_ref().map_or_else(|| self.mirror.start_block.saturating_sub(1), |head| head.number)
+    }
+
+    /// `at_block`, if the mirror can tell what was then.
+    pub(super) fn at(&self, block: Option<u64>) -> Result<Option<u64>, Problem> {
+        let (first, newest) = (self.mirror.start_block.saturating_sub(1), self.newest());
+        match block {
+            Some(block) if !(first..=newest).contains(&block) => {
+                Err(Problem::not_mirrored(format!("Block {block} is not mirrored; those from {first} to {newest} are")))
+            }
+            block => Ok(block),
+        }
+    }
+
+    /// A page out of rows that were read with [`Limit::rows_to_read`].
+    pub(super) async fn page<T>(
+        &self,
+        rows: Vec<T>,
+        limit: Limit,
+        cursor: Option<Cursor>,
+        position: impl Fn(&T) -> Position,
+    ) -> Result<Page<T>, Problem> {
+        let seen = cursor.map_or(self.mirror.reorgs, |cursor| cursor.reorg);
+        let undone_from = match seen.cmp(&self.mirror.reorgs) {
+            std::cmp::Ordering::Less => read::undone_since(&mut *self.conn().await, seen).await?,
+            std::cmp::Ordering::Equal => None,
+            std::cmp::Ordering::Greater => return Err(Problem::invalid_parameter("cursor is of another mirror: begin again")),
+        };
+        let next = |row: &T| Cursor { position: position(row), reorg: self.mirror.reorgs }.to_string();
+        Ok(Page { undone_from, ..Page::new(rows, limit, next) })
+    }
+}

@@ -1,0 +1,217 @@
+//! Everything that is paid, whichever way, is in one list once, and in the sums.
+
+use alloy::{
+    network::TransactionBuilder,
+    primitives::{
+        Address, B256, Bytes, U256,
+        aliases::{U40, U56, U96},
+    },
+    providers::ext::AnvilApi,
+    rpc::types::{
+        TransactionReceipt, TransactionRequest,
+        anvil::{ReorgOptions, TransactionData},
+    },
+    signers::local::PrivateKeySigner,
+    sol_types::{SolCall, SolEvent},
+};
+use contracts::{
+    agent_wallet::AgentWallet::executePaymentCall,
+    agent_wallet_factory::{
+        AgentWalletFactory::{WalletCreated, createWalletCall},
+        IAgentWallet as Config,
+    },
+    payment_router::{
+        IPaymentRouter::{Leg, Share},
+        PaymentRouter::{batchPayCall, payCall, splitPayCall},
+    },
+    signing::usdc::{TransferWithAuthorization, transfer as authorized},
+    usdc::Usdc::{approveCall, transferWithAuthorization_0Call},
+};
+use serde_json::Value;
+
+use crate::harness::{Chain, Indexer, assert_as_from_scratch, database, pool, synced, transfer};
+
+/// Of the first account of the dev chain.
+const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
+const PAYER: usize = 0;
+
+async fn call(chain: &Chain, from: usize, to: Address, call: impl SolCall) -> TransactionReceipt {
+    let tx = TransactionRequest::default().with_from(chain.accounts[from]).with_to(to).with_input(call.abi_encode());
+    chain.send(tx).await
+}
+
+/// A payment as x402 settles it: anybody carries out what the payer signed.
+pub(crate) async fn pay_by_x402(chain: &Chain, to: usize, amount: u64, nonce: B256) {
+    let signer: PrivateKeySigner = KEY.parse().unwrap();
+    assert_eq!(signer.address(), chain.accounts[PAYER]);
+    let (from, to, value) = (signer.address(), chain.accounts[to], U256::from(amount));
+    let message = TransferWithAuthorization { from, to, value, validAfter: U256::ZERO, validBefore: U256::MAX, nonce };
+    let signed = authorized(message, chain.deployment.usdc, chain.deployment.chain_id).sign(&signer).unwrap();
+    let settle = transferWithAuthorization_0Call {
+        from,
+        to,
+        value,
+        validAfter: U256::ZERO,
+        validBefore: U256::MAX,
+        nonce,
+        signature: Bytes::from(signed.as_bytes().to_vec()),
+    };
+    call(chain, 8, chain.deployment.usdc, settle).await;
+}
+
+async fn pay_by_wallet(chain: &Chain, to: usize, amount: u64, payment_id: B256) -> Address {
+    let usdc = chain.deployment.usdc;
+    let policy = Config::Policy {
+        paymentMax: U56::from(50_000_000),
+        dailyLimit: U56::from(100_000_000),
+        approvalAbove: U56::from(100_000_000),
+        expiresAt: U40::from(99_999_999_999_u64),
+        onlyAllowed: false,
+    };
+    let operator = Config::OperatorConfig {
+        operator: chain.accounts[1],
+        policies: vec![Config::TokenPolicy { token: usdc, policy }],
+        recipients: vec![],
+        lane: Default::default(),
+    };
+    let (owner, guardian) = (chain.accounts[PAYER], Address::ZERO);
+    let operators = vec![operator];
+    let config = Config::WalletConfig { owner, guardian, approvers: vec![], approvalsRequired: 0, operators, salt: B256::ZERO };
+    let created = call(chain, PAYER, chain.deployment.agent_wallet_factory, createWalletCall { config }).await;
+    let wallet = created.logs().iter().find_map(|log| WalletCreated::decode_log(&log.inner).ok()).unwrap().wallet;
+    chain.call(chain.accounts[PAYER], transfer(wallet, amount)).await;
+    let payment = executePaymentCall { token: usdc, to: chain.accounts[to], amount: U256::from(amount), paymentId: payment_id };
+    call(chain, 1, wallet, payment).await;
+    wallet
+}
+
+async fn list(indexer: &Indexer, query: &str) -> Vec<Value> {
+    let (status, page) = indexer.get(&format!("/api/v1/chain/payments?order=asc&{query}")).await;
+    assert_eq!(status, 200, "{page}");
+    page["data"].as_array().unwrap().clone()
+}
+
+fn told(payment: &Value) -> (&str, Address, u64, u64) {
+    let text = |name: &str| payment[name].as_str().unwrap();
+    (text("kind"), text("payee").parse().unwrap(), text("amount").parse().unwrap(), payment["part"].as_u64().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_payment_is_listed_once_with_who_paid_whom_how_much_and_what_for() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let (router, token) = (chain.deployment.payment_router, chain.deployment.usdc);
+    let [a, b, c] = [2, 3, 4].map(|index| chain.accounts[index]);
+    call(&chain, PAYER, token, approveCall { spender: router, value: U256::MAX }).await;
+    chain.pay(PAYER, 5, 77).await;
+    pay_by_x402(&chain, 2, 1_000, B256::repeat_byte(1)).await;
+    call(&chain, PAYER, router, payCall { paymentId: B256::repeat_byte(2), token, payee: a, amount: U256::from(2_000) }).await;
+    let legs = [(a, (1_u128 << 31) + 5), (b, 7)].map(|(payee, amount)| Leg { payee, amount: U96::from(amount) });
+    chain.pay(6, PAYER, 900_000_000).await;
+    chain.pay(7, PAYER, 900_000_000).await;
+    call(&chain, PAYER, router, batchPayCall { paymentRef: B256::repeat_byte(3), token, legs: legs.into() }).await;
+    let shares = [(a, 3_334), (b, 3_333), (c, 3_333)].map(|(payee, bps)| Share { payee, bps });
+    let split = splitPayCall { paymentRef: B256::repeat_byte(4), token, amount: U256::from(100), shares: shares.into() };
+    call(&chain, PAYER, router, split).await;
+    let wallet = pay_by_wallet(&chain, 3, 5_000, B256::repeat_byte(5)).await;
+    synced(&chain, &pool).await;
+
+    let all = list(&indexer, "").await;
+    let expected = [
+        ("x402", a, 1_000, 0),
+        ("router", a, 2_000, 0),
+        ("batch", a, (1 << 31) + 5, 0),
+        ("batch", b, 7, 1),
+        ("split", a, 34, 0),
+        ("split", b, 33, 1),
+        ("split", c, 33, 2),
+        ("wallet", b, 5_000, 0),
+    ];
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), expected, "a plain transfer is no payment");
+    assert_eq!(all[7]["payer"].as_str().unwrap().parse::<Address>().unwrap(), wallet);
+    for (query, count) in [
+        (format!("payee={b}"), 3),
+        (format!("account={b}&kind=batch"), 1),
+        (format!("payer={wallet}"), 1),
+        (format!("reference={}", B256::repeat_byte(4)), 3),
+        (format!("tx={}", all[3]["transaction_hash"].as_str().unwrap()), 2),
+        (format!("to_block={}", all[1]["block_number"]), 2),
+    ] {
+        assert_eq!(list(&indexer, &query).await.len(), count, "{query}");
+    }
+    // Several payments of one log end a page as well as any.
+    let (mut paged, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let (_, page) = indexer.get(&format!("/api/v1/chain/payments?account={}&limit=2{cursor}", chain.accounts[PAYER])).await;
+        paged.extend(page["data"].as_array().unwrap().clone());
+        let Some(next) = page["next_cursor"].as_str() else { break };
+        cursor = format!("&cursor={next}");
+    }
+    paged.reverse();
+    assert_eq!(paged.iter().map(told).collect::<Vec<_>>(), expected[..7]);
+
+    let (_, stats) = indexer.get("/api/v1/chain/stats?kind=split").await;
+    assert_eq!((&stats[0]["payments"], &stats[0]["amount"]), (&3.into(), &"100".into()), "{stats}");
+    assert_as_from_scratch(&chain, &pool).await;
+
+    let sums = stats_of(&indexer).await;
+    let pay = (TransactionData::JSON(chain.tx(chain.accounts[9], transfer(a, 1))), 0);
+    chain.provider.anvil_reorg(ReorgOptions { depth: 5, tx_block_pairs: vec![pay] }).await.unwrap();
+    chain.pay(9, 8, 1).await;
+    synced(&chain, &pool).await;
+    assert_eq!(list(&indexer, "").await.iter().map(told).collect::<Vec<_>>(), expected[..4], "the others were undone");
+    assert_ne!(stats_of(&indexer).await, sums);
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+async fn stats_of(indexer: &Indexer) -> Value {
+    indexer.get("/api/v1/chain/stats").await.1
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_ends_with_what_the_token_says_also_where_the_chain_is_older_than_the_mirror() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let mut config = crate::harness::config(&chain, &database);
+    // Every account was given its 1,000 USDC before.
+    config.start_block = Some(chain.height().await + 1);
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    let pool = pool(&database).await;
+    chain.block(&[(1, 2, 500_000), (2, 3, 250_000), (2, 2, 9), (4, 2, 1_000_000)]).await;
+    chain.pay(2, 1, 125_000).await;
+    synced(&chain, &pool).await;
+    let account = chain.accounts[2];
+    let expected = ["1000.50", "1000.25", "1000.25", "1001.25", "1001.125"];
+    for (order, expected) in [("asc", expected.to_vec()), ("desc", expected.iter().rev().copied().collect())] {
+        let (mut balances, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let path = format!("/api/v1/chain/accounts/{account}/statement?order={order}&limit=2{cursor}");
+            let (status, page) = indexer.get(&path).await;
+            assert_eq!(status, 200, "{page}");
+            let lines = page["data"].as_array().unwrap().clone();
+            assert_eq!(page["closing_balance"], lines[if order == "asc" { lines.len() - 1 } else { 0 }]["balance"]);
+            let before = if order == "asc" { balances.last().cloned().unwrap_or("1000.00".to_owned()) } else { String::new() };
+            assert!(before.is_empty() || page["opening_balance"].as_str() == Some(&before), "{page}");
+            balances.extend(lines.iter().map(|line| line["balance"].as_str().unwrap().to_owned()));
+            if page["next_cursor"].is_null() {
+                assert!(order == "asc" || page["opening_balance"] == "1000.00", "{page}");
+                break;
+            }
+            cursor = format!("&cursor={}", page["next_cursor"].as_str().unwrap());
+        }
+        let units = |text: &str| text.parse::<money::Usdc>().unwrap();
+        let units = |texts: Vec<&str>| texts.into_iter().map(units).collect::<Vec<_>>();
+        assert_eq!(units(balances.iter().map(String::as_str).collect()), units(expected), "{order}");
+    }
+    let file = reqwest::get(format!("{}/api/v1/chain/accounts/{account}/statement.csv", indexer.url)).await.unwrap();
+    assert_eq!(file.headers()["content-type"], "text/csv; charset=utf-8");
+    let file = file.text().await.unwrap();
+    let last: Vec<&str> = file.lines().last().unwrap().split(',').collect();
+    assert_eq!((file.lines().count(), last.len()), (6, file.lines().next().unwrap().split(',').count()));
+    assert_eq!(last[6].parse::<money::Usdc>().unwrap().base_units(), chain.balance(account).await, "{file}");
+    indexer.stop().await;
+}
