@@ -45,10 +45,21 @@ pub struct Config {
     /// Seconds between comparisons of every mirrored balance, agreement and wallet with the chain; 0 for none
     #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
     pub reconcile_seconds: u64,
+    /// File with further chains to mirror and serve: a section per chain ([base], [84532]) with rpc_url (a list), database_url (one of its own)
+    /// and what differs: rpc_quorum, deployment, start_block, transfers, finality_blocks
+    #[arg(long, value_name = "FILE", env = "FLORIN_INDEXER_MORE_CHAINS")]
+    pub more_chains: Option<PathBuf>,
+    /// Token that registers webhooks, sent as `Authorization: Bearer`; without it nobody can
+    #[arg(long, env = "FLORIN_INDEXER_ADMIN_TOKEN", hide_env_values = true)]
+    pub admin_token: Option<String>,
+    /// For development: webhooks may also go to this machine, and without TLS
+    #[arg(long, env = "FLORIN_INDEXER_WEBHOOK_LOOPBACK")]
+    pub webhook_loopback: bool,
 }
 
 /// Which USDC transfers are mirrored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Transfers {
     /// Every transfer of the token: balances of all accounts
     #[default]
@@ -93,11 +104,14 @@ impl Config {
             finality_blocks: Self::FINALITY_BLOCKS,
             fetch_parallel: Self::FETCH_PARALLEL,
             reconcile_seconds: Self::RECONCILE_SECONDS,
+            more_chains: None,
+            admin_token: None,
+            webhook_loopback: false,
         }
     }
 }
 
-/// Leaves out the URLs: they may carry credentials.
+/// Leaves out the URLs, which may carry credentials, and the token.
 impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")

@@ -9,6 +9,8 @@ use crate::Error;
 
 /// Connections of the query API.
 const POOL_CONNECTIONS_MAX: u32 = 16;
+/// Connections that write webhooks and their deliveries.
+const WRITE_CONNECTIONS_MAX: u32 = 8;
 /// How long a request waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a query of the API may run.
@@ -51,6 +53,39 @@ pub(crate) async fn read_pool(database_url: &str) -> Result<PgPool, Error> {
         .connect_with(options)
         .await
         .map_err(Error::DatabaseUnreachable)
+}
+
+/// Connections for what is registered here by people: webhooks.
+pub(crate) async fn write_pool(database_url: &str) -> Result<PgPool, Error> {
+    PgPoolOptions::new()
+        .max_connections(WRITE_CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .connect_with(options(database_url)?.options([("statement_timeout", STATEMENT_TIMEOUT_MS)]))
+        .await
+        .map_err(Error::DatabaseUnreachable)
+}
+
+/// Whoever holds it delivers webhooks.
+pub(crate) struct WebhookLock {
+    conn: PgConnection,
+    held: bool,
+}
+
+impl WebhookLock {
+    pub(crate) async fn connect(database_url: &str) -> Result<Self, Error> {
+        Ok(Self { conn: connect(&options(database_url)?).await?, held: false })
+    }
+
+    /// Whether it is held: taken now, or still, for the connection that holds it answers.
+    pub(crate) async fn hold(&mut self) -> Result<bool, Error> {
+        if self.held {
+            self.conn.ping().await?;
+        } else {
+            self.held =
+                sqlx::query_scalar("SELECT pg_try_advisory_lock($1)").bind(WRITER_LOCK + 2).fetch_one(&mut self.conn).await?;
+        }
+        Ok(self.held)
+    }
 }
 
 /// The one connection that writes. It holds the lock that makes it the one, so whoever loses the lock has lost the connection too and

@@ -1,13 +1,18 @@
 use alloy::primitives::Address;
-use contracts::Deployment;
+use contracts::{Deployment, Plan};
 
-use crate::{Config, Error, watch::Targets};
+use crate::{Config, Error, chains::Preset, watch::Targets};
 
 /// What to mirror on a chain: from the file of the configuration, else the deployment known for the chain.
 pub(crate) fn resolve(config: &Config, chain_id: u64) -> Result<Targets, Error> {
     let deployment = match &config.deployment {
         Some(path) => Deployment::load(path)?,
-        None => Deployment::for_chain(chain_id)?,
+        None => match (Deployment::for_chain(chain_id), Preset::of(chain_id)) {
+            // The addresses of our contracts follow from that of USDC.
+            (Err(_), Some(preset)) if config.start_block.is_some() => Plan::new(chain_id, preset.usdc).deployment,
+            (Err(_), Some(_)) => return Err(Error::NoStart(chain_id)),
+            (known, _) => known?,
+        },
     };
     if deployment.chain_id != chain_id {
         return Err(Error::OtherDeployment { deployment: deployment.chain_id, chain: chain_id });

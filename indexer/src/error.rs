@@ -76,6 +76,20 @@ pub enum Error {
         /// What the configuration says.
         asked: String,
     },
+    /// The file of further chains cannot be used.
+    #[error("the file of chains {path}: {why}")]
+    ChainsFile {
+        /// The file.
+        path: std::path::PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A chain would be mirrored twice.
+    #[error("chain {0} is asked for twice: name each chain once")]
+    ChainTwice(u64),
+    /// Where to begin is not known.
+    #[error("no deployment is known for chain {0}: pass --start-block, the block from which on to mirror, or --deployment FILE")]
+    NoStart(u64),
     /// No contract addresses are known.
     #[error("{0} (--deployment FILE)")]
     Deployment(#[from] contracts::DeploymentError),

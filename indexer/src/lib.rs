@@ -2,12 +2,14 @@
 
 mod api;
 mod block;
+mod chains;
 mod config;
 mod db;
 mod decode;
 mod deployment;
 mod derive;
 mod error;
+mod feed;
 mod metrics;
 mod node;
 pub mod read;
@@ -17,6 +19,7 @@ mod store;
 mod sync;
 mod verify;
 mod watch;
+mod webhooks;
 
 pub use config::{Config, Transfers};
 pub use db::migrate;

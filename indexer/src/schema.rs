@@ -38,10 +38,10 @@ text! {
     Usdc, { "type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2,6}$", "examples": ["12.50"] };
     /// A time, in UTC.
     Time, { "type": "string", "format": "date-time" };
+    /// A UUID.
+    Id, { "type": "string", "format": "uuid" };
     /// A day.
     Date, { "type": "string", "format": "date" };
     /// Where a page continues.
     Cursor, { "type": "string", "pattern": "^[0-9]{1,20}-[0-9]{1,10}-[0-9]{1,10}-[0-9]{1,19}$" };
-    /// Fields as the contract names them.
-    Fields, { "type": "object" };
 }

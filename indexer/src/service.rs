@@ -1,61 +1,43 @@
 use std::sync::Arc;
 
-use futures::FutureExt;
+use futures::{FutureExt, future, future::BoxFuture};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
-use tracing::warn;
+use tracing::{error, warn};
 
 use crate::{
-    Config, Error, api, db, deployment,
+    Config, Error, api, chains, db, deployment,
+    feed::Bell,
     metrics::Counters,
     node::Node,
     sync::{self, Context},
     verify,
+    webhooks::{self, Guard},
 };
 
-/// Mirrors the chain and answers queries until `shutdown`.
+/// Mirrors the chain, and those of [`Config::more_chains`], and answers queries until `shutdown`.
 ///
 /// Of several instances on one database one writes; the others answer queries and take over when it ends.
 ///
 /// # Errors
-/// At once when the node or the database cannot be used as configured; later when the chain contradicts a final block.
+/// At once when a node or a database cannot be used as configured; later when a chain contradicts a final block. Of several chains the others
+/// go on then, and `/health` names the one that stopped.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let counters = Arc::new(Counters::default());
-    let node = Node::new(&config.rpc_url, config.rpc_quorum, counters.clone());
-    let chain_id = chain_id(&config, &node).await?;
-    let targets = deployment::resolve(&config, chain_id)?;
-    db::migrate(&config.database_url).await?;
-    let pool = db::read_pool(&config.database_url).await?;
-
-    let subscribe = |index| {
-        let node = node.clone();
-        AbortOnDropHandle::new(tokio::spawn(async move { node.listen(index).await }))
-    };
-    let _subscriptions: Vec<_> = (0..config.rpc_url.len()).map(subscribe).collect();
-    let chain = api::Chain::new(
-        chain_id.to_string(),
-        chain_id,
-        pool.clone(),
-        targets.usdc,
-        config.transfers,
-        targets.contracts.iter().copied().collect(),
-        counters.clone(),
-        node.clone(),
-    );
-    let router = api::router(api::ApiState::new(vec![Arc::new(chain)]));
-    let _reconciling = AbortOnDropHandle::new(tokio::spawn(verify::keep_reconciling(
-        pool.clone(),
-        node.clone(),
-        targets.clone(),
-        config.clone(),
-        counters.clone(),
-    )));
-    let looking = node.clone();
-    let _look_around = AbortOnDropHandle::new(tokio::spawn(async move { looking.look_around().await }));
-    let context = Context { config, chain_id, targets, node, counters };
+    let guard = Guard { loopback: config.webhook_loopback };
+    let admin_token = config.admin_token.clone();
+    let mut mirrors: Vec<Mirror> = Vec::new();
+    for config in chains::all(config)? {
+        let mirror = Mirror::start(config, guard).await?;
+        if mirrors.iter().any(|other| other.chain.id == mirror.chain.id) {
+            return Err(Error::ChainTwice(mirror.chain.id));
+        }
+        mirrors.push(mirror);
+    }
+    let stop = shutdown.child_token();
+    let chains = mirrors.iter().map(|mirror| mirror.chain.clone()).collect();
+    let router = api::router(api::ApiState::new(chains, stop.clone(), guard, admin_token.as_deref()));
 
     // Either half ending ends the other.
-    let stop = shutdown.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let served = async {
         let addr = listener.local_addr().ok();
@@ -65,12 +47,66 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
         outcome.map_err(|source| Error::Http { addr, source })
     };
     let mirrored = async {
-        let outcome = sync::run(context, stop.clone()).boxed().await;
+        let outcomes = future::join_all(mirrors.into_iter().map(|mirror| mirror.run(stop.clone()))).await;
         stop.cancel();
-        outcome
+        outcomes.into_iter().collect::<Result<(), _>>()
     };
     let (served, mirrored) = tokio::join!(served, mirrored);
     mirrored.and(served)
+}
+
+/// One chain: its writer, and what runs beside it.
+struct Mirror {
+    chain: Arc<api::Chain>,
+    context: Context,
+    _beside: Vec<AbortOnDropHandle<()>>,
+}
+
+impl Mirror {
+    async fn start(config: Config, guard: Guard) -> Result<Self, Error> {
+        let counters = Arc::new(Counters::default());
+        let node = Node::new(&config.rpc_url, config.rpc_quorum, counters.clone());
+        let chain_id = chain_id(&config, &node).await?;
+        let targets = deployment::resolve(&config, chain_id)?;
+        db::migrate(&config.database_url).await?;
+        let pool = db::read_pool(&config.database_url).await?;
+        let writing = db::write_pool(&config.database_url).await?;
+        let (bell, listening) = Bell::new(pool.clone());
+        let chain = api::Chain::new(
+            chains::name(chain_id),
+            chain_id,
+            pool.clone(),
+            writing.clone(),
+            targets.usdc,
+            config.transfers,
+            targets.contracts.iter().copied().collect(),
+            counters.clone(),
+            node.clone(),
+            bell.clone(),
+        );
+        let beside = |task: BoxFuture<'static, ()>| AbortOnDropHandle::new(tokio::spawn(task));
+        let listen = |index| {
+            let node = node.clone();
+            beside(async move { node.listen(index).await }.boxed())
+        };
+        let mut tasks: Vec<_> = (0..config.rpc_url.len()).map(listen).collect();
+        let looking = node.clone();
+        tasks.push(beside(async move { looking.look_around().await }.boxed()));
+        tasks.push(beside(listening.boxed()));
+        tasks.push(beside(webhooks::run(config.database_url.clone(), writing, chain_id, guard, bell).boxed()));
+        let reconciling = verify::keep_reconciling(pool, node.clone(), targets.clone(), config.clone(), counters.clone());
+        tasks.push(beside(reconciling.boxed()));
+        let context = Context { config, chain_id, targets, node, counters };
+        Ok(Self { chain: Arc::new(chain), context, _beside: tasks })
+    }
+
+    async fn run(self, stop: CancellationToken) -> Result<(), Error> {
+        let outcome = sync::run(self.context, stop).boxed().await;
+        if let Err(error) = &outcome {
+            error!(chain = self.chain.name, %error, "the mirror stopped");
+        }
+        outcome
+    }
 }
 
 /// The chain that the endpoints are on; those that do not answer yet are asked when they do.

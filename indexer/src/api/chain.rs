@@ -11,6 +11,7 @@ use sqlx::{PgConnection, PgPool};
 use super::problem::Problem;
 use crate::{
     Transfers,
+    feed::Bell,
     metrics::Counters,
     node::{At, Node},
 };
@@ -23,12 +24,15 @@ pub(crate) struct Chain {
     pub(crate) name: String,
     pub(crate) id: u64,
     pub(crate) pool: PgPool,
+    /// For webhooks, the only thing that is written here.
+    pub(crate) writing: PgPool,
     pub(crate) usdc: Address,
     pub(crate) transfers: Transfers,
     /// Our contracts, those that factories created left out.
     pub(crate) contracts: HashSet<Address>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) node: Node,
+    pub(crate) bell: Bell,
     /// It never changes: it is of a block before the first.
     held_before: Mutex<HashMap<Address, u64>>,
     /// The newest block that was seen, and when first.
@@ -41,21 +45,25 @@ impl Chain {
         name: String,
         id: u64,
         pool: PgPool,
+        writing: PgPool,
         usdc: Address,
         transfers: Transfers,
         contracts: HashSet<Address>,
         counters: Arc<Counters>,
         node: Node,
+        bell: Bell,
     ) -> Self {
         Self {
             name,
             id,
             pool,
+            writing,
             usdc,
             transfers,
             contracts,
             counters,
             node,
+            bell,
             held_before: Mutex::default(),
             seen: Mutex::new((None, Instant::now())),
         }

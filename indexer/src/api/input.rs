@@ -4,7 +4,6 @@ use alloy::hex;
 use axum::{extract::Query, http::Uri};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::problem::Problem;
@@ -18,30 +17,12 @@ const PAGE_ROWS: u32 = 50;
 /// Most rows of a page.
 const PAGE_ROWS_MAX: u32 = 500;
 
-/// The parameters of a request, before they are read.
-#[derive(Debug)]
-pub(super) enum Input {
-    /// Of the path and the query string.
-    Text(Vec<(String, String)>),
-    /// Of GraphQL.
-    Json(Map<String, Value>),
-}
-
-impl Input {
-    /// Reads them; an unknown, repeated or malformed one is a problem.
-    pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Problem> {
-        match self {
-            Self::Text(pairs) => {
-                let query = form_urlencoded::Serializer::new("/?".to_owned()).extend_pairs(pairs).finish();
-                let uri: Uri = query.parse().map_err(|_| Problem::invalid_parameter("the parameters are too long"))?;
-                let Query(params) = Query::try_from_uri(&uri).map_err(|error| Problem::invalid_parameter(reason(&error)))?;
-                Ok(params)
-            }
-            Self::Json(fields) => {
-                serde_json::from_value(Value::Object(fields)).map_err(|error| Problem::invalid_parameter(error.to_string()))
-            }
-        }
-    }
+/// Reads the parameters of a path and a query string; an unknown, repeated or malformed one is a problem.
+pub(super) fn read<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
+    let query = form_urlencoded::Serializer::new("/?".to_owned()).extend_pairs(pairs).finish();
+    let uri: Uri = query.parse().map_err(|_| Problem::invalid_parameter("the parameters are too long"))?;
+    let Query(params) = Query::try_from_uri(&uri).map_err(|error| Problem::invalid_parameter(reason(&error)))?;
+    Ok(params)
 }
 
 /// The innermost cause says what is wrong with the value.

@@ -14,7 +14,9 @@ mod problem;
 mod snapshot;
 mod statement;
 mod status;
+mod stream;
 mod times;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,10 +25,13 @@ use axum::{
     extract::{RawPathParams, RawQuery, State},
     http::{HeaderMap, StatusCode},
     middleware::from_fn_with_state,
-    routing::get,
+    routing::{delete, get, post},
 };
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
+use crate::webhooks::Guard;
 pub(crate) use chain::Chain;
 use operation::Operation;
 use problem::Problem;
@@ -40,11 +45,18 @@ pub(crate) struct ApiState {
     /// What is mirrored; `chain` in a path stands for the first.
     pub(crate) chains: Arc<[Arc<Chain>]>,
     times: Arc<Times>,
+    readers: Arc<Semaphore>,
+    shutdown: CancellationToken,
+    /// Whom webhooks may be posted to, and who may register them.
+    guard: Guard,
+    admin_token: Option<Arc<str>>,
 }
 
 impl ApiState {
-    pub(crate) fn new(chains: Vec<Arc<Chain>>) -> Self {
-        Self { chains: chains.into(), times: Arc::default() }
+    /// `shutdown` ends what would go on for as long as somebody reads.
+    pub(crate) fn new(chains: Vec<Arc<Chain>>, shutdown: CancellationToken, guard: Guard, admin_token: Option<&str>) -> Self {
+        let readers = Arc::new(Semaphore::new(stream::READERS_MAX));
+        Self { chains: chains.into(), times: Arc::default(), readers, shutdown, guard, admin_token: admin_token.map(Arc::from) }
     }
 
     /// A chain by its name or its number.
@@ -80,7 +92,14 @@ fn operations() -> Vec<Operation> {
 pub(crate) fn router(state: ApiState) -> Router {
     let operations: Vec<Arc<Operation>> = operations().into_iter().map(Arc::new).collect();
     let description = Arc::new(openapi::document(&operations));
-    let mut chain = Router::new().route("/accounts/{address}/statement.csv", get(statement::csv));
+    let mut chain = Router::new()
+        .route("/accounts/{address}/statement.csv", get(statement::csv))
+        .route("/stream", get(stream::sse))
+        .route("/stream/ws", get(stream::ws))
+        .route("/webhooks", get(webhooks::list).post(webhooks::register))
+        .route("/webhooks/{id}", delete(webhooks::remove))
+        .route("/webhooks/{id}/dead-letters", get(webhooks::dead_letters))
+        .route("/webhooks/{id}/replay", post(webhooks::replay));
     for operation in operations {
         let path = operation.path;
         let answer = async move |State(api): State<ApiState>, path: RawPathParams, query: RawQuery, headers: HeaderMap| {

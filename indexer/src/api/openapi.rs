@@ -2,10 +2,21 @@
 
 use std::sync::Arc;
 
-use schemars::{JsonSchema, Schema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{Operation, problem::Problem, statement};
+use super::{
+    Operation,
+    problem::Problem,
+    statement, stream,
+    webhooks::{Registration, Replay},
+};
+use crate::webhooks::{Dead, Registered, Shown};
+
+const STREAMS: [(&str, &str, &str); 2] = [
+    ("/stream", "stream", "What happens, as server-sent events: the id of each is the cursor to go on after it"),
+    ("/stream/ws", "stream_ws", "The same by WebSocket: each message is an object of kind, cursor and data"),
+];
 
 /// The OpenAPI 3.1 document of these operations and of what is not one.
 pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
@@ -24,10 +35,16 @@ pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
         let parameters = parameters(&(operation.params)(&mut params), operation.path);
         paths.insert(chain_path(operation.path), get(operation.id, operation.summary, parameters, content));
     }
+    for (path, id, summary) in STREAMS {
+        let content = json!({"text/event-stream": {"schema": {"type": "string"}}});
+        let parameters = parameters(&stream::Filter::json_schema(&mut params), path);
+        paths.insert(chain_path(path), get(id, summary, parameters, content));
+    }
     let csv = "/accounts/{address}/statement.csv";
     let parameters = parameters(&statement::CsvFilter::json_schema(&mut params), csv);
     let content = json!({"text/csv": {"schema": {"type": "string"}}});
     paths.insert(chain_path(csv), get("statement_csv", "All of an account's statement, oldest line first", parameters, content));
+    webhooks(&mut paths, &mut params, &mut answers);
     let problem = answers.subschema_for::<Problem>();
     let mut schemas = params.take_definitions(true);
     schemas.extend(answers.take_definitions(true));
@@ -43,6 +60,7 @@ pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
         "paths": paths,
         "components": {
             "schemas": schemas,
+            "securitySchemes": {"admin": {"type": "http", "scheme": "bearer"}},
             "responses": {
                 "Problem": {
                     "description": "What went wrong (RFC 9457)",
@@ -51,6 +69,45 @@ pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
             },
         },
     })
+}
+
+/// What the administrator's token is for.
+fn webhooks(paths: &mut Map<String, Value>, params: &mut SchemaGenerator, answers: &mut SchemaGenerator) {
+    let mut add =
+        |path: &str, method: &str, id: &str, summary: &str, body: Option<Schema>, status: &str, answer: Option<Schema>| {
+            let of_one = path.contains("{id}");
+            let id_parameter =
+                json!({"name": "id", "in": "path", "required": true, "schema": {"type": "string", "format": "uuid"}});
+            let parameters = if of_one { vec![id_parameter] } else { Vec::new() };
+            let mut operation = get(id, summary, parameters, json!({}))["get"].take();
+            let mut success = json!({"description": "OK"});
+            if let Some(schema) = answer {
+                success["content"] = json!({"application/json": {"schema": schema}});
+            }
+            let problem = operation["responses"]["default"].take();
+            operation["responses"] = json!({status: success, "default": problem});
+            operation["security"] = json!([{"admin": []}]);
+            if let Some(schema) = body {
+                operation["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": schema}}});
+            }
+            paths.entry(chain_path(path)).or_insert_with(|| json!({}))[method] = operation;
+        };
+    let (registration, replay) = (params.subschema_for::<Registration>(), params.subschema_for::<Replay>());
+    let (registered, shown) = (answers.subschema_for::<Registered>(), answers.subschema_for::<Vec<Shown>>());
+    let dead = answers.subschema_for::<Vec<Dead>>();
+    add("/webhooks", "post", "register_webhook", "Register a webhook", Some(registration), "201", Some(registered));
+    add("/webhooks", "get", "webhooks", "Every webhook, and what waits for it", None, "200", Some(shown));
+    add("/webhooks/{id}", "delete", "remove_webhook", "Remove a webhook with all that waits for it", None, "204", None);
+    add("/webhooks/{id}/dead-letters", "get", "dead_letters", "What was given up", None, "200", Some(dead));
+    add(
+        "/webhooks/{id}/replay",
+        "post",
+        "replay_webhook",
+        "Try what was given up again, or tell all again",
+        Some(replay),
+        "202",
+        None,
+    );
 }
 
 fn chain_path(path: &str) -> String {

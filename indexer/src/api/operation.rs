@@ -9,39 +9,22 @@ use axum::{
 use futures::future::BoxFuture;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Serialize, de::DeserializeOwned};
-use serde_json::Value;
 use url::form_urlencoded;
 
-use super::{ApiState, input::Input, problem::Problem, snapshot::Snapshot};
+use super::{ApiState, input, problem::Problem, snapshot::Snapshot};
 
-/// Something that can be asked: one function, served by REST and by GraphQL and described by OpenAPI.
+/// Something that can be asked: one function, with a path and a description.
 pub(super) struct Operation {
     /// Below `/api/v1/{chain}`.
     pub(super) path: &'static str,
-    /// Its name in OpenAPI, and in camel case in GraphQL.
+    /// Its name in OpenAPI.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
     /// Whether the answer follows from the mirror alone, so that it can only change when the newest block does.
     pub(super) of_the_mirror: bool,
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
     pub(super) answer: fn(&mut SchemaGenerator) -> Schema,
-    call: Box<dyn Fn(Snapshot, Input) -> BoxFuture<'static, Result<Box<dyn Answer>, Problem>> + Send + Sync>,
-}
-
-/// What can be sent as JSON.
-pub(super) trait Answer: Send {
-    fn to_bytes(&self) -> serde_json::Result<Vec<u8>>;
-    fn to_value(&self) -> serde_json::Result<Value>;
-}
-
-impl<T: Serialize + Send> Answer for T {
-    fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(self)
-    }
-
-    fn to_value(&self) -> serde_json::Result<Value> {
-        serde_json::to_value(self)
-    }
+    call: Box<dyn Fn(Snapshot, &[(String, String)]) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>,
 }
 
 impl Operation {
@@ -63,10 +46,10 @@ impl Operation {
             of_the_mirror: true,
             params: P::json_schema,
             answer: SchemaGenerator::subschema_for::<A>,
-            call: Box::new(move |snapshot, input| match input.read() {
+            call: Box::new(move |snapshot, pairs| match input::read(pairs) {
                 Ok(params) => {
                     let answer = call(snapshot, params);
-                    Box::pin(async move { Ok(Box::new(answer.await?) as Box<dyn Answer>) })
+                    Box::pin(async move { serde_json::to_vec(&answer.await?).map_err(|_| Problem::internal()) })
                 }
                 Err(problem) => Box::pin(std::future::ready(Err(problem))),
             }),
@@ -76,10 +59,6 @@ impl Operation {
     /// The same, with an answer that also depends on the time.
     pub(super) fn changing(self) -> Self {
         Self { of_the_mirror: false, ..self }
-    }
-
-    pub(super) async fn call(&self, snapshot: Snapshot, input: Input) -> Result<Box<dyn Answer>, Problem> {
-        (self.call)(snapshot, input).await
     }
 
     /// Answers `GET`.
@@ -99,13 +78,8 @@ impl Operation {
         let tag = self.of_the_mirror.then(|| tag(&snapshot));
         let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let unchanged = tag.as_deref().is_some_and(|tag| known.split(',').any(|known| known.trim() == tag));
-        let body = match unchanged {
-            true => Body::empty(),
-            false => {
-                Body::from(self.call(snapshot.clone(), Input::Text(pairs)).await?.to_bytes().map_err(|_| Problem::internal())?)
-            }
-        };
-        let mut response = Response::new(body);
+        let body = if unchanged { Vec::new() } else { (self.call)(snapshot.clone(), &pairs).await? };
+        let mut response = Response::new(Body::from(body));
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
         }

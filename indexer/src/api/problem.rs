@@ -43,6 +43,18 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "unknown_chain", "This chain is not mirrored here", detail)
     }
 
+    pub(crate) fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, "forbidden", "Nobody may do that here", detail)
+    }
+
+    pub(crate) fn unauthorized(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "That takes the administrator's token", detail)
+    }
+
+    pub(crate) fn conflict(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, "conflict", "That cannot be done now", detail)
+    }
+
     pub(crate) fn no_route() -> Self {
         Self::new(StatusCode::NOT_FOUND, "no_such_path", "Nothing is served here", "The paths begin with /api/v1/chain/")
     }
@@ -53,10 +65,6 @@ impl Problem {
 
     pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here", "It was logged")
-    }
-
-    pub(crate) fn code(&self) -> &'static str {
-        self.code
     }
 
     pub(crate) fn detail(&self) -> &str {

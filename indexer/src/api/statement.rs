@@ -14,7 +14,7 @@ use url::form_urlencoded;
 
 use super::{
     ApiState, Chain,
-    input::{Cursor, Input, Limit, Page},
+    input::{self, Cursor, Limit, Page},
     operation::describe,
     problem::Problem,
     snapshot::Snapshot,
@@ -113,7 +113,7 @@ pub(super) async fn csv(
     let part = |name: &str| path.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value);
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     pairs.push(("address".into(), part("address").into()));
-    let filter: CsvFilter = Input::Text(pairs).read()?;
+    let filter: CsvFilter = input::read(&pairs)?;
     let chain = api.chain(part("chain"))?.clone();
     let snapshot = Snapshot::take(&chain).await?;
     let file = File {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops where an assumption fails")]
 
 mod api;
+mod chains;
 mod endpoints;
 mod faults;
 mod harness;
@@ -15,4 +16,6 @@ mod restart;
 mod schema;
 mod start;
 mod story;
+mod stream;
 mod verify;
+mod webhooks;

@@ -131,7 +131,9 @@ async fn every_operation_answers_as_it_is_described() {
     };
     let mut called = 0;
     for (path, methods) in document["paths"].as_object().unwrap() {
-        let Some(operation) = methods.get("get").filter(|_| path.contains("{chain}")) else { continue };
+        let Some(operation) = methods.get("get").filter(|of| path.contains("{chain}") && of["security"].is_null()) else {
+            continue;
+        };
         let mut url = path.clone();
         for parameter in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path") {
             let name = parameter["name"].as_str().unwrap();

@@ -38,7 +38,10 @@ async fn read_all(indexer: &Indexer, order: &str, mut meanwhile: impl AsyncFnMut
         meanwhile(pages).await;
         pages += 1;
         if next.is_none() {
-            next = again.take().map(|undone| path(format!("&from_block={undone}")));
+            next = again.take().map(|undone| {
+                rows.retain(|(block, ..)| *block < undone);
+                path(format!("&from_block={undone}"))
+            });
         }
     }
     rows

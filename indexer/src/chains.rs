@@ -1,0 +1,97 @@
+//! Several chains in one process: what is known of well-known ones, and the file that names them.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use alloy::primitives::{Address, address};
+use serde::Deserialize;
+use url::Url;
+
+use crate::{Config, Error, Transfers};
+
+/// What is known of a chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Preset {
+    pub(crate) name: &'static str,
+    pub(crate) chain_id: u64,
+    pub(crate) usdc: Address,
+    /// Confirmations after which no reorganisation is expected any more.
+    finality_blocks: u64,
+}
+
+/// The finality of a rollup is that of the chain it posts to, so about twenty minutes; Arc's and Cronos' consensus is final at once.
+const PRESETS: [Preset; 6] = [
+    Preset { name: "ethereum", chain_id: 1, usdc: address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"), finality_blocks: 64 },
+    Preset { name: "cronos", chain_id: 25, usdc: address!("c21223249CA28397B4B6541dfFaEcC539BfF0c59"), finality_blocks: 2 },
+    Preset { name: "base", chain_id: 8_453, usdc: address!("833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"), finality_blocks: 600 },
+    Preset {
+        name: "base-sepolia",
+        chain_id: 84_532,
+        usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"),
+        finality_blocks: 600,
+    },
+    Preset {
+        name: "arc-testnet",
+        chain_id: 5_042_002,
+        usdc: address!("3600000000000000000000000000000000000000"),
+        finality_blocks: 2,
+    },
+    Preset { name: "anvil", chain_id: 31_337, usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"), finality_blocks: 64 },
+];
+
+impl Preset {
+    pub(crate) fn of(chain_id: u64) -> Option<&'static Self> {
+        PRESETS.iter().find(|preset| preset.chain_id == chain_id)
+    }
+}
+
+/// What a chain is called in paths and metrics.
+pub(crate) fn name(chain_id: u64) -> String {
+    Preset::of(chain_id).map_or_else(|| chain_id.to_string(), |preset| preset.name.to_owned())
+}
+
+/// A chain of the file, by its name or id. What is left out is as for a preset, or as the command line has it by default.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Section {
+    database_url: String,
+    rpc_url: Vec<Url>,
+    rpc_quorum: Option<usize>,
+    deployment: Option<PathBuf>,
+    start_block: Option<u64>,
+    transfers: Option<Transfers>,
+    finality_blocks: Option<u64>,
+}
+
+/// The chain of the command line, then those of its file.
+pub(crate) fn all(config: Config) -> Result<Vec<Config>, Error> {
+    let Some(path) = &config.more_chains else { return Ok(vec![config]) };
+    let file = |why: String| Error::ChainsFile { path: path.clone(), why };
+    let text = std::fs::read_to_string(path).map_err(|error| file(error.to_string()))?;
+    let sections: BTreeMap<String, Section> = toml::from_str(&text).map_err(|error| file(error.to_string()))?;
+    let mut all = vec![config.clone()];
+    for (name, section) in sections {
+        let preset = PRESETS.iter().find(|preset| preset.name == name || preset.chain_id.to_string() == name);
+        let chain_id = preset.map(|preset| preset.chain_id).or_else(|| name.parse().ok());
+        let known = || PRESETS.map(|preset| preset.name).join(", ");
+        let chain_id = chain_id.ok_or_else(|| file(format!("[{name}] is neither a chain id nor one of {}", known())))?;
+        let more = Config {
+            database_url: section.database_url,
+            rpc_url: section.rpc_url,
+            rpc_quorum: section.rpc_quorum.unwrap_or(1),
+            chain_id: Some(chain_id),
+            deployment: section.deployment,
+            start_block: section.start_block,
+            transfers: section.transfers.unwrap_or_default(),
+            finality_blocks: section.finality_blocks.or(preset.map(|p| p.finality_blocks)).unwrap_or(Config::FINALITY_BLOCKS),
+            ..config.clone()
+        };
+        if all.iter().any(|other| other.database_url == more.database_url) {
+            return Err(file(format!("[{name}] shares its database with another chain: give each one of its own")));
+        }
+        if !(1..=Config::FINALITY_BLOCKS_MAX).contains(&more.finality_blocks) {
+            return Err(file(format!("[{name}] finality_blocks must be from 1 to {}", Config::FINALITY_BLOCKS_MAX)));
+        }
+        all.push(more);
+    }
+    Ok(all)
+}
