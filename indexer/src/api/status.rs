@@ -50,7 +50,7 @@ pub(super) async fn ready(State(api): State<ApiState>) -> Result<Json<Value>, Pr
     Ok(Json(json!({"status": "ok", "chains": chains})))
 }
 
-/// `GET /health`: whether every mirror is complete, or at least gains blocks.
+/// `GET /health`: whether every mirror is complete, or was and gains blocks. Who waits for a start waits for the first time it is complete.
 pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
     let mut chains = serde_json::Map::new();
     for chain in api.chains.iter() {
@@ -59,7 +59,7 @@ pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, P
         let advances = chain.seen(indexed) <= STILL_MAX;
         let word = match current(chain, &status) {
             Ok(()) => "current",
-            Err(_) if advances => "catching_up",
+            Err(_) if advances && status.checked_seconds_ago.is_some() => "catching_up",
             Err(why) => return Err(Problem::unavailable(why)),
         };
         chains.insert(chain.name.clone(), json!({"mirror": word, "indexed_block": indexed, "lag_blocks": status.lag_blocks}));
