@@ -12,6 +12,7 @@ mod lane;
 mod lens;
 mod metrics;
 mod permit2;
+mod resend;
 mod routes;
 mod rpc;
 mod settlement;

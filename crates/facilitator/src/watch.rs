@@ -1,5 +1,5 @@
 //! Follows everything that was sent, for the whole chain at once: one question tells how far each signer is, one more fetches the receipts of
-//! what was mined. What is not mined is sent again, and replaced; what a reorganisation took away is sent again.
+//! what was mined. What a reorganisation took away is sent again.
 
 use std::{
     sync::Arc,
@@ -7,7 +7,7 @@ use std::{
 };
 
 use alloy::{
-    primitives::{B256, Bytes, U64},
+    primitives::{B256, U64},
     providers::Provider,
     rpc::{client::BatchRequest, types::TransactionReceipt},
 };
@@ -18,25 +18,19 @@ use x402::Reason;
 use crate::{
     Error,
     engine::Engine,
-    fees,
-    journal::{Attempt, Open, Transaction},
+    journal::Open,
     lane::Lane,
-    rpc,
-    settlement::{Call, Entry, Settlement, State},
+    resend, rpc,
+    settlement::{Entry, Settlement, Slot, State},
 };
 
 /// First wait for a block after something was sent; doubled until the longest, which is a setting.
 const POLL_MIN: Duration = Duration::from_millis(1);
 /// Wait between two looks when everything was mined and only has to become final.
 const POLL_FINAL: Duration = Duration::from_secs(1);
-/// A transaction that is not mined is sent again this often: the node may have lost it, or never got it.
-const RESEND_EVERY: Duration = Duration::from_secs(2);
-const BUMPS_MAX: u32 = 10;
 /// Nodes behind one address may know of a nonce before they know of the receipt.
 const MISSING_MAX: Duration = Duration::from_secs(3);
-/// A nonce before ours that nobody uses: whatever had it was lost.
-const GAP_MAX: Duration = Duration::from_secs(4);
-/// Transactions looked at, or sent again, in one go.
+/// Transactions looked at in one go.
 const LOOK_MAX: usize = 200;
 
 /// Follows for as long as it is polled.
@@ -100,14 +94,20 @@ async fn look(engine: &Arc<Engine>) -> Result<u64, Error> {
         lane.saw(*count);
         for (nonce, sent) in lane.open().iter_mut() {
             let look = match sent.mined {
-                // The block that held it is gone.
-                Some(_) if nonce >= count => {
-                    (sent.mined, sent.last_sent, sent.first_sent) = (None, None, Instant::now());
-                    sent.open.entries.iter_mut().for_each(|entry| (entry.state, entry.reason) = (State::Sent, None));
-                    undone.extend(sent.open.entries.iter().cloned());
+                // The block that held it is gone, or the node that answers does not have it yet.
+                Some((number, _)) if nonce >= count => {
+                    let since = sent.missing.get_or_insert_with(Instant::now);
+                    if head >= number || since.elapsed() > MISSING_MAX {
+                        (sent.mined, sent.missing, sent.last_sent, sent.first_sent) = (None, None, None, Instant::now());
+                        sent.open.entries.iter_mut().for_each(|entry| (entry.state, entry.reason) = (State::Sent, None));
+                        undone.extend(sent.open.entries.iter().cloned());
+                    }
                     false
                 }
-                Some((number, _)) => head >= number + engine.limits.confirmations,
+                Some((number, _)) => {
+                    sent.missing = None;
+                    head >= number + engine.limits.confirmations
+                }
                 None => nonce < count,
             };
             if look && due.len() < LOOK_MAX {
@@ -121,7 +121,7 @@ async fn look(engine: &Arc<Engine>) -> Result<u64, Error> {
     }
     judge_all(engine, due).await?;
     for (lane, count) in lanes.iter().zip(&counts) {
-        send_again(engine, lane, *count).await?;
+        resend::send_again(engine, lane, *count).await?;
     }
     Ok(head)
 }
@@ -139,58 +139,70 @@ async fn heights(engine: &Engine, lanes: &[&Lane]) -> Result<(Vec<u64>, u64), Er
     Ok((counts, head.await?.to()))
 }
 
+/// What was found out about a slot.
+struct Judged<'a> {
+    lane: &'a Lane,
+    slot: Slot,
+    /// The block that holds it; nothing when somebody else used the nonce, or when it must be looked at again.
+    block: Option<(u64, B256)>,
+    /// As they are now.
+    entries: Vec<Entry>,
+    /// Those that are not what they were.
+    changed: Vec<Entry>,
+    /// Those that deserve another try.
+    again: Vec<Settlement>,
+}
+
+/// The journal first, then memory, then whoever waits: what fails half way is found out again by the next look.
 async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error> {
-    if due.is_empty() {
-        return Ok(());
-    }
     let mut receipts = receipts(engine, due.iter().map(|due| &due.open)).await?.into_iter();
-    let (mut changed, mut again, mut closed) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut judged, mut closed) = (Vec::new(), Vec::new());
     for Due { lane, open, mined } in due {
-        let slot = open.slot;
-        let Some(receipt) = receipts.next().flatten() else {
-            if is_taken(lane, slot.nonce) {
-                tracing::warn!(signer = %slot.signer, nonce = slot.nonce, "the signer's nonce was used by a transaction that is not ours");
-                lane.open().remove(&slot.nonce);
-                lane.room.notify_one();
-                closed.push(slot);
-                let unended = open.entries.into_iter().filter(|entry| entry.state == State::Sent);
-                for entry in judge_elsewhere(engine, unended, Reason::TransactionFailed).await? {
-                    again.extend((entry.state == State::Failed).then(|| entry.settlement.clone()));
-                    changed.push(entry);
-                }
-            }
-            continue;
-        };
-        let block = receipt.block_number.zip(receipt.block_hash);
+        let (slot, receipt) = (open.slot, receipts.next().flatten());
+        let block = receipt.as_ref().and_then(|receipt| receipt.block_number.zip(receipt.block_hash));
         if mined.is_some() && mined == block {
-            lane.open().remove(&slot.nonce);
-            closed.push(slot);
+            closed.push((lane, slot));
             continue;
         }
-        let (entries, retried) = judge(engine, &open, &receipt).await?;
-        if let Some(sent) = lane.open().get_mut(&slot.nonce) {
-            (sent.mined, sent.missing) = (block, None);
-            sent.open.entries.clone_from(&entries);
+        let (entries, again) = match &receipt {
+            Some(receipt) => judge(engine, &open, receipt).await,
+            None if is_taken(lane, slot.nonce) => judge_taken(engine, &open).await,
+            None => continue,
+        };
+        let is_whole = entries.iter().all(|entry| entry.state != State::Sent);
+        if receipt.is_none() && is_whole {
+            tracing::warn!(signer = %slot.signer, nonce = slot.nonce, "the signer's nonce was used by a transaction that is not ours");
+            closed.push((lane, slot));
         }
-        lane.room.notify_one();
-        changed.extend(entries.into_iter().zip(&open.entries).filter(|(now, before)| now != *before).map(|(now, _)| now));
-        again.extend(retried);
+        // What is not known of all of them is asked again.
+        let block = block.filter(|_| is_whole);
+        let is_changed = |(now, before): &(&Entry, &Entry)| now != before;
+        let changed = entries.iter().zip(&open.entries).filter(is_changed).map(|(now, _)| now.clone()).collect();
+        judged.push(Judged { lane, slot, block, entries, changed, again });
     }
+    let changed: Vec<Entry> = judged.iter().flat_map(|judged| judged.changed.iter().cloned()).collect();
     if !changed.is_empty() {
         engine.journal.record(&changed).await?;
     }
-    for settlement in &again {
-        tracing::warn!(payer = %settlement.key.payer, "a settlement goes out again, in a transaction of its own");
-    }
-    for entry in changed {
-        let retried = again.iter().find(|settlement| settlement.key == entry.settlement.key).cloned();
-        let retry = retried.map(|settlement| Settlement { batchable: false, ..settlement });
-        if !retry.is_some_and(|settlement| engine.lane(entry.slot.signer).is_some_and(|lane| lane.push(settlement))) {
-            engine.ended(entry);
+    for Judged { lane, slot, block, entries, changed, again } in judged {
+        if let Some(sent) = lane.open().get_mut(&slot.nonce) {
+            (sent.mined, sent.missing, sent.open.entries) = (block, None, entries);
+        }
+        lane.room.notify_one();
+        for entry in changed {
+            match again.iter().find(|settlement| settlement.key == entry.settlement.key) {
+                Some(settlement) if lane.push(Settlement { batchable: false, ..settlement.clone() }) => {
+                    tracing::warn!(payer = %entry.settlement.key.payer, "a settlement goes out again, in a transaction of its own");
+                }
+                _ => engine.ended(entry),
+            }
         }
     }
     if !closed.is_empty() {
-        engine.journal.close(&closed).await?;
+        engine.journal.close(&closed.iter().map(|(_, slot)| *slot).collect::<Vec<_>>()).await?;
+    }
+    for (lane, slot) in closed {
+        lane.open().remove(&slot.nonce);
     }
     Ok(())
 }
@@ -223,9 +235,8 @@ fn is_taken(lane: &Lane, nonce: u64) -> bool {
 }
 
 /// What a receipt says of each settlement of its transaction, and which of them deserve another try.
-async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> Result<(Vec<Entry>, Vec<Settlement>), Error> {
-    let together = open.entries.len() > 1;
-    let logs = receipt.logs();
+async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> (Vec<Entry>, Vec<Settlement>) {
+    let (together, logs) = (open.entries.len() > 1, receipt.logs());
     let (mut entries, mut again) = (Vec::new(), Vec::new());
     for entry in &open.entries {
         let settlement = &entry.settlement;
@@ -236,27 +247,36 @@ async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> Re
             continue;
         }
         let reason = if receipt.status() && !together { Reason::TransferEventMismatch } else { Reason::TransactionFailed };
-        let judged = judge_elsewhere(engine, [entry.clone()].into_iter(), reason).await?;
-        if !receipt.status() && together {
-            again.extend(judged.iter().filter(|entry| entry.state == State::Failed).map(|entry| entry.settlement.clone()));
+        let judged = judge_elsewhere(engine, entry, reason).await;
+        if !receipt.status() && together && judged.state == State::Failed {
+            again.push(judged.settlement.clone());
         }
-        entries.extend(judged);
+        entries.push(judged);
     }
-    Ok((entries, again))
+    (entries, again)
 }
 
-/// Settlements that our transaction did not do: by somebody else, or not at all.
-async fn judge_elsewhere(engine: &Engine, entries: impl Iterator<Item = Entry>, reason: Reason) -> Result<Vec<Entry>, Error> {
-    let mut judged = Vec::new();
-    for entry in entries {
-        let settlement = &entry.settlement;
-        let (state, reason) = match engine.settled_elsewhere(settlement.key, &settlement.transfer()).await? {
-            Some(hash) => (State::Settled(hash), None),
-            None => (State::Failed, Some(String::from(reason.clone()))),
-        };
-        judged.push(Entry { state, reason, ..entry });
-    }
-    Ok(judged)
+/// The same for a transaction that never will be mined: those that did not happen otherwise deserve another try.
+async fn judge_taken(engine: &Engine, open: &Open) -> (Vec<Entry>, Vec<Settlement>) {
+    let entries = open.entries.iter().map(|entry| judge_elsewhere(engine, entry, Reason::TransactionFailed));
+    let entries = join_all(entries).await;
+    let failed = entries.iter().filter(|entry| entry.state == State::Failed);
+    let again = failed.map(|entry| entry.settlement.clone()).collect();
+    (entries, again)
+}
+
+/// A settlement that our transaction did not do: done by somebody else, or not at all; as it was when the node does not tell.
+async fn judge_elsewhere(engine: &Engine, entry: &Entry, reason: Reason) -> Entry {
+    let settlement = &entry.settlement;
+    let (state, reason) = match engine.settled_elsewhere(settlement.key, &settlement.transfer()).await {
+        Ok(Some(hash)) => (State::Settled(hash), None),
+        Ok(None) => (State::Failed, Some(String::from(reason))),
+        Err(error) => {
+            tracing::warn!(payer = %settlement.key.payer, %error, "cannot tell whether somebody else settled it; asking again");
+            return entry.clone();
+        }
+    };
+    Entry { state, reason, ..entry.clone() }
 }
 
 /// Looks for the end of what a signer of another instance sent: that instance may be gone.
@@ -264,91 +284,7 @@ pub(crate) async fn look_elsewhere(engine: &Engine, entry: &Entry) -> Result<(),
     let open = engine.journal.open(entry.slot.chain_id, entry.slot.signer).await?;
     let Some(open) = open.into_iter().find(|open| open.slot == entry.slot) else { return Ok(()) };
     if let Some(receipt) = receipts(engine, [&open].into_iter()).await?.pop().flatten() {
-        engine.journal.record(&judge(engine, &open, &receipt).await?.0).await?;
+        engine.journal.record(&judge(engine, &open, &receipt).await.0).await?;
     }
     Ok(())
-}
-
-/// Sends what is not mined once more when it is time, with higher fees when it waited for long, and fills nonces that were lost.
-async fn send_again(engine: &Engine, lane: &Lane, count: u64) -> Result<(), Error> {
-    let (mut raws, mut stuck): (Vec<Bytes>, Vec<Attempt>) = Default::default();
-    let mut gap = None;
-    {
-        let mut open = lane.open();
-        let mut unmined = open.range_mut(count..).filter(|(_, sent)| sent.mined.is_none()).take(LOOK_MAX).peekable();
-        if let Some((nonce, first)) = unmined.peek()
-            && **nonce > count
-            && first.first_sent.elapsed() > GAP_MAX
-        {
-            gap = Some(count..**nonce);
-        }
-        for (_, sent) in unmined {
-            if sent.last_sent.is_some_and(|last| last.elapsed() < RESEND_EVERY) && !is_stuck(engine, sent) {
-                continue;
-            }
-            let Some(newest) = sent.open.attempts.last() else { continue };
-            if is_stuck(engine, sent) {
-                sent.bumps += 1;
-                stuck.push(newest.clone());
-            } else {
-                raws.push(newest.raw.clone());
-            }
-            sent.last_sent = Some(Instant::now());
-        }
-    }
-    raws.extend(replace(engine, lane, stuck).await?);
-    if let Some(gap) = gap {
-        raws.extend(fill(engine, lane, gap).await?);
-    }
-    if !raws.is_empty() {
-        // "Already known" is the usual answer and as good as any.
-        let raws = raws.into_iter().map(|raw| (raw,)).collect();
-        rpc::many::<_, B256>(&engine.verifier.provider, "eth_sendRawTransaction", raws).await?;
-    }
-    Ok(())
-}
-
-fn is_stuck(engine: &Engine, sent: &crate::lane::Sent) -> bool {
-    sent.bumps < BUMPS_MAX && sent.first_sent.elapsed() > engine.limits.replace_after * (sent.bumps + 1)
-}
-
-/// The same calls with the same nonces and higher fees. What the cap on fees does not let be replaced is sent as it was.
-async fn replace(engine: &Engine, lane: &Lane, stuck: Vec<Attempt>) -> Result<Vec<Bytes>, Error> {
-    if stuck.is_empty() {
-        return Ok(Vec::new());
-    }
-    let now = engine.fees.ask().await?;
-    let (mut raws, mut replacements) = (Vec::new(), Vec::new());
-    for attempt in stuck {
-        let replacement = fees::read(&attempt.raw).and_then(|(call, sent)| Some((call, engine.fees.replacement(sent, now)?)));
-        let Some((call, fees)) = replacement else {
-            raws.push(attempt.raw);
-            continue;
-        };
-        tracing::warn!(signer = %lane.address(), nonce = attempt.slot.nonce, "a transaction is not mined; replacing it");
-        replacements.push(lane.sign(attempt.slot.nonce, &call, fees).await?);
-    }
-    engine.journal.add_attempts(&replacements).await?;
-    for attempt in replacements {
-        raws.push(attempt.raw.clone());
-        if let Some(sent) = lane.open().get_mut(&attempt.slot.nonce) {
-            sent.open.attempts.push(attempt);
-        }
-    }
-    Ok(raws)
-}
-
-/// Transactions that do nothing, for nonces that nobody uses and that hold up all behind them.
-async fn fill(engine: &Engine, lane: &Lane, gap: std::ops::Range<u64>) -> Result<Vec<Bytes>, Error> {
-    tracing::warn!(signer = %lane.address(), ?gap, "nonces were lost; filling them");
-    let fees = engine.fees.ask().await?;
-    let nothing = Call { to: lane.address(), input: Bytes::new(), gas: 21_000 };
-    let mut transactions = Vec::new();
-    for nonce in gap.take(LOOK_MAX) {
-        transactions.push(Transaction { attempt: lane.sign(nonce, &nothing, fees).await?, settlements: Vec::new() });
-    }
-    engine.journal.begin(&transactions).await?;
-    let raws = transactions.iter().map(|transaction| transaction.attempt.raw.clone()).collect();
-    lane.insert(transactions);
-    Ok(raws)
 }

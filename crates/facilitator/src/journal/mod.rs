@@ -17,7 +17,7 @@ use crate::{
     settlement::{Entry, Key, Settlement, Slot},
 };
 
-/// Where the journal is: `postgres` when a database is given, or a file of its own.
+/// A journal in a file: `file:PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalFile(pub(crate) PathBuf);
 
