@@ -62,7 +62,7 @@ const FILL: [(&str, &str); 10] = [
     (
         "blocks",
         "INSERT INTO chain.blocks (number, hash, parent_hash, timestamp, proof)
-         SELECT n, sha256(int8send(n)), sha256(int8send(n - 1)), to_timestamp(1750000000 + n * 2), 'r' FROM generate_series(0::bigint, $p / 10 - 1) AS n",
+         SELECT n, sha256(int8send(n)), sha256(int8send(n - 1)), to_timestamp(1750000000 + n * 60), 'r' FROM generate_series(0::bigint, $p / 10 - 1) AS n",
     ),
     (
         "transactions",
@@ -188,7 +188,7 @@ async fn ask(conn: &mut PgConnection, query: Query, options: &Options, rng: &mut
             return read::statement(conn, token, who, &filter).await.unwrap().lines.len();
         }
         Query::Aggregate => {
-            let newest = 1_750_000_000 + i64::try_from(blocks).unwrap() * 2;
+            let newest = 1_750_000_000 + i64::try_from(blocks).unwrap() * 60;
             let from = (OffsetDateTime::from_unix_timestamp(newest).unwrap() - time::Duration::days(6)).date();
             let filter = StatFilter { from: Some(from), limit: 500, ..Default::default() };
             return read::stats(conn, &filter).await.unwrap().len();
