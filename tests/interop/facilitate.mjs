@@ -1,10 +1,11 @@
-// The official facilitator over HTTP: /supported, /verify and /settle for scheme exact on eip155:84532; prints its URL when ready.
+// The official facilitator over HTTP: /supported, /verify and /settle for the schemes exact and upto on eip155:84532; prints its URL when ready.
 // Ends with its stdin.
 // Usage: FLORIN_KEY=0x.. node facilitate.mjs RPC_URL [--nonce-manager]
 import express from "express";
 import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
+import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
 import { createWalletClient, defineChain, http, publicActions } from "viem";
 import { nonceManager, privateKeyToAccount } from "viem/accounts";
 
@@ -18,7 +19,9 @@ const chain = defineChain({
 const account = privateKeyToAccount(process.env.FLORIN_KEY, option === "--nonce-manager" ? { nonceManager } : {});
 const client = createWalletClient({ account, chain, transport: http(rpcUrl), pollingInterval: 50 }).extend(publicActions);
 const signer = toFacilitatorEvmSigner({ ...client, address: account.address });
-const facilitator = new x402Facilitator().register("eip155:84532", new ExactEvmScheme(signer));
+const facilitator = new x402Facilitator()
+  .register("eip155:84532", new ExactEvmScheme(signer))
+  .register("eip155:84532", new UptoEvmScheme(signer));
 
 const app = express();
 app.use(express.json());

@@ -1,23 +1,19 @@
 // Sells GET /report for $0.01 with the official Express middleware; prints its URL when ready. Ends with its stdin.
-// With USDC it is sold by Permit2, with permits carried by the facilitator.
-// Usage: node sell.mjs FACILITATOR_URL PAYEE [USDC]
+// Usage: node sell.mjs FACILITATOR_URL PAYEE
 import express from "express";
 import { paymentMiddleware, x402ResourceServer } from "@x402/express";
 import { ExactEvmScheme } from "@x402/evm/exact/server";
-import { declareEip2612GasSponsoringExtension } from "@x402/extensions";
 import { HTTPFacilitatorClient } from "@x402/core/server";
 
-const [facilitator, payTo, asset] = process.argv.slice(2);
-const permit2 = { amount: "10000", asset, extra: { name: "USDC", version: "2", assetTransferMethod: "permit2" } };
+const [facilitator, payTo] = process.argv.slice(2);
 const server = new x402ResourceServer(new HTTPFacilitatorClient({ url: facilitator })).register("eip155:84532", new ExactEvmScheme());
 const app = express();
 app.use(
   paymentMiddleware(
     {
       "GET /report": {
-        accepts: { scheme: "exact", price: asset ? permit2 : "$0.01", network: "eip155:84532", payTo },
+        accepts: { scheme: "exact", price: "$0.01", network: "eip155:84532", payTo },
         description: "A report",
-        extensions: asset && declareEip2612GasSponsoringExtension(),
       },
     },
     server,
