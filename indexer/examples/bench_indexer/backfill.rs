@@ -18,15 +18,9 @@ type Measured = (Duration, u64);
 
 pub(crate) async fn measure(chain: &Chain, postgres: &Postgres, rounds: usize, ponder: Option<&Path>) {
     let events = chain.transfers();
-    let mut table: Vec<(String, u64, Measured)> = Vec::new();
-    let mut tell = |name: &str, events: u64, measured: Vec<Measured>| {
-        let row = (
-            name.to_owned(),
-            events,
-            (median(measured.iter().map(|m| m.0).collect()), median(measured.iter().map(|m| m.1).collect())),
-        );
-        println!("{:44} {:>9} events/s  {:>6.2} s  {:>5} MB", row.0, rate(row.1, row.2.0), row.2.0.as_secs_f64(), row.2.1);
-        table.push(row);
+    let tell = |name: &str, events: u64, measured: Vec<Measured>| {
+        let (elapsed, memory) = (median(measured.iter().map(|m| m.0).collect()), median(measured.iter().map(|m| m.1).collect()));
+        println!("{name:44} {:>9} events/s  {:>6.2} s  {memory:>5} MB", rate(events, elapsed), elapsed.as_secs_f64());
     };
     let (mut fetch, mut copy, mut raw, mut full, mut half) = (vec![], vec![], vec![], vec![], vec![]);
     let (mut peer_raw, mut peer_full) = (vec![], vec![]);

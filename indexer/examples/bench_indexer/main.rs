@@ -48,7 +48,8 @@ async fn main() {
     let arguments = Arguments::parse();
     let chain = Chain::build(arguments.blocks, arguments.transfers).await;
     let postgres = Postgres::start(None).await.unwrap();
-    let peer = arguments.ponder.as_deref();
+    let peer = arguments.ponder.map(|folder| folder.canonicalize().unwrap());
+    let peer = peer.as_deref();
     println!("{} transfers in {} blocks; median of {}\n", chain.transfers(), chain.blocks, arguments.rounds);
     backfill::measure(&chain, &postgres, arguments.rounds, peer).await;
     live::measure(&chain, &postgres, arguments.live, peer).await;

@@ -320,7 +320,7 @@ impl Node {
         let params = headers.iter().map(|header| (header.hash(),));
         let asked = self.current.load(Ordering::Relaxed);
         let answers: Vec<Box<RawValue>> = self.batch(asked, METHOD, params).await?;
-        let headers: Vec<Header> = headers.iter().map(|header| Header::clone(header)).collect();
+        let headers: Vec<Header> = headers.iter().copied().cloned().collect();
         // Reading and hashing megabytes would keep everybody else waiting.
         let prove =
             move || headers.iter().zip(answers).map(|(header, answer)| proved_receipts(METHOD, header, &answer)).collect();

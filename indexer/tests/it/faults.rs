@@ -1,6 +1,6 @@
 //! A process that is killed for real, while the chain under it reorganises under load.
 
-use std::{path::PathBuf, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use tokio::process::{Child, Command};
@@ -15,7 +15,7 @@ const REORGS: u32 = 10;
 const DEPTH_MAX: u64 = 30;
 
 fn start(chain: &Chain, database: &str) -> Child {
-    let program = PathBuf::from(std::env::current_exe().unwrap());
+    let program = std::env::current_exe().unwrap();
     let program = program.parent().unwrap().with_file_name("examples").join("serve_indexer");
     Command::new(&program)
         .args(["--database-url", database, "--rpc-url", chain.url().as_str(), "--listen", "127.0.0.1:0"])
