@@ -1,6 +1,6 @@
 //! Where a command gets its private key: the environment or a keystore file, never a flag, so that it is in no process list.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use alloy::{primitives::B256, signers::local::PrivateKeySigner};
 use anyhow::{Context, bail};
@@ -16,7 +16,7 @@ pub(crate) struct KeyOptions {
     #[arg(long, env = "FLORIN_KEYSTORE", value_name = "FILE", global = true)]
     keystore: Option<PathBuf>,
 
-    /// File whose first line is the keystore's password
+    /// File whose first line is the keystore's password; without it the terminal is asked
     #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", requires = "keystore", global = true)]
     keystore_password_file: Option<PathBuf>,
 }
@@ -50,12 +50,7 @@ impl KeyOptions {
     /// The signer, or an error that says where a key can come from.
     pub(crate) fn signer(&self) -> anyhow::Result<PrivateKeySigner> {
         if let Some(path) = &self.keystore {
-            let Some(password_file) = &self.keystore_password_file else {
-                bail!("the keystore {} needs its password: name a file with --keystore-password-file", path.display());
-            };
-            let text = std::fs::read_to_string(password_file)
-                .with_context(|| format!("cannot read the password file {}", password_file.display()))?;
-            let password = text.lines().next().unwrap_or_default();
+            let password = self.password(path)?;
             return PrivateKeySigner::decrypt_keystore(path, password)
                 .with_context(|| format!("cannot open the keystore {}: wrong file or wrong password", path.display()));
         }
@@ -63,5 +58,20 @@ impl KeyOptions {
             Some(Secret(key)) => Ok(PrivateKeySigner::from_bytes(key).expect("checked when it was parsed")),
             None => bail!("no key to sign with: set FLORIN_KEY (64 hex digits) or name a keystore file with --keystore"),
         }
+    }
+
+    /// The keystore's password: from its file, else typed where nobody sees it. Never an argument.
+    fn password(&self, keystore: &Path) -> anyhow::Result<String> {
+        let shown = keystore.display();
+        let Some(file) = &self.keystore_password_file else {
+            let typed = rpassword::prompt_password(format!("password of {shown}: "));
+            return typed.with_context(|| {
+                format!(
+                    "the keystore {shown} needs its password and there is no terminal: name a file with --keystore-password-file"
+                )
+            });
+        };
+        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the password file {}", file.display()))?;
+        Ok(text.lines().next().unwrap_or_default().to_owned())
     }
 }

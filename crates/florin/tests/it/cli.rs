@@ -13,6 +13,9 @@ pub(crate) fn florin(args: &[&str]) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("FLORIN_")) {
         command.env_remove(name);
     }
+    // Nothing of a test may stay in the user's own folder.
+    let state = format!("{}/state-{}", env!("CARGO_TARGET_TMPDIR"), std::process::id());
+    command.env("FLORIN_STATE", state);
     command
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod buying;
 mod cli;
 mod dev;
 mod escrow;

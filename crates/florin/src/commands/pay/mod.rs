@@ -1,4 +1,11 @@
-use std::{io::Write, process::ExitCode};
+mod kept;
+mod limits;
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
 
 use alloy::{
     primitives::Address,
@@ -9,8 +16,9 @@ use money::Usdc;
 use reqwest::{Method, Request, header};
 use serde_json::json;
 use url::Url;
-use x402::client::{Answer, Client, KeyPayer, Paid, PayError, Payer, PayerError, Policy};
+use x402::client::{Answer, Client, KeyPayer, Paid, PayError, Payer, PayerError, Purse};
 
+use self::{kept::Kept, limits::Limits};
 use crate::key::KeyOptions;
 
 /// Refused by the buyer's own limits; nothing was signed.
@@ -25,15 +33,38 @@ const EXIT_UNKNOWN: u8 = 5;
 /// The key comes from FLORIN_KEY or a keystore file; with --wallet it is the operator key of an AgentWallet, which pays within the limits
 /// its owner set on chain.
 ///
-/// Example: FLORIN_KEY=0x... florin pay http://127.0.0.1:8402/report --max 0.10
+/// A purchase whose outcome is not known can be repeated as it was: it sends the same payment again, also after a crash, and never signs a
+/// second one while the first may still settle.
+///
+/// Exit codes: 0 bought, or free; 1 failed before or after payment, the message says which; 2 wrong usage; 3 refused by your own limits,
+/// nothing was signed; 4 the seller refused the payment; 5 paid and the outcome is not known yet, repeat the same command.
+///
+/// Example: FLORIN_KEY=0x... florin pay http://127.0.0.1:8402/report --max 0.10 --daily-budget 5 --approve-above 1
 #[derive(clap::Args, Debug)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Pay {
+    #[command(subcommand)]
+    kept: Option<Kept>,
+
     /// What to buy
-    url: Url,
+    #[arg(required = true)]
+    url: Option<Url>,
 
     /// Most that this purchase may cost, in USDC; nothing is signed for a higher price
-    #[arg(long, env = "FLORIN_PAY_MAX", value_name = "USDC", value_parser = Usdc::parse_price)]
-    max: Usdc,
+    #[arg(long, required = true, env = "FLORIN_PAY_MAX", value_name = "USDC", value_parser = Usdc::parse_price)]
+    max: Option<Usdc>,
+
+    /// Show the offers and what your limits say of each; sign nothing, pay nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Also write the receipt to this file, as one JSON object
+    #[arg(long, value_name = "FILE")]
+    receipt: Option<PathBuf>,
+
+    /// Folder that keeps payments, receipts and what was spent today [default: florin in $XDG_STATE_HOME or ~/.local/state]
+    #[arg(long, env = "FLORIN_STATE", value_name = "FOLDER", global = true)]
+    state: Option<PathBuf>,
 
     /// HTTP method
     #[arg(short = 'X', long, default_value = "GET")]
@@ -60,6 +91,9 @@ pub(crate) struct Pay {
     rpc_url: Option<Url>,
 
     #[command(flatten)]
+    limits: Limits,
+
+    #[command(flatten)]
     key: KeyOptions,
 }
 
@@ -74,6 +108,9 @@ fn parse_header(text: &str) -> Result<(header::HeaderName, header::HeaderValue),
 
 impl Pay {
     pub(crate) async fn run(self) -> Result<ExitCode> {
+        if let Some(kept) = &self.kept {
+            return kept.run(limits::journal(self.state.as_ref())?);
+        }
         let signer = self.key.signer()?;
         match (self.wallet, &self.rpc_url) {
             (Some(wallet), Some(rpc_url)) => {
@@ -89,21 +126,56 @@ impl Pay {
     }
 
     async fn buy<P: Payer>(&self, payer: P) -> Result<ExitCode> {
-        let policy = Policy::default().max_per_payment(self.max).budget(self.max);
-        let client = Client::new(payer, policy).context("cannot set up TLS")?;
-        match client.execute(self.request()).await {
-            Ok(answer) => self.show(answer).await,
-            Err(error) => {
-                eprintln!("error: {error}");
-                Ok(ExitCode::from(exit_code(&error)))
-            }
-        }
+        let (url, max) = self.url.clone().zip(self.max).context("a purchase needs a URL and --max")?;
+        let journal = limits::journal(self.state.as_ref())?;
+        let purse = Purse::new(payer, self.limits.policy(max, journal.as_ref())?);
+        let purse = match journal {
+            Some(journal) => purse.journal(journal),
+            None => purse,
+        };
+        let client = Client::with(purse, |builder| builder).context("cannot set up TLS")?;
+        let request = self.request(url);
+        let bought = match self.dry_run {
+            true => self.show_offers(&client, request).await,
+            false => match client.execute(request).await {
+                Ok(answer) => return self.show(answer).await,
+                Err(error) => Err(error),
+            },
+        };
+        bought.or_else(|error| {
+            eprintln!("error: {error}");
+            Ok(ExitCode::from(exit_code(&error)))
+        })
     }
 
-    fn request(&self) -> Request {
+    #[allow(clippy::print_stdout)]
+    async fn show_offers<P: Payer>(&self, client: &Client<P>, request: Request) -> Result<ExitCode, PayError> {
+        let (url, offers) = client.offers(request).await?;
+        if offers.is_empty() {
+            println!("free: nothing is asked for");
+            return Ok(ExitCode::SUCCESS);
+        }
+        let judged = client.purse().judge(&url, &offers).await;
+        let mut table = kept::table(["scheme", "network", "payee", "usdc", "your limits"]);
+        for (offer, verdict) in offers.iter().zip(&judged) {
+            let (price, verdict) = match verdict {
+                Ok(price) if self.limits.asks(*price) => (price.to_string(), "you would be asked".into()),
+                Ok(price) => (price.to_string(), "would be paid".into()),
+                Err(error) => {
+                    (offer.amount.to_usdc().map_or_else(|| offer.amount.to_string(), |p| p.to_string()), error.to_string())
+                }
+            };
+            table.add_row([&shown(&offer.scheme), offer.network.as_str(), &shown(&offer.pay_to), &price, &verdict]);
+        }
+        println!("{table}");
+        let payable = judged.iter().any(Result::is_ok);
+        Ok(if payable { ExitCode::SUCCESS } else { ExitCode::from(EXIT_OWN_LIMIT) })
+    }
+
+    fn request(&self, url: Url) -> Request {
         let plain_get = self.method == Method::GET;
         let method = if self.data.is_some() && plain_get { Method::POST } else { self.method.clone() };
-        let mut request = Request::new(method, self.url.clone());
+        let mut request = Request::new(method, url);
         request.headers_mut().extend(self.headers.iter().cloned());
         *request.body_mut() = self.data.clone().map(Into::into);
         request
@@ -111,6 +183,9 @@ impl Pay {
 
     async fn show(&self, answer: Answer) -> Result<ExitCode> {
         self.show_receipt(answer.paid());
+        if let Some(file) = &self.receipt {
+            write_receipt(file, answer.paid())?;
+        }
         let mut response = answer.into_response();
         let status = response.status();
         let mut stdout = std::io::stdout().lock();
@@ -132,7 +207,7 @@ impl Pay {
         };
         let settled = receipt.as_ref().is_some_and(|receipt| receipt.success);
         if self.json {
-            return eprintln!("{}", json!({ "paid": settled, "requirement": requirement, "receipt": receipt }));
+            return eprintln!("{}", receipt_json(paid));
         }
         let amount = requirement.amount.to_usdc().unwrap_or(Usdc::MAX);
         let transaction = receipt.as_ref().map_or("", |receipt| &receipt.transaction);
@@ -142,6 +217,21 @@ impl Pay {
             eprintln!("not charged: the server did not settle the payment of {amount} USDC");
         }
     }
+}
+
+fn receipt_json(paid: Option<&Paid>) -> serde_json::Value {
+    let Some(Paid { receipt, requirement, .. }) = paid else { return json!({ "paid": false }) };
+    let settled = receipt.as_ref().is_some_and(|receipt| receipt.success);
+    json!({ "paid": settled, "requirement": requirement, "receipt": receipt })
+}
+
+fn write_receipt(file: &Path, paid: Option<&Paid>) -> Result<()> {
+    std::fs::write(file, format!("{}\n", receipt_json(paid))).with_context(|| format!("cannot write {}", file.display()))
+}
+
+/// Text of a stranger, without what could move the cursor of a terminal.
+fn shown(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(64).collect()
 }
 
 fn exit_code(error: &PayError) -> u8 {
