@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, keccak256};
 use money::Usdc;
 use tokio::runtime::Handle;
 use url::Url;
@@ -81,16 +81,21 @@ impl<P: Payer> Purse<P> {
 
     /// A payment made for the same request before, if it may still settle.
     pub(crate) async fn resume(&self, id: B256) -> Result<Option<UnderWay>, PayError> {
-        let account = self.account.clone();
+        let (account, id) = (self.account.clone(), self.own(id));
         if account.journal().is_none() {
             return Ok(account.resume(id)?);
         }
         Ok(blocking(move || account.resume(id)).await?)
     }
 
+    /// Several payers may share a journal; none sends the payment of another.
+    fn own(&self, id: B256) -> B256 {
+        keccak256([self.payer.address().as_slice(), id.as_slice()].concat())
+    }
+
     /// Forgets what was paid for a request.
     pub(crate) fn forget(&self, id: B256) -> Result<(), PayError> {
-        Ok(self.account.forget(id)?)
+        Ok(self.account.forget(self.own(id))?)
     }
 
     /// Judges, reserves, has approved and signs, in this order. The payment is on disk when this returns, and was not sent.
@@ -122,7 +127,7 @@ impl<P: Payer> Purse<P> {
         }
         self.hooks.before_payment(&proposal).map_err(Refusal::Vetoed)?;
         let payment = self.sign(demand, offer, &price, url).await?;
-        let account = self.account.clone();
+        let (account, id) = (self.account.clone(), self.own(id));
         let under_way = match account.journal() {
             None => account.begin(id, payment)?,
             Some(_) => blocking(move || account.begin(id, payment)).await?,

@@ -8,9 +8,14 @@ use x402::client::{Answer, Client, Journal, JournalError, KeyPayer, PayError, Po
 
 use crate::{paying::Seller, support::offer};
 
-/// A client as a process of its own would have it: another key, nothing shared but the folder.
+/// A client as a process of its own would have it: nothing shared but the key and the folder.
 fn restarted(folder: &Path) -> Client<KeyPayer<PrivateKeySigner>> {
-    let purse = Purse::new(KeyPayer::new(PrivateKeySigner::random()), Policy::default());
+    of_key(folder, 1)
+}
+
+fn of_key(folder: &Path, key: u8) -> Client<KeyPayer<PrivateKeySigner>> {
+    let signer = PrivateKeySigner::from_slice(&[key; 32]).unwrap();
+    let purse = Purse::new(KeyPayer::new(signer), Policy::default());
     Client::with(purse.journal(Journal::open(folder).unwrap()), |builder| builder).unwrap()
 }
 
@@ -29,6 +34,16 @@ async fn after_a_restart_the_same_request_sends_the_same_payment() {
     assert_eq!((seller.payments(), seller.distinct_payments(), payments(folder.path())), (6, 1, 0));
     restarted(folder.path()).get(url).await.unwrap();
     assert_eq!(seller.distinct_payments(), 2, "what has ended is not sent again");
+}
+
+#[tokio::test]
+async fn payers_that_share_a_folder_never_send_each_others_payments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (seller, url) = Seller::new(vec![offer("0.05")], &[404]).await;
+    for key in [1, 2, 1, 2] {
+        of_key(folder.path(), key).get(url.clone()).await.unwrap();
+    }
+    assert_eq!((seller.payments(), seller.distinct_payments()), (4, 2));
 }
 
 #[tokio::test]

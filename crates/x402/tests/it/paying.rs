@@ -2,6 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
+use alloy::{
+    primitives::{Address, B256, ChainId, Signature},
+    signers::{Signer, local::PrivateKeySigner},
+};
 use axum::{
     Router,
     extract::State,
@@ -12,9 +16,9 @@ use futures::future::join_all;
 use http::{HeaderMap, StatusCode};
 use url::Url;
 use x402::{
-    PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, TransferMethod, V2,
-    client::{Answer, PayError, Policy, Refusal},
-    header,
+    ExactPayload, PaymentPayload, PaymentRequired, PaymentRequirements, Reason, ResourceInfo, TokenDomain, TransferMethod, V2,
+    client::{Answer, Client, KeyPayer, PayError, Policy, Refusal},
+    header, recover_strict,
 };
 
 use crate::support::{client, listen, offer};
@@ -197,4 +201,38 @@ async fn an_endless_or_senseless_402_is_an_error() {
         let url = listen(Router::new().route("/", get(move || async move { (StatusCode::PAYMENT_REQUIRED, body) }))).await;
         assert!(matches!(client(Policy::default()).get(url).await, Err(PayError::BadPaymentRequired(_))));
     }
+}
+
+/// A key that is somewhere else: every signature is a request that takes its time.
+#[derive(Clone)]
+struct RemoteKey(PrivateKeySigner);
+
+#[async_trait::async_trait]
+impl Signer for RemoteKey {
+    async fn sign_hash(&self, hash: &B256) -> alloy::signers::Result<Signature> {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        self.0.sign_hash(hash).await
+    }
+
+    fn address(&self) -> Address {
+        self.0.address()
+    }
+
+    fn chain_id(&self) -> Option<ChainId> {
+        None
+    }
+
+    fn set_chain_id(&mut self, _: Option<ChainId>) {}
+}
+
+#[tokio::test]
+async fn any_alloy_signer_pays() {
+    let key = PrivateKeySigner::random();
+    let (seller, url) = Seller::new(vec![offer("0.05")], &[200]).await;
+    let client = Client::new(KeyPayer::new(RemoteKey(key.clone())), Policy::default()).unwrap();
+    client.get(url).await.unwrap();
+    let payment: PaymentPayload = header::decode(seller.sent()[0].as_bytes()).unwrap();
+    let ExactPayload::Eip3009(exact) = payment.exact().unwrap() else { panic!("not EIP-3009") };
+    let hash = exact.authorization.signing_hash(&TokenDomain::of(&payment.accepted).unwrap());
+    assert_eq!(recover_strict(hash, &exact.signature), Some(key.address()));
 }
