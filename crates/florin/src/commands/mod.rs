@@ -24,7 +24,7 @@ pub(crate) enum Command {
     /// Run the whole product on a local chain, and play one story of payments through it
     Dev(dev::Dev),
     /// Buy one HTTP resource: pays what a 402 asks for, within your limit; body on stdout, receipt on stderr
-    Pay(pay::Pay),
+    Pay(Box<pay::Pay>),
     /// Sell any HTTP origin per request, without touching it
     Paywall(paywall::Paywall),
     /// Verify and settle x402 payments for sellers
