@@ -2,6 +2,7 @@ use alloy::primitives::{Address, B256, Bytes, Signature, eip191_hash_message};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+use url::Url;
 
 use crate::Network;
 
@@ -122,7 +123,7 @@ pub enum SignInError {
 impl SignInInfo {
     /// What to ask for now: `origin` as in `https://shop.example`, the path and query of what is asked for.
     #[cfg(feature = "server")]
-    pub(crate) fn now(origin: &url::Url, uri: String, statement: Option<String>) -> Self {
+    pub(crate) fn now(origin: &Url, uri: String, statement: Option<String>) -> Self {
         Self {
             domain: host(origin),
             resources: Some(vec![uri.clone()]),
@@ -159,8 +160,7 @@ impl SignInInfo {
     }
 
     /// True when it asks to sign in at the origin of `url` and nowhere else.
-    #[cfg(any(feature = "client", feature = "server"))]
-    pub fn is_of(&self, url: &url::Url) -> bool {
+    pub fn is_of(&self, url: &Url) -> bool {
         self.domain == host(url) && same_origin(&self.uri, url)
     }
 
@@ -186,7 +186,6 @@ impl SignInInfo {
     }
 
     /// Checks the times, at `now`.
-    #[cfg(any(feature = "client", feature = "server"))]
     fn check_times(&self, now: OffsetDateTime) -> Result<(), SignInError> {
         let time = |text: &str, error| OffsetDateTime::parse(text, &Rfc3339).map_err(|_| error);
         let age = (now - time(&self.issued_at, SignInError::IssuedAt)?).whole_seconds();
@@ -226,8 +225,7 @@ impl SignIn {
     ///
     /// # Errors
     /// [`SignInError`].
-    #[cfg(any(feature = "client", feature = "server"))]
-    pub fn check(&self, origin: &url::Url, now: u64) -> Result<(), SignInError> {
+    pub fn check(&self, origin: &Url, now: u64) -> Result<(), SignInError> {
         let now =
             i64::try_from(now).ok().and_then(|now| OffsetDateTime::from_unix_timestamp(now).ok()).ok_or(SignInError::IssuedAt)?;
         if self.info.domain != host(origin) {
@@ -283,13 +281,11 @@ impl SignIn {
 }
 
 /// Host and port, without the port when it is the scheme's own.
-#[cfg(any(feature = "client", feature = "server"))]
-fn host(url: &url::Url) -> String {
+fn host(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-#[cfg(any(feature = "client", feature = "server"))]
-fn same_origin(uri: &str, url: &url::Url) -> bool {
-    uri.parse::<url::Url>().is_ok_and(|uri| uri.origin() == url.origin())
+fn same_origin(uri: &str, url: &Url) -> bool {
+    uri.parse::<Url>().is_ok_and(|uri| uri.origin() == url.origin())
 }
