@@ -45,7 +45,7 @@ impl Peer {
             .env("START_BLOCK", from.to_string())
             .env("BALANCES", if balances { "1" } else { "0" })
             .env("PONDER_TELEMETRY_DISABLED", "true")
-            .stdout(Stdio::null())
+            .stdout(Stdio::inherit())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
             .spawn()
@@ -62,9 +62,10 @@ impl Peer {
 
 /// From its first row's table being there, which leaves out the start of Node and the compilation, to its last row.
 pub(crate) async fn backfill(chain: &Chain, postgres: &Postgres, name: &str, folder: &Path, balances: bool) -> (Duration, u64) {
-    let peer = Peer::start(chain, postgres, name, folder, chain.first, balances).await;
+    let mut peer = Peer::start(chain, postgres, name, folder, chain.first, balances).await;
     let mut conn = PgConnection::connect(&peer.database).await.unwrap();
     while !sqlx::query_scalar("SELECT to_regclass('peer.transfer') IS NOT NULL").fetch_one(&mut conn).await.unwrap_or(false) {
+        assert!(peer.process.try_wait().unwrap().is_none(), "Ponder ended");
         tokio::time::sleep(LOOK).await;
     }
     let started = Instant::now();

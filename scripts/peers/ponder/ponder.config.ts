@@ -3,7 +3,7 @@ import { parseAbi } from "viem";
 
 export default createConfig({
   database: { kind: "postgres", connectionString: process.env.DATABASE_URL },
-  chains: { anvil: { id: 84532, rpc: process.env.RPC_URL!, ws: process.env.WS_URL, pollingInterval: 50 } },
+  chains: { anvil: { id: 84532, rpc: process.env.RPC_URL!, ws: process.env.WS_URL, pollingInterval: 100 } },
   contracts: {
     Token: {
       chain: "anvil",
