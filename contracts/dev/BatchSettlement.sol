@@ -242,8 +242,9 @@ contract BatchSettlement {
     }
 
     function _hash(bytes32 structHash) private view returns (bytes32) {
-        bytes32 domain =
-            keccak256(abi.encode(DOMAIN, keccak256("x402 Batch Settlement"), keccak256("1"), block.chainid, address(this)));
+        bytes32 domain = keccak256(
+            abi.encode(DOMAIN, keccak256("x402 Batch Settlement"), keccak256("1"), block.chainid, address(this))
+        );
         return keccak256(abi.encodePacked(hex"1901", domain, structHash));
     }
 }

@@ -48,6 +48,12 @@ pub struct Config {
     #[arg(long, env = "FLORIN_WALLET_FACTORIES", value_name = "ADDRESSES", value_delimiter = ',')]
     pub wallet_factories: Vec<Address>,
 
+    /// Private key that signs claims for sellers whose payment channels (scheme `batch-settlement`) name it; it needs no coin. Refunds
+    /// are never signed by it, or anybody could take back what a seller has not claimed yet: sellers that give refunds have a key of
+    /// their own
+    #[arg(long, env = "FLORIN_CHANNEL_AUTHORIZER_KEY", hide_env_values = true, value_name = "KEY")]
+    pub channel_authorizer_key: Option<SignerKey>,
+
     /// How long a settlement may take to be mined before its caller is told that it is pending, in seconds
     #[arg(long, env = "FLORIN_CONFIRM_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60)]
     pub confirm_timeout_seconds: u64,

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use x402::{PaymentRequest, Scheme, SettleResponse};
 
 use crate::{
-    Error, exact,
+    Error, channels, exact,
     fees::FeeOracle,
     journal::Journal,
     lane::{Lane, Queue},
@@ -133,6 +133,7 @@ impl Engine {
     pub(crate) async fn settle(self: &Arc<Self>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
         match Scheme::of(&request.payment_requirements) {
             Some(Scheme::Upto) => upto::settle(self, request).await,
+            Some(Scheme::BatchSettlement) => channels::settle(self, request).await,
             _ => exact::settle(self, request).await,
         }
     }

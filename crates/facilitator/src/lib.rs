@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod batch;
+mod channels;
 mod config;
 mod elsewhere;
 mod engine;
@@ -150,7 +151,9 @@ async fn open(
     };
     let factories = config.wallet_factories.clone();
     let lens = lens::Lens::new(provider.clone(), sender);
-    let verifier = verify::Verifier { provider, lens, chain_id, factories };
+    let authorizer = config.channel_authorizer_key.clone().map(|key| key.0);
+    let channels = channels::Channels::new(chain_id, authorizer);
+    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels };
     Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
 }
 

@@ -20,7 +20,7 @@ use x402::{
     SupportedKind, SupportedResponse, VerifyResponse,
 };
 
-use crate::{Error, engine::Engine, metrics::Metrics, upto};
+use crate::{Error, channels, engine::Engine, metrics::Metrics, upto};
 
 /// Requests worked on at once, most of them waiting for a block. More are told to come again.
 const REQUESTS_MAX: usize = 2_048;
@@ -88,14 +88,23 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
                 .into_response();
         }
     };
-    let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
-    let answer = match app.engine.verify(&request).await {
-        Ok(Ok(valid)) => VerifyResponse::valid(valid.transfer.from),
-        Ok(Err(invalid)) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
+    let answer = match judged(&app, &request).await {
+        Ok(answer) => answer,
         Err(error) => return unavailable("verify", &error),
     };
     app.metrics.verified(answer.is_valid);
     Json(answer).into_response()
+}
+
+async fn judged(app: &App, request: &PaymentRequest) -> Result<VerifyResponse, Error> {
+    if Scheme::of(&request.payment_requirements) == Some(Scheme::BatchSettlement) {
+        return channels::verify(&app.engine, request).await;
+    }
+    let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
+    Ok(match app.engine.verify(request).await? {
+        Ok(valid) => VerifyResponse::valid(valid.transfer.from),
+        Err(invalid) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
+    })
 }
 
 async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
@@ -147,7 +156,9 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     };
     let v1 = network.v1_name().map(|name| kind(1, Scheme::Exact, name.to_owned()));
     let upto = upto::kind(&app.engine, &network);
-    let kinds = [kind(2, Scheme::Exact, network.to_string()), upto].into_iter().chain(v1).collect();
+    let channels = kind(2, Scheme::BatchSettlement, network.to_string());
+    let channels = SupportedKind { extra: app.engine.verifier.channels.extra(), ..channels };
+    let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(v1).collect();
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,

@@ -18,16 +18,19 @@ pub(crate) enum Method {
     Eip3009,
     /// The nonce of a Permit2 transfer, which Permit2 burns.
     Permit2,
+    /// A call of the channels' contract: a hash of what it does.
+    Channel,
 }
 
 impl Method {
-    const ALL: [Self; 2] = [Self::Eip3009, Self::Permit2];
+    const ALL: [Self; 3] = [Self::Eip3009, Self::Permit2, Self::Channel];
 
     /// Name in the journal.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Eip3009 => "eip3009",
             Self::Permit2 => "permit2",
+            Self::Channel => "channel",
         }
     }
 

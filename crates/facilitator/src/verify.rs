@@ -16,6 +16,7 @@ use x402::{
 
 use crate::{
     Error,
+    channels::Channels,
     lens::{Answer, Lens, Question},
     permit2,
     settlement::{Call, Key, Method},
@@ -157,6 +158,7 @@ pub(crate) struct Verifier {
     pub(crate) lens: Lens,
     pub(crate) chain_id: u64,
     pub(crate) factories: Vec<Address>,
+    pub(crate) channels: Channels,
 }
 
 impl Verifier {
@@ -342,6 +344,9 @@ impl Verifier {
 
     /// Whether the token, or Permit2, has burnt the payment's nonce.
     pub(crate) async fn is_used(&self, key: &Key) -> Result<bool, Error> {
+        if key.method == Method::Channel {
+            return Ok(false);
+        }
         if key.method == Method::Permit2 {
             return self.is_permit2_used(key.payer, key.nonce.into()).await;
         }

@@ -208,6 +208,7 @@ async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &
         listen: address,
         signer_keys: vec![Account::at(Account::FACILITATOR).signer.into()],
         wallet_factories: vec![chain.deployment().agent_wallet_factory],
+        channel_authorizer_key: None,
         confirm_timeout_seconds: CONFIRM_TIMEOUT_SECONDS,
         settlement: facilitator::SettlementConfig::default(),
     };

@@ -2,5 +2,6 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod channels;
 mod reservations;
 mod story;

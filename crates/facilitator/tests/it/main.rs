@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod channels;
+mod channels_interop;
 mod harness;
 mod interop;
 mod permit2;

@@ -167,6 +167,15 @@ impl DepositAuthorization {
         }
     }
 
+    /// The same with the payer's signature.
+    pub fn signed(mut self, by_payer: Bytes) -> Self {
+        match &mut self {
+            Self::Erc3009Authorization(authorization) => authorization.signature = by_payer,
+            Self::Permit2Authorization(authorization) => authorization.signature = by_payer,
+        }
+        self
+    }
+
     /// The contract that takes the money.
     pub fn collector(&self) -> Address {
         match self {

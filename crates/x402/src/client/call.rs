@@ -49,7 +49,7 @@ impl<P: Payer> Purse<P> {
             Reply::Demand(demand, asked) => (demand, asked),
             Reply::Done { value, .. } => return Ok(Called { value, receipt: None, requirement: None }),
         };
-        let under_way = match self.resume(id).await? {
+        let mut under_way = match self.resume(id).await? {
             Some(earlier) => earlier,
             None => self.pay(id, &demand, seller).await?,
         };
@@ -64,6 +64,9 @@ impl<P: Payer> Purse<P> {
             Ok(Reply::Demand(demand, _)) => Err(rejected(demand.error)),
             Ok(Reply::Done { value, receipt, failed }) => {
                 self.record(&payment, receipt.as_ref()).await;
+                if let Some(channel) = under_way.channel.as_mut().filter(|_| receipt.is_some() || !failed) {
+                    channel.settled(receipt.as_ref()).await?;
+                }
                 match receipt {
                     Some(receipt) if !receipt.success => Err(rejected(receipt.error_reason)),
                     // The payment stays usable for the same call.

@@ -1,4 +1,4 @@
-use super::{BudgetError, JournalError, PayerError, Refusal};
+use super::{BudgetError, ChannelError, JournalError, PayerError, Refusal};
 use crate::{DecodeError, Reason};
 
 /// Why a request was not paid for, or not answered. Each says what to do.
@@ -26,6 +26,9 @@ pub enum PayError {
     /// Payments cannot be written down. Nothing was sent.
     #[error("not paid: {0}")]
     Journal(#[from] JournalError),
+    /// The payment channel cannot be used.
+    #[error("not paid: {0}")]
+    Channel(#[from] ChannelError),
     /// More offers than anybody needs.
     #[error("not paid: the server makes {offered} offers and at most {max} are read")]
     TooManyOffers {

@@ -187,6 +187,41 @@ impl<P: Payer> Client<P> {
         Ok((url, Demand::read(response).await?.offers))
     }
 
+    /// Asks the seller at `url` to give back what is left in the channel with it, or `amount` base units of that. What it charged and has not
+    /// claimed is claimed first.
+    ///
+    /// # Errors
+    /// [`PayError`]; [`PayError::PaymentRejected`] when the seller does not: then the payer withdraws by itself.
+    pub async fn refund(&self, url: Url, amount: Option<u128>) -> Result<SettleResponse, PayError> {
+        let response = self.asking.execute(Request::new(Method::GET, url)).await?;
+        let url = response.url().clone();
+        let demand = Demand::read(response).await?;
+        let (mut channel, offer) = self.purse.channel(&demand).await?;
+        let mut last = Reason::Other("no reason given".into());
+        for _ in 0..2 {
+            let (name, value) = demand.proof(&offer, channel.refund(amount).await?).header()?;
+            let mut request = Request::new(Method::GET, url.clone());
+            let mut value = header::HeaderValue::try_from(value).expect("base64 is a valid header value");
+            value.set_sensitive(true);
+            request.headers_mut().insert(name, value);
+            let response = self.paying.execute(request).await?;
+            if let Some(receipt) = receipt(response.headers()) {
+                if receipt.success {
+                    channel.refunded(&receipt).await?;
+                    return Ok(receipt);
+                }
+                last = receipt.error_reason.unwrap_or(last);
+                break;
+            }
+            let corrective = Demand::read(response).await?;
+            last = corrective.error.clone().unwrap_or(last);
+            if !channel.correct(&corrective).await? {
+                break;
+            }
+        }
+        Err(PayError::PaymentRejected { reason: last, valid_before: now_secs() })
+    }
+
     /// What this client signed so far, settled or not.
     pub fn spent(&self) -> Usdc {
         self.purse.spent()
@@ -212,7 +247,7 @@ impl<P: Payer> Client<P> {
     }
 
     /// Sends one payment until somebody says what became of it.
-    async fn send_paid(&self, request: Request, under_way: UnderWay) -> Result<Answer, PayError> {
+    async fn send_paid(&self, request: Request, mut under_way: UnderWay) -> Result<Answer, PayError> {
         let valid_before = under_way.payment.valid_before;
         let mut cause = String::new();
         for attempt in 0..=RESENDS_MAX {
@@ -222,7 +257,7 @@ impl<P: Payer> Client<P> {
                     cause = format!("the server answered {}", response.status());
                     retry_after(&response).unwrap_or(RESEND_WAIT)
                 }
-                Ok(response) => return self.conclude(response, under_way).await,
+                Ok(response) => return Box::pin(self.conclude(request, response, under_way)).await,
                 Err(error) => {
                     cause = error.without_url().to_string();
                     RESEND_WAIT
@@ -231,28 +266,51 @@ impl<P: Payer> Client<P> {
             if attempt == RESENDS_MAX || now_secs() >= valid_before {
                 break;
             }
+            under_way.repeated = true;
             tracing::debug!(attempt, cause, "outcome of a payment not known, sending it again");
             tokio::time::sleep(wait.min(RESEND_WAIT_MAX)).await;
         }
         Err(self.purse.failed(&under_way.payment.url, PayError::Indeterminate { cause, valid_before }))
     }
 
+    /// Signs the next voucher of a channel, now that it is known from where it goes on. Once for a payment: whoever corrects twice does
+    /// not mean it.
+    async fn sign_again(&self, request: Request, demand: &Demand, under_way: UnderWay) -> Result<Answer, PayError> {
+        let url = under_way.payment.url.clone();
+        under_way.done();
+        let mut again = self.purse.pay(request_id(&request), demand, &url).await?;
+        again.corrected = true;
+        self.send_paid(request, again).await
+    }
+
     /// Reads the answer to a paid request that the server answered for good.
-    async fn conclude(&self, response: Response, under_way: UnderWay) -> Result<Answer, PayError> {
+    async fn conclude(&self, request: Request, response: Response, mut under_way: UnderWay) -> Result<Answer, PayError> {
         let (status, receipt) = (response.status(), receipt(response.headers()));
         let requirement = under_way.payment.requirement.clone();
         if matches!(status, StatusCode::PAYMENT_REQUIRED | StatusCode::PRECONDITION_FAILED) {
             let settle_error = receipt.and_then(|receipt| receipt.error_reason);
-            let reason = match settle_error {
-                Some(reason) => Some(reason),
-                None => Demand::read(response).await.ok().and_then(|demand| demand.error),
-            };
+            let demand = Demand::read(response).await.ok();
+            if let (Some(channel), Some(demand), false) = (&mut under_way.channel, &demand, under_way.corrected)
+                && channel.correct(demand).await?
+            {
+                return self.sign_again(request, demand, under_way).await;
+            }
+            let reason = settle_error.or_else(|| demand.and_then(|demand| demand.error));
             let reason = reason.unwrap_or_else(|| Reason::Other("no reason given".into()));
             let error = PayError::PaymentRejected { reason, valid_before: under_way.payment.valid_before };
             return Err(self.purse.failed(&under_way.payment.url, error));
         }
         self.purse.record(&under_way.payment, receipt.as_ref()).await;
+        let is_unpaid = receipt.is_none() && status.is_client_error();
+        if let Some(channel) = under_way.channel.as_mut().filter(|_| !is_unpaid) {
+            channel.settled(receipt.as_ref()).await?;
+        }
         match receipt {
+            // Of a channel whose records were lost: the same voucher was made for another request. The receipt says from where to go on.
+            Some(receipt) if status == StatusCode::CONFLICT && receipt.success && under_way.is_misplaced() => {
+                let demand = under_way.payment.demand();
+                self.sign_again(request, &demand, under_way).await
+            }
             Some(receipt) if status == StatusCode::CONFLICT && receipt.success => {
                 let url = under_way.payment.url.clone();
                 under_way.done();

@@ -4,6 +4,7 @@ mod approval;
 mod budget;
 #[cfg(any(feature = "a2a", feature = "mcp"))]
 pub(crate) mod call;
+mod channels;
 mod daily;
 mod error;
 mod exchange;
@@ -25,6 +26,7 @@ pub use approval::Proposal;
 pub use budget::{Budget, Period};
 #[cfg(any(feature = "a2a", feature = "mcp"))]
 pub use call::Called;
+pub use channels::{ChannelError, ChannelRecord, Channels, DepositRequest, VoucherUnderWay};
 pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};

@@ -8,7 +8,9 @@ use url::Url;
 use super::{
     Journal, JournalError, PayError, Refusal,
     budget::{Limits, Period, Spending, Tally},
+    channels::Hold,
     journal::Held,
+    offer::{Demand, Version},
     payer::now_secs,
 };
 use crate::{DecodeError, PaymentPayload, PaymentRequirements, header, v1};
@@ -49,6 +51,16 @@ pub(crate) struct Payment {
 }
 
 impl Payment {
+    /// The demand it answers, with the one offer that was taken.
+    pub(super) fn demand(&self) -> Demand {
+        let (resource, extensions) = match &self.proof {
+            Proof::V1(_) => (None, None),
+            Proof::V2(payment) => (payment.resource.clone(), payment.extensions.clone()),
+        };
+        let version = Version::Two { resource: resource.unwrap_or_default(), extensions };
+        Demand { offers: vec![self.requirement.clone()], error: None, version }
+    }
+
     pub(super) fn may_settle(&self) -> bool {
         now_secs() <= self.valid_before.saturating_add(CLOCK_MARGIN_SECS)
     }
@@ -130,7 +142,7 @@ impl Account {
 
     fn under_way(self: &Arc<Self>, request: B256, payment: Payment, held: Option<Held>) -> UnderWay {
         self.state().under_way += 1;
-        UnderWay { account: self.clone(), request, payment, held, ended: false }
+        UnderWay { account: self.clone(), request, payment, held, channel: None, corrected: false, repeated: false, ended: false }
     }
 
     /// Forgets a payment although it may still settle.
@@ -148,10 +160,21 @@ pub(crate) struct UnderWay {
     request: B256,
     pub(crate) payment: Payment,
     held: Option<Held>,
+    /// The channel it is paid through: nobody else's turn before this ends.
+    pub(crate) channel: Option<Hold>,
+    /// Signed anew after the seller said from where to go on.
+    pub(crate) corrected: bool,
+    /// Not for the first time: what the seller has of it may be from before.
+    pub(crate) repeated: bool,
     ended: bool,
 }
 
 impl UnderWay {
+    /// Whether a seller that has served this payment must have served it to another request.
+    pub(crate) fn is_misplaced(&self) -> bool {
+        self.channel.is_some() && !self.repeated && !self.corrected
+    }
+
     /// The payment served its purpose.
     pub(crate) fn done(mut self) {
         self.ended = true;

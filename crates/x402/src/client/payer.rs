@@ -10,9 +10,10 @@ use alloy::{
     signers::Signer,
 };
 
+use super::DepositRequest;
 use crate::{
     Eip2612Permit, Eip3009Authorization, PERMIT2, Permit2Authorization, Permit2Permitted, TokenAmount, TokenDomain,
-    TransferMethod, Witness,
+    TransferMethod, Witness, batch::DepositAuthorization,
 };
 
 /// What a payer is asked to sign.
@@ -88,6 +89,14 @@ pub trait Payer: Send + Sync {
     ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
         std::future::ready(Err(PayerError::Refused("it does not pay by Permit2".into())))
     }
+
+    /// Signs a deposit into a payment channel.
+    fn authorize_deposit(
+        &self,
+        _deposit: &DepositRequest,
+    ) -> impl Future<Output = Result<DepositAuthorization, PayerError>> + Send {
+        std::future::ready(Err(PayerError::Refused("it does not pay through channels".into())))
+    }
 }
 
 impl<P: Payer + ?Sized> Payer for Arc<P> {
@@ -110,6 +119,13 @@ impl<P: Payer + ?Sized> Payer for Arc<P> {
         sponsored: bool,
     ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
         (**self).authorize_permit2(transfer, witness, sponsored)
+    }
+
+    fn authorize_deposit(
+        &self,
+        deposit: &DepositRequest,
+    ) -> impl Future<Output = Result<DepositAuthorization, PayerError>> + Send {
+        (**self).authorize_deposit(deposit)
     }
 }
 
@@ -214,6 +230,11 @@ impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
         let permit = if sponsored { self.permit(transfer, deadline).await? } else { None };
         let signature = self.sign(authorization.signing_hash(transfer.token.chain_id)).await?;
         Ok(SignedPermit2 { authorization, signature, permit })
+    }
+
+    async fn authorize_deposit(&self, deposit: &DepositRequest) -> Result<DepositAuthorization, PayerError> {
+        let (hash, authorization) = deposit.unsigned(rand::random::<[u8; 32]>().into());
+        Ok(authorization.signed(self.sign(hash).await?))
     }
 }
 

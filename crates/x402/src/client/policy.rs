@@ -26,7 +26,7 @@ use crate::{Network, PaymentFlow, PaymentRequirements, Scheme, Token, TokenDomai
 /// Starts strict: 1 USDC per payment, 10 USDC in the life of the client, Circle's USDC only, any host, any payee, nobody is asked.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    max_per_payment: Usdc,
+    pub(super) max_per_payment: Usdc,
     pub(super) limits: Limits,
     pub(super) daily: Option<Arc<DailyBudget>>,
     hosts: Lists<HostPattern>,

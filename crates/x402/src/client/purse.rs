@@ -1,21 +1,22 @@
 use std::sync::Arc;
 
-use alloy::primitives::{B256, keccak256};
+use alloy::primitives::{B256, U256, keccak256};
 use money::Usdc;
 use tokio::runtime::Handle;
 use url::Url;
 
 use super::{
-    DailyBudget, Hooks, Journal, PayError, Payer, Policy, Proposal, Receipt, Refusal,
+    ChannelError, Channels, DailyBudget, Hooks, Journal, PayError, Payer, Policy, Proposal, Receipt, Refusal,
     budget::Spending,
+    channels::Hold,
     hooks::NoHooks,
     offer::Demand,
     outstanding::{Account, Payment, UnderWay},
     payer::now_secs,
     policy::Price,
-    signing,
+    signing::{self, Way},
 };
-use crate::{PaymentRequirements, SettleResponse};
+use crate::{PaymentRequirements, Scheme, SettleResponse, TokenAmount};
 
 /// Offers looked at, at most.
 const OFFERS_MAX: usize = 64;
@@ -27,12 +28,13 @@ pub struct Purse<P> {
     policy: Arc<Policy>,
     account: Arc<Account>,
     hooks: Arc<dyn Hooks>,
+    channels: Option<Channels>,
 }
 
 impl<P: Payer> Purse<P> {
     /// Pays from `payer` within `policy`.
     pub fn new(payer: P, policy: Policy) -> Self {
-        Self { payer, policy: Arc::new(policy), account: Arc::default(), hooks: Arc::new(NoHooks) }
+        Self { payer, policy: Arc::new(policy), account: Arc::default(), hooks: Arc::new(NoHooks), channels: None }
     }
 
     /// Writes payments and receipts down, so that a request sends the same payment again also after a restart. Call it first: what was
@@ -45,6 +47,13 @@ impl<P: Payer> Purse<P> {
     /// Tells `hooks` what happens.
     pub fn hooks(mut self, hooks: impl Hooks + 'static) -> Self {
         self.hooks = Arc::new(hooks);
+        self
+    }
+
+    /// Also pays through channels, and likes that best. A deposit counts as spent when it is made, and what it pays for later does not
+    /// count again.
+    pub fn channels(mut self, channels: Channels) -> Self {
+        self.channels = Some(channels);
         self
     }
 
@@ -82,10 +91,17 @@ impl<P: Payer> Purse<P> {
     /// A payment made for the same request before, if it may still settle.
     pub(crate) async fn resume(&self, id: B256) -> Result<Option<UnderWay>, PayError> {
         let (account, id) = (self.account.clone(), self.own(id));
-        if account.journal().is_none() {
-            return Ok(account.resume(id)?);
+        let resumed = match account.journal() {
+            None => account.resume(id)?,
+            Some(_) => blocking(move || account.resume(id)).await?,
+        };
+        let Some(mut under_way) = resumed else { return Ok(None) };
+        under_way.repeated = true;
+        let offer = &under_way.payment.requirement;
+        if let (Some(Scheme::BatchSettlement), Some(channels)) = (Scheme::of(offer), &self.channels) {
+            under_way.channel = Some(channels.hold(self.payer.address(), offer).await?);
         }
-        Ok(blocking(move || account.resume(id)).await?)
+        Ok(Some(under_way))
     }
 
     /// Several payers may share a journal; none sends the payment of another.
@@ -115,7 +131,18 @@ impl<P: Payer> Purse<P> {
             return Err(PayError::TooManyOffers { offered: demand.offers.len(), max: OFFERS_MAX });
         }
         let methods: Vec<_> = self.payer.methods().iter().copied().filter(|method| demand.methods().contains(method)).collect();
-        let (offer, price) = self.policy.choose(&demand.offers, &methods)?;
+        let is_payable =
+            |offer: &&PaymentRequirements| self.channels.is_some() || Scheme::of(offer) != Some(Scheme::BatchSettlement);
+        let offers: Vec<_> = demand.offers.iter().filter(is_payable).cloned().collect();
+        let (offer, mut price) = self.policy.choose(&offers, &methods)?;
+        let mut hold = None;
+        if let (Way::Channel(_), Some(channels)) = (price.way, &self.channels) {
+            let held = channels.hold(self.payer.address(), offer).await?;
+            let deposit = held.deposit_for(offer, self.policy.max_per_payment)?;
+            price.usdc =
+                TokenAmount::from(U256::from(deposit)).to_usdc().ok_or(ChannelError::Offer("its deposit is too high"))?;
+            hold = Some(held);
+        }
         let spending = price.spending(host);
         self.account.reserve(&spending, &self.policy.limits)?;
         // Gives the price back when the future is dropped while a device or a person is asked to sign.
@@ -126,19 +153,32 @@ impl<P: Payer> Purse<P> {
             approval.get(proposal.clone()).await?;
         }
         self.hooks.before_payment(&proposal).map_err(Refusal::Vetoed)?;
-        let payment = self.sign(demand, offer, &price, url).await?;
+        let payment = self.sign(demand, offer, &price, hold.as_mut(), url).await?;
         let (account, id) = (self.account.clone(), self.own(id));
-        let under_way = match account.journal() {
+        let mut under_way = match account.journal() {
             None => account.begin(id, payment)?,
             Some(_) => blocking(move || account.begin(id, payment)).await?,
         };
         reserved.signed = true;
+        under_way.channel = hold;
         self.hooks.after_payment(&proposal);
         Ok(under_way)
     }
 
-    async fn sign(&self, demand: &Demand, offer: &PaymentRequirements, price: &Price, url: &Url) -> Result<Payment, PayError> {
-        let signed = signing::sign(&self.payer, demand, offer, price, self.policy.validity_max_secs).await?;
+    async fn sign(
+        &self,
+        demand: &Demand,
+        offer: &PaymentRequirements,
+        price: &Price,
+        hold: Option<&mut Hold>,
+        url: &Url,
+    ) -> Result<Payment, PayError> {
+        let validity = self.policy.validity_max_secs;
+        let signed = match hold {
+            // For a channel the price is what has to be deposited.
+            Some(hold) => hold.sign(&self.payer, offer, price, u128::from(price.usdc.base_units()), validity).await?,
+            None => signing::sign(&self.payer, demand, offer, price, validity).await?,
+        };
         let valid_before = signed.valid_before;
         let proof = demand.proof(offer, signed);
         proof.header()?;
@@ -147,13 +187,22 @@ impl<P: Payer> Purse<P> {
 
     /// Takes the price off the day's budget, on disk.
     async fn reserve_day(&self, spending: &Spending) -> Result<Option<ReservedDay>, PayError> {
-        let Some(budget) = self.policy.daily.clone() else { return Ok(None) };
+        let Some(budget) = self.policy.daily.clone().filter(|_| spending.price != Usdc::ZERO) else { return Ok(None) };
         let spending = spending.clone();
         let reserving = blocking(move || {
             let day = budget.reserve(&spending)?;
             Ok(ReservedDay { budget, spending, day })
         });
         reserving.await.map(Some)
+    }
+
+    /// The channel with whoever makes this demand, and the offer it is for.
+    pub(crate) async fn channel(&self, demand: &Demand) -> Result<(Hold, PaymentRequirements), PayError> {
+        let offer = demand.offers.iter().find(|offer| Scheme::of(offer) == Some(Scheme::BatchSettlement));
+        let (Some(offer), Some(channels)) = (offer, &self.channels) else {
+            return Err(ChannelError::Offer("the seller has no channels, or this client has none").into());
+        };
+        Ok((channels.hold(self.payer.address(), offer).await?, offer.clone()))
     }
 
     /// Keeps what a seller answered to a payment.

@@ -18,6 +18,8 @@ const VALIDITY_MIN_SECS: u64 = 10;
 /// How an offer is paid by this client. The first is liked best.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Way {
+    /// Scheme `batch-settlement`; deposits move the token so.
+    Channel(TransferMethod),
     /// Scheme `exact`.
     Exact(TransferMethod),
     /// Scheme `upto`, settled by nobody but this facilitator.
@@ -32,14 +34,15 @@ impl Way {
             Scheme::Upto if TransferMethod::of(offer) == Some(TransferMethod::Permit2) => {
                 offer.facilitator().map(|facilitator| Self::Upto { facilitator })
             }
-            Scheme::Upto | Scheme::BatchSettlement => None,
+            Scheme::Upto => None,
+            Scheme::BatchSettlement => TransferMethod::of(offer).map(Self::Channel),
         }
     }
 
     /// How the token moves.
     pub(super) fn method(self) -> TransferMethod {
         match self {
-            Self::Exact(method) => method,
+            Self::Exact(method) | Self::Channel(method) => method,
             Self::Upto { .. } => TransferMethod::Permit2,
         }
     }
@@ -80,6 +83,7 @@ pub(super) async fn sign<P: Payer>(
             let witness = Permit2Witness { to: transfer.to, valid_after: TokenAmount::ZERO };
             Ok(Signed::by_permit2(authorize_permit2(payer, &transfer, witness, sponsored).await?))
         }
+        Way::Channel(_) => Err(PayError::PayerMismatch("a channel's voucher is signed by who holds the channel")),
         Way::Upto { facilitator } => {
             let witness = UptoWitness { to: transfer.to, facilitator, valid_after: TokenAmount::ZERO };
             Ok(Signed::by_permit2(authorize_permit2(payer, &transfer, witness, sponsored).await?))

@@ -1,11 +1,15 @@
 use std::sync::Arc;
 
 use alloy::primitives::{Address, B256, keccak256};
-use axum::{body::to_bytes, response::Response};
+use axum::{
+    Json,
+    body::to_bytes,
+    response::{IntoResponse, Response},
+};
 use http::HeaderMap;
 
 use super::{
-    Claim, Extras, Kept, MemoryReservations, Reservations, Served, Settled, Work, answer,
+    Channels, Claim, Extras, Kept, MemoryReservations, Reservations, Served, Settled, Work, answer,
     backend::Backend,
     extras::SignInFailure,
     metrics::{self, Stage},
@@ -54,6 +58,7 @@ impl Offers {
 pub struct Gate {
     facilitator: FacilitatorClient,
     reservations: Arc<dyn Reservations>,
+    channels: Option<Channels>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -75,13 +80,35 @@ pub enum Outcome {
 impl Gate {
     /// A gate that asks `facilitator` and remembers payments in this process.
     pub fn new(facilitator: FacilitatorClient) -> Self {
-        Self { facilitator, reservations: Arc::new(MemoryReservations::default()) }
+        Self { facilitator, reservations: Arc::new(MemoryReservations::default()), channels: None }
     }
 
     /// Shares reservations with other copies of the service.
     pub fn reservations(mut self, reservations: Arc<dyn Reservations>) -> Self {
         self.reservations = reservations;
         self
+    }
+
+    /// Also sells through payment channels: what [`Channels::offer`] makes of an offer can be paid.
+    pub fn channels(mut self, channels: Channels) -> Self {
+        self.channels = Some(channels);
+        self
+    }
+
+    /// Who settles payments of this scheme, and who keeps them apart.
+    fn backend(&self, scheme: Option<Scheme>, payload: &PaymentPayload) -> Result<(Backend, Arc<dyn Reservations>), Reason> {
+        let no_match = || Reason::Other("No matching payment requirements".into());
+        match (scheme, &self.channels) {
+            (Some(Scheme::BatchSettlement), Some(channels)) => {
+                let turn = Arc::new(channels.turn(payload).map_err(|_| Reason::BatchPayloadType)?);
+                Ok((Backend::Channel(turn.clone()), turn))
+            }
+            (Some(scheme), _) => {
+                let backend = Backend::of(scheme, &self.facilitator).ok_or_else(no_match)?;
+                Ok((backend, self.reservations.clone()))
+            }
+            (None, _) => Err(no_match()),
+        }
     }
 
     /// Judges the payment in `headers` for `offers`.
@@ -118,8 +145,9 @@ impl Gate {
         let payload: PaymentPayload = header::decode(value.as_bytes()).map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
         let no_match = Reason::Other("No matching payment requirements".into());
         let requirements = find_matching(&offers.accepts, &payload).cloned().ok_or_else(|| refuse(Some(&no_match)))?;
-        let backend = Scheme::of(&requirements).and_then(|scheme| Backend::of(scheme, &self.facilitator));
-        let backend = backend.ok_or_else(|| refuse(Some(&no_match)))?;
+        let backend = self.backend(Scheme::of(&requirements), &payload);
+        let (backend, reservations) = backend.map_err(|reason| refuse(Some(&reason)))?;
+        let refund = if let Backend::Channel(turn) = &backend { turn.acknowledgement() } else { None };
         check_extension_echo(&offers.required(None, false), &payload)
             .map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
         let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
@@ -135,8 +163,8 @@ impl Gate {
         {
             return Err(conflict());
         }
-        if let Some(claim) = self.reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
-            return self.claimed(claim, backend, key, request, headers, offers).await;
+        if let Some(claim) = reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
+            return self.claimed(claim, (backend, reservations), key, request, headers, offers).await;
         }
         verify(&backend, &request, headers, offers).await?;
         if let Some(name) = id
@@ -144,22 +172,27 @@ impl Gate {
         {
             return Err(conflict());
         }
-        let claim = match self.reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)? {
+        let claim = match reservations.reserve(key.digest(), fingerprint).await.map_err(unavailable)? {
             // Served in the meantime. Its answer is for this very request, or for nobody.
             Claim::Spent(served) => {
-                let same = self.reservations.find(key.digest(), fingerprint).await.map_err(unavailable)?;
+                let same = reservations.find(key.digest(), fingerprint).await.map_err(unavailable)?;
                 same.unwrap_or_else(|| Claim::Spent(Box::new(Served { work: None, ..*served })))
             }
             claim => claim,
         };
-        self.claimed(claim, backend, key, request, headers, offers).await
+        let verified = self.claimed(claim, (backend, reservations), key, request, headers, offers).await?;
+        match refund {
+            // Nothing is bought: there is no handler to call.
+            Some(acknowledgement) => Err(Box::new(verified.respond(Json(acknowledgement).into_response()).await)),
+            None => Ok(verified),
+        }
     }
 
     /// Goes on from what the reservation says.
     async fn claimed(
         &self,
         claim: Claim,
-        backend: Backend,
+        (backend, reservations): (Backend, Arc<dyn Reservations>),
         key: PaymentKey,
         request: PaymentRequest,
         headers: &HeaderMap,
@@ -180,7 +213,7 @@ impl Gate {
         let resumed = kept.is_some();
         let settlement = Settlement {
             backend,
-            reservations: self.reservations.clone(),
+            reservations,
             key,
             lease,
             request,
@@ -201,7 +234,7 @@ async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap
         Ok(verdict) if verdict.is_valid => Ok(()),
         Ok(verdict) => {
             let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);
-            Err(Box::new(answer::unpaid(headers, offers, Some(&reason))))
+            Err(Box::new(answer::unpaid(headers, &corrected(offers, verdict.extra), Some(&reason))))
         }
         Err(error) => {
             tracing::warn!(%error, "a payment could not be verified");
@@ -213,6 +246,21 @@ async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap
 fn unavailable(error: &super::ReservationError) -> Box<Response> {
     tracing::warn!(%error, "a payment could not be looked up");
     Box::new(answer::try_again("the server is overloaded; nothing was charged"))
+}
+
+/// The offers, with what tells a client from where its channel goes on.
+fn corrected(offers: &Offers, told: Option<JsonMap>) -> Offers {
+    let mut offers = offers.clone();
+    let Some(told) = told else { return offers };
+    for offer in &mut offers.accepts {
+        let dynamic = Scheme::of(offer).map_or(&[][..], Scheme::dynamic_extra);
+        let fields = told.iter().filter(|(key, _)| dynamic.contains(&key.as_str()));
+        let fields: Vec<_> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
+        if !fields.is_empty() {
+            offer.extra.get_or_insert_default().extend(fields);
+        }
+    }
+    offers
 }
 
 async fn deliver(settlement: Settlement, work: Work) -> Response {

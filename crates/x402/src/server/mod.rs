@@ -2,6 +2,7 @@
 
 mod answer;
 mod backend;
+mod channels;
 mod extras;
 mod gate;
 mod layer;
@@ -11,6 +12,11 @@ mod paywall;
 mod reservations;
 mod settle;
 
+#[cfg(feature = "postgres")]
+pub use channels::PostgresChannels;
+pub use channels::{
+    Authorizer, Channel, ChannelManager, ChannelStore, Channels, ClaimPolicy, Claimed, ManagerError, MemoryChannels, Pending,
+};
 pub use extras::{Extras, SignInRule};
 pub use gate::{Gate, Offers, Outcome, VerifiedPayment};
 pub use layer::{PaidLayer, PaidService, Payer, PaymentInfo, Pricing, Seller};

@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use alloy::primitives::{Address, B256};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 use serde_json::value::RawValue;
 
 use super::{DecodeError, JsonMap, PaymentPayload, PaymentRequirements, V2};
@@ -138,7 +138,7 @@ pub struct SettleResponse {
     /// The chain.
     pub network: Network,
     /// What was charged, where the scheme allows less than was authorised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "amount_or_empty", skip_serializing_if = "Option::is_none")]
     pub amount: Option<TokenAmount>,
     /// Extensions by key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,6 +146,12 @@ pub struct SettleResponse {
     /// Fields of the scheme.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<JsonMap>,
+}
+
+/// The official server writes an empty text where a voucher moved nothing.
+fn amount_or_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<TokenAmount>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
 }
 
 impl SettleResponse {

@@ -2,7 +2,10 @@ use alloy::primitives::{Address, B256, keccak256};
 use serde::{Deserialize, Serialize};
 
 use super::{JsonMap, PaymentRequirements, ResourceInfo, V2};
-use crate::{ExactPayload, Network, PayloadError, Scheme};
+use crate::{
+    ExactPayload, Network, PayloadError, Scheme, TransferMethod,
+    batch::{BatchPayload, Chain},
+};
 
 /// A signed payment, as a client sends it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,8 +42,24 @@ impl PaymentPayload {
         match Scheme::of(&self.accepted) {
             Some(Scheme::Exact) => self.exact_key(),
             Some(Scheme::Upto) => self.upto_key(),
-            Some(Scheme::BatchSettlement) | None => Err(PayloadError::UnknownType),
+            Some(Scheme::BatchSettlement) => self.channel_key(),
+            None => Err(PayloadError::UnknownType),
         }
+    }
+
+    fn channel_key(&self) -> Result<PaymentKey, PayloadError> {
+        let payload = BatchPayload::from_json(&self.payload)?;
+        let (Some(config), Some(voucher), Some(chain)) = (payload.channel_config(), payload.voucher(), Chain::of(&self.accepted))
+        else {
+            return Err(PayloadError::UnknownType);
+        };
+        Ok(PaymentKey {
+            network: self.accepted.network.clone(),
+            method: TransferMethod::Eip3009,
+            asset: config.token,
+            payer: config.payer,
+            nonce: chain.voucher_hash(voucher.channel_id, voucher.max_claimable_amount),
+        })
     }
 
     fn exact_key(&self) -> Result<PaymentKey, PayloadError> {

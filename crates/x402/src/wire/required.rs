@@ -30,7 +30,8 @@ fn readable_offers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Pay
     if entries.is_empty() {
         return Err(D::Error::custom("accepts is empty"));
     }
-    Ok(entries.into_iter().filter_map(|entry| serde_json::from_value(entry).ok()).collect())
+    let readable = |entry| serde_json::from_value(entry).ok().filter(|offer: &PaymentRequirements| offer.max_timeout_seconds > 0);
+    Ok(entries.into_iter().filter_map(readable).collect())
 }
 
 /// What is sold.
@@ -77,19 +78,11 @@ pub struct PaymentRequirements {
     pub asset: String,
     /// Who is paid, as the chain writes addresses. See [`Self::pay_to_address`].
     pub pay_to: String,
-    /// How long the payment may take to settle.
-    #[serde(deserialize_with = "positive")]
+    /// How long the payment may take to settle. Never 0 in an offer; the official server's claims say 0.
     pub max_timeout_seconds: u64,
     /// Fields of the scheme: the token's domain, the transfer method, the payment flow. Echoed as it came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub extra: Option<JsonMap>,
-}
-
-fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    match u64::deserialize(deserializer)? {
-        0 => Err(D::Error::custom("maxTimeoutSeconds is 0")),
-        seconds => Ok(seconds),
-    }
 }
 
 impl PaymentRequirements {

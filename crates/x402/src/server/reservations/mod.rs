@@ -55,7 +55,7 @@ impl From<Served> for Kept {
 }
 
 impl Lease {
-    fn of(key: B256) -> Self {
+    pub(super) fn of(key: B256) -> Self {
         Self { key, holder: rand::random() }
     }
 }

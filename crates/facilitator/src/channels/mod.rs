@@ -1,0 +1,63 @@
+//! Scheme `batch-settlement`: looks at channels, and puts deposits, claims, payouts and refunds on chain.
+
+mod chain;
+mod settle;
+mod verify;
+
+pub(crate) use settle::settle;
+pub(crate) use verify::verify;
+
+use alloy::signers::local::PrivateKeySigner;
+use serde_json::json;
+use x402::{
+    JsonMap, Reason,
+    batch::{Chain, ChannelState},
+};
+
+use crate::engine::Engine;
+
+/// What this instance is in the scheme.
+pub(crate) struct Channels {
+    /// The contract on our chain.
+    pub(crate) chain: Chain,
+    /// Signs claims for receivers that name it as their authorizer. It never signs a refund: whoever asks could take back what a receiver
+    /// has not claimed yet.
+    pub(crate) authorizer: Option<PrivateKeySigner>,
+}
+
+impl Channels {
+    pub(crate) fn new(chain_id: u64, authorizer: Option<PrivateKeySigner>) -> Self {
+        Self { chain: Chain::new(chain_id), authorizer }
+    }
+
+    /// `extra` of the kind in `/supported`.
+    pub(crate) fn extra(&self) -> Option<JsonMap> {
+        let address = self.authorizer.as_ref()?.address().to_checksum(None);
+        Some([("receiverAuthorizer".to_owned(), json!(address))].into_iter().collect())
+    }
+}
+
+/// Why not, and what the chain or its node said.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reason: Reason,
+    pub(crate) message: Option<String>,
+}
+
+impl From<Reason> for Refusal {
+    fn from(reason: Reason) -> Self {
+        Self { reason, message: None }
+    }
+}
+
+/// As `extra` of a settlement.
+fn settled_extra(state: &ChannelState) -> JsonMap {
+    [("channelState".to_owned(), json!(state))].into_iter().collect()
+}
+
+impl Engine {
+    /// What simulates: a signer of ours, as in the transaction.
+    fn simulator(&self) -> alloy::primitives::Address {
+        self.lanes.first().map(crate::lane::Lane::address).unwrap_or_default()
+    }
+}

@@ -1,0 +1,313 @@
+//! Puts the scheme's four calls on chain, each once: the engine journals them like every other settlement.
+
+use std::sync::Arc;
+
+use alloy::{
+    primitives::{Address, B256, Bytes, U256, keccak256},
+    providers::Provider,
+    signers::SignerSync,
+    sol_types::{SolEvent, SolValue},
+};
+use x402::{
+    Network, PaymentRequest, Reason, SettleResponse, TransferMethod,
+    batch::{
+        BATCH_CONTRACT, BatchPayload, Claim, DepositPayload, IBatchSettlement, RefundPayload, claim_call, multicall, refund_call,
+        settle_call,
+    },
+};
+
+use super::{
+    Refusal, settled_extra,
+    verify::{calls_of, deposit, read},
+};
+use crate::{
+    Error,
+    engine::Engine,
+    settlement::{Call, Entry, Expected, Key, Method, Settlement, State},
+    token::{IToken, Transfer},
+};
+
+/// Vouchers claimed by one transaction, at most.
+const CLAIMS_MAX: usize = 200;
+/// What a claim, a refund or a payout may use.
+const CLAIM_GAS_MAX: u64 = 8_000_000;
+
+/// What is answered instead of a receipt.
+enum Failure {
+    Refused(Refusal),
+    Unavailable(Error),
+}
+
+impl From<Reason> for Failure {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason.into())
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl From<alloy::transports::TransportError> for Failure {
+    fn from(error: alloy::transports::TransportError) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+type Answer = Result<SettleResponse, Failure>;
+
+/// Settles a payload of the scheme, or joins whoever is settling the same.
+pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
+    let network = request.payment_requirements.network.clone();
+    let payload = match read(engine, request) {
+        Ok(payload) => payload,
+        Err(reason) => return Ok(SettleResponse::failed(network, None, reason)),
+    };
+    let payer = payload.channel_config().map(|config| config.payer);
+    let answer = match &payload {
+        BatchPayload::Deposit(p) => settle_deposit(engine, p, request).await,
+        BatchPayload::Claim { claims, claim_authorizer_signature } => {
+            settle_claims(engine, claims, claim_authorizer_signature.as_ref(), &network).await
+        }
+        BatchPayload::Settle { receiver, token } => settle_receiver(engine, *receiver, *token, &network).await,
+        BatchPayload::Refund(p) => settle_refund(engine, p, &network).await,
+        BatchPayload::Voucher(_) => Err(Reason::BatchPayloadType.into()),
+    };
+    match answer {
+        Ok(response) => Ok(response),
+        Err(Failure::Refused(Refusal { reason, message })) => {
+            Ok(SettleResponse { error_message: message, ..SettleResponse::failed(network, payer, reason) })
+        }
+        Err(Failure::Unavailable(error)) => Err(error),
+    }
+}
+
+async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request: &PaymentRequest) -> Answer {
+    let (config, authorization) = (&payload.channel_config, &payload.deposit.authorization);
+    let channel_id = engine.verifier.channels.chain.channel_id(config);
+    if payload.voucher.channel_id != channel_id {
+        return Err(Reason::BatchChannelIdMismatch.into());
+    }
+    let key = Key {
+        chain_id: engine.verifier.chain_id,
+        method: authorization.method().into(),
+        token: config.token,
+        payer: config.payer,
+        nonce: authorization.nonce(channel_id),
+    };
+    let amount = U256::from(payload.deposit.amount);
+    let entry = match engine.find(&key).await? {
+        Some(entry) => entry,
+        None => {
+            let call = match deposit(engine, payload, request).await? {
+                Ok(depositable) => depositable.call,
+                Err(refusal) => return deposited(engine, &key, payload, request, refusal).await,
+            };
+            // Permit2 does not tell to whom the collector lets it send.
+            let expected = match authorization.method() {
+                TransferMethod::Eip3009 => Expected::Transfer,
+                TransferMethod::Permit2 => Expected::Success,
+            };
+            submit(
+                engine,
+                Settlement { key, payee: authorization.collector(), amount, call, expected, signer: None, batchable: false },
+            )
+            .await?
+        }
+    };
+    joined(engine, entry, payload, request).await
+}
+
+/// A deposit that would fail now may have been made a moment ago, by another request or by somebody else: anybody can send it.
+async fn deposited(
+    engine: &Arc<Engine>,
+    key: &Key,
+    payload: &DepositPayload,
+    request: &PaymentRequest,
+    refusal: Refusal,
+) -> Answer {
+    if let Some(entry) = engine.find(key).await? {
+        return joined(engine, entry, payload, request).await;
+    }
+    let (config, authorization) = (&payload.channel_config, &payload.deposit.authorization);
+    let amount = U256::from(payload.deposit.amount);
+    let transfer = Transfer { token: config.token, from: config.payer, to: authorization.collector(), amount };
+    // The payer's signature was judged before the simulation.
+    let is_signed = refusal.reason == Reason::BatchDepositSimulationFailed && key.method == Method::Eip3009;
+    let hash = if is_signed { engine.settled_elsewhere(*key, &transfer).await? } else { None };
+    let Some(hash) = hash else { return Err(refusal.into()) };
+    let response = SettleResponse::settled(request.payment_requirements.network.clone(), config.payer, hash);
+    with_state(engine, payload, response).await
+}
+
+/// Waits for the end of a deposit that was sent.
+async fn joined(engine: &Arc<Engine>, entry: Entry, payload: &DepositPayload, request: &PaymentRequest) -> Answer {
+    // The nonce is the key; whoever shows it with other terms did not make this deposit.
+    if !calls_of(payload, request).contains(&entry.settlement.call.input) {
+        return Err(Reason::BatchReceiveSignature.into());
+    }
+    let network = &request.payment_requirements.network;
+    let response = outcome(engine, entry, network, Reason::BatchDepositFailed).await?;
+    with_state(engine, payload, response).await
+}
+
+/// Says what the channel holds after a deposit.
+async fn with_state(engine: &Arc<Engine>, payload: &DepositPayload, mut response: SettleResponse) -> Answer {
+    let config = &payload.channel_config;
+    response.payer = Some(config.payer.to_checksum(None));
+    if response.success {
+        response.amount = Some(U256::from(payload.deposit.amount).into());
+        let state = engine.channel_state(payload.voucher.channel_id, config.payer, config.token).await?;
+        response.extra = state.map(|(state, _)| settled_extra(&state));
+    }
+    Ok(response)
+}
+
+async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option<&Bytes>, network: &Network) -> Answer {
+    let Some(first) = claims.first().filter(|_| claims.len() <= CLAIMS_MAX) else {
+        return Err(Reason::BatchPayloadType.into());
+    };
+    let (input, channel) = (claim_input(engine, claims, signature)?, &first.voucher.channel);
+    let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??;
+    let key = channel_key(engine, channel.token, channel.receiver, keccak256(&call.input));
+    let entry = once(engine, key, channel.receiver, call).await?;
+    outcome(engine, entry, network, Reason::BatchClaimFailed).await
+}
+
+/// The call, signed by us where the receivers made us their authorizer and left it to us.
+fn claim_input(engine: &Engine, claims: &[Claim], signature: Option<&Bytes>) -> Result<Bytes, Failure> {
+    let signature = match (signature, &engine.verifier.channels.authorizer) {
+        (Some(signature), _) => signature.clone(),
+        (None, None) => return Err(Reason::BatchAuthorizerNotConfigured.into()),
+        (None, Some(authorizer)) => {
+            if claims.iter().any(|claim| claim.voucher.channel.receiver_authorizer != authorizer.address()) {
+                return Err(Reason::BatchAuthorizerAddressMismatch.into());
+            }
+            let hash = engine.verifier.channels.chain.claim_batch_hash(claims);
+            authorizer.sign_hash_sync(&hash).map_err(Error::from)?.as_bytes().into()
+        }
+    };
+    Ok(claim_call(claims, signature))
+}
+
+async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address, network: &Network) -> Answer {
+    let Some((claimed, settled)) = engine.receiver_totals(receiver, token).await? else {
+        return Err(Reason::BatchRpcReadFailed.into());
+    };
+    if claimed <= settled {
+        return Err(Reason::BatchNothingToSettle.into());
+    }
+    let input = settle_call(receiver, token);
+    let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchSettleSimulationFailed).await??;
+    // Whoever asks while this much is being paid out means this payout.
+    let nonce = keccak256(("settle", U256::from(claimed)).abi_encode());
+    let entry = once(engine, channel_key(engine, token, receiver, nonce), receiver, call).await?;
+    let mut response = outcome(engine, entry, network, Reason::BatchSettleFailed).await?;
+    if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
+        let receipt = engine.verifier.provider.get_transaction_receipt(hash).await?;
+        let logs = receipt.iter().flat_map(|receipt| receipt.logs()).filter(|log| log.address() == BATCH_CONTRACT);
+        let paid = logs
+            .filter_map(|log| IBatchSettlement::Settled::decode_log(&log.inner).ok())
+            .find(|event| (event.receiver, event.token) == (receiver, token));
+        // Without the event somebody else paid it out a moment before.
+        response.amount = Some(U256::from(paid.map_or(0, |event| event.amount)).into());
+    }
+    Ok(response)
+}
+
+async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, network: &Network) -> Answer {
+    let config = &payload.channel_config;
+    let channel_id = engine.verifier.channels.chain.channel_id(config);
+    let (Some(amount), Some(nonce), Some(claims)) = (payload.amount, payload.refund_nonce, &payload.claims) else {
+        return Err(Reason::BatchPayloadType.into());
+    };
+    let Some(signature) = &payload.refund_authorizer_signature else {
+        return Err(Reason::BatchAuthorizerNotConfigured.into());
+    };
+    let refund = refund_call(config, amount, nonce.0, signature.clone());
+    let input = match claims.len() {
+        0 => refund,
+        1..=CLAIMS_MAX => {
+            let claim = claim_input(engine, claims, payload.claim_authorizer_signature.as_ref())?;
+            multicall(vec![claim, refund])
+        }
+        _ => return Err(Reason::BatchPayloadType.into()),
+    };
+    let key = channel_key(engine, config.token, config.payer, keccak256(&input));
+    let entry = match engine.find(&key).await? {
+        Some(entry) => entry,
+        None => {
+            let Some((state, _)) = engine.channel_state(channel_id, config.payer, config.token).await? else {
+                return Err(Reason::BatchRpcReadFailed.into());
+            };
+            let of_channel = claims.iter().filter(|claim| claim.voucher.channel == *config).map(|claim| claim.total_claimed);
+            let claimed = of_channel.max().unwrap_or(0).max(state.total_claimed);
+            if amount == 0 || claimed == state.balance {
+                return Err(Reason::BatchRefundNoBalance.into());
+            }
+            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchRefundSimulationFailed).await?;
+            match (call, engine.find(&key).await?) {
+                (Ok(call), _) => once(engine, key, config.payer, call).await?,
+                // Made a moment ago by another request.
+                (Err(_), Some(entry)) => entry,
+                (Err(refusal), None) => return Err(refusal.into()),
+            }
+        }
+    };
+    let mut response = outcome(engine, entry, network, Reason::BatchRefundFailed).await?;
+    response.payer = Some(config.payer.to_checksum(None));
+    if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
+        let receipt = engine.verifier.provider.get_transaction_receipt(hash).await?;
+        let logs = receipt.iter().flat_map(|receipt| receipt.logs()).filter(|log| log.address() == config.token);
+        let given = logs
+            .filter_map(|log| IToken::Transfer::decode_log(&log.inner).ok())
+            .filter(|event| (event.from, event.to) == (BATCH_CONTRACT, config.payer))
+            .fold(U256::ZERO, |sum, event| sum.saturating_add(event.value));
+        response.amount = Some(given.into());
+        let state = engine.channel_state(channel_id, config.payer, config.token).await?;
+        response.extra = state.map(|(state, _)| settled_extra(&state));
+    }
+    Ok(response)
+}
+
+fn channel_key(engine: &Engine, token: Address, about: Address, nonce: B256) -> Key {
+    Key { chain_id: engine.verifier.chain_id, method: Method::Channel, token, payer: about, nonce }
+}
+
+/// The settlement with this key, begun now if it was not before.
+async fn once(engine: &Arc<Engine>, key: Key, about: Address, call: Call) -> Result<Entry, Failure> {
+    match engine.find(&key).await? {
+        Some(entry) => Ok(entry),
+        None => {
+            let (amount, expected) = (U256::ZERO, Expected::Success);
+            submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false }).await
+        }
+    }
+}
+
+async fn submit(engine: &Arc<Engine>, settlement: Settlement) -> Result<Entry, Failure> {
+    engine.submit(settlement).await?.ok_or_else(|| Reason::UnexpectedSettleError.into())
+}
+
+/// Waits for the end. A call that pays nobody by itself has no payer.
+async fn outcome(engine: &Arc<Engine>, entry: Entry, network: &Network, failed: Reason) -> Answer {
+    let (entry, network) = (engine.outcome(entry).await?, network.clone());
+    let nobody = Address::ZERO;
+    let response = match entry.state {
+        State::Settled(hash) => SettleResponse::settled(network, nobody, hash),
+        State::Failed => SettleResponse::failed(network, None, failed),
+        State::Sent => match engine.newest_attempt(&entry).await? {
+            Some(hash) => SettleResponse::pending(network, nobody, hash),
+            None => SettleResponse::failed(network, None, Reason::UnexpectedSettleError),
+        },
+    };
+    Ok(SettleResponse { payer: None, ..response })
+}
