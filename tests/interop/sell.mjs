@@ -3,10 +3,12 @@
 import express from "express";
 import { paymentMiddleware, x402ResourceServer } from "@x402/express";
 import { ExactEvmScheme } from "@x402/evm/exact/server";
+import { bazaarResourceServerExtension, declareDiscoveryExtension } from "@x402/extensions";
 import { HTTPFacilitatorClient } from "@x402/core/server";
 
 const [facilitator, payTo] = process.argv.slice(2);
 const server = new x402ResourceServer(new HTTPFacilitatorClient({ url: facilitator })).register("eip155:84532", new ExactEvmScheme());
+server.registerExtension(bazaarResourceServerExtension);
 const app = express();
 app.use(
   paymentMiddleware(
@@ -14,6 +16,7 @@ app.use(
       "GET /report": {
         accepts: { scheme: "exact", price: "$0.01", network: "eip155:84532", payTo },
         description: "A report",
+        extensions: declareDiscoveryExtension({ output: { example: { report: "text" } } }),
       },
     },
     server,

@@ -1,7 +1,7 @@
-use std::{net::SocketAddr, str::FromStr};
+use std::{net::SocketAddr, num::NonZeroU32, str::FromStr};
 
 use alloy::{
-    primitives::{Address, B256},
+    primitives::{Address, B256, hex},
     signers::local::PrivateKeySigner,
 };
 use url::Url;
@@ -21,9 +21,18 @@ pub struct Config {
     #[arg(long, env = "FLORIN_FACILITATOR_JOURNAL", value_name = "file:PATH")]
     pub journal: Option<JournalFile>,
 
-    /// Node to read from and to send to; by ws:// or wss:// it announces new blocks, by http:// they are looked for
-    #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
-    pub rpc_url: Url,
+    /// Nodes to read from and to send to, comma separated; the next is asked when one does not answer
+    ///
+    /// One alone may be given by ws:// or wss://: it announces new blocks; by http:// they are looked for.
+    #[arg(
+        long = "rpc-url",
+        env = "FLORIN_RPC_URL",
+        hide_env_values = true,
+        value_name = "URLS",
+        required = true,
+        value_delimiter = ','
+    )]
+    pub rpc_urls: Vec<Url>,
 
     /// Chain id the node must have; without it, whatever the node says
     #[arg(long, env = "FLORIN_CHAIN_ID", value_name = "ID")]
@@ -61,6 +70,10 @@ pub struct Config {
     #[command(flatten)]
     #[allow(missing_docs)]
     pub settlement: SettlementConfig,
+
+    #[command(flatten)]
+    #[allow(missing_docs)]
+    pub admission: AdmissionConfig,
 }
 
 /// How settlements are sent and watched.
@@ -93,6 +106,55 @@ pub struct SettlementConfig {
     /// Longest wait between two looks for a block, in milliseconds [default: 10 for a node on this machine, else 250]
     #[arg(long, env = "FLORIN_POLL_MILLISECONDS", value_name = "MILLISECONDS")]
     pub poll_milliseconds: Option<u64>,
+}
+
+/// Who may ask, how often, and for what.
+#[derive(clap::Args, Clone, Debug, Default)]
+pub struct AdmissionConfig {
+    /// Tokens that are settled, comma separated; without it, any
+    #[arg(long, env = "FLORIN_FACILITATOR_ASSETS", value_name = "ADDRESSES", value_delimiter = ',')]
+    pub assets: Vec<Address>,
+
+    /// Who may call /verify and /settle, comma separated: NAME=SHA256 of the key in hexadecimal; without it, everybody
+    ///
+    /// A caller sends `Authorization: Bearer KEY`. Make a key and its hash: `k=$(openssl rand -hex 32); echo $k; printf %s $k | sha256sum`.
+    #[arg(long, env = "FLORIN_FACILITATOR_API_KEYS", hide_env_values = true, value_name = "KEYS", value_delimiter = ',')]
+    pub api_keys: Vec<ApiKey>,
+
+    /// Requests a second that each API key may make; a burst of ten seconds' worth is let through
+    #[arg(long, env = "FLORIN_FACILITATOR_KEY_RATE", value_name = "RATE")]
+    pub key_rate: Option<NonZeroU32>,
+
+    /// The same for each IP address that connects (of IPv6, each /64); behind a proxy, set the limit there
+    #[arg(long, env = "FLORIN_FACILITATOR_IP_RATE", value_name = "RATE")]
+    pub ip_rate: Option<NonZeroU32>,
+
+    /// The same for payments to each payee
+    #[arg(long, env = "FLORIN_FACILITATOR_PAYEE_RATE", value_name = "RATE")]
+    pub payee_rate: Option<NonZeroU32>,
+}
+
+/// A caller, and the hash of the secret by which it is known.
+#[derive(Clone, Debug)]
+pub struct ApiKey {
+    /// For the operator's log.
+    pub(crate) name: String,
+    pub(crate) sha256: [u8; 32],
+}
+
+/// Not `NAME=SHA256`.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+#[error("an API key is NAME=HASH: a name without `=`, and the SHA-256 of the key as 64 hex digits")]
+pub struct MalformedApiKey;
+
+impl FromStr for ApiKey {
+    type Err = MalformedApiKey;
+
+    fn from_str(text: &str) -> Result<Self, MalformedApiKey> {
+        let (name, hash) = text.trim().split_once('=').filter(|(name, _)| !name.is_empty()).ok_or(MalformedApiKey)?;
+        let sha256 = hex::decode_to_array(hash).map_err(|_| MalformedApiKey)?;
+        Ok(Self { name: name.to_owned(), sha256 })
+    }
 }
 
 /// A private key that shows only its address.

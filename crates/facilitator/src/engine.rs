@@ -21,7 +21,7 @@ use crate::{
     lane::{Lane, Queue},
     settlement::{Entry, Key, Settlement, State},
     upto,
-    verify::{Verdict, Verifier},
+    verify::{Invalid, Verifier},
     watch as watcher,
 };
 
@@ -138,11 +138,11 @@ impl Engine {
         }
     }
 
-    /// Would this payment settle now, by the rules of its scheme?
-    pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
+    /// Would this payment settle now, by the rules of its scheme? Then by whom it is paid.
+    pub(crate) async fn verify(&self, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
         match Scheme::of(&request.payment_requirements) {
-            Some(Scheme::Upto) => upto::verify(self, request).await,
-            _ => self.verifier.verify(request).await,
+            Some(Scheme::Upto) => Ok(upto::verify(self, request).await?.map(|valid| valid.transfer.from)),
+            _ => self.verifier.judge(request).await,
         }
     }
 

@@ -1,6 +1,8 @@
 #![doc = include_str!("../README.md")]
 
+mod admission;
 mod batch;
+mod catalogue;
 mod channels;
 mod config;
 mod elsewhere;
@@ -11,22 +13,25 @@ mod fees;
 mod journal;
 mod lane;
 mod lens;
+mod limits;
 mod metrics;
+mod node;
 mod permit2;
 mod resend;
 mod routes;
 mod rpc;
 mod settlement;
+mod status;
 mod token;
 mod upto;
 mod verify;
 mod watch;
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, str::FromStr, sync::Arc, time::Duration};
 
 use alloy::{
     primitives::{Address, U256},
-    providers::{DynProvider, Provider, ProviderBuilder},
+    providers::{DynProvider, Provider},
 };
 use sqlx::{
     PgPool,
@@ -35,7 +40,7 @@ use sqlx::{
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use config::{Config, MalformedKey, SettlementConfig, SignerKey};
+pub use config::{AdmissionConfig, ApiKey, Config, MalformedApiKey, MalformedKey, SettlementConfig, SignerKey};
 pub use error::Error;
 pub use journal::{JournalFile, MalformedJournal};
 
@@ -73,32 +78,27 @@ pub async fn migrate(database_url: &str) -> Result<(), Error> {
 /// At the start, when the database, the node, its chain or the signers are not as they must be; [`Error`] says what to do.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let journal = open_journal(&config).await?;
-    let provider = if config.rpc_url.scheme().starts_with("ws") {
-        ProviderBuilder::new().connect(config.rpc_url.as_str()).await?.erased()
-    } else {
-        ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased()
+    let node = node::connect(&config.rpc_urls, config.chain_id).await?;
+    let metrics = Arc::new(metrics::Metrics::default());
+    let database = match &journal {
+        Journal::Postgres(PostgresJournal(pool)) => Some(pool.clone()),
+        Journal::File(_) => None,
     };
-    let chain_id = check_chain(&provider, config.chain_id).await?;
-    let (engine, queues) = open(&config, provider, chain_id, journal).await?;
+    let (engine, queues) = open(&config, &node, journal, &metrics).await?;
     let engine = Arc::new(engine);
     // However this function ends, nothing of it goes on.
     let _stop = engine.stop.clone().drop_guard();
     engine.start(queues).await?;
-    let app = Arc::new(routes::App::new(engine.clone()));
-    axum::serve(listener, routes::router(app)).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let admission = admission::Admission::new(&config.admission);
+    let recent = status::Recent::new();
+    let app = routes::App { engine: engine.clone(), metrics, admission, node, database, recent };
+    let app = routes::router(Arc::new(app)).into_make_service_with_connect_info::<SocketAddr>();
+    axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
     // What is journalled and not yet mined is taken up by the next start; nobody waits for it any more.
     engine.stop.cancel();
     engine.tasks.close();
     engine.tasks.wait().await;
     Ok(())
-}
-
-async fn check_chain(provider: &DynProvider, expected: Option<u64>) -> Result<u64, Error> {
-    let found = provider.get_chain_id().await?;
-    match expected {
-        Some(expected) if expected != found => Err(Error::WrongChain { expected, found }),
-        _ => Ok(found),
-    }
 }
 
 async fn open_journal(config: &Config) -> Result<Journal, Error> {
@@ -114,10 +114,11 @@ async fn open_journal(config: &Config) -> Result<Journal, Error> {
 
 async fn open(
     config: &Config,
-    provider: DynProvider,
-    chain_id: u64,
+    node: &node::Connection,
     journal: Journal,
+    metrics: &Arc<metrics::Metrics>,
 ) -> Result<(engine::Engine, Vec<lane::Queue>), Error> {
+    let (provider, chain_id) = (node.provider.clone(), node.chain_id);
     let signers: Vec<Address> = config.signer_keys.iter().map(|key| key.0.address()).collect();
     let mut unfunded = Vec::new();
     for signer in &signers {
@@ -142,15 +143,13 @@ async fn open(
         confirm_timeout: Duration::from_secs(config.confirm_timeout_seconds),
         confirmations: settings.confirmations.unwrap_or_else(|| engine::confirmations(chain_id)),
         replace_after: Duration::from_secs(settings.replace_seconds.unwrap_or(REPLACE_SECONDS)),
-        poll: Duration::from_millis(
-            settings
-                .poll_milliseconds
-                .unwrap_or_else(|| if is_local(&config.rpc_url) { POLL_LOCAL_MILLISECONDS } else { POLL_REMOTE_MILLISECONDS }),
-        ),
+        poll: Duration::from_millis(settings.poll_milliseconds.unwrap_or_else(|| {
+            if config.rpc_urls.iter().all(is_local) { POLL_LOCAL_MILLISECONDS } else { POLL_REMOTE_MILLISECONDS }
+        })),
         min_payment: U256::from(settings.min_payment.unwrap_or(0)),
     };
     let factories = config.wallet_factories.clone();
-    let lens = lens::Lens::new(provider.clone(), sender);
+    let lens = lens::Lens::new(provider.clone(), sender, metrics.clone());
     let authorizer = config.channel_authorizer_key.clone().map(|key| key.0);
     let channels = channels::Channels::new(chain_id, authorizer);
     let verifier = verify::Verifier { provider, lens, chain_id, factories, channels };

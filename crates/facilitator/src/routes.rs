@@ -2,40 +2,56 @@
 
 use std::{sync::Arc, time::Duration};
 
-use alloy::providers::Provider;
 use axum::{
     Json, Router,
     body::Bytes,
-    extract::{DefaultBodyLimit, Request, State},
+    extract::{DefaultBodyLimit, State},
     http::StatusCode,
-    middleware::Next,
     response::{IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use sqlx::PgPool;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use x402::{
     AnyPaymentRequest, EIP2612_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason, Scheme, SettleResponse,
     SupportedKind, SupportedResponse, VerifyResponse,
 };
 
-use crate::{Error, channels, engine::Engine, metrics::Metrics, upto};
+use crate::{
+    Error,
+    admission::{self, Admission},
+    catalogue, channels,
+    engine::Engine,
+    metrics::{Metrics, Stage},
+    node::Connection,
+    status::{self, Recent},
+    upto,
+    verify::Invalid,
+};
 
-/// Requests worked on at once, most of them waiting for a block. More are told to come again.
-const REQUESTS_MAX: usize = 2_048;
 /// What a settlement may take beyond its confirmation before the connection is given up.
 const REQUEST_SLACK_SECONDS: u64 = 20;
 
 pub(crate) struct App {
     pub(crate) engine: Arc<Engine>,
-    pub(crate) metrics: Metrics,
-    pub(crate) room: Semaphore,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) admission: Admission,
+    pub(crate) node: Connection,
+    /// Where the catalogue is; without it there is none.
+    pub(crate) database: Option<PgPool>,
+    pub(crate) recent: Recent,
 }
 
 impl App {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Self { engine, metrics: Metrics::default(), room: Semaphore::new(REQUESTS_MAX) }
+    /// Puts what was paid for into the catalogue; nobody waits for that.
+    fn enter(&self, request: PaymentRequest) {
+        let Some(database) = self.database.clone() else { return };
+        self.engine.tasks.spawn(async move {
+            if let Err(error) = catalogue::enter(&database, &request).await {
+                tracing::warn!(%error, "the catalogue cannot be written");
+            }
+        });
     }
 }
 
@@ -44,9 +60,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/verify", post(verify))
         .route("/settle", post(settle))
-        .layer(axum::middleware::from_fn_with_state(app.clone(), admit))
+        .layer(axum::middleware::from_fn_with_state(app.clone(), admission::admit))
         .route("/supported", get(supported))
-        .route("/health", get(health))
+        .route("/discovery/resources", get(catalogue::resources))
+        .route("/discovery/search", get(catalogue::search))
+        .route("/health", get(status::health))
+        .route("/status", get(status::status))
+        .route("/", get(status::page))
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(AnyPaymentRequest::BODY_LEN_MAX_BYTES))
         .layer(TimeoutLayer::with_status_code(StatusCode::GATEWAY_TIMEOUT, timeout))
@@ -70,15 +90,6 @@ fn read(body: &[u8]) -> Result<(PaymentRequest, Option<&'static str>), x402::Dec
     Ok((request, v1_name))
 }
 
-/// Keeps a crowd from exhausting memory; operators' routes are not held up by it.
-async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let Ok(_place) = app.room.try_acquire() else {
-        let body = json!({ "error": "too many requests at once: ask again with the same payment" });
-        return (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(body)).into_response();
-    };
-    next.run(request).await
-}
-
 async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let request = match read(&body) {
         Ok((request, _)) => request,
@@ -88,11 +99,24 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
                 .into_response();
         }
     };
+    let _timer = app.metrics.time(Stage::Verify);
+    match app.admission.terms(&request.payment_requirements) {
+        Err(refusal) => return refusal.answer(&app.metrics),
+        Ok(Err(Invalid { reason, message })) => {
+            let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
+            return Json(VerifyResponse { invalid_message: message, ..VerifyResponse::invalid(reason, payer) }).into_response();
+        }
+        Ok(Ok(())) => {}
+    }
     let answer = match judged(&app, &request).await {
         Ok(answer) => answer,
-        Err(error) => return unavailable("verify", &error),
+        Err(error) => return unavailable(&app, "verify", &error),
     };
     app.metrics.verified(answer.is_valid);
+    if !answer.is_valid {
+        let (payer, message) = (answer.payer.as_deref(), answer.invalid_message.as_deref());
+        app.recent.failed("verify", payer, answer.invalid_reason.as_ref(), message);
+    }
     Json(answer).into_response()
 }
 
@@ -102,7 +126,7 @@ async fn judged(app: &App, request: &PaymentRequest) -> Result<VerifyResponse, E
     }
     let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
     Ok(match app.engine.verify(request).await? {
-        Ok(valid) => VerifyResponse::valid(valid.transfer.from),
+        Ok(payer) => VerifyResponse::valid(payer),
         Err(invalid) => VerifyResponse { invalid_message: invalid.message, ..VerifyResponse::invalid(invalid.reason, payer) },
     })
 }
@@ -116,15 +140,35 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
             return (StatusCode::BAD_REQUEST, Json(body)).into_response();
         }
     };
+    let _timer = app.metrics.time(Stage::Settle);
+    match app.admission.terms(&request.payment_requirements) {
+        Err(refusal) => return refusal.answer(&app.metrics),
+        Ok(Err(Invalid { reason, message })) => {
+            let failed = SettleResponse::failed(request.payment_requirements.network.clone(), None, reason);
+            return Json(in_version(SettleResponse { error_message: message, ..failed }, v1_name)).into_response();
+        }
+        Ok(Ok(())) => {}
+    }
     // In a task of its own: a seller that hangs up must not stop a settlement half way.
-    let engine = app.engine.clone();
-    let settled = app.engine.tasks.spawn(async move { engine.settle(&request).await }).await;
+    let settling = app.clone();
+    let settled = app.engine.tasks.spawn(async move {
+        let answer = settling.engine.settle(&request).await;
+        if answer.as_ref().is_ok_and(|answer| answer.success) {
+            settling.enter(request);
+        }
+        answer
+    });
+    let settled = settled.await;
     match settled {
         Ok(Ok(answer)) => {
             app.metrics.settled(answer.success);
+            if !answer.success {
+                let (payer, message) = (answer.payer.as_deref(), answer.error_message.as_deref());
+                app.recent.failed("settle", payer, answer.error_reason.as_ref(), message);
+            }
             Json(in_version(answer, v1_name)).into_response()
         }
-        Ok(Err(error)) => unavailable("settle", &error),
+        Ok(Err(error)) => unavailable(&app, "settle", &error),
         Err(error) => {
             tracing::error!(%error, "settle panicked");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -142,7 +186,8 @@ fn in_version(answer: SettleResponse, v1_name: Option<&'static str>) -> Value {
 }
 
 /// The node or the database failed. The caller may ask again with the same payment: nothing is sent twice.
-fn unavailable(call: &'static str, error: &Error) -> Response {
+fn unavailable(app: &App, call: &'static str, error: &Error) -> Response {
+    app.metrics.unavailable();
     tracing::error!(call, %error, "cannot answer");
     let body = json!({ "error": "temporarily unavailable: ask again with the same payment" });
     (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(body)).into_response()
@@ -159,36 +204,13 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let channels = kind(2, Scheme::BatchSettlement, network.to_string());
     let channels = SupportedKind { extra: app.engine.verifier.channels.extra(), ..channels };
     let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(v1).collect();
+    let bazaar = app.database.as_ref().map(|_| catalogue::BAZAAR);
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,
-        extensions: vec![EIP2612_GAS_SPONSORING.into()],
+        extensions: [EIP2612_GAS_SPONSORING].into_iter().chain(bazaar).map(Into::into).collect(),
         signers: [("eip155:*".to_owned(), signers)].into(),
     })
-}
-
-async fn health(State(app): State<Arc<App>>) -> Response {
-    let verifier = &app.engine.verifier;
-    let journal = app.engine.journal.is_well().await;
-    let block = verifier.provider.get_block_number().await;
-    let (mut signers, mut balances) = (Vec::new(), Vec::new());
-    for lane in &app.engine.lanes {
-        let balance = verifier.provider.get_balance(lane.address()).await.ok();
-        balances.push(balance);
-        signers.push(json!({ "address": lane.address(), "wei": balance.map(|wei| wei.to_string()) }));
-    }
-    let funded = balances.iter().all(|wei| wei.is_none_or(|wei| !wei.is_zero()));
-    let ok = journal && block.is_ok() && funded;
-    let status = if !funded {
-        "no_gas"
-    } else if ok {
-        "ok"
-    } else {
-        "unavailable"
-    };
-    let body = json!({ "status": status, "chain_id": verifier.chain_id, "block": block.ok(),
-        "database": journal, "signers": signers });
-    (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> String {

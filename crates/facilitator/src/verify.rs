@@ -11,13 +11,13 @@ use alloy::{
 };
 use x402::{
     Eip2612Permit, Eip3009Authorization, Erc6492Signature, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest, Reason,
-    Scheme, TokenDomain, TransferMethod, recover_permit2, recover_strict,
+    Scheme, Token, TokenDomain, TransferMethod, recover_permit2, recover_strict,
 };
 
 use crate::{
     Error,
     channels::Channels,
-    lens::{Answer, Lens, Question},
+    lens::{Answer, Holding, Lens, Question},
     permit2,
     settlement::{Call, Key, Method},
     token::{IToken, IWallet, MULTICALL3, Transfer, deploy_and_settle, settlement},
@@ -162,6 +162,32 @@ pub(crate) struct Verifier {
 }
 
 impl Verifier {
+    /// Whether the payment would settle now, for a caller who does not settle it. For the usual payment, by a key and of Circle's USDC, the
+    /// token's state tells as much as a trial, and for much less; every other one, and whatever state cannot clear, is tried.
+    pub(crate) async fn judge(&self, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
+        if let Some(holding) = self.usual(request)
+            && let payer = holding.payer
+            && self.lens.suffices(holding).await?
+        {
+            return Ok(Ok(payer));
+        }
+        Ok(self.verify(request).await?.map(|valid| valid.transfer.from))
+    }
+
+    /// What the payer of a payment must have, if it is a usual one with nothing wrong about it that can be seen without the chain.
+    fn usual(&self, request: &PaymentRequest) -> Option<Holding> {
+        let payment = self.read(request).ok()?;
+        let ExactPayload::Eip3009(payload) = &payment.payload else { return None };
+        let asked = &request.payment_requirements;
+        let is_usdc = Token::usdc(&asked.network).ok()?.domain() == TokenDomain::of(asked);
+        let Eip3009Authorization { from: payer, to: payee, value, nonce, .. } = payload.authorization;
+        if !is_usdc || payee.is_zero() || check_terms(&payment, request).is_err() || !payment.is_signed_by_key() {
+            return None;
+        }
+        Some(Holding { token: payment.token, payer, payee, nonce, amount: value.0 })
+    }
+
+    /// The same by trying it: also tells how to settle it.
     pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
         let payment = match self.read(request) {
             Ok(payment) => payment,

@@ -203,7 +203,7 @@ async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &
     let config = facilitator::Config {
         database_url: Some(database_url.to_owned()),
         journal: None,
-        rpc_url: chain.rpc_url().clone(),
+        rpc_urls: vec![chain.rpc_url().clone()],
         chain_id: Some(CHAIN_ID),
         listen: address,
         signer_keys: vec![Account::at(Account::FACILITATOR).signer.into()],
@@ -211,6 +211,7 @@ async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &
         channel_authorizer_key: None,
         confirm_timeout_seconds: CONFIRM_TIMEOUT_SECONDS,
         settlement: facilitator::SettlementConfig::default(),
+        admission: facilitator::AdmissionConfig::default(),
     };
     Service::start("facilitator", address, facilitator::serve(config, listener, stop.clone())).await
 }

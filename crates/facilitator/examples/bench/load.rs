@@ -41,34 +41,33 @@ impl Run {
     }
 }
 
-/// Posts each body once to `path`, over `connections` that each wait for an answer before they ask again. An answer succeeds when it has
-/// the text `yes` in it.
-pub(crate) async fn run(
-    address: SocketAddr,
-    path: &str,
-    bodies: Arc<Vec<Vec<u8>>>,
-    connections: usize,
-    limit: Duration,
-    yes: &'static str,
-) -> Result<Run> {
-    let (next, path) = (Arc::new(AtomicUsize::new(0)), Arc::new(path.to_owned()));
+/// One connection's way of asking.
+pub(crate) trait Caller: Send + 'static {
+    /// The answer to the request of this number, head and body.
+    fn call(&mut self, index: usize) -> impl Future<Output = Result<Vec<u8>>> + Send;
+}
+
+/// Makes `count` requests in all. Each caller waits for an answer before it asks again; an answer with the text `yes` in it succeeds.
+pub(crate) async fn run<C: Caller>(callers: Vec<C>, count: usize, limit: Duration, yes: &'static str) -> Result<Run> {
+    let next = Arc::new(AtomicUsize::new(0));
     let mut tasks = JoinSet::new();
     let started = Instant::now();
-    for _ in 0..connections {
-        let (next, bodies, path) = (next.clone(), bodies.clone(), path.clone());
+    for mut caller in callers {
+        let next = next.clone();
         tasks.spawn(async move {
-            let mut connection = Connection::open(address).await?;
             let (mut latencies, mut failures) = (Vec::new(), Vec::new());
-            while started.elapsed() < limit
-                && let Some(body) = bodies.get(next.fetch_add(1, Ordering::Relaxed))
-            {
+            while started.elapsed() < limit {
+                let index = next.fetch_add(1, Ordering::Relaxed);
+                if index >= count {
+                    break;
+                }
                 let asked = Instant::now();
-                let answer = connection.post(&path, body).await?;
+                let answer = caller.call(index).await?;
                 let latency = asked.elapsed();
                 if answer.windows(yes.len()).any(|part| part == yes.as_bytes()) {
                     latencies.push(latency);
                 } else {
-                    failures.push(String::from_utf8_lossy(&answer).chars().take(300).collect());
+                    failures.push(String::from_utf8_lossy(&answer).chars().take(600).collect());
                 }
             }
             anyhow::Ok((latencies, failures))
@@ -86,25 +85,42 @@ pub(crate) async fn run(
     Ok(run)
 }
 
+/// Posts bodies, each once.
+pub(crate) struct Poster {
+    connection: Connection,
+    path: String,
+    bodies: Arc<Vec<Vec<u8>>>,
+}
+
+impl Poster {
+    pub(crate) async fn connect(address: SocketAddr, path: &str, bodies: &Arc<Vec<Vec<u8>>>) -> Result<Self> {
+        Ok(Self { connection: Connection::open(address).await?, path: path.to_owned(), bodies: bodies.clone() })
+    }
+}
+
+impl Caller for Poster {
+    async fn call(&mut self, index: usize) -> Result<Vec<u8>> {
+        let body = self.bodies.get(index).context("a body for each request")?;
+        self.connection.request(&format!("POST {}", self.path), "content-type: application/json\r\n", body).await
+    }
+}
+
 /// As much of HTTP/1.1 as a facilitator needs.
-struct Connection {
+pub(crate) struct Connection {
     stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Connection {
-    async fn open(address: SocketAddr) -> Result<Self> {
+    pub(crate) async fn open(address: SocketAddr) -> Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, buffer: Vec::with_capacity(4_096) })
     }
 
     /// The answer, head and body.
-    async fn post(&mut self, path: &str, body: &[u8]) -> Result<Vec<u8>> {
-        let head = format!(
-            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
-            body.len()
-        );
+    pub(crate) async fn request(&mut self, what: &str, headers: &str, body: &[u8]) -> Result<Vec<u8>> {
+        let head = format!("{what} HTTP/1.1\r\nhost: localhost\r\n{headers}content-length: {}\r\n\r\n", body.len());
         self.buffer.clear();
         self.buffer.extend_from_slice(head.as_bytes());
         self.buffer.extend_from_slice(body);
@@ -112,7 +128,7 @@ impl Connection {
         self.buffer.clear();
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the facilitator closed the connection");
+                bail!("the connection was closed");
             }
             let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
             let head = std::str::from_utf8(&self.buffer[..end])?.to_ascii_lowercase();

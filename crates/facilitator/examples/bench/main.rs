@@ -1,22 +1,26 @@
 //! Measures this facilitator beside others, with the same load on the same chain. `scripts/bench x402` builds and runs it.
 
+mod buying;
 mod load;
 mod payments;
 mod peers;
 mod report;
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy::providers::Provider;
+use alloy::{primitives::Address, providers::Provider};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use futures::future::try_join_all;
 use stack::{Account, AnvilOptions, Chain, Postgres};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    buying::Buyer,
+    load::Poster,
     payments::Payments,
-    peers::{Facilitator, Peer},
+    peers::{Peer, Service},
     report::Report,
 };
 
@@ -36,6 +40,11 @@ enum What {
     Verify(Load),
     /// How many payments a second are settled, by one signer
     Settle(Load),
+    /// How long a purchase takes: 402, payment, 200. x402-rs settles for our seller; with TypeScript both are theirs
+    E2e(Load),
+    /// Sell with our own layer, in a process that is measured
+    #[command(hide = true)]
+    Seller { facilitator: String, payee: Address },
     /// Serve as our own facilitator, in a process that is measured
     #[command(hide = true)]
     Florin(Box<facilitator::Config>),
@@ -77,8 +86,10 @@ struct Load {
 async fn main() -> Result<()> {
     match Cli::parse().what {
         What::Florin(config) => serve(*config).await,
-        What::Verify(load) => measure("verify", "\"isValid\":true", load).await,
-        What::Settle(load) => measure("settle", "\"success\":true", load).await,
+        What::Seller { facilitator, payee } => buying::sell(&facilitator, payee).await,
+        What::Verify(load) => measure("verify", load).await,
+        What::Settle(load) => measure("settle", load).await,
+        What::E2e(load) => measure("e2e", load).await,
     }
 }
 
@@ -103,37 +114,61 @@ async fn gas_since(chain: &Chain, block: u64) -> Result<u64> {
 }
 
 /// Each in turn, on a chain of its own, `rounds` times.
-async fn measure(call: &'static str, yes: &'static str, load: Load) -> Result<()> {
+async fn measure(what: &'static str, load: Load) -> Result<()> {
     let postgres = Postgres::start(None).await?;
-    let mut report = Report::new(call, &load.peers);
+    let mut report = Report::new(what, &load.peers);
     for round in 0..load.rounds {
         for (index, peer) in load.peers.iter().enumerate() {
             let chain = Chain::start(&AnvilOptions { block_seconds: load.block_seconds, ..AnvilOptions::default() }).await?;
-            let payments = Payments::prepare(&chain, load.connections).await?;
+            let payments = Arc::new(Payments::prepare(&chain, load.connections).await?);
             let database = postgres.create(&format!("bench_{round}_{index}"), None).await?;
             let signer = Account::at(Account::FACILITATOR);
-            let facilitator = Facilitator::start(*peer, chain.rpc_url(), &database, &signer).await?;
-            let bodies = |count| payments.sign(count).map(Arc::new);
-            let limit = Duration::from_secs(load.seconds);
-            let path = format!("/{call}");
+            let facilitator = Service::start(*peer, chain.rpc_url(), &database, &signer).await?;
+            let seller = match payments.payee().filter(|_| what == "e2e") {
+                Some(payee) => Some(Service::sell(*peer, facilitator.address, payee).await?),
+                None => None,
+            };
             // What runs for hours has been warm for long.
-            load::run(facilitator.address, &path, bodies(load.connections)?, load.connections, limit, yes).await?;
-            let before = chain.provider().get_block_number().await?;
-            let run = load::run(facilitator.address, &path, bodies(load.payments)?, load.connections, limit, yes)
-                .await
-                .with_context(|| format!("{} broke off", peer.name()))?;
-            let gas = gas_since(&chain, before).await? / u64::try_from(load.payments)?.max(1);
-            report.add(*peer, run, facilitator.memory_kib(), gas);
-            facilitator.stop().await?;
+            for (count, counts) in [(load.connections, false), (load.payments, true)] {
+                let before = chain.provider().get_block_number().await?;
+                let run = run(what, &load, count, &payments, facilitator.address, seller.as_ref().map(|seller| seller.address));
+                let run = run.await.with_context(|| format!("{} broke off", peer.name()))?;
+                let gas = gas_since(&chain, before).await? / u64::try_from(load.payments)?.max(1);
+                if counts {
+                    report.add(*peer, run, facilitator.memory_kib(), gas);
+                }
+            }
+            for service in seller.into_iter().chain([facilitator]) {
+                service.stop().await?;
+            }
             chain.stop().await;
         }
     }
     let heading = format!(
-        "{call}: {} payments, {} connections, {}, {} rounds, medians",
+        "{what}: {} payments, {} connections, {}, {} rounds, medians",
         load.payments,
         load.connections,
         load.block_seconds.map_or("automine".to_owned(), |seconds| format!("blocks of {seconds} s")),
         load.rounds
     );
     report.print(&heading, load.record.as_deref())
+}
+
+async fn run(
+    what: &str,
+    load: &Load,
+    count: usize,
+    payments: &Arc<Payments>,
+    facilitator: SocketAddr,
+    seller: Option<SocketAddr>,
+) -> Result<load::Run> {
+    let limit = Duration::from_secs(load.seconds);
+    if let Some(seller) = seller {
+        let buyers = (0..load.connections).map(|index| Buyer::connect(seller, payments, index));
+        return load::run(try_join_all(buyers).await?, count, limit, "HTTP/1.1 200").await;
+    }
+    let (bodies, path) = (Arc::new(payments.sign(count)?), format!("/{what}"));
+    let posters = (0..load.connections).map(|_| Poster::connect(facilitator, &path, &bodies));
+    let yes = if what == "verify" { "\"isValid\":true" } else { "\"success\":true" };
+    load::run(try_join_all(posters).await?, count, limit, yes).await
 }

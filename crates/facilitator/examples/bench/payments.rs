@@ -1,9 +1,12 @@
 //! Payments by many payers, signed before they are needed.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use alloy::{
-    primitives::{Address, B256, keccak256},
+    primitives::{Address, B256, Signature, keccak256},
     providers::ext::AnvilApi,
     signers::{SignerSync, local::PrivateKeySigner},
 };
@@ -24,7 +27,8 @@ const NEEDED_BY_X402_RS: [&str; 2] = ["0xdAcD51A54883eb67D95FAEb2BBfdC4a9a6BD2a3
 pub(crate) struct Payments {
     payers: Vec<PrivateKeySigner>,
     requirements: PaymentRequirements,
-    domain: TokenDomain,
+    salt: Address,
+    payments: AtomicUsize,
 }
 
 impl Payments {
@@ -43,37 +47,53 @@ impl Payments {
         let network = Network::evm(stack::CHAIN_ID);
         let payee = PrivateKeySigner::random().address();
         let requirements = PaymentRequirements::exact(&Token::usdc(&network)?, PRICE, payee, 60);
-        let domain = TokenDomain::of(&requirements).context("USDC has a domain")?;
-        Ok(Self { payers, requirements, domain })
+        let salt = PrivateKeySigner::random().address();
+        Ok(Self { payers, requirements, salt, payments: AtomicUsize::new(0) })
+    }
+
+    pub(crate) fn payer(&self, index: usize) -> Option<&PrivateKeySigner> {
+        self.payers.get(index)
+    }
+
+    pub(crate) fn payee(&self) -> Option<Address> {
+        self.requirements.pay_to_address()
+    }
+
+    /// One that no payment has had.
+    pub(crate) fn nonce(&self) -> B256 {
+        keccak256(format!("{}{}", self.salt, self.payments.fetch_add(1, Ordering::Relaxed)))
     }
 
     /// As many different payments, each the body of a request.
     pub(crate) fn sign(&self, count: usize) -> Result<Vec<Vec<u8>>> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
-        let salt = PrivateKeySigner::random().address();
-        let to = self.requirements.pay_to_address().context("the payee is an address")?;
-        let body = |(index, payer): (usize, &PrivateKeySigner)| {
-            let nonce: B256 = keccak256(format!("{salt}{index}"));
-            let authorization = Eip3009Authorization {
-                from: payer.address(),
-                to,
-                value: PRICE.into(),
-                valid_after: 0.into(),
-                valid_before: (now + VALID_SECONDS).into(),
-                nonce,
-            };
-            let signature = payer.sign_hash_sync(&authorization.signing_hash(&self.domain))?.as_bytes().into();
-            let payload = ExactPayload::Eip3009(Eip3009Payload { signature, authorization }).to_json();
-            let payment_payload = PaymentPayload {
-                x402_version: V2,
-                resource: None,
-                accepted: self.requirements.clone(),
-                payload,
-                extensions: None,
-            };
+        let body = |(_, payer): (usize, &PrivateKeySigner)| {
+            let sign = |hash: &_| Ok(payer.sign_hash_sync(hash)?);
+            let payment_payload = payment(&self.requirements, payer.address(), self.nonce(), sign)?;
             let payment_requirements = self.requirements.clone();
             Ok(serde_json::to_vec(&PaymentRequest { x402_version: V2, payment_payload, payment_requirements })?)
         };
         (0..count).zip(self.payers.iter().cycle()).map(body).collect()
     }
+}
+
+/// Pays what `offer` asks.
+pub(crate) fn payment(
+    offer: &PaymentRequirements,
+    from: Address,
+    nonce: B256,
+    sign: impl Fn(&B256) -> Result<Signature>,
+) -> Result<PaymentPayload> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+    let authorization = Eip3009Authorization {
+        from,
+        to: offer.pay_to_address().context("the payee is an address")?,
+        value: offer.amount,
+        valid_after: 0.into(),
+        valid_before: (now + VALID_SECONDS).into(),
+        nonce,
+    };
+    let domain = TokenDomain::of(offer).context("USDC has a domain")?;
+    let signature = sign(&authorization.signing_hash(&domain))?.as_bytes().into();
+    let payload = ExactPayload::Eip3009(Eip3009Payload { signature, authorization }).to_json();
+    Ok(PaymentPayload { x402_version: V2, resource: None, accepted: offer.clone(), payload, extensions: None })
 }

@@ -1,7 +1,12 @@
 //! The facilitators that are measured, each a process of its own.
 
-use std::{net::SocketAddr, path::Path, process::Stdio};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+};
 
+use alloy::primitives::Address;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 use stack::{Account, Database};
@@ -31,16 +36,15 @@ impl Peer {
 }
 
 /// One that runs. Dropping it ends it.
-pub(crate) struct Facilitator {
+pub(crate) struct Service {
     child: Child,
     pub(crate) address: SocketAddr,
 }
 
-impl Facilitator {
+impl Service {
     /// Starts one on the chain of `rpc_url`; `database` is for ours.
     pub(crate) async fn start(peer: Peer, rpc_url: &Url, database: &Database, signer: &Account) -> Result<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let mut command = match peer {
+        let command = match peer {
             Peer::Florin => {
                 let mut command = Command::new(std::env::current_exe()?);
                 command.args(["florin", "--rpc-url", rpc_url.as_str(), "--listen", "127.0.0.1:0"]);
@@ -48,13 +52,13 @@ impl Facilitator {
                 command
             }
             Peer::X402Rs => {
-                let mut command = Command::new(root.join("target/peers/release/x402-rs-facilitator"));
+                let mut command = Command::new(root().join("target/peers/release/x402-rs-facilitator"));
                 command.arg(rpc_url.as_str()).env("FLORIN_KEY", signer.key());
                 command
             }
             Peer::Typescript | Peer::TypescriptNonces => {
                 let mut command = Command::new("node");
-                command.arg(root.join("tests/interop/facilitate.mjs")).arg(rpc_url.as_str()).env("FLORIN_KEY", signer.key());
+                command.arg(root().join("tests/interop/facilitate.mjs")).arg(rpc_url.as_str()).env("FLORIN_KEY", signer.key());
                 if peer == Peer::TypescriptNonces {
                     command.arg("--nonce-manager");
                 }
@@ -62,12 +66,35 @@ impl Facilitator {
                 command
             }
         };
+        Self::spawn(command, peer).await
+    }
+
+    /// Starts a seller whose payments `facilitator` settles.
+    pub(crate) async fn sell(peer: Peer, facilitator: SocketAddr, payee: Address) -> Result<Self> {
+        let mut command = match peer {
+            Peer::Florin | Peer::X402Rs => {
+                let mut command = Command::new(std::env::current_exe()?);
+                command.arg("seller");
+                command
+            }
+            Peer::Typescript | Peer::TypescriptNonces => {
+                let mut command = Command::new("node");
+                command.arg(root().join("tests/interop/sell.mjs")).env("NODE_ENV", "production");
+                command
+            }
+        };
+        command.args([format!("http://{facilitator}"), payee.to_string()]);
+        Self::spawn(command, peer).await
+    }
+
+    /// A program that prints its URL when it is ready.
+    async fn spawn(mut command: Command, peer: Peer) -> Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
         let stdout = child.stdout.take().context("its output is piped")?;
         let line = BufReader::new(stdout).lines().next_line().await?;
         let url = line.with_context(|| format!("{} did not start; scripts/bench builds what it needs", peer.name()))?;
-        let address = url.strip_prefix("http://").context("a facilitator prints its URL")?.parse()?;
-        Ok(Self { child, address })
+        let address = url.strip_prefix("http://").context("it prints its URL")?;
+        Ok(Self { child, address: address.split('/').next().unwrap_or(address).parse()? })
     }
 
     /// The most memory it has held, in KiB.
@@ -82,4 +109,8 @@ impl Facilitator {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }

@@ -15,7 +15,10 @@ use alloy::{
 };
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use crate::settlement::Call;
+use crate::{
+    metrics::{Metrics, Stage},
+    settlement::Call,
+};
 
 sol! {
     /// A call to try. `payer` and `token` are only looked at for code; `gas` is the most it may use.
@@ -33,6 +36,10 @@ sol! {
         uint256 gasUsed;
         bytes output;
     }
+
+    /// A transfer by authorization of Circle's token.
+    #[derive(Debug)]
+    struct Holding { address token; address payer; address payee; bytes32 nonce; uint256 amount; }
 }
 
 /// Lens.sol, compiled by scripts/lens.
@@ -40,7 +47,7 @@ static CREATION_CODE: LazyLock<Bytes> =
     LazyLock::new(|| hex::decode(include_str!("Lens.hex").trim()).expect("hexadecimal, as scripts/lens writes it").into());
 /// Rounds at once: while the node works on one, the next is written and read.
 const ROUNDS_MAX: usize = 2;
-/// Creation code may have 49,152 bytes (EIP-3860), of which the lens has 2,000. A single asker may go beyond this.
+/// Creation code may have 49,152 bytes (EIP-3860), of which the lens has 3,000. A single asker may go beyond this.
 const ROUND_BYTES_MAX: usize = 40_000;
 /// Who asks beyond these waits to be heard.
 const WAITING_MAX: usize = 1_024;
@@ -48,9 +55,23 @@ const WAITING_MAX: usize = 1_024;
 /// The node's answers to questions that may be of many payments.
 pub(crate) struct Lens(mpsc::Sender<Waiting>);
 
-struct Waiting {
+enum Waiting {
+    Trial(Trial),
+    Holding(Holding, oneshot::Sender<Result<bool, TransportError>>),
+}
+
+/// Questions that belong together.
+struct Trial {
     questions: Vec<Question>,
     told: oneshot::Sender<Result<Vec<Answer>, TransportError>>,
+}
+
+/// Who goes together.
+#[derive(Default)]
+struct Round {
+    trials: Vec<Trial>,
+    holdings: Vec<Holding>,
+    holders: Vec<oneshot::Sender<Result<bool, TransportError>>>,
 }
 
 impl Question {
@@ -69,93 +90,131 @@ impl Answer {
 
 impl Lens {
     /// `sender` is who tries the calls' transaction; it needs nothing.
-    pub(crate) fn new(provider: DynProvider, sender: Address) -> Self {
-        let (sender_of_questions, waiting) = mpsc::channel(WAITING_MAX);
-        tokio::spawn(dispatch(provider, sender, waiting));
-        Self(sender_of_questions)
+    pub(crate) fn new(provider: DynProvider, sender: Address, metrics: Arc<Metrics>) -> Self {
+        let (questions, waiting) = mpsc::channel(WAITING_MAX);
+        tokio::spawn(dispatch(provider, sender, metrics, waiting));
+        Self(questions)
     }
 
     /// The answers in the order of the questions, all of the newest block.
     pub(crate) async fn ask(&self, questions: Vec<Question>) -> Result<Vec<Answer>, TransportError> {
         let (told, answers) = oneshot::channel();
-        let gone = || TransportErrorKind::custom_str("the facilitator is stopping");
-        self.0.send(Waiting { questions, told }).await.map_err(|_| gone())?;
+        self.0.send(Waiting::Trial(Trial { questions, told })).await.map_err(|_| gone())?;
         answers.await.map_err(|_| gone())?
+    }
+
+    /// Whether nothing that the newest block shows stands in the way of the transfer, as far as Circle's token goes: its payer has no code, the
+    /// money and the nonce, and the token does not rest and shuts out neither of the two. Costs a tenth of a trial.
+    pub(crate) async fn suffices(&self, holding: Holding) -> Result<bool, TransportError> {
+        let (told, answer) = oneshot::channel();
+        self.0.send(Waiting::Holding(holding, told)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
     }
 }
 
+fn gone() -> TransportError {
+    TransportErrorKind::custom_str("the facilitator is stopping")
+}
+
 /// Sends rounds for as long as somebody can ask.
-async fn dispatch(provider: DynProvider, sender: Address, mut waiting: mpsc::Receiver<Waiting>) {
+async fn dispatch(provider: DynProvider, sender: Address, metrics: Arc<Metrics>, mut waiting: mpsc::Receiver<Waiting>) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
     // The room first, so that those who come while there is none go together.
     while let Ok(room) = rounds.clone().acquire_owned().await {
         let Some(first) = waiting.recv().await else { return };
-        let mut size = size_of(&first);
-        let mut round = vec![first];
+        let mut round = Round::default();
+        let mut size = round.add(first);
         while size < ROUND_BYTES_MAX
             && let Ok(next) = waiting.try_recv()
         {
-            size += size_of(&next);
-            round.push(next);
+            size += round.add(next);
         }
-        let provider = provider.clone();
+        let (provider, metrics) = (provider.clone(), metrics.clone());
         tokio::spawn(async move {
-            answer(&provider, sender, round).await;
+            let _timer = metrics.time(Stage::Round);
+            metrics.asked(round.holdings.len() + round.trials.iter().map(|trial| trial.questions.len()).sum::<usize>());
+            round.answer(&provider, sender).await;
             drop(room);
         });
     }
 }
 
-/// Asks until everybody has an answer: a node that runs out of gas leaves some questions for another try.
-async fn answer(provider: &DynProvider, sender: Address, mut round: Vec<Waiting>) {
-    while !round.is_empty() {
-        let mut answers = match call(provider, sender, &round).await {
-            Ok(answers) => answers.into_iter(),
-            Err(error) => return refuse(round, &error),
-        };
-        let asked = round.len();
-        round = round
-            .into_iter()
-            .filter_map(|waiting| {
-                let own: Vec<Answer> = answers.by_ref().take(waiting.questions.len()).collect();
-                if own.len() < waiting.questions.len() || !own.iter().all(|answer| answer.tried) {
-                    return Some(waiting);
-                }
-                let _ = waiting.told.send(Ok(own));
-                None
-            })
-            .collect();
-        if round.len() == asked {
-            let little = "the node gives an eth_call too little gas to try one payment: raise its limit (geth: --rpc.gascap)";
-            return refuse(round, &TransportErrorKind::custom_str(little));
+impl Round {
+    /// How many bytes it makes the round longer.
+    fn add(&mut self, waiting: Waiting) -> usize {
+        match waiting {
+            Waiting::Trial(trial) => {
+                let size = size_of(&trial);
+                self.trials.push(trial);
+                size
+            }
+            Waiting::Holding(holding, told) => {
+                self.holdings.push(holding);
+                self.holders.push(told);
+                HOLDING_BYTES
+            }
         }
     }
-}
 
-async fn call(provider: &DynProvider, sender: Address, round: &[Waiting]) -> Result<Vec<Answer>, TransportError> {
-    let questions: Vec<&Question> = round.iter().flat_map(|waiting| &waiting.questions).collect();
-    let mut code = CREATION_CODE.to_vec();
-    code.extend(questions.into_iter().cloned().collect::<Vec<_>>().abi_encode());
-    let request = TransactionRequest::default().with_from(sender).with_deploy_code(code);
-    let answer = provider.call(request).await?;
-    Vec::<Answer>::abi_decode(&answer).map_err(|error| {
-        TransportErrorKind::custom_str(&format!("the node does not run creation code in eth_call as Ethereum does: {error}"))
-    })
-}
+    /// Asks until everybody has an answer: a node that runs out of gas leaves some questions for another try.
+    async fn answer(mut self, provider: &DynProvider, sender: Address) {
+        while !self.trials.is_empty() || !self.holders.is_empty() {
+            let (answers, sufficient) = match self.call(provider, sender).await {
+                Ok((answers, sufficient)) if sufficient.len() == self.holders.len() => (answers, sufficient),
+                Ok(_) => return self.refuse(&not_ethereum("an answer is missing")),
+                Err(error) => return self.refuse(&error),
+            };
+            for (holder, sufficient) in self.holders.drain(..).zip(sufficient) {
+                let _ = holder.send(Ok(sufficient));
+            }
+            self.holdings.clear();
+            let (asked, mut answers) = (self.trials.len(), answers.into_iter());
+            self.trials.retain_mut(|trial| {
+                let own: Vec<Answer> = answers.by_ref().take(trial.questions.len()).collect();
+                if own.len() < trial.questions.len() || !own.iter().all(|answer| answer.tried) {
+                    return true;
+                }
+                let (nobody, _) = oneshot::channel();
+                let _ = std::mem::replace(&mut trial.told, nobody).send(Ok(own));
+                false
+            });
+            if asked > 0 && self.trials.len() == asked {
+                let little = "the node gives an eth_call too little gas to try one payment: raise its limit (geth: --rpc.gascap)";
+                return self.refuse(&TransportErrorKind::custom_str(little));
+            }
+        }
+    }
 
-/// Everybody is told; a transport error cannot be copied.
-fn refuse(round: Vec<Waiting>, error: &TransportError) {
-    let text = match error {
-        RpcError::ErrorResp(response) => format!("the node refused: {response}"),
-        other => other.to_string(),
-    };
-    for waiting in round {
-        let _ = waiting.told.send(Err(TransportErrorKind::custom_str(&text)));
+    async fn call(&self, provider: &DynProvider, sender: Address) -> Result<(Vec<Answer>, Vec<bool>), TransportError> {
+        let questions: Vec<Question> = self.trials.iter().flat_map(|trial| &trial.questions).cloned().collect();
+        let mut code = CREATION_CODE.to_vec();
+        code.extend((questions, self.holdings.clone()).abi_encode_params());
+        let request = TransactionRequest::default().with_from(sender).with_deploy_code(code);
+        let answer = provider.call(request).await?;
+        <(Vec<Answer>, Vec<bool>)>::abi_decode_params(&answer).map_err(|error| not_ethereum(&error.to_string()))
+    }
+
+    /// Everybody is told; a transport error cannot be copied.
+    fn refuse(self, error: &TransportError) {
+        let text = match error {
+            RpcError::ErrorResp(response) => format!("the node refused: {response}"),
+            other => other.to_string(),
+        };
+        let error = || TransportErrorKind::custom_str(&text);
+        self.trials.into_iter().for_each(|trial| drop(trial.told.send(Err(error()))));
+        self.holders.into_iter().for_each(|holder| drop(holder.send(Err(error()))));
     }
 }
 
-fn size_of(waiting: &Waiting) -> usize {
+fn not_ethereum(what: &str) -> TransportError {
+    TransportErrorKind::custom_str(&format!("the node does not run creation code in eth_call as Ethereum does: {what}"))
+}
+
+/// Of one, encoded.
+const HOLDING_BYTES: usize = 5 * 32;
+
+fn size_of(trial: &Trial) -> usize {
     /// Of one question beside its input.
     const HEAD_BYTES: usize = 7 * 32;
-    waiting.questions.iter().map(|question| HEAD_BYTES + question.input.len().next_multiple_of(32)).sum()
+    trial.questions.iter().map(|question| HEAD_BYTES + question.input.len().next_multiple_of(32)).sum()
 }

@@ -69,15 +69,7 @@ impl World {
     }
 
     pub(crate) async fn serve(&self, more: &[&str]) -> Facilitator {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let task = tokio::spawn(facilitator::serve(self.config(more), listener, CancellationToken::new()));
-        let facilitator = Facilitator { url, client: reqwest::Client::new(), task };
-        while facilitator.client.get(format!("{}/health", facilitator.url)).send().await.is_err() {
-            assert!(!facilitator.task.is_finished(), "{:?}", facilitator.task.await);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        facilitator
+        Facilitator::start(self.config(more)).await
     }
 
     pub(crate) fn requirements(&self) -> PaymentRequirements {
@@ -148,6 +140,18 @@ impl World {
 }
 
 impl Facilitator {
+    pub(crate) async fn start(config: facilitator::Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let task = tokio::spawn(facilitator::serve(config, listener, CancellationToken::new()));
+        let facilitator = Self { url, client: reqwest::Client::new(), task };
+        while facilitator.client.get(format!("{}/health", facilitator.url)).send().await.is_err() {
+            assert!(!facilitator.task.is_finished(), "{:?}", facilitator.task.await);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        facilitator
+    }
+
     pub(crate) async fn settle(&self, request: &PaymentRequest) -> SettleResponse {
         let (status, body) = self.post("settle", request).await;
         assert_eq!(status, StatusCode::OK, "{body}");

@@ -30,7 +30,7 @@ const WAYS: [(&str, u64); 3] = [("eip3009", 10_000), ("permit2", 10_000), ("upto
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
 
-fn node(script: &str) -> Command {
+pub(crate) fn node(script: &str) -> Command {
     let mut command = Command::new("node");
     command.arg(format!("tests/interop/{script}")).current_dir(ROOT);
     command
@@ -43,13 +43,13 @@ fn python(program: &str) -> Command {
 }
 
 /// A script that serves until it is dropped.
-struct Official {
+pub(crate) struct Official {
     child: Child,
-    urls: Vec<String>,
+    pub(crate) urls: Vec<String>,
 }
 
 impl Official {
-    async fn start(mut command: Command) -> Self {
+    pub(crate) async fn start(mut command: Command) -> Self {
         let starting = move || {
             let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("run scripts/setup");
             let mut line = String::new();

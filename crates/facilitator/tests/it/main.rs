@@ -4,6 +4,8 @@
 
 mod channels;
 mod channels_interop;
+mod discovery;
+mod front;
 mod harness;
 mod interop;
 mod permit2;

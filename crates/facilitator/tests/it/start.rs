@@ -18,7 +18,8 @@ async fn a_wrong_setting_is_named_at_the_start() {
     let wrong_chain = refusal(world.config(&["--chain-id", "1"])).await;
     assert!(matches!(wrong_chain, Error::WrongChain { expected: 1, found: 84532 }), "{wrong_chain}");
 
-    let no_node = refusal(facilitator::Config { rpc_url: "http://127.0.0.1:1".parse().unwrap(), ..world.config(&[]) }).await;
+    let no_node =
+        refusal(facilitator::Config { rpc_urls: vec!["http://127.0.0.1:1".parse().unwrap()], ..world.config(&[]) }).await;
     assert!(matches!(no_node, Error::Node(_)), "{no_node}");
 
     let database_url = Some("postgres://nobody@127.0.0.1:1/none".to_owned());

@@ -1,8 +1,12 @@
-use alloy::primitives::U256;
+use alloy::{
+    primitives::{U256, bytes},
+    providers::ext::AnvilApi,
+};
+use contracts::{dev::ISSUER, usdc::Usdc as Token};
 use serde_json::json;
 use x402::{Eip3009Authorization, PaymentRequest, PaymentRequirements, Reason, VerifyResponse};
 
-use crate::harness::{World, now};
+use crate::harness::{PRICE, World, now};
 
 #[tokio::test]
 async fn every_flaw_has_the_reason_the_official_sdks_give_it() {
@@ -65,4 +69,35 @@ fn alter_value(payment: &mut PaymentRequest, value: &str) {
     let mut payload = serde_json::to_value(&payment.payment_payload.payload).unwrap();
     payload["authorization"]["value"] = value.into();
     payment.payment_payload.payload = serde_json::from_value(payload).unwrap();
+}
+
+/// The usual payment is cleared by what the token's state says: that must be all that its code would check.
+#[tokio::test]
+async fn whatever_circles_token_would_refuse_is_refused() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let token = Token::new(world.deployment.usdc, &world.provider);
+    let verdict = async || facilitator.post("verify", &world.payment()).await.1;
+    let shut_out = [world.payer.address(), world.payee];
+    for account in shut_out {
+        token.blacklist(account).from(ISSUER).send().await.unwrap().get_receipt().await.unwrap();
+        let body = verdict().await;
+        assert_eq!(body["invalidReason"], Reason::SimulationFailed.as_str(), "{body}");
+        assert!(body["invalidMessage"].as_str().unwrap().contains("blacklisted"), "{body}");
+        token.unBlacklist(account).from(ISSUER).send().await.unwrap().get_receipt().await.unwrap();
+        assert_eq!(verdict().await["isValid"], true);
+    }
+    token.pause().from(ISSUER).send().await.unwrap().get_receipt().await.unwrap();
+    assert_eq!(verdict().await["isValid"], false);
+    token.unpause().from(ISSUER).send().await.unwrap().get_receipt().await.unwrap();
+    let everything = world.balance(world.payer.address()).await;
+    let more = everything.checked_add(PRICE).unwrap();
+    let more = Eip3009Authorization { value: more.into(), ..world.authorization() };
+    let asked = PaymentRequirements { amount: more.value, ..world.requirements() };
+    let (_, body) = facilitator.post("verify", &world.signed_for(asked, more)).await;
+    assert_eq!(body["invalidReason"], Reason::InsufficientBalance.as_str(), "{body}");
+    // EIP-7702 gives the payer code that answers nothing: from then on its key alone signs for nothing.
+    let delegated = [bytes!("ef0100"), world.deployment.multicall3.into_array().into()].concat();
+    world.provider.anvil_set_code(world.payer.address(), delegated.into()).await.unwrap();
+    assert_eq!(verdict().await["invalidReason"], Reason::InvalidSignature.as_str());
 }
