@@ -63,7 +63,7 @@ async fn an_asset_or_a_payee_beyond_the_operators_rules_is_not_worked_for() {
 async fn when_a_node_goes_down_the_next_one_is_asked() {
     let world = World::new().await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let way = format!("http://{}/path/with/KEY", listener.local_addr().unwrap());
+    let way = format!("http://{}/?key=KEY", listener.local_addr().unwrap());
     let node = world.anvil.rpc_url().to_string();
     let address = format!("{}:{}", world.anvil.rpc_url().host_str().unwrap(), world.anvil.rpc_url().port().unwrap());
     let forwarding = tokio::spawn(async move {
