@@ -13,6 +13,9 @@ use url::form_urlencoded;
 
 use super::{ApiState, input, problem::Problem, snapshot::Snapshot};
 
+/// From the parameters to the answer as JSON.
+type Call = Box<dyn Fn(Snapshot, &[(String, String)]) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>;
+
 /// Something that can be asked: one function, with a path and a description.
 pub(super) struct Operation {
     /// Below `/api/v1/{chain}`.
@@ -24,7 +27,7 @@ pub(super) struct Operation {
     pub(super) of_the_mirror: bool,
     pub(super) params: fn(&mut SchemaGenerator) -> Schema,
     pub(super) answer: fn(&mut SchemaGenerator) -> Schema,
-    call: Box<dyn Fn(Snapshot, &[(String, String)]) -> BoxFuture<'static, Result<Vec<u8>, Problem>> + Send + Sync>,
+    call: Call,
 }
 
 impl Operation {

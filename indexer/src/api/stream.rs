@@ -69,7 +69,7 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    pub(super) fn from_block(&self) -> Option<u64> {
+    pub(super) fn first_block(&self) -> Option<u64> {
         self.from_block
     }
 

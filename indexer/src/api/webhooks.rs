@@ -87,7 +87,7 @@ pub(super) async fn register(
     if wish.confirmations > CONFIRMATIONS_MAX {
         return Err(Problem::invalid_parameter(format!("confirmations: at most {CONFIRMATIONS_MAX}")));
     }
-    let registered = webhooks::register(&chain.writing, parsed.as_str(), &wish, filter.from_block()).await?;
+    let registered = webhooks::register(&chain.writing, parsed.as_str(), &wish, filter.first_block()).await?;
     Ok((StatusCode::CREATED, Json(registered)))
 }
 
