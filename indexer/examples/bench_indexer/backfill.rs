@@ -41,6 +41,7 @@ pub(crate) async fn measure(chain: &Chain, postgres: &Postgres, rounds: usize, p
     tell("florin, every block proved, with balances", events, full);
     tell("florin, the same, half of the history", events / 2, half);
     if ponder.is_some() {
+        let events = (chain.blocks - peer::UNFINAL) * chain.per_block;
         tell("ponder, raw rows", events, peer_raw);
         tell("ponder, with balances", events, peer_full);
     }

@@ -15,6 +15,8 @@ use crate::chain::Chain;
 /// Where it keeps its rows.
 pub(crate) const SCHEMA: &str = "peer";
 const LOOK: Duration = Duration::from_millis(10);
+/// It counts a block as history when so many follow; the others it takes when a new one comes.
+pub(crate) const UNFINAL: u64 = 30;
 
 pub(crate) struct Peer {
     process: Child,
@@ -60,7 +62,8 @@ impl Peer {
     }
 }
 
-/// From its first row's table being there, which leaves out the start of Node and the compilation, to its last row.
+/// From its first row's table being there, which leaves out the start of Node and the compilation, to the last row of its
+/// history.
 pub(crate) async fn backfill(chain: &Chain, postgres: &Postgres, name: &str, folder: &Path, balances: bool) -> (Duration, u64) {
     let mut peer = Peer::start(chain, postgres, name, folder, chain.first, balances).await;
     let mut conn = PgConnection::connect(&peer.database).await.unwrap();
@@ -69,7 +72,7 @@ pub(crate) async fn backfill(chain: &Chain, postgres: &Postgres, name: &str, fol
         tokio::time::sleep(LOOK).await;
     }
     let started = Instant::now();
-    let last = i64::try_from(chain.last()).unwrap();
+    let last = i64::try_from(chain.last() - UNFINAL).unwrap();
     let reached = "SELECT coalesce(max(block), 0) >= $1 FROM peer.transfer";
     while !sqlx::query_scalar(reached).bind(last).fetch_one(&mut conn).await.unwrap_or(false) {
         tokio::time::sleep(LOOK * 10).await;
