@@ -39,7 +39,7 @@ async fn until_listed(facilitator: &Facilitator, resource: &str) {
     panic!("{resource} is not listed");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn what_an_official_server_sold_is_found_by_the_official_client() {
     let world = World::new().await;
     let facilitator = world.serve(&[]).await;
