@@ -35,12 +35,12 @@ binding!(
     multicall3, Multicall3, "vendor/Multicall3.json"
 );
 binding!(
-    /// Settles x402 payments of the scheme `exact` signed for Permit2.
-    x402_exact_permit2_proxy, X402ExactPermit2Proxy, "vendor/X402ExactPermit2Proxy.json"
+    /// The dev chain's stand-in for what settles x402 payments of the scheme `exact` signed for Permit2.
+    x402_exact_permit2_proxy, X402ExactPermit2Proxy, "dev/X402ExactPermit2Proxy.json"
 );
 binding!(
-    /// Settles x402 payments of the scheme `upto`.
-    x402_upto_permit2_proxy, X402UptoPermit2Proxy, "vendor/X402UptoPermit2Proxy.json"
+    /// The dev chain's stand-in for what settles x402 payments of the scheme `upto`.
+    x402_upto_permit2_proxy, X402UptoPermit2Proxy, "dev/X402UptoPermit2Proxy.json"
 );
 binding!(
     /// The dev chain's stand-in for the channels of the x402 scheme `batch-settlement`.

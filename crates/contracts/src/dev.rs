@@ -1,5 +1,5 @@
-//! A dev chain that looks like Base Sepolia to wallets, clients and facilitators: Circle's real USDC, Permit2, Multicall3 and the x402
-//! proxies at their addresses, and stand-ins for the x402 channels. Only for anvil: it writes code and storage straight into the state.
+//! A dev chain that looks like Base Sepolia to wallets, clients and facilitators: Circle's real USDC, Permit2, Multicall3 at their
+//! addresses, and stand-ins for x402's proxies and channels. Only for anvil: it writes code and storage straight into the state.
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256, address, b256, keccak256},
@@ -19,6 +19,8 @@ use crate::{
     signature_checker::SignatureChecker,
     usdc::Usdc as Token,
     usdc_proxy::UsdcProxy,
+    x402_exact_permit2_proxy::X402ExactPermit2Proxy,
+    x402_upto_permit2_proxy::X402UptoPermit2Proxy,
 };
 
 /// The chain that the dev chain stands in for.
@@ -35,9 +37,11 @@ pub const ISSUER: Address = address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720")
 const IMPLEMENTATION_SLOT: B256 = b256!("7050c9e0f4ca769c69bd3a8ef740bc37934f8e2c036e5a723fd8ee048ed3f8c3");
 const ADMIN_SLOT: B256 = b256!("10d6a54a4754c8869d6886b5f5d7fbfa5b4522237ea5c60d11bc4e7a1ff9390b");
 
-/// The channels of the x402 scheme `batch-settlement` and their collectors, where every chain has them. These are stand-ins of our own: the
-/// canonical code is in no package.
-const CHANNELS: [(Address, &Bytes); 3] = [
+/// The proxies by which x402 uses Permit2, the channels of its scheme `batch-settlement` and their collectors, where every chain has them.
+/// These are stand-ins of our own: the canonical code is in no package.
+const STAND_INS: [(Address, &Bytes); 5] = [
+    (Deployment::X402_EXACT_PERMIT2_PROXY, &X402ExactPermit2Proxy::DEPLOYED_BYTECODE),
+    (Deployment::X402_UPTO_PERMIT2_PROXY, &X402UptoPermit2Proxy::DEPLOYED_BYTECODE),
     (address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003"), &BatchSettlement::DEPLOYED_BYTECODE),
     (address!("4020806089470a89826cB9fB1f4059150b550004"), &Erc3009Collector::DEPLOYED_BYTECODE),
     (address!("4020425FAf3B746C082C2f942b4E5159887B0005"), &Permit2Collector::DEPLOYED_BYTECODE),
@@ -51,7 +55,7 @@ pub async fn set_up(provider: &impl Provider) -> Result<Deployment, DeployError>
     let start_block = provider.get_block_number().await? + 1;
     let plan = Plan::new(CHAIN_ID, Deployment::BASE_SEPOLIA_USDC);
     provider.anvil_set_code(Deployment::MULTICALL3, Multicall3::DEPLOYED_BYTECODE.clone()).await?;
-    for (address, code) in CHANNELS {
+    for (address, code) in STAND_INS {
         provider.anvil_set_code(address, code.clone()).await?;
     }
     load_usdc(provider, plan.deployment.usdc).await?;

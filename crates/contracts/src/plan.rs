@@ -8,13 +8,10 @@ use alloy::{
 use crate::{
     Deployment, agent_wallet_factory::AgentWalletFactory, create2_address, escrow::Escrow, ledger_anchor::LedgerAnchor,
     payment_router::PaymentRouter, permit2::Permit2, service_registry::ServiceRegistry, treasury::Treasury,
-    treasury_admin::TreasuryAdmin, treasury_factory::TreasuryFactory, x402_exact_permit2_proxy::X402ExactPermit2Proxy,
-    x402_upto_permit2_proxy::X402UptoPermit2Proxy,
+    treasury_admin::TreasuryAdmin, treasury_factory::TreasuryFactory,
 };
 
 const PERMIT2_SALT: B256 = b256!("0000000000000000000000000000000000000000d3af2663da51c10215000000");
-const X402_EXACT_SALT: B256 = b256!("0000000000000000000000000000000000000000000000003000000007263b0e");
-const X402_UPTO_SALT: B256 = b256!("000000000000000000000000000000000000000000000000b000000001db633d");
 
 /// One contract to be created.
 #[derive(Clone, Debug)]
@@ -41,8 +38,6 @@ impl Plan {
     pub fn new(chain_id: u64, usdc: Address) -> Self {
         let mut steps = Steps::default();
         let permit2 = steps.add("Permit2", PERMIT2_SALT, &Permit2::BYTECODE);
-        let x402_exact_permit2_proxy = steps.add("x402ExactPermit2Proxy", X402_EXACT_SALT, &X402ExactPermit2Proxy::BYTECODE);
-        let x402_upto_permit2_proxy = steps.add("x402UptoPermit2Proxy", X402_UPTO_SALT, &X402UptoPermit2Proxy::BYTECODE);
         let escrow = steps.ours("Escrow", &Escrow::BYTECODE, &[]);
         let wallets = AgentWalletFactory::constructorCall { escrow };
         let agent_wallet_factory = steps.ours("AgentWalletFactory", &AgentWalletFactory::BYTECODE, &wallets.abi_encode());
@@ -67,8 +62,8 @@ impl Plan {
             ledger_anchor,
             agent_wallet_factory,
             treasury_factory,
-            x402_exact_permit2_proxy,
-            x402_upto_permit2_proxy,
+            x402_exact_permit2_proxy: Deployment::X402_EXACT_PERMIT2_PROXY,
+            x402_upto_permit2_proxy: Deployment::X402_UPTO_PERMIT2_PROXY,
         };
         Self { steps: steps.0, deployment }
     }

@@ -38,8 +38,8 @@ pub(crate) fn event(event: &Event, log: &LogData) -> Option<(Value, Vec<Address>
 pub(crate) fn errors() -> impl Iterator<Item = Error> {
     const OTHERS: [&str; 3] = [
         include_str!("../vendor/Permit2.json"),
-        include_str!("../vendor/X402ExactPermit2Proxy.json"),
-        include_str!("../vendor/X402UptoPermit2Proxy.json"),
+        include_str!("../dev/X402ExactPermit2Proxy.json"),
+        include_str!("../dev/X402UptoPermit2Proxy.json"),
     ];
     let ours = crate::event::artifacts().map(|(_, text)| text);
     ours.chain(OTHERS).flat_map(|text| abi(text).errors.into_values().flatten())

@@ -223,7 +223,7 @@ async fn settle_as_somebody(world: &World, payment: &PaymentRequest) -> String {
         nonce: a.nonce.0,
         deadline: a.deadline.0,
     };
-    let witness = contracts::x402_exact_permit2_proxy::x402ExactPermit2Proxy::Witness {
+    let witness = contracts::x402_exact_permit2_proxy::X402ExactPermit2Proxy::Witness {
         to: a.witness.to,
         validAfter: a.witness.valid_after.0,
     };
