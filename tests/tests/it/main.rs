@@ -4,4 +4,5 @@
 
 mod channels;
 mod reservations;
+mod sign_in;
 mod story;

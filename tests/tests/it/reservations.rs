@@ -233,7 +233,7 @@ fn same(done: Result<(), ReservationError>, held: Option<()>, call: &Call) {
 }
 
 fn check(runtime: &Runtime, store: &Store) {
-    let config = ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() };
+    let config = ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(calls in calls())| runtime.block_on(store.play(calls)));
 }
 
@@ -276,14 +276,14 @@ async fn instance(store: Arc<dyn Reservations>, facilitator: &Url, served: &Arc<
     listen(Router::new().route("/report", axum::routing::get(report)).layer(layer)).await
 }
 
-fn offer() -> PaymentRequirements {
+pub(crate) fn offer() -> PaymentRequirements {
     let token = Token::usdc(&Network::evm(84532)).unwrap();
     PaymentRequirements::exact(&token, money::Usdc::from_base_units(50_000), Address::repeat_byte(0xaa), 60)
 }
 
-fn payment() -> String {
+pub(crate) fn payment_from(from: Address) -> String {
     let authorization = Eip3009Authorization {
-        from: Address::repeat_byte(7),
+        from,
         to: Address::repeat_byte(0xaa),
         value: offer().amount,
         valid_after: TokenAmount::ZERO,
@@ -301,9 +301,8 @@ async fn listen(router: Router) -> Url {
     url
 }
 
-/// Two instances, each with its own connection to the store, get one proof a hundred times at once.
-async fn one_proof_is_served_once(stores: [Arc<dyn Reservations>; 2]) {
-    let settlements = Arc::new(AtomicUsize::new(0));
+/// A facilitator that agrees to everything and counts settlements.
+pub(crate) async fn facilitator(settlements: &Arc<AtomicUsize>) -> Url {
     let counter = settlements.clone();
     let settle = move |Json(request): Json<PaymentRequest>| async move {
         counter.fetch_add(1, Ordering::SeqCst);
@@ -313,12 +312,20 @@ async fn one_proof_is_served_once(stores: [Arc<dyn Reservations>; 2]) {
     let verify = |Json(request): Json<PaymentRequest>| async move {
         Json(VerifyResponse::valid(request.payment_payload.key().unwrap().payer))
     };
-    let facilitator = listen(Router::new().route("/verify", post(verify)).route("/settle", post(settle))).await;
+    listen(Router::new().route("/verify", post(verify)).route("/settle", post(settle))).await
+}
+
+/// Two instances, each with its own connection to the store, get one proof a hundred times at once.
+async fn one_proof_is_served_once(stores: [Arc<dyn Reservations>; 2]) {
+    let settlements = Arc::new(AtomicUsize::new(0));
+    let facilitator = facilitator(&settlements).await;
     let served = Arc::new(AtomicUsize::new(0));
     let instances = join_all(stores.map(|store| instance(store, &facilitator, &served))).await;
     let client = reqwest::Client::new();
     let statuses = join_all((0..100).map(|index| {
-        let request = client.get(instances[index % 2].join("report").unwrap()).header(header::PAYMENT_SIGNATURE, payment());
+        let request = client
+            .get(instances[index % 2].join("report").unwrap())
+            .header(header::PAYMENT_SIGNATURE, payment_from(Address::repeat_byte(7)));
         async { request.send().await.unwrap().status().as_u16() }
     }))
     .await;

@@ -108,6 +108,12 @@ impl PaymentRequirements {
         self
     }
 
+    /// The same offer, settled before the work: the answer may stream and have any length, and who fails to work keeps the money.
+    pub fn upfront(mut self) -> Self {
+        self.extra.get_or_insert_default().insert("paymentFlow".into(), Value::from("upfront"));
+        self
+    }
+
     /// The token's address; `None` when it is not an EVM one.
     pub fn asset_address(&self) -> Option<Address> {
         self.asset.parse().ok()

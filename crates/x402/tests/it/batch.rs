@@ -1,18 +1,32 @@
 //! Channels: hashes and JSON as the official SDK makes them, and what hostile payloads do.
 
+use std::sync::{Arc, Mutex};
+
 use alloy::{
-    primitives::{Address, B256, U256, address},
-    signers::local::PrivateKeySigner,
+    primitives::{Address, B256, Bytes, U256, address},
+    signers::{SignerSync, local::PrivateKeySigner},
 };
+use axum::{
+    Router,
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use futures::future::ready;
+use http::{HeaderMap, StatusCode};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use url::Url;
 use x402::{
-    PaymentRequirements, Reason, TokenDomain,
+    PaymentPayload, PaymentRequired, PaymentRequirements, Reason, TokenDomain, V2,
     batch::{BatchPayload, Chain, ChannelConfig, Claim, ClaimVoucher, DepositAuthorization},
-    recover_permit2, recover_strict,
+    client::{ChannelError, Channels, Client, KeyPayer, PayError, Policy, Purse},
+    header, recover_permit2, recover_strict,
 };
 
-use crate::{sdk::node, support::offer};
+use crate::{
+    sdk::node,
+    support::{listen, offer},
+};
 
 const AUTHORIZER: Address = address!("00000000000000000000000000000000000000bb");
 
@@ -130,4 +144,95 @@ proptest! {
         let state = json!({ "channelId": B256::ZERO, "balance": beyond.to_string(), "totalClaimed": "0" });
         prop_assert!(serde_json::from_value::<x402::batch::ChannelState>(state).is_err());
     }
+}
+
+/// Answers every payment with `refusal`, and keeps the payments.
+async fn seller(
+    refusal: impl Fn(&PaymentPayload) -> Response + Clone + Send + Sync + 'static,
+) -> (Url, Arc<Mutex<Vec<BatchPayload>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    let answer = move |headers: HeaderMap| {
+        let Some(payment) = headers.get(header::PAYMENT_SIGNATURE) else {
+            return ready(payment_required(channel_offer("0.05"), None));
+        };
+        let payment: PaymentPayload = header::decode(payment.as_bytes()).unwrap();
+        kept.lock().unwrap().push(BatchPayload::from_json(&payment.payload).unwrap());
+        ready(refusal(&payment))
+    };
+    (listen(Router::new().fallback(get(answer))).await, seen)
+}
+
+fn payment_required(offer: PaymentRequirements, error: Option<Reason>) -> Response {
+    let error = error.map(|reason| reason.to_string());
+    let resource = x402::ResourceInfo::new("http://seller/");
+    let required = PaymentRequired { x402_version: V2, error, resource, accepts: vec![offer], extensions: None };
+    (StatusCode::PAYMENT_REQUIRED, [(header::PAYMENT_REQUIRED, header::encode(&required).unwrap())]).into_response()
+}
+
+fn buyer(channels: Channels) -> Client<KeyPayer<PrivateKeySigner>> {
+    let policy = Policy::default().max_per_payment("0.10".parse().unwrap());
+    Client::with(
+        Purse::new(KeyPayer::new(PrivateKeySigner::from_bytes(&B256::repeat_byte(5)).unwrap()), policy).channels(channels),
+        |b| b,
+    )
+    .unwrap()
+}
+
+fn ceilings(seen: &Mutex<Vec<BatchPayload>>) -> Vec<u128> {
+    seen.lock().unwrap().drain(..).map(|payload| payload.voucher().unwrap().max_claimable_amount).collect()
+}
+
+#[tokio::test]
+async fn after_a_crash_no_ceiling_is_signed_for_another_request_and_no_deposit_is_forgotten() {
+    let (url, seen) = seller(|_| (StatusCode::INTERNAL_SERVER_ERROR, [("retry-after", "0")]).into_response()).await;
+    let (key, folder) = (PrivateKeySigner::random(), tempfile::tempdir().unwrap());
+    for (request, ceiling) in [("a", 50_000), ("b", 100_000), ("c", 150_000)] {
+        // Each time as after a restart: only the folder is left.
+        let client = buyer(Channels::in_folder(key.clone(), folder.path()).unwrap());
+        let error = client.get(url.join(request).unwrap()).await.unwrap_err();
+        assert!(matches!(error, PayError::Indeterminate { .. }), "{error:?}");
+        let sent = ceilings(&seen);
+        assert!(sent.len() > 1 && sent.iter().all(|sent| *sent == ceiling), "the same voucher again and again: {sent:?}");
+        assert_eq!(client.spent().base_units(), 250_000, "five times the price each time, for nobody says that it arrived");
+    }
+    let records = Channels::in_folder(key, folder.path()).unwrap().records().await.unwrap();
+    assert_eq!((records.len(), records[0].ceiling, records[0].balance, records[0].unconfirmed), (1, 150_000, 0, 750_000));
+}
+
+#[tokio::test]
+async fn a_seller_is_believed_up_to_what_was_signed_and_no_further() {
+    let forged = |charged: &'static str, signature: Bytes| {
+        move |payment: &PaymentPayload| {
+            let payload = BatchPayload::from_json(&payment.payload).unwrap();
+            let state = json!({ "channelId": payload.voucher().unwrap().channel_id, "balance": "900000", "totalClaimed": "0",
+                "chargedCumulativeAmount": charged });
+            let mut offer = payment.accepted.clone();
+            let extra = offer.extra.as_mut().unwrap();
+            extra.insert("channelState".into(), state);
+            extra.insert("voucherState".into(), json!({ "signedMaxClaimable": charged, "signature": signature }));
+            payment_required(offer, Some(Reason::BatchCumulativeMismatch))
+        }
+    };
+    let stranger = PrivateKeySigner::random().sign_hash_sync(&B256::ZERO).unwrap().as_bytes();
+    let (url, seen) = seller(forged("800000", stranger.into())).await;
+    let error = buyer(Channels::in_memory(PrivateKeySigner::random())).get(url).await.unwrap_err();
+    assert!(matches!(error, PayError::Channel(ChannelError::NotOurs { said: 800_000 })), "{error:?}");
+    assert_eq!(ceilings(&seen), [50_000]);
+
+    // What was signed before may have been charged. But who corrects twice is not followed.
+    let (url, seen) = seller(forged("50000", Bytes::new())).await;
+    let error = buyer(Channels::in_memory(PrivateKeySigner::random())).get(url).await.unwrap_err();
+    assert!(matches!(&error, PayError::PaymentRejected { reason: Reason::BatchCumulativeMismatch, .. }), "{error:?}");
+    assert_eq!(ceilings(&seen), [50_000, 100_000]);
+}
+
+#[tokio::test]
+async fn a_deposit_is_never_more_than_the_policy_lets() {
+    let (url, seen) = seller(|_| (StatusCode::BAD_REQUEST, "no").into_response()).await;
+    let client = buyer(Channels::in_memory(PrivateKeySigner::random()).deposit_multiple(3));
+    client.get(url).await.unwrap();
+    let deposits: Vec<_> = seen.lock().unwrap().drain(..).collect();
+    let [BatchPayload::Deposit(deposit)] = deposits.as_slice() else { panic!("{deposits:?}") };
+    assert_eq!(deposit.deposit.amount, 150_000, "three times the price");
 }

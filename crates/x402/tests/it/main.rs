@@ -16,4 +16,5 @@ mod policy;
 mod sdk;
 mod serving;
 mod support;
+mod upfront;
 mod version1;
