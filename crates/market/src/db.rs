@@ -11,6 +11,8 @@ use crate::Error;
 const POOL_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENT_TIMEOUT_MS: &str = "10000";
+/// An instance that stands still in a transaction may hold the end of the ledger: it loses it after that long.
+const IDLE_TIMEOUT_MS: &str = "10000";
 /// Advisory lock of migrations: "florin" and the schema.
 const MIGRATION_LOCK: i64 = 0x666c_6f72_696e_0021;
 
@@ -38,7 +40,11 @@ fn options(database_url: &str) -> Result<PgConnectOptions, Error> {
 /// # Errors
 /// When the database is unreachable.
 pub async fn pool(database_url: &str) -> Result<PgPool, Error> {
-    let options = options(database_url)?.options([("statement_timeout", STATEMENT_TIMEOUT_MS), ("synchronous_commit", "on")]);
+    let options = options(database_url)?.options([
+        ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS),
+        ("synchronous_commit", "on"),
+    ]);
     let pool = PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     pool.connect_with(options).await.map_err(Error::DatabaseUnreachable)
 }

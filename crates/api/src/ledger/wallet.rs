@@ -116,7 +116,7 @@ pub struct VerifyQuery {
 pub struct Verified {
     /// Whether all is as it was sealed.
     pub valid: bool,
-    /// Batches that are.
+    /// Batches that were looked at; fewer than asked for when they hold many transfers: go on behind them.
     pub seals: u64,
     /// Transfers in them.
     pub transfers: u64,

@@ -118,6 +118,9 @@ impl Batch {
                 self.post(*kind, *reference, &[(*from, -amount.signed()), (*to, amount.signed())], key, memo.clone())
             }
             What::Hold(hold) => {
+                if self.holds.contains_key(&hold.id) {
+                    return Err(Refused::HoldExists);
+                }
                 let moved = [(hold.from, -hold.amount.signed()), (hold.held, hold.amount.signed())];
                 let posted = self.post(Kind::Hold, hold.id, &moved, key, None)?;
                 let held = Held { hold: hold.clone(), opened_by: posted.transfer, ended: None, touched: true };
@@ -146,7 +149,9 @@ impl Batch {
         let house = House::of(asset);
         let moved = [
             (sale.buyer.account, -sale.price.signed()),
-            (sale.seller.account, divided.net.signed() + divided.bonus.signed() - divided.royalty.signed()),
+            (sale.seller.account, divided.net.signed()),
+            (sale.seller.account, -divided.royalty.signed()),
+            (sale.seller.account, divided.bonus.signed()),
             (creator, divided.royalty.signed()),
             (house.revenue, divided.house.signed()),
             (house.burned, divided.burned.signed()),
@@ -213,7 +218,7 @@ impl Batch {
         let mut legs: Vec<Leg> = Vec::with_capacity(moved.len());
         for (account, amount) in moved.iter().filter(|(_, amount)| *amount != 0) {
             match legs.iter_mut().find(|leg| leg.account.cast_signed() == *account) {
-                Some(leg) => leg.amount += amount,
+                Some(leg) => leg.amount = leg.amount.checked_add(*amount).ok_or(Refused::TooLarge)?,
                 None => {
                     legs.push(Leg { account: account.cast_unsigned(), asset: self.accounts.asset(*account)?, amount: *amount })
                 }
@@ -299,6 +304,7 @@ async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMa
     let ids: Vec<Uuid> = orders
         .iter()
         .filter_map(|order| match order.what {
+            What::Hold(ref hold) => Some(hold.id),
             What::Post(hold, ..) | What::Void(hold) => Some(hold),
             _ => None,
         })

@@ -214,6 +214,9 @@ pub enum Refused {
     /// Something else undoes it, or nothing does.
     #[error("a {0:?} cannot be reversed")]
     NotReversible(Kind),
+    /// Ids of holds are used once.
+    #[error("the id of the hold was used before")]
+    HoldExists,
     /// Nothing is held by that id.
     #[error("there is no such hold")]
     NoSuchHold,

@@ -13,6 +13,8 @@ use crate::db;
 const SEAL_MAX_TRANSFERS: i64 = 16_384;
 /// Heads signed in one go, at most.
 const SIGN_MAX_SEALS: i64 = 256;
+/// Transfers proved again in one go, unless one seal has more.
+const CHECK_MAX_TRANSFERS: u64 = 50_000;
 /// Advisory lock of the one instance that seals: "florin" and the task.
 const SEAL_LOCK: i64 = 0x666c_6f72_696e_0022;
 
@@ -99,7 +101,8 @@ pub struct Checked {
     pub problem: Option<String>,
 }
 
-/// Proves seals again from the rows: the chain of heads, every body, and that the entries are what the bodies say.
+/// Proves seals again from the rows: the chain of heads, every body, and that the entries are what the bodies say. Stops after `limit` seals
+/// or many transfers: what it says was checked tells where to go on.
 pub async fn check(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Result<Checked> {
     let previous = match from.checked_sub(1).filter(|before| *before > 0) {
         Some(before) => seals(conn, before, 1).await?.pop().filter(|seal| seal.sequence == before),
@@ -108,6 +111,9 @@ pub async fn check(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Resu
     let mut checked = Checked::default();
     let mut last = previous;
     for seal in seals(conn, from.max(1), limit).await? {
+        if checked.seals > 0 && checked.transfers + seal.count > CHECK_MAX_TRANSFERS {
+            break;
+        }
         let bodies = bodies(conn, seal.first_id, seal.count.cast_signed()).await?;
         let found = verify_range(last.as_ref(), std::slice::from_ref(&seal), &bodies).map_err(|error| error.to_string());
         let found = match found {

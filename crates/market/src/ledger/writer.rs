@@ -1,9 +1,12 @@
 //! The one task of an instance that appends: while one batch commits, the next collects.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use sqlx::PgPool;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{
+    mpsc::{self, error::TrySendError},
+    oneshot,
+};
 
 use super::{LedgerError, Order, Posted, Rates, Refused, batch::Batch};
 
@@ -40,16 +43,23 @@ impl Ledger {
     /// When it is refused, and then nothing of it was done; or when the outcome is not known, and then it may be asked for again with its key.
     pub async fn submit(&self, order: Order) -> Result<Posted, LedgerError> {
         let (answer, answered) = oneshot::channel();
-        self.orders.try_send(Asked { order, answer }).map_err(|_| LedgerError::Busy)?;
+        self.orders.try_send(Asked { order, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => LedgerError::Busy,
+            TrySendError::Closed(_) => LedgerError::Unavailable,
+        })?;
         answered.await.unwrap_or(Err(LedgerError::Unavailable))
     }
 }
 
 async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
+    let rates = Arc::new(rates);
     let mut asked = Vec::with_capacity(BATCH_MAX_ORDERS);
     while waiting.recv_many(&mut asked, BATCH_MAX_ORDERS).await > 0 {
         let (orders, answers): (Vec<_>, Vec<_>) = asked.drain(..).map(|asked| (asked.order, asked.answer)).unzip();
-        match append(&pool, &rates, &orders).await {
+        let count = orders.len();
+        // In a task of its own: an order that panics takes its batch with it, and not the writer.
+        let appended = tokio::spawn(append(pool.clone(), Arc::clone(&rates), orders)).await;
+        match appended.unwrap_or_else(|panic| Err(sqlx::Error::Io(panic.into()))) {
             Ok(results) => {
                 for (answer, result) in answers.into_iter().zip(results) {
                     // Who hung up does not want it.
@@ -57,7 +67,7 @@ async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
                 }
             }
             Err(error) => {
-                tracing::error!(%error, orders = orders.len(), "a batch of the ledger failed");
+                tracing::error!(%error, orders = count, "a batch of the ledger failed");
                 for answer in answers {
                     let _ = answer.send(Err(LedgerError::Unavailable));
                 }
@@ -68,10 +78,10 @@ async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
 }
 
 /// One database transaction: all orders that can be done are, each on what the ones before it left.
-async fn append(pool: &PgPool, rates: &Rates, orders: &[Order]) -> sqlx::Result<Vec<Result<Posted, Refused>>> {
+async fn append(pool: PgPool, rates: Arc<Rates>, orders: Vec<Order>) -> sqlx::Result<Vec<Result<Posted, Refused>>> {
     let mut tx = pool.begin().await?;
-    let mut batch = Batch::open(&mut tx, orders).await?;
-    let results = orders.iter().map(|order| batch.append(order, rates)).collect();
+    let mut batch = Batch::open(&mut tx, &orders).await?;
+    let results = orders.iter().map(|order| batch.append(order, &rates)).collect();
     if batch.is_empty() {
         tx.rollback().await?;
         return Ok(results);

@@ -24,12 +24,11 @@ pub(crate) async fn statement(
         Some(cursor) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
         None => i64::MAX,
     };
-    // Ids follow time, so the last one until then bounds the walk along the account's own entries.
     let rows = sqlx::query(
         "SELECT e.transfer, e.amount, e.balance, t.at, t.kind, t.reference, t.memo
          FROM accounts AS a JOIN entries AS e ON e.account = a.id JOIN transfers AS t ON t.id = e.transfer
          WHERE a.owner = $1 AND a.asset = $2 AND a.purpose = 1 AND e.transfer < $3
-             AND ($4::timestamptz IS NULL OR e.transfer <= (SELECT max(id) FROM transfers WHERE at <= $4))
+             AND ($4::timestamptz IS NULL OR t.at <= $4)
          ORDER BY e.transfer DESC LIMIT $5",
     )
     .bind(agent)

@@ -329,6 +329,30 @@ fn any_orders_leave_the_balances_that_the_model_has() {
 }
 
 #[tokio::test]
+async fn what_would_overflow_or_take_the_place_of_another_hold_is_refused() {
+    let books = Books::new().await;
+    let ledger = Ledger::start(books.pool.clone(), Rates::default());
+    let (buyer, seller) = (books.party(1, Asset::Ard).await, books.party(2, Asset::Ard).await);
+    let held = books.held(buyer, Asset::Ard).await;
+    let most = Amount::MAX.units();
+    fund(&ledger, buyer, Asset::Ard, most).await;
+    // Its net and the bonus on it are more than an account can have.
+    let refused = ledger
+        .submit(Order { key: None, what: sell(Sale { quality: Bps::new(8_000).unwrap(), ..sale(1, buyer, seller, most) }) })
+        .await;
+    assert_eq!(refused, Err(LedgerError::Refused(Refused::TooLarge)));
+    let expires_at = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
+    let hold = |amount| Hold { id: Uuid::from_u128(7), from: buyer.account, held, amount, expires_at };
+    let order = |units| Order { key: None, what: What::Hold(hold(amount(units))) };
+    ledger.submit(order(5)).await.unwrap();
+    assert_eq!(ledger.submit(order(3)).await, Err(LedgerError::Refused(Refused::HoldExists)));
+    ledger.submit(Order { key: None, what: What::Void(hold(Amount::ZERO).id) }).await.unwrap();
+    assert_eq!(ledger.submit(order(3)).await, Err(LedgerError::Refused(Refused::HoldExists)));
+    assert_eq!(books.balance(buyer.account).await, Amount::MAX.signed());
+    books.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_sealed_transfer_is_proved_to_whoever_has_the_seal_and_a_changed_one_shows() {
     let books = Books::new().await;
     let ledger = Ledger::start(books.pool.clone(), Rates::default());
