@@ -129,6 +129,9 @@ impl Worker {
         let mut cursor: Cursor = at.parse()?;
         feed::check(&mut *self.pool.acquire().await?, &cursor).await?;
         let items = feed::next(&self.pool, wish, &mut cursor).await?;
+        if items.is_empty() && cursor.to_string() == at {
+            return Ok(false);
+        }
         let now = OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default();
         let body = |item: &feed::Item| {
             let data = json!({"chain_id": self.chain_id, "cursor": item.cursor.to_string(), item.kind: item.data});
