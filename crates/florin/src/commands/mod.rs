@@ -16,6 +16,7 @@ mod service;
 mod subscription;
 mod treasury;
 mod wallet;
+mod webhook;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Facilitator(Box<facilitator::Config>),
     /// Mirror the chain's payments into Postgres and answer queries about them; prove again what is mirrored
     Indexer(indexer::Indexer),
+    /// Tell an HTTPS endpoint of what an indexer sees, signed
+    Webhook(Box<webhook::Webhook>),
     /// Run the marketplace API
     Market(Box<market::Config>),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
@@ -64,6 +67,7 @@ impl Command {
             Self::Paywall(command) => command.run().await,
             Self::Facilitator(config) => service::facilitator(*config).await,
             Self::Indexer(command) => command.run().await,
+            Self::Webhook(command) => command.run().await,
             Self::Market(config) => service::market(*config).await,
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,

@@ -12,3 +12,4 @@ mod mistakes;
 mod onchain;
 mod treasury;
 mod wallet;
+mod webhook;
