@@ -9,7 +9,7 @@ use crate::{
     Error,
     decode::{self, Decoded},
     node::{Header, Log, Receipt},
-    watch::{AuthorizationUsed, Kind, Transfer, Watch},
+    watch::{AuthorizationCanceled, AuthorizationUsed, Kind, Transfer, Watch},
 };
 
 /// Why nothing of a block is missing, as in `chain.blocks.proof`.
@@ -122,6 +122,7 @@ fn keep_logs(block: &mut Block, watch: &Watch, receipt: &Receipt, tx_index: u32,
     for (log_index, log) in (first_log..).zip(&receipt.logs) {
         if log.address == watch.usdc {
             keep_transfer(block, watch, log, (tx_index, log_index), &mut authorization)?;
+            keep_cancellation(block, watch, log, (tx_index, log_index));
         }
         if let Some(kind) = watch.kind(&log.address) {
             block.events.push(Event { log_index, tx_index, kind, log: log.clone(), decoded: decode::event(log) });
@@ -157,6 +158,20 @@ fn keep_transfer(
         authorization_nonce: used.filter(|used| used.authorizer == transfer.from).map(|used| used.nonce),
     });
     Ok(())
+}
+
+/// An authorization that its signer took back: no payment with its nonce will ever come.
+fn keep_cancellation(block: &mut Block, watch: &Watch, log: &Log, (tx_index, log_index): (u32, u32)) {
+    let canceled = AuthorizationCanceled::decode_raw_log(log.topics.iter().copied(), &log.data);
+    if canceled.is_ok_and(|canceled| watch.wants_transfer(&canceled.authorizer, &canceled.authorizer)) {
+        block.events.push(Event {
+            log_index,
+            tx_index,
+            kind: Kind::Deployed,
+            log: log.clone(),
+            decoded: decode::usdc_event(log),
+        });
+    }
 }
 
 fn base_units(value: U256) -> Option<i64> {

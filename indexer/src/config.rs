@@ -42,7 +42,7 @@ pub struct Config {
     #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub fetch_parallel: u16,
-    /// Seconds between comparisons of every mirrored balance, agreement and wallet with the chain; 0 for none
+    /// Seconds between comparisons of every mirrored balance, agreement, wallet and treasury with the chain; 0 for none
     #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
     pub reconcile_seconds: u64,
     /// File with further chains to mirror and serve: a section per chain ([base], [84532]) with rpc_url (a list), database_url (one of its own)
@@ -52,6 +52,9 @@ pub struct Config {
     /// Token that registers webhooks, sent as `Authorization: Bearer`; without it nobody can
     #[arg(long, env = "FLORIN_INDEXER_ADMIN_TOKEN", hide_env_values = true)]
     pub admin_token: Option<String>,
+    /// Seconds after which a reader of the stream that takes nothing is dropped; it can come back with its cursor
+    #[arg(long, env = "FLORIN_INDEXER_STREAM_SLOW_SECONDS", default_value_t = Config::STREAM_SLOW_SECONDS)]
+    pub stream_slow_seconds: u64,
     /// For development: webhooks may also go to this machine, and without TLS
     #[arg(long, env = "FLORIN_INDEXER_WEBHOOK_LOOPBACK")]
     pub webhook_loopback: bool,
@@ -89,6 +92,9 @@ impl Config {
     /// Default of [`Config::reconcile_seconds`].
     pub const RECONCILE_SECONDS: u64 = 300;
 
+    /// Default of [`Config::stream_slow_seconds`].
+    pub const STREAM_SLOW_SECONDS: u64 = 30;
+
     /// The defaults of the command line for a database and a node.
     pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
         Self {
@@ -106,6 +112,7 @@ impl Config {
             reconcile_seconds: Self::RECONCILE_SECONDS,
             more_chains: None,
             admin_token: None,
+            stream_slow_seconds: Self::STREAM_SLOW_SECONDS,
             webhook_loopback: false,
         }
     }

@@ -22,7 +22,16 @@ pub(crate) struct Decoded {
 
 /// Reads a log of one of our contracts; none when it is of no known event.
 pub(crate) fn event(log: &Log) -> Option<Decoded> {
-    let event = contracts::Event::decode(&primitive(log)).filter(|event| event.contract() != Contract::Usdc)?;
+    decoded(log, |contract| contract != Contract::Usdc)
+}
+
+/// Reads a log of USDC.
+pub(crate) fn usdc_event(log: &Log) -> Option<Decoded> {
+    decoded(log, |contract| contract == Contract::Usdc)
+}
+
+fn decoded(log: &Log, of: impl Fn(Contract) -> bool) -> Option<Decoded> {
+    let event = contracts::Event::decode(&primitive(log)).filter(|event| of(event.contract()))?;
     Some(Decoded { name: event.name().to_owned(), args: storable(event.to_json()) })
 }
 

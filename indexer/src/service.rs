@@ -24,7 +24,7 @@ use crate::{
 /// go on then, and `/health` names the one that stopped.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let guard = Guard { loopback: config.webhook_loopback };
-    let admin_token = config.admin_token.clone();
+    let settings = config.clone();
     let mut mirrors: Vec<Mirror> = Vec::new();
     for config in chains::all(config)? {
         let mirror = Mirror::start(config, guard).await?;
@@ -35,7 +35,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     }
     let stop = shutdown.child_token();
     let chains = mirrors.iter().map(|mirror| mirror.chain.clone()).collect();
-    let router = api::router(api::ApiState::new(chains, stop.clone(), guard, admin_token.as_deref()));
+    let router = api::router(api::ApiState::new(chains, stop.clone(), guard, &settings));
 
     // Either half ending ends the other.
     let _stop_on_return = stop.clone().drop_guard();

@@ -12,6 +12,7 @@ use crate::Transfers;
 alloy::sol! {
     event Transfer(address indexed from, address indexed to, uint256 value);
     event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
+    event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 }
 
 /// What a contract of ours is, as in `chain.contracts.kind`.
@@ -53,13 +54,18 @@ pub(crate) struct Watch {
     pub(crate) transfers: Transfers,
     contracts: HashMap<Address, Kind>,
     bits: Vec<BloomBits>,
-    transfer_bits: [BloomBits; 2],
+    usdc_bits: BloomBits,
+    /// Of what is mirrored of USDC.
+    topic_bits: [BloomBits; 2],
 }
 
 impl Watch {
     pub(crate) fn new(targets: &Targets, transfers: Transfers) -> Self {
-        let transfer_bits = [BloomBits::of(targets.usdc.as_slice()), BloomBits::of(Transfer::SIGNATURE_HASH.as_slice())];
-        let mut watch = Self { usdc: targets.usdc, transfers, contracts: HashMap::new(), bits: Vec::new(), transfer_bits };
+        let topic_bits =
+            [Transfer::SIGNATURE_HASH, AuthorizationCanceled::SIGNATURE_HASH].map(|topic| BloomBits::of(topic.as_slice()));
+        let usdc_bits = BloomBits::of(targets.usdc.as_slice());
+        let (contracts, bits) = (HashMap::new(), Vec::new());
+        let mut watch = Self { usdc: targets.usdc, transfers, contracts, bits, usdc_bits, topic_bits };
         for address in &targets.contracts {
             watch.add(*address, Kind::Deployed);
         }
@@ -90,14 +96,18 @@ impl Watch {
         if bloom.is_zero() {
             return false;
         }
-        let transfer = self.transfers == Transfers::All && self.transfer_bits.iter().all(|bits| bits.in_bloom(bloom));
-        transfer || self.bits.iter().any(|bits| bits.in_bloom(bloom)) || self.may_move_ours(bloom)
+        let of_usdc = self.transfers == Transfers::All && self.may_be_of_usdc(bloom);
+        of_usdc || self.bits.iter().any(|bits| bits.in_bloom(bloom)) || self.may_move_ours(bloom)
+    }
+
+    fn may_be_of_usdc(&self, bloom: &Bloom) -> bool {
+        self.usdc_bits.in_bloom(bloom) && self.topic_bits.iter().any(|bits| bits.in_bloom(bloom))
     }
 
     /// Topics are hashed as 32 bytes, addresses as 20: a party to a transfer sets other bits than an emitter.
     fn may_move_ours(&self, bloom: &Bloom) -> bool {
         self.transfers == Transfers::Ours
-            && self.transfer_bits.iter().all(|bits| bits.in_bloom(bloom))
+            && self.may_be_of_usdc(bloom)
             && self
                 .contracts
                 .keys()

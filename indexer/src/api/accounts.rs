@@ -110,6 +110,7 @@ async fn list(snapshot: Snapshot, account: Option<Address>, f: Filter) -> Result
         after: f.cursor.map(|cursor| cursor.position),
         order: f.order,
         limit: f.limit.rows_to_read(),
+        ..Default::default()
     };
     let rows = read::transfers(&mut *snapshot.conn().await, &filter).await?;
     snapshot.page(rows, f.limit, f.cursor, |transfer| transfer.place.position()).await

@@ -14,7 +14,7 @@ use crate::{
 };
 
 pub(super) fn operations() -> Vec<Operation> {
-    vec![Operation::new("/events", "events", "Events of our contracts", list)]
+    vec![Operation::new("/events", "events", "Events of our contracts, and authorizations of USDC that were canceled", list)]
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! The query API. A handler reads its parameters, makes one call into [`crate::read`], and answers.
 
 mod accounts;
+mod authorizations;
 mod blocks;
 mod chain;
 mod events;
@@ -31,7 +32,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
-use crate::webhooks::Guard;
+use crate::{Config, webhooks::Guard};
 pub(crate) use chain::Chain;
 use operation::Operation;
 use problem::Problem;
@@ -47,6 +48,8 @@ pub(crate) struct ApiState {
     times: Arc<Times>,
     readers: Arc<Semaphore>,
     shutdown: CancellationToken,
+    /// A reader that takes nothing for longer is dropped.
+    slow: Duration,
     /// Whom webhooks may be posted to, and who may register them.
     guard: Guard,
     admin_token: Option<Arc<str>>,
@@ -54,9 +57,16 @@ pub(crate) struct ApiState {
 
 impl ApiState {
     /// `shutdown` ends what would go on for as long as somebody reads.
-    pub(crate) fn new(chains: Vec<Arc<Chain>>, shutdown: CancellationToken, guard: Guard, admin_token: Option<&str>) -> Self {
-        let readers = Arc::new(Semaphore::new(stream::READERS_MAX));
-        Self { chains: chains.into(), times: Arc::default(), readers, shutdown, guard, admin_token: admin_token.map(Arc::from) }
+    pub(crate) fn new(chains: Vec<Arc<Chain>>, shutdown: CancellationToken, guard: Guard, config: &Config) -> Self {
+        Self {
+            chains: chains.into(),
+            times: Arc::default(),
+            readers: Arc::new(Semaphore::new(stream::READERS_MAX)),
+            shutdown,
+            slow: Duration::from_secs(config.stream_slow_seconds),
+            guard,
+            admin_token: config.admin_token.as_deref().map(Arc::from),
+        }
     }
 
     /// A chain by its name or its number.
@@ -77,6 +87,7 @@ fn operations() -> Vec<Operation> {
     [
         payments::operations(),
         accounts::operations(),
+        authorizations::operations(),
         events::operations(),
         blocks::operations(),
         lists::operations(),

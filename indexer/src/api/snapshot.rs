@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use alloy::primitives::Address;
 use sqlx::{Postgres, Transaction};
 use tokio::sync::{Mutex, MutexGuard};
 
@@ -44,6 +45,14 @@ impl Snapshot {
             }
             block => Ok(block),
         }
+    }
+
+    /// Fails unless every transfer of the account is mirrored.
+    pub(super) async fn has_all_of(&self, account: Address) -> Result<(), Problem> {
+        if self.chain.has_all_of(&mut *self.conn().await, account).await? {
+            return Ok(());
+        }
+        Err(Problem::not_mirrored(format!("Not all transfers of {account} are mirrored here (--transfers ours)")))
     }
 
     /// A page out of rows that were read with [`Limit::rows_to_read`].

@@ -86,9 +86,7 @@ pub(super) async fn page(snapshot: Snapshot, f: Filter) -> Result<StatementPage,
 }
 
 async fn held_before(snapshot: &Snapshot, account: Address) -> Result<u64, Problem> {
-    if !snapshot.chain.has_all_of(&mut *snapshot.conn().await, account).await? {
-        return Err(Problem::not_mirrored(format!("Not all transfers of {account} are mirrored here (--transfers ours)")));
-    }
+    snapshot.has_all_of(account).await?;
     snapshot.chain.held_before(snapshot.mirror.start_block, account).await
 }
 

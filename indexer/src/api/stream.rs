@@ -36,8 +36,6 @@ use crate::{
 pub(super) const READERS_MAX: usize = 256;
 /// Items that wait for a reader. What comes after them waits in the tables.
 const WAITING_MAX: usize = 64;
-/// A reader that takes none of them for longer is dropped; it can come back with its cursor.
-const SLOW_MAX: Duration = Duration::from_secs(30);
 /// The tables are read so often also when nothing rings.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// A silent connection is shown to be alive so often.
@@ -100,6 +98,8 @@ struct Reader {
     wish: Wish,
     cursor: Cursor,
     shutdown: CancellationToken,
+    /// If it takes nothing for longer it is dropped, and can come back with its cursor.
+    slow: Duration,
     _place: OwnedSemaphorePermit,
 }
 
@@ -123,7 +123,7 @@ impl Reader {
             None => feed::begin(&mut conn, filter.from_block).await?,
         };
         drop(conn);
-        Ok(Self { chain, wish, cursor, shutdown: api.shutdown.clone(), _place })
+        Ok(Self { chain, wish, cursor, shutdown: api.shutdown.clone(), slow: api.slow, _place })
     }
 
     /// Reads the feed as fast as the items are taken, and says why it ends.
@@ -149,7 +149,7 @@ impl Reader {
                 Ok(items) if items.is_empty() => bell.rang(LOOK_INTERVAL).await,
                 Ok(items) => {
                     for item in items {
-                        if send.send_timeout(item, SLOW_MAX).await.is_err() {
+                        if send.send_timeout(item, self.slow).await.is_err() {
                             return "too slow: come back with the cursor";
                         }
                     }
@@ -198,6 +198,7 @@ pub(super) async fn ws(
 }
 
 async fn send_all(reader: Reader, mut socket: WebSocket) {
+    let slow = reader.slow;
     let (mut items, why) = reader.start();
     let mut alive = tokio::time::interval(ALIVE_INTERVAL);
     loop {
@@ -212,11 +213,11 @@ async fn send_all(reader: Reader, mut socket: WebSocket) {
             },
             _ = alive.tick() => Message::Ping(Default::default()),
         };
-        if !matches!(tokio::time::timeout(SLOW_MAX, socket.send(message)).await, Ok(Ok(()))) {
+        if !matches!(tokio::time::timeout(slow, socket.send(message)).await, Ok(Ok(()))) {
             return;
         }
     }
     let reason = why.get().copied().unwrap_or("it ended");
     let close = Message::Close(Some(CloseFrame { code: close_code::AGAIN, reason: reason.into() }));
-    let _ = tokio::time::timeout(SLOW_MAX, socket.send(close)).await;
+    let _ = tokio::time::timeout(slow, socket.send(close)).await;
 }

@@ -103,6 +103,8 @@ pub struct Transfer {
 pub struct TransferFilter {
     /// From or to this account.
     pub account: Option<Address>,
+    /// From this account. Not together with `account`.
+    pub sender: Option<Address>,
     /// Executing the authorization of this nonce.
     pub authorization_nonce: Option<B256>,
     /// Of this transaction.
@@ -132,7 +134,7 @@ pub async fn transfers(conn: &mut PgConnection, filter: &TransferFilter) -> Resu
             side(&mut query, filter, Some(("recipient", account)));
             query.push(")");
         }
-        None => side(&mut query, filter, None),
+        None => side(&mut query, filter, filter.sender.as_ref().map(|sender| ("sender", sender))),
     }
     query.push(") SELECT t.sender, t.recipient, t.amount, t.authorization_nonce, ").push(PLACE).push(" FROM t ").push(PLACE_JOIN);
     query.push(" WHERE TRUE");

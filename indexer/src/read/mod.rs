@@ -3,6 +3,7 @@
 //! Tables are named with their schema, so any connection that may read them will do. Nothing here writes.
 
 mod accounts;
+mod authorizations;
 mod blocks;
 mod events;
 mod head;
@@ -17,6 +18,7 @@ use alloy::primitives::{Address, B256};
 use crate::{schema, store::int};
 
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
+pub use authorizations::{Authorization, AuthorizationState, authorization};
 pub use blocks::{Block, BlockFilter, Proof, block, blocks};
 pub use events::{Event, EventFilter, events};
 pub use head::{Head, Mirror, Status, head, mirror, status, undone_since, wait_for_block};

@@ -1,5 +1,6 @@
 //! The description of the API is true: every operation is called, and every answer is what the description says.
 
+use alloy::primitives::B256;
 use serde_json::Value;
 
 use crate::{
@@ -104,45 +105,78 @@ fn validate(document: &Value, schema: &Value, value: &Value, at: &str, problems:
     }
 }
 
+/// Nonce of the one payment by x402.
+const X402_NONCE: B256 = B256::repeat_byte(1);
+
+/// An indexer with something of everything, and what its paths are filled with.
+pub(crate) struct Filled {
+    pub(crate) chain: Chain,
+    pub(crate) indexer: Indexer,
+    pub(crate) document: Value,
+    made: story::Made,
+    proposal: String,
+    height: u64,
+}
+
+impl Filled {
+    pub(crate) async fn start() -> Self {
+        let chain = Chain::start().await;
+        let database = database().await;
+        let indexer = Indexer::start(&chain, &database).await;
+        let pool = pool(&database).await;
+        let made = story::make_one_of_each(&chain).await;
+        pay_by_x402(&chain, 2, 1_000, X402_NONCE).await;
+        synced(&chain, &pool).await;
+        let document = indexer.get("/openapi.json").await.1;
+        let proposals = indexer.get(&format!("/api/v1/chain/treasuries/{}/proposals", made.treasury)).await.1;
+        let proposal = proposals["data"][0]["id"].as_str().unwrap().to_owned();
+        Self { height: chain.height().await, chain, indexer, document, made, proposal }
+    }
+
+    /// What is in a path in the place of a name.
+    pub(crate) fn value(&self, path: &str, name: &str) -> String {
+        match (path, name) {
+            (_, "chain") => "chain".to_owned(),
+            (path, "address") if path.contains("/wallets") => self.made.wallet.to_string(),
+            (path, "address") if path.contains("/treasuries") => self.made.treasury.to_string(),
+            (path, "address") if path.contains("/authorizations") => self.chain.accounts[0].to_string(),
+            (_, "address") => self.chain.accounts[2].to_string(),
+            (path, "id") if path.contains("/proposals") => self.proposal.clone(),
+            (path, "id") if path.contains("/agreements") => self.made.agreement.to_string(),
+            (path, "id") if path.contains("/subscriptions") => self.made.subscription.to_string(),
+            (path, "id") if path.contains("/services") => self.made.service.to_string(),
+            (_, "nonce") => X402_NONCE.to_string(),
+            (_, "number") => self.height.to_string(),
+            other => panic!("a value for {other:?} is needed"),
+        }
+    }
+
+    /// Every operation that answers JSON and needs no token: its path, filled in, and its description.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = (String, &Value)> {
+        self.document["paths"].as_object().unwrap().iter().filter_map(|(path, methods)| {
+            let operation = methods.get("get").filter(|of| path.contains("{chain}") && of["security"].is_null())?;
+            operation["responses"]["200"]["content"].get("application/json")?;
+            let mut url = path.clone();
+            for parameter in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path") {
+                let name = parameter["name"].as_str().unwrap();
+                url = url.replace(&format!("{{{name}}}"), &self.value(path, name));
+            }
+            Some((url, operation))
+        })
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_operation_answers_as_it_is_described() {
-    let chain = Chain::start().await;
-    let database = database().await;
-    let indexer = Indexer::start(&chain, &database).await;
-    let pool = pool(&database).await;
-    let made = story::make_one_of_each(&chain).await;
-    pay_by_x402(&chain, 2, 1_000, alloy::primitives::B256::repeat_byte(1)).await;
-    synced(&chain, &pool).await;
-    let (_, document) = indexer.get("/openapi.json").await;
+    let filled = Filled::start().await;
+    let (indexer, document) = (&filled.indexer, &filled.document);
     assert_eq!(document["openapi"], "3.1.0");
-    let proposals = indexer.get(&format!("/api/v1/chain/treasuries/{}/proposals", made.treasury)).await.1;
-    let height = chain.height().await;
-    let value = |path: &str, name: &str| match (path, name) {
-        (_, "chain") => "chain".to_owned(),
-        (path, "address") if path.contains("/wallets") => made.wallet.to_string(),
-        (path, "address") if path.contains("/treasuries") => made.treasury.to_string(),
-        (_, "address") => chain.accounts[2].to_string(),
-        (path, "id") if path.contains("/proposals") => proposals["data"][0]["id"].as_str().unwrap().to_owned(),
-        (path, "id") if path.contains("/agreements") => made.agreement.to_string(),
-        (path, "id") if path.contains("/subscriptions") => made.subscription.to_string(),
-        (path, "id") if path.contains("/services") => made.service.to_string(),
-        (_, "number") => height.to_string(),
-        other => panic!("a value for {other:?} is needed"),
-    };
     let mut called = 0;
-    for (path, methods) in document["paths"].as_object().unwrap() {
-        let Some(operation) = methods.get("get").filter(|of| path.contains("{chain}") && of["security"].is_null()) else {
-            continue;
-        };
-        let mut url = path.clone();
-        for parameter in operation["parameters"].as_array().unwrap().iter().filter(|p| p["in"] == "path") {
-            let name = parameter["name"].as_str().unwrap();
-            url = url.replace(&format!("{{{name}}}"), &value(path, name));
-        }
-        let Some(schema) = operation["responses"]["200"]["content"]["application/json"].get("schema") else { continue };
+    for (url, operation) in filled.operations() {
+        let schema = &operation["responses"]["200"]["content"]["application/json"]["schema"];
         let (status, answer) = indexer.get(&url).await;
         assert_eq!(status, 200, "{url}: {answer}");
-        check(&document, schema, &answer, path);
+        check(document, schema, &answer, &url);
         if let Some(data) = answer["data"].as_array() {
             assert!(!data.is_empty(), "{url} has nothing to check");
         }
@@ -153,15 +187,15 @@ async fn every_operation_answers_as_it_is_described() {
                 assert_eq!(status, 400, "{url} {parameter}: {problem}");
                 assert!(!problem["detail"].as_str().unwrap().contains("unknown field"), "{url} {parameter}: {problem}");
                 check(
-                    &document,
+                    document,
                     &document["components"]["responses"]["Problem"]["content"]["application/problem+json"]["schema"],
                     &problem,
-                    path,
+                    &url,
                 );
             }
         }
         called += 1;
     }
     assert!(called > 18, "only {called} operations were called");
-    indexer.stop().await;
+    filled.indexer.stop().await;
 }

@@ -24,8 +24,8 @@ use contracts::{
         IPaymentRouter::{Leg, Share},
         PaymentRouter::{batchPayCall, payCall, splitPayCall},
     },
-    signing::usdc::{TransferWithAuthorization, transfer as authorized},
-    usdc::Usdc::{approveCall, transferWithAuthorization_0Call},
+    signing::usdc::{CancelAuthorization, TransferWithAuthorization, cancel, transfer as authorized},
+    usdc::Usdc::{approveCall, cancelAuthorization_1Call, transferWithAuthorization_0Call},
 };
 use serde_json::Value;
 
@@ -163,6 +163,35 @@ async fn every_payment_is_listed_once_with_who_paid_whom_how_much_and_what_for()
     synced(&chain, &pool).await;
     assert_eq!(list(&indexer, "").await.iter().map(told).collect::<Vec<_>>(), expected[..4], "the others were undone");
     assert_ne!(stats_of(&indexer).await, sums);
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authorization_that_was_taken_back_is_told_from_one_that_was_used() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let [used, canceled, neither] = [1, 2, 3].map(B256::repeat_byte);
+    pay_by_x402(&chain, 2, 1_000, used).await;
+    let signer: PrivateKeySigner = KEY.parse().unwrap();
+    let (authorizer, usdc) = (signer.address(), chain.deployment.usdc);
+    let message = CancelAuthorization { authorizer, nonce: canceled };
+    let signed = cancel(message, usdc, chain.deployment.chain_id).sign(&signer).unwrap();
+    let signature = Bytes::from(signed.as_bytes().to_vec());
+    // Nothing else is in its block.
+    call(&chain, 8, usdc, cancelAuthorization_1Call { authorizer, nonce: canceled, signature }).await;
+    chain.pay(1, 2, 1).await;
+    synced(&chain, &pool).await;
+    let of = |nonce: B256| format!("/api/v1/chain/accounts/{authorizer}/authorizations/{nonce}");
+    for (nonce, state, amount) in [(used, "used", "0.001"), (canceled, "canceled", "null"), (neither, "unused", "null")] {
+        let (status, shown) = indexer.get(&of(nonce)).await;
+        assert_eq!((status, shown["state"].as_str()), (200, Some(state)), "{shown}");
+        assert!(shown["amount"].to_string().contains(amount) && shown["place"].is_null() == (nonce == neither), "{shown}");
+    }
+    let (_, told) = indexer.get(&format!("/api/v1/chain/events?account={authorizer}&reference={canceled}")).await;
+    assert_eq!((told["data"][0]["name"].as_str(), told["data"].as_array().unwrap().len()), (Some("AuthorizationCanceled"), 1));
     assert_as_from_scratch(&chain, &pool).await;
     indexer.stop().await;
 }

@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use serde_json::Value;
+use tokio::net::{TcpSocket, TcpStream};
+use tokio_tungstenite::{WebSocketStream, client_async, tungstenite::Message};
 
 use crate::{
-    harness::{Chain, Indexer, database, pool, synced},
+    harness::{Chain, Indexer, config, database, pool, synced},
     reorg::reorg,
 };
 
@@ -121,4 +123,123 @@ async fn a_reader_hears_of_a_block_when_it_is_mirrored_and_why_it_is_dropped() {
     indexer.stop().await;
     let rest = rest.await.unwrap();
     assert!(rest.contains("event: dropped") && rest.contains("the server stops"), "{rest}");
+}
+
+/// A reader by WebSocket that holds little that it has not read.
+struct Socket(WebSocketStream<TcpStream>);
+
+impl Socket {
+    async fn open(indexer: &Indexer, query: &str) -> Self {
+        let address = indexer.url.strip_prefix("http://").unwrap();
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(16 * 1024).unwrap();
+        let stream = socket.connect(address.parse().unwrap()).await.unwrap();
+        Self(client_async(format!("ws://{address}/api/v1/chain/stream/ws?{query}"), stream).await.unwrap().0)
+    }
+
+    /// The next item; none when there will be no more, and why if that was said.
+    async fn next(&mut self) -> Result<Item, Option<String>> {
+        loop {
+            match self.0.next().await {
+                Some(Ok(Message::Text(text))) => {
+                    let item: Value = serde_json::from_str(&text).unwrap();
+                    let word = |name: &str| item[name].as_str().unwrap().to_owned();
+                    return Ok((word("kind"), word("cursor"), item["data"].clone()));
+                }
+                Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.reason.to_string())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_by_websocket_goes_on_after_its_cursor_and_hears_what_was_undone() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    for amount in 1..=6 {
+        chain.pay(1, 2, amount).await;
+    }
+    synced(&chain, &pool).await;
+    let first = chain.height().await - 5;
+    let mut socket = Socket::open(&indexer, &format!("topics=transfers&from_block={first}")).await;
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..4 {
+        let (kind, at, data) = socket.next().await.unwrap();
+        assert_eq!(kind, "transfer");
+        seen.push(data["amount"].as_str().unwrap().parse::<money::Usdc>().unwrap().base_units());
+        cursor = at;
+    }
+    drop(socket);
+    reorg(&chain, 2, 1_000).await;
+    synced(&chain, &pool).await;
+    // The two payments that it had not read were undone: it never hears of them, and not of the undoing either.
+    let mut socket = Socket::open(&indexer, &format!("topics=transfers&cursor={cursor}")).await;
+    chain.pay(1, 2, 77).await;
+    loop {
+        let (kind, at, data) = socket.next().await.unwrap();
+        assert_eq!(kind, "transfer", "{data}");
+        cursor = at;
+        seen.push(data["amount"].as_str().unwrap().parse::<money::Usdc>().unwrap().base_units());
+        if seen.last() == Some(&77) {
+            break;
+        }
+    }
+    assert_eq!(&seen[..4], [1, 2, 3, 4]);
+    assert!(!seen[4..].contains(&5) && !seen[4..].contains(&6), "{seen:?}");
+    // What it has read is undone while it listens.
+    reorg(&chain, 1, 2_000).await;
+    chain.pay(1, 2, 78).await;
+    let (kind, _, data) = socket.next().await.unwrap();
+    assert_eq!((kind.as_str(), data["from_block"].as_u64()), ("undo", Some(first + 6)), "{data} after {cursor}");
+    let stopping = tokio::spawn(indexer.stop());
+    let why = loop {
+        if let Err(why) = socket.next().await {
+            break why;
+        }
+    };
+    assert!(why.unwrap().contains("the server stops"));
+    stopping.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_takes_nothing_is_dropped_and_loses_nothing_by_it() {
+    const ROWS: usize = 16_000;
+    let chain = Chain::start().await;
+    chain.pay(1, 2, 5).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.stream_slow_seconds = 1;
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    let pool = pool(&database).await;
+    synced(&chain, &pool).await;
+    // More than the buffers between the two hold.
+    let height = chain.height().await;
+    let many = "INSERT INTO chain.transfers SELECT block_number, 10 + n, tx_index, token, sender, recipient, n, NULL
+                FROM chain.transfers CROSS JOIN generate_series(1, $2) AS n WHERE block_number = $1";
+    sqlx::query(many).bind(i64::try_from(height).unwrap()).bind(i32::try_from(ROWS).unwrap()).execute(&pool).await.unwrap();
+    let mut query = format!("topics=transfers&from_block={height}");
+    let (mut rows, mut dropped) = (Vec::new(), 0);
+    while rows.len() < ROWS + 1 {
+        let mut socket = Socket::open(&indexer, &query).await;
+        if dropped == 0 {
+            tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        }
+        while rows.len() < ROWS + 1 {
+            let Ok((_, cursor, data)) = socket.next().await else {
+                dropped += 1;
+                break;
+            };
+            rows.push(data["log_index"].as_u64().unwrap());
+            query = format!("topics=transfers&cursor={cursor}");
+        }
+    }
+    assert_eq!(dropped, 1, "it was dropped while it took nothing, and not when it did");
+    assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "each row once and in order");
+    indexer.stop().await;
 }
