@@ -82,7 +82,7 @@ pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResp
             ("checked_seconds", "Seconds since the mirror was last known to be complete.", age),
             (
                 "differences",
-                "Balances, agreements and wallets that were not the chain's when last compared.",
+                "Balances, agreements, wallets and treasuries that were not the chain's when last compared.",
                 chain.counters.differences(),
             ),
         ];

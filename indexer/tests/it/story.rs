@@ -202,6 +202,23 @@ async fn a_treasury_shows_its_policy_what_it_paid_and_what_waits_for_its_owners(
     let (_, paid) = indexer.get(&format!("/api/v1/chain/events?reference={}&name=OrderExecuted", B256::repeat_byte(0xfe))).await;
     assert_eq!(paid["data"].as_array().unwrap().len(), 1, "found by the reference of a payment inside it");
     assert_as_from_scratch(&chain, &pool).await;
+
+    let config = config(&chain, &database);
+    let differences = async || indexer::verify(&config, None, None, |_| {}).await.unwrap().differences;
+    assert_eq!(differences().await, []);
+    let (spender, tokens) = shown["policies"].as_object().unwrap().iter().next().unwrap();
+    let token = tokens.as_object().unwrap().keys().next().unwrap();
+    let spoiled = [
+        (vec!["threshold"], serde_json::json!(2)),
+        (vec!["guardians"], serde_json::json!([chain.accounts[8]])),
+        (vec!["paused"], serde_json::json!(true)),
+        (vec!["policies", spender, token, "limits", "dailyLimit"], serde_json::json!("1")),
+    ];
+    for (before, (path, value)) in spoiled.into_iter().enumerate() {
+        let spoil = "UPDATE chain.treasuries SET state = jsonb_set(state, $1, $2) WHERE until_block IS NULL";
+        sqlx::query(spoil).bind(&path).bind(&value).execute(&pool).await.unwrap();
+        assert_eq!(differences().await.len(), before + 1, "{path:?} {value}");
+    }
     indexer.stop().await;
 }
 
