@@ -18,10 +18,19 @@ pub(crate) struct Preset {
     finality_blocks: u64,
 }
 
+/// What pays for gas on Arc, as an ERC-20 token (docs.arc.network, contract addresses). Fees and native transfers move it without a log of this
+/// contract: balances out of transfers leave them out.
+pub(crate) const ARC_USDC: Address = address!("3600000000000000000000000000000000000000");
+
+/// Addresses are Circle's (developers.circle.com, USDC contract addresses), but on Cronos, where Circle issues none: there it is Stargate's bridged
+/// USDC.e, which knows EIP-3009 and is what Cronos' own x402 facilitator settles (docs.cronos.org, x402 facilitator); the older bridged USDC
+/// (0xc212…) does not. Ids of chains are those of chainlist.org and viem.
+///
 /// The finality of a rollup is that of the chain it posts to, so about twenty minutes; Arc's and Cronos' consensus is final at once.
-const PRESETS: [Preset; 6] = [
+const PRESETS: [Preset; 7] = [
     Preset { name: "ethereum", chain_id: 1, usdc: address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"), finality_blocks: 64 },
-    Preset { name: "cronos", chain_id: 25, usdc: address!("c21223249CA28397B4B6541dfFaEcC539BfF0c59"), finality_blocks: 2 },
+    Preset { name: "cronos", chain_id: 25, usdc: address!("f951eC28187D9E5Ca673Da8FE6757E6f0Be5F77C"), finality_blocks: 2 },
+    Preset { name: "arc", chain_id: 5_042, usdc: ARC_USDC, finality_blocks: 2 },
     Preset { name: "base", chain_id: 8_453, usdc: address!("833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"), finality_blocks: 600 },
     Preset {
         name: "base-sepolia",
@@ -29,12 +38,8 @@ const PRESETS: [Preset; 6] = [
         usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"),
         finality_blocks: 600,
     },
-    Preset {
-        name: "arc-testnet",
-        chain_id: 5_042_002,
-        usdc: address!("3600000000000000000000000000000000000000"),
-        finality_blocks: 2,
-    },
+    Preset { name: "arc-testnet", chain_id: 5_042_002, usdc: ARC_USDC, finality_blocks: 2 },
+    // The dev chain has Base Sepolia's USDC at its address.
     Preset { name: "anvil", chain_id: 31_337, usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"), finality_blocks: 64 },
 ];
 
