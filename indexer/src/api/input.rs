@@ -15,7 +15,7 @@ use crate::{
 /// Rows of a page that does not ask for a number.
 const PAGE_ROWS: u32 = 50;
 /// Most rows of a page.
-const PAGE_ROWS_MAX: u32 = 500;
+pub(super) const PAGE_ROWS_MAX: u32 = 500;
 
 /// Reads the parameters of a path and a query string; an unknown, repeated or malformed one is a problem.
 pub(super) fn read<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
@@ -134,6 +134,7 @@ impl JsonSchema for Cursor {
 
 /// A page of a list.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "{T}Page")]
 pub(super) struct Page<T> {
     /// The rows.
     pub(super) data: Vec<T>,

@@ -30,6 +30,7 @@ pub(super) fn operations() -> Vec<Operation> {
 
 /// An object of a list, by its address or id.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Listed{T}")]
 struct Listed<T> {
     /// Its address or id.
     #[schemars(with = "schema::Key")]

@@ -106,6 +106,7 @@ struct Object {
 
 /// What has an id of 32 bytes.
 #[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "Identified{T}")]
 struct Identified<T = serde_json::Value> {
     /// Its id.
     #[schemars(with = "schema::Hash")]

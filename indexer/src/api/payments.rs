@@ -5,7 +5,7 @@ use time::{Date, macros::format_description};
 
 use super::{
     Operation,
-    input::{Cursor, Limit, Page},
+    input::{Cursor, Limit, PAGE_ROWS_MAX, Page},
     problem::Problem,
     snapshot::Snapshot,
 };
@@ -92,6 +92,7 @@ struct Days {
     token: Option<Address>,
     /// Most rows.
     #[serde(default = "Limit::max")]
+    #[schemars(extend("default" = PAGE_ROWS_MAX))]
     limit: Limit,
 }
 
