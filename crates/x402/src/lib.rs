@@ -34,9 +34,9 @@ pub use exact::{
     typed,
 };
 pub use extensions::{
-    BAZAAR, BUILDER_CODE, BodyType, BuilderCode, Discovery, Eip712, InvalidBuilderCode, InvalidPaymentId, OFFER_RECEIPT,
-    OfferPayload, PAYMENT_IDENTIFIER, PaymentId, ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, SignIn, SignInError,
-    SignInInfo, Signed, SignedOffer, SignedReceipt,
+    BAZAAR, BUILDER_CODE, BodyType, BuilderCode, Discovery, InvalidBuilderCode, InvalidPaymentId, OFFER_RECEIPT, OfferPayload,
+    PAYMENT_IDENTIFIER, PaymentId, ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, Seal, SealFormat, SignIn, SignInError,
+    SignInInfo, Signed, SignedOffer, SignedReceipt, Statement,
 };
 #[cfg(feature = "facilitator-client")]
 pub use facilitator_client::{FacilitatorClient, FacilitatorError};

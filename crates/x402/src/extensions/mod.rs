@@ -2,6 +2,7 @@
 
 mod bazaar;
 mod builder_code;
+mod jws;
 mod offer_receipt;
 mod payment_identifier;
 mod sign_in;
@@ -10,7 +11,7 @@ pub use bazaar::{BAZAAR, BodyType, Discovery};
 pub(crate) use builder_code::SERVICES_MAX;
 pub use builder_code::{BUILDER_CODE, BuilderCode, InvalidBuilderCode};
 pub use offer_receipt::{
-    Eip712, OFFER_RECEIPT, OfferPayload, ReceiptMismatch, ReceiptPayload, Signed, SignedOffer, SignedReceipt,
+    OFFER_RECEIPT, OfferPayload, ReceiptMismatch, ReceiptPayload, Seal, SealFormat, Signed, SignedOffer, SignedReceipt, Statement,
 };
 pub use payment_identifier::{InvalidPaymentId, PAYMENT_IDENTIFIER, PaymentId};
 pub use sign_in::{SIGN_IN_WITH_X, SignIn, SignInError, SignInInfo};

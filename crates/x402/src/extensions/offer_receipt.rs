@@ -1,10 +1,12 @@
 use alloy::{
     primitives::{Address, B256, Bytes, Signature, U256},
+    signers::{SignerSync, local::PrivateKeySigner},
     sol_types::{Eip712Domain, SolStruct, eip712_domain},
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+use super::jws;
 use crate::{JsonMap, Network, PaymentRequired, PaymentRequirements, SettleResponse};
 
 /// Key of the extension by which a server signs what it offers and what it was paid for.
@@ -78,27 +80,81 @@ pub struct ReceiptPayload {
     pub transaction: String,
 }
 
-/// Something a server signed by EIP-712. Whom the signer speaks for is for the reader to know.
+/// Something a server signed. Whom the signer speaks for is for the reader to know.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(try_from = "Wire<T>", into = "Wire<T>")]
+#[serde(bound(serialize = "T: Clone + Serialize", deserialize = "T: DeserializeOwned"))]
 pub struct Signed<T> {
-    /// Always `eip712`; the format `jws` is not read.
-    pub format: Eip712,
     /// Of an offer: its place in `accepts`, as a hint.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub accept_index: Option<usize>,
     /// What is signed.
     pub payload: T,
-    /// 65 bytes.
-    pub signature: Bytes,
+    /// The signature.
+    pub seal: Seal,
 }
 
-/// The format of a signature.
+/// A signature, in either format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seal {
+    /// Of EIP-712 typed data: 65 bytes.
+    Eip712(Bytes),
+    /// A compact JWS, which has the payload in it.
+    Jws(String),
+}
+
+/// How a server signs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Eip712 {
+pub enum SealFormat {
     /// EIP-712 typed data.
     Eip712,
+    /// JWS by ES256K, with the public key as its key id (`did:key`).
+    Jws,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Wire<T> {
+    format: SealFormat,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    accept_index: Option<usize>,
+    #[serde(default = "Option::default", skip_serializing_if = "Option::is_none")]
+    payload: Option<T>,
+    signature: String,
+}
+
+impl<T> From<Signed<T>> for Wire<T> {
+    fn from(Signed { accept_index, payload, seal }: Signed<T>) -> Self {
+        match seal {
+            Seal::Eip712(bytes) => {
+                Self { format: SealFormat::Eip712, accept_index, payload: Some(payload), signature: bytes.to_string() }
+            }
+            Seal::Jws(signature) => Self { format: SealFormat::Jws, accept_index, payload: None, signature },
+        }
+    }
+}
+
+impl<T: DeserializeOwned> TryFrom<Wire<T>> for Signed<T> {
+    type Error = &'static str;
+
+    fn try_from(Wire { format, accept_index, payload, signature }: Wire<T>) -> Result<Self, Self::Error> {
+        match format {
+            SealFormat::Eip712 => {
+                let bytes = signature.parse().map_err(|_| "the signature is not hexadecimal")?;
+                Ok(Self { accept_index, payload: payload.ok_or("no payload")?, seal: Seal::Eip712(bytes) })
+            }
+            SealFormat::Jws => {
+                let payload = jws::payload(&signature).ok_or("not a JWS of such a payload")?;
+                Ok(Self { accept_index, payload, seal: Seal::Jws(signature) })
+            }
+        }
+    }
+}
+
+/// What a server signs.
+pub trait Statement: Serialize + DeserializeOwned + PartialEq {
+    /// The hash that is signed by EIP-712.
+    fn signing_hash(&self) -> B256;
 }
 
 /// An offer with its server's signature.
@@ -143,9 +199,10 @@ impl OfferPayload {
     pub fn offers(&self, requirements: &PaymentRequirements) -> bool {
         *self == Self::new(&self.resource_url, requirements, self.valid_until)
     }
+}
 
-    /// The hash that is signed.
-    pub fn signing_hash(&self) -> B256 {
+impl Statement for OfferPayload {
+    fn signing_hash(&self) -> B256 {
         let Self { resource_url, scheme, network, asset, pay_to, amount, .. } = self.clone();
         let (version, valid_until) = (U256::from(self.version), U256::from(self.valid_until));
         let network = network.to_string();
@@ -163,16 +220,17 @@ impl OfferPayload {
     }
 }
 
-impl ReceiptPayload {
-    /// The hash that is signed.
-    pub fn signing_hash(&self) -> B256 {
+impl Statement for ReceiptPayload {
+    fn signing_hash(&self) -> B256 {
         let Self { resource_url, payer, transaction, .. } = self.clone();
         let (version, issued_at) = (U256::from(self.version), U256::from(self.issued_at));
         let network = self.network.to_string();
         typed::Receipt { version, network, resourceUrl: resource_url, payer, issuedAt: issued_at, transaction }
             .eip712_signing_hash(&domain("x402 receipt"))
     }
+}
 
+impl ReceiptPayload {
     /// What is signed for a settlement at `issued_at` (unix seconds). The transaction is told only if `with_transaction`.
     pub fn new(resource_url: &str, settled: &SettleResponse, payer: Address, issued_at: u64, with_transaction: bool) -> Self {
         Self {
@@ -186,23 +244,42 @@ impl ReceiptPayload {
     }
 }
 
-impl<T> Signed<T> {
-    /// `payload` with its signature.
-    pub fn new(payload: T, accept_index: Option<usize>, signature: &Signature) -> Self {
-        Self { format: Eip712::Eip712, accept_index, payload, signature: signature.as_bytes().into() }
+impl<T: Statement> Signed<T> {
+    /// `payload`, signed by `key`.
+    ///
+    /// # Errors
+    /// When `key` cannot sign.
+    pub fn new(
+        payload: T,
+        accept_index: Option<usize>,
+        format: SealFormat,
+        key: &PrivateKeySigner,
+    ) -> Result<Self, alloy::signers::Error> {
+        let seal = match format {
+            SealFormat::Eip712 => Seal::Eip712(key.sign_hash_sync(&payload.signing_hash())?.as_bytes().into()),
+            SealFormat::Jws => {
+                let mut told = json!(payload);
+                // A token leaves out what it does not tell.
+                told.as_object_mut().expect("a struct is an object").retain(|_, value| value != "");
+                Seal::Jws(jws::sign(told, key)?)
+            }
+        };
+        Ok(Self { accept_index, payload, seal })
     }
 
-    fn recover(&self, hash: B256) -> Option<Address> {
-        Signature::from_raw(&self.signature).ok()?.recover_address_from_prehash(&hash).ok()
+    /// Who signed this payload: an account, or the account of the key that a JWS of ES256K names as `did:key`. `None` if nobody did, and for
+    /// a JWS by a key of another kind.
+    pub fn signer(&self) -> Option<Address> {
+        match &self.seal {
+            Seal::Eip712(bytes) => {
+                Signature::from_raw(bytes).ok()?.recover_address_from_prehash(&self.payload.signing_hash()).ok()
+            }
+            Seal::Jws(token) => jws::signer(token).filter(|_| jws::payload::<T>(token).as_ref() == Some(&self.payload)),
+        }
     }
 }
 
 impl SignedOffer {
-    /// Who signed.
-    pub fn signer(&self) -> Option<Address> {
-        self.recover(self.payload.signing_hash())
-    }
-
     /// The offers in a 402 that are signed, and can be read.
     pub fn all(required: &PaymentRequired) -> Vec<Self> {
         let offers = required.extensions.as_ref().and_then(|map| map.get(OFFER_RECEIPT)?.get("info")?.get("offers")?.as_array());
@@ -231,11 +308,6 @@ impl SignedOffer {
 }
 
 impl SignedReceipt {
-    /// Who signed.
-    pub fn signer(&self) -> Option<Address> {
-        self.recover(self.payload.signing_hash())
-    }
-
     /// The one that came with a settlement, if there is one that can be read.
     pub fn of(settled: &SettleResponse) -> Option<Self> {
         Self::deserialize(settled.extensions.as_ref()?.get(OFFER_RECEIPT)?.get("info")?.get("receipt")?).ok()

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use alloy::{
     primitives::{Address, B256, keccak256},
     providers::{DynProvider, Provider},
-    signers::{SignerSync, local::PrivateKeySigner},
+    signers::local::PrivateKeySigner,
     sol,
 };
 use http::HeaderMap;
@@ -12,7 +12,7 @@ use url::Url;
 use super::{Offers, ReservationError, Reservations};
 use crate::{
     BUILDER_CODE, BuilderCode, JsonMap, OFFER_RECEIPT, OfferPayload, PAYMENT_IDENTIFIER, PaymentId, ReceiptPayload,
-    SIGN_IN_WITH_X, SettleResponse, SignIn, SignInError, SignInInfo, SignedOffer, SignedReceipt, TokenAmount, header,
+    SIGN_IN_WITH_X, SealFormat, SettleResponse, SignIn, SignInError, SignInInfo, SignedOffer, SignedReceipt, TokenAmount, header,
 };
 
 /// How long a wallet that paid may come in again, unless told.
@@ -45,6 +45,7 @@ impl fmt::Debug for Extras {
 #[derive(Clone)]
 struct Issuer {
     signer: Arc<PrivateKeySigner>,
+    format: SealFormat,
     with_transaction: bool,
 }
 
@@ -131,8 +132,8 @@ impl Extras {
 
     /// Signs offers, and receipts of what was paid (`offer-receipt`), with a key that owns nothing. A receipt names the transaction only if
     /// `with_transaction`.
-    pub fn sign_offers(mut self, signer: PrivateKeySigner, with_transaction: bool) -> Self {
-        self.issuer = Some(Issuer { signer: Arc::new(signer), with_transaction });
+    pub fn sign_offers(mut self, signer: PrivateKeySigner, format: SealFormat, with_transaction: bool) -> Self {
+        self.issuer = Some(Issuer { signer: Arc::new(signer), format, with_transaction });
         self
     }
 
@@ -164,8 +165,7 @@ impl Extras {
             let signed = offers.accepts.iter().enumerate().filter_map(|(index, offer)| {
                 let payload =
                     OfferPayload::new(&offers.resource.url, offer, now_secs().saturating_add(offer.max_timeout_seconds));
-                let signature = issuer.signer.sign_hash_sync(&payload.signing_hash()).ok()?;
-                Some(SignedOffer::new(payload, Some(index), &signature))
+                SignedOffer::new(payload, Some(index), issuer.format, &issuer.signer).ok()
             });
             fresh.insert(OFFER_RECEIPT.into(), SignedOffer::extension(&signed.collect::<Vec<_>>()));
         }
@@ -176,8 +176,8 @@ impl Extras {
     pub(super) async fn settled(&self, receipt: &mut SettleResponse, payer: Address, offers: &Offers, store: &dyn Reservations) {
         if let Some(issuer) = &self.issuer {
             let payload = ReceiptPayload::new(&offers.resource.url, receipt, payer, now_secs(), issuer.with_transaction);
-            match issuer.signer.sign_hash_sync(&payload.signing_hash()) {
-                Ok(signature) => SignedReceipt::new(payload, None, &signature).add_to(receipt),
+            match SignedReceipt::new(payload, None, issuer.format, &issuer.signer) {
+                Ok(signed) => signed.add_to(receipt),
                 Err(error) => tracing::error!(%error, "a receipt could not be signed"),
             }
         }

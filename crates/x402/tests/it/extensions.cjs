@@ -1,5 +1,6 @@
 // The official SDK's side of the extensions.
 //   node extensions.cjs buy    one JSON request {url, key} on stdin: buys twice with names and by signing in; one JSON answer on stdout
+//   node extensions.cjs jws    one JSON request {offer, receipt, key} on stdin: verifies them and signs its own with the key; one JSON answer
 //   node extensions.cjs sell FACILITATOR PAYEE KEY    sells /report; prints its URL; ends with its stdin
 const { wrapFetchWithPayment, x402Client, decodePaymentResponseHeader } = require("@x402/fetch");
 const { decodePaymentRequiredHeader, decodePaymentSignatureHeader } = require("@x402/core/http");
@@ -9,6 +10,7 @@ const names = require("@x402/extensions/payment-identifier");
 const siwx = require("@x402/extensions/sign-in-with-x");
 const signed = require("@x402/extensions/offer-receipt");
 const bazaar = require("@x402/extensions/bazaar");
+const { sha256 } = require("viem");
 const { privateKeyToAccount } = require("viem/accounts");
 
 async function buy({ url, key }) {
@@ -47,6 +49,23 @@ async function buy({ url, key }) {
   };
 }
 
+// Verifies by the key that the tokens name; answers with an offer and a receipt of its own under the same name.
+async function jws({ offer, receipt, key }) {
+  const verified = { offer: await signed.verifyOfferSignatureJWS(offer), receipt: await signed.verifyReceiptSignatureJWS(receipt) };
+  const { kid } = signed.extractJWSHeader(offer.signature);
+  const sign = async (bytes) => {
+    const signature = await privateKeyToAccount(key).sign({ hash: sha256(bytes) });
+    return Buffer.from(signature.slice(2, 130), "hex").toString("base64url");
+  };
+  const issuer = signed.createJWSOfferReceiptIssuer(kid, { kid, format: "jws", algorithm: "ES256K", sign });
+  const { resourceUrl, payer, network } = verified.receipt;
+  return {
+    verified,
+    offer: await issuer.issueOffer(resourceUrl, { ...verified.offer, acceptIndex: 0 }),
+    receipt: await issuer.issueReceipt(verified.offer.resourceUrl, payer, network),
+  };
+}
+
 async function sell(facilitator, payTo, key) {
   const express = require("express");
   const { paymentMiddleware, x402ResourceServer } = require("@x402/express");
@@ -78,4 +97,4 @@ async function sell(facilitator, payTo, key) {
 
 const [call, ...rest] = process.argv.slice(2);
 if (call === "sell") sell(...rest);
-else buy(JSON.parse(require("fs").readFileSync(0, "utf8"))).then((answer) => process.stdout.write(JSON.stringify(answer)));
+else (call === "jws" ? jws : buy)(JSON.parse(require("fs").readFileSync(0, "utf8"))).then((answer) => process.stdout.write(JSON.stringify(answer)));

@@ -20,8 +20,9 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use url::Url;
 use x402::{
-    BUILDER_CODE, BuilderCode, Discovery, Network, OFFER_RECEIPT, PaymentId, PaymentPayload, PaymentRequired, ReceiptMismatch,
-    SIGN_IN_WITH_X, SettleResponse, SignIn, SignInInfo, SignedOffer, SignedReceipt,
+    BUILDER_CODE, BuilderCode, Discovery, Network, OFFER_RECEIPT, OfferPayload, PaymentId, PaymentPayload, PaymentRequired,
+    ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, Seal, SealFormat, SettleResponse, SignIn, SignInInfo, SignedOffer,
+    SignedReceipt,
     client::{Answer, Client, KeyPayer, Policy},
     header,
     server::{Extras, Payer, Seller, SignInRule},
@@ -48,7 +49,7 @@ async fn shop(required: bool) -> Shop {
     let extras = Extras::default()
         .payment_identifier(required)
         .sign_in(SignInRule::new(origin.clone()).statement("Come in"))
-        .sign_offers(issuer, false)
+        .sign_offers(issuer, SealFormat::Eip712, false)
         .builder_code(&BuilderCode::new("shop", &["florin"]).unwrap());
     let seller = Seller::new(ledger.gate().await, &Network::evm(84532), SELLER).unwrap();
     let item = Discovery::query(json!({ "page": "1" }), json!({ "properties": { "page": { "type": "string" } } }))
@@ -271,8 +272,35 @@ async fn offers_and_receipts_are_signed_and_checked() {
     let mut forged = receipt.clone();
     forged.payload.issued_at += 1;
     assert!(matches!(check(&forged, payer, now), Err(ReceiptMismatch::Signer { .. })));
-    forged.signature = vec![0; 3].into();
+    forged.seal = Seal::Eip712(vec![0; 3].into());
     assert_eq!(check(&forged, payer, now), Err(ReceiptMismatch::Signature));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offers_and_receipts_as_jws_are_those_of_the_official_sdk() {
+    let (key, payer) = (PrivateKeySigner::random(), PrivateKeySigner::random().address());
+    let payload = OfferPayload::new("http://shop/\u{e9}\"", &offer("0.05"), 2_000_000_000);
+    let offer = SignedOffer::new(payload, Some(0), SealFormat::Jws, &key).unwrap();
+    let settled = SettleResponse::settled(Network::evm(84532), payer, [7; 32].into());
+    let payload = ReceiptPayload::new("http://shop/", &settled, payer, 1_900_000_000, true);
+    let receipt = SignedReceipt::new(payload, None, SealFormat::Jws, &key).unwrap();
+    let request = json!({ "offer": offer, "receipt": receipt, "key": key.to_bytes() });
+    let answer = tokio::task::spawn_blocking(move || run("extensions.cjs", &["jws"], request)).await.unwrap();
+    assert_eq!(answer["verified"], json!({ "offer": offer.payload, "receipt": receipt.payload }));
+
+    let theirs: SignedOffer = serde_json::from_value(answer["offer"].clone()).unwrap();
+    assert_eq!((theirs.signer(), theirs.payload.amount.as_str()), (Some(key.address()), "50000"));
+    let theirs: SignedReceipt = serde_json::from_value(answer["receipt"].clone()).unwrap();
+    let now = theirs.payload.issued_at;
+    assert_eq!(theirs.check(key.address(), &offer.payload, payer, now, 60), Ok(()));
+    let mut forged = theirs;
+    forged.payload.issued_at -= 1;
+    assert_eq!(forged.check(key.address(), &offer.payload, payer, now, 60), Err(ReceiptMismatch::Signature));
+    let Seal::Jws(token) = &receipt.seal else { panic!("{receipt:?}") };
+    for (at, junk) in [(0, ""), (4, "."), (token.len() - 4, "AAAA"), (token.len(), "A"), (token.find('.').unwrap() + 3, "A")] {
+        let seal = Seal::Jws(format!("{}{junk}", &token[..at]));
+        assert_eq!(SignedReceipt { seal, ..receipt.clone() }.signer(), None);
+    }
 }
 
 #[tokio::test]
