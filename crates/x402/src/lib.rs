@@ -5,6 +5,8 @@ pub mod a2a;
 mod amount;
 mod assets;
 pub mod batch;
+#[cfg(all(any(feature = "a2a", feature = "mcp"), any(feature = "client", feature = "server")))]
+mod call;
 mod charge;
 #[cfg(feature = "client")]
 pub mod client;

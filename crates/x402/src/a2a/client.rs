@@ -3,9 +3,10 @@ use std::{error::Error, future::Future};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{ERROR, PAYLOAD, PaymentStatus, RECEIPTS, REQUIRED, STATUS};
+use super::{ERROR, PAYLOAD, PaymentStatus, RECEIPTS, REQUIRED, STATUS, state};
 use crate::{
     JsonMap, Reason, SettleResponse,
+    call::object_under,
     client::{
         Called, PayError, Payer, Purse,
         call::{Reply, call_id},
@@ -16,8 +17,8 @@ use crate::{
 
 /// Sends a message to an agent and pays for the task if asked to, within the purse's policy.
 ///
-/// `message` is that of `message/send`. `send` sends one message and returns the result, a task or a message; it is called once without
-/// and at most once with a payment. `agent` is the URL of the agent, which the policy judges.
+/// `message` is that of `SendMessage` (`message/send` in A2A 0.3). `send` sends one message and returns the task, or the message, that is
+/// the answer; it is called once without and at most once with a payment. `agent` is the URL of the agent, which the policy judges.
 ///
 /// # Errors
 /// [`PayError`]; [`PayError::may_have_paid`] tells whether a signature is out. Sending the same message then shows the same payment.
@@ -43,10 +44,6 @@ where
 
 /// A message to `task` that pays for it.
 fn with_payment(message: &JsonMap, proof: Proof, task: &JsonMap) -> JsonMap {
-    let payment = match proof {
-        Proof::V1(payment) => json!(payment),
-        Proof::V2(payment) => json!(payment),
-    };
     let mut paid = message.clone();
     paid.insert("messageId".into(), format!("{:032x}", rand::random::<u128>()).into());
     for (key, of) in [("taskId", "id"), ("contextId", "contextId")] {
@@ -54,14 +51,9 @@ fn with_payment(message: &JsonMap, proof: Proof, task: &JsonMap) -> JsonMap {
             paid.insert(key.into(), value.clone());
         }
     }
-    let metadata = paid.entry("metadata").or_insert_with(|| JsonMap::new().into());
-    if !metadata.is_object() {
-        *metadata = JsonMap::new().into();
-    }
-    if let Some(metadata) = metadata.as_object_mut() {
-        metadata.insert(STATUS.into(), json!(PaymentStatus::PaymentSubmitted));
-        metadata.insert(PAYLOAD.into(), payment);
-    }
+    let metadata = object_under(&mut paid, "metadata");
+    metadata.insert(STATUS.into(), json!(PaymentStatus::PaymentSubmitted));
+    metadata.insert(PAYLOAD.into(), proof.to_json());
     paid
 }
 
@@ -82,7 +74,6 @@ fn read(result: JsonMap) -> Reply<JsonMap> {
         let reason = metadata(ERROR).and_then(|error| error.as_str().map(|text| Reason::from(text.to_owned())));
         return Reply::Demand(Demand::refused(reason), result);
     }
-    let state = result.get("status").and_then(|status| status.get("state")).and_then(Value::as_str);
-    let failed = state.is_some_and(|state| state != "completed");
+    let failed = state(&result).is_some_and(|state| state != "completed");
     Reply::Done { value: result, receipt, failed }
 }

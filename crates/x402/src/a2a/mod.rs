@@ -2,7 +2,8 @@
 //!
 //! An agent that wants to be paid answers with a task in state `input-required` whose message carries the offers in its metadata; the
 //! client sends a message to the same task that carries the payment, and the finished task carries the receipts. Messages and tasks are
-//! taken as JSON objects. The extension is activated with the header [`EXTENSIONS_HEADER`].
+//! taken as JSON objects, of A2A 1.0 or 0.3: an answer is written as the message was. The extension is activated with a header,
+//! [`EXTENSIONS_HEADER`].
 
 #[cfg(feature = "client")]
 mod client;
@@ -10,6 +11,8 @@ mod client;
 mod server;
 
 use serde::{Deserialize, Serialize};
+#[cfg(any(feature = "client", feature = "server"))]
+use serde_json::Value;
 
 #[cfg(feature = "client")]
 pub use client::send_message;
@@ -18,8 +21,10 @@ pub use server::PaidSkill;
 
 /// Names this extension in an agent's card and in [`EXTENSIONS_HEADER`].
 pub const EXTENSION_URI: &str = "https://github.com/google-a2a/a2a-x402/v0.1";
-/// Lists the extensions a client activates.
-pub const EXTENSIONS_HEADER: &str = "X-A2A-Extensions";
+/// Lists the extensions a client activates, in A2A 1.0.
+pub const EXTENSIONS_HEADER: &str = "A2A-Extensions";
+/// Lists the extensions a client activates, in A2A 0.3.
+pub const EXTENSIONS_HEADER_0_3: &str = "X-A2A-Extensions";
 
 /// In a message's metadata: where the payment stands, a [`PaymentStatus`].
 pub const STATUS: &str = "x402.payment.status";
@@ -48,4 +53,11 @@ pub enum PaymentStatus {
     PaymentCompleted,
     /// The payment is not good, or did not settle.
     PaymentFailed,
+}
+
+/// The state of a task, as A2A 0.3 writes it (`input-required`); 1.0 writes `TASK_STATE_INPUT_REQUIRED`.
+#[cfg(any(feature = "client", feature = "server"))]
+fn state(task: &crate::JsonMap) -> Option<String> {
+    let state = task.get("status")?.get("state").and_then(Value::as_str)?;
+    Some(state.strip_prefix("TASK_STATE_").map_or_else(|| state.to_owned(), |name| name.to_lowercase().replace('_', "-")))
 }

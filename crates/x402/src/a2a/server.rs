@@ -1,20 +1,16 @@
 use std::future::Future;
 
-use axum::{
-    body::{Body, to_bytes},
-    response::Response,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use super::{ERROR, PAYLOAD, PaymentStatus, RECEIPTS, REQUIRED, STATUS};
+use super::{ERROR, PAYLOAD, PaymentStatus, RECEIPTS, REQUIRED, STATUS, state};
 use crate::{
-    JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, header,
-    server::{Gate, Offers, Outcome},
+    JsonMap, PaymentRequirements, ResourceInfo,
+    call::{call_hash, object_under},
+    server::{
+        Gate, Offers, Outcome,
+        call::{Told, headers, response},
+    },
 };
-
-/// Longest task held back until it is paid for.
-const TASK_LEN_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Work of an agent that is paid for. The same gate as for HTTP judges and settles: one payment serves once, a task that fails costs
 /// nothing, and after an unknown outcome the same payment gets the kept task.
@@ -43,89 +39,94 @@ impl PaidSkill {
         F: FnOnce() -> Fut,
         Fut: Future<Output = JsonMap>,
     {
-        let headers = match headers(message) {
+        let dialect = Dialect::of(message);
+        let headers = match headers(message.get("metadata").and_then(|metadata| metadata.get(PAYLOAD))) {
             Ok(headers) => headers,
-            Err(why) => return with_status(task, "failed", PaymentStatus::PaymentFailed, [(ERROR, why.into())]),
+            Err(why) => {
+                let error = (ERROR, format!("{PAYLOAD}: {why}").into());
+                return dialect.with_status(task, "failed", PaymentStatus::PaymentFailed, [error]);
+            }
         };
-        let payment = match self.gate.check(&headers, &self.offers).await {
-            Outcome::Answer(response) => return into_task(*response, task, headers.is_empty()).await,
+        let request = call_hash("message/send", message.get("parts").unwrap_or(&Value::Null));
+        let payment = match self.gate.check(&headers, &Offers { request, ..self.offers.clone() }).await {
+            Outcome::Answer(response) => return dialect.task(Told::by(*response).await, task, headers.is_empty()),
             Outcome::Verified(payment) => payment,
         };
         let done = work().await;
-        let state = done.get("status").and_then(|status| status.get("state")).and_then(Value::as_str);
-        if state != Some("completed") {
+        if state(&done).as_deref() != Some("completed") {
             payment.cancel().await;
             return done;
         }
-        into_task(payment.respond(Response::new(Body::from(Value::Object(done).to_string()))).await, task, false).await
+        dialect.task(Told::by(payment.respond(response(done)).await).await, task, false)
     }
 }
 
-/// The payment as the gate knows it.
-fn headers(message: &JsonMap) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::new();
-    let Some(payment) = message.get("metadata").and_then(|metadata| metadata.get(PAYLOAD)) else { return Ok(headers) };
-    let payment: PaymentPayload =
-        serde_json::from_value(payment.clone()).map_err(|_| "x402.payment.payload is not a payment of version 2")?;
-    let encoded = header::encode(&payment).map_err(|_| "the payment is too long")?;
-    let value = HeaderValue::try_from(encoded).map_err(|_| "the payment is not text")?;
-    headers.insert(header::PAYMENT_SIGNATURE, value);
-    Ok(headers)
+/// How the peer writes: A2A 1.0 or 0.3.
+#[derive(Clone, Copy)]
+enum Dialect {
+    V1,
+    V03,
 }
 
-/// What the gate answers, as a task. The `first` time it asks for payment, nothing has failed.
-async fn into_task(response: Response, task: JsonMap, first: bool) -> JsonMap {
-    let (parts, body) = response.into_parts();
-    let decoded = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let receipt = decoded(header::PAYMENT_RESPONSE).and_then(|value| header::decode::<SettleResponse>(value).ok());
-    let required = decoded(header::PAYMENT_REQUIRED).and_then(|value| header::decode::<PaymentRequired>(value).ok());
-    let body = to_bytes(body, TASK_LEN_MAX_BYTES).await.unwrap_or_default();
-    let receipts = receipt.map(|receipt| (RECEIPTS, json!([receipt])));
-    match required {
-        Some(mut required) if first => {
-            // The gate's words are about HTTP headers.
-            required.error = None;
-            with_status(task, "input-required", PaymentStatus::PaymentRequired, [(REQUIRED, json!(required))])
-        }
-        Some(required) => {
-            let error = (ERROR, json!(required.error));
-            with_status(task, "failed", PaymentStatus::PaymentFailed, [error].into_iter().chain(receipts))
-        }
-        None if parts.status == StatusCode::OK => {
-            let done: JsonMap = serde_json::from_slice(&body).unwrap_or(task);
-            with_status(done, "completed", PaymentStatus::PaymentCompleted, receipts)
-        }
-        // Served before, or not known yet: the same payment may come again, never a new one.
-        None => {
-            let text = String::from_utf8_lossy(&body).into_owned();
-            let state = if receipts.is_some() { "failed" } else { "working" };
-            with_status(task, state, PaymentStatus::PaymentSubmitted, [(ERROR, text.into())].into_iter().chain(receipts))
-        }
+impl Dialect {
+    fn of(message: &JsonMap) -> Self {
+        let role = message.get("role").and_then(Value::as_str);
+        if role.is_some_and(|role| role.starts_with("ROLE_")) { Self::V1 } else { Self::V03 }
     }
-}
 
-/// The task in `state`, its status message telling where the payment stands.
-fn with_status(
-    mut task: JsonMap,
-    state: &str,
-    payment: PaymentStatus,
-    more: impl IntoIterator<Item = (&'static str, Value)>,
-) -> JsonMap {
-    let mut status = task.get("status").cloned().filter(Value::is_object).unwrap_or_else(|| json!({}));
-    status["state"] = state.into();
-    if !status["message"].is_object() {
-        status["message"] =
-            json!({ "kind": "message", "role": "agent", "parts": [], "messageId": format!("{:032x}", rand::random::<u128>()) });
+    /// What the gate answers, as a task. The `first` time it asks for payment, nothing has failed.
+    fn task(self, mut told: Told, task: JsonMap, first: bool) -> JsonMap {
+        let receipts = told.receipt.take().map(|receipt| (RECEIPTS, json!([receipt])));
+        match told.required.take() {
+            Some(mut required) if first => {
+                // The gate's words are about HTTP headers.
+                required.error = None;
+                let required = (REQUIRED, json!(required));
+                self.with_status(task, "input-required", PaymentStatus::PaymentRequired, [required])
+            }
+            Some(required) => {
+                let error = (ERROR, json!(required.error));
+                self.with_status(task, "failed", PaymentStatus::PaymentFailed, [error].into_iter().chain(receipts))
+            }
+            None => match told.work() {
+                Ok(done) => self.with_status(done, "completed", PaymentStatus::PaymentCompleted, receipts),
+                // Served before, or not known yet: the same payment may come again, never a new one.
+                Err(why) => {
+                    let state = if receipts.is_some() { "failed" } else { "working" };
+                    let more = [(ERROR, why.into())].into_iter().chain(receipts);
+                    self.with_status(task, state, PaymentStatus::PaymentSubmitted, more)
+                }
+            },
+        }
     }
-    let metadata = &mut status["message"]["metadata"];
-    if !metadata.is_object() {
-        *metadata = json!({});
+
+    /// The task in `state`, its status message telling where the payment stands.
+    fn with_status(
+        self,
+        mut task: JsonMap,
+        state: &str,
+        payment: PaymentStatus,
+        more: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> JsonMap {
+        let id = format!("{:032x}", rand::random::<u128>());
+        let (state, message) = match self {
+            Self::V1 => {
+                let state = format!("TASK_STATE_{}", state.to_uppercase().replace('-', "_"));
+                (state, json!({ "role": "ROLE_AGENT", "parts": [], "messageId": id }))
+            }
+            Self::V03 => {
+                task.insert("kind".into(), "task".into());
+                (state.to_owned(), json!({ "kind": "message", "role": "agent", "parts": [], "messageId": id }))
+            }
+        };
+        let status = object_under(&mut task, "status");
+        status.insert("state".into(), state.into());
+        if !status.get("message").is_some_and(Value::is_object) {
+            status.insert("message".into(), message);
+        }
+        let metadata = object_under(object_under(status, "message"), "metadata");
+        metadata.insert(STATUS.into(), json!(payment));
+        metadata.extend(more.into_iter().map(|(key, value)| (key.to_owned(), value)));
+        task
     }
-    metadata[STATUS] = json!(payment);
-    for (key, value) in more {
-        metadata[key] = value;
-    }
-    task.insert("kind".into(), "task".into());
-    task.insert("status".into(), status);
-    task
 }

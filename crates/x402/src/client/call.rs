@@ -7,7 +7,7 @@ use serde_json::Value;
 use url::Url;
 
 use super::{PayError, Payer, Purse, offer::Demand, outstanding::Proof};
-use crate::{PaymentRequirements, Reason, SettleResponse};
+use crate::{PaymentRequirements, Reason, SettleResponse, call::call_hash};
 
 /// What a transport that failed says.
 pub(crate) type CallError = Box<dyn Error + Send + Sync>;
@@ -83,5 +83,5 @@ impl<P: Payer> Purse<P> {
 
 /// Two calls with one id buy the same thing.
 pub(crate) fn call_id(seller: &Url, name: &str, arguments: &Value) -> B256 {
-    keccak256(format!("{seller}\n{name}\n{arguments}"))
+    keccak256(format!("{seller}\n{}", call_hash(name, arguments)))
 }

@@ -30,6 +30,15 @@ pub(crate) enum Proof {
 }
 
 impl Proof {
+    /// As transports without headers carry it.
+    #[cfg(any(feature = "a2a", feature = "mcp"))]
+    pub(crate) fn to_json(&self) -> serde_json::Value {
+        match self {
+            Self::V1(payment) => serde_json::json!(payment),
+            Self::V2(payment) => serde_json::json!(payment),
+        }
+    }
+
     /// Name and value of the HTTP header that carries it.
     pub(super) fn header(&self) -> Result<(&'static str, String), DecodeError> {
         match self {

@@ -6,6 +6,7 @@ use url::Url;
 use super::{OFFERS_LEN_MAX_BYTES, PAYMENT, PAYMENT_RESPONSE};
 use crate::{
     JsonMap, SettleResponse,
+    call::object_under,
     client::{
         Called, PayError, Payer, Purse,
         call::{Reply, call_id},
@@ -39,26 +40,12 @@ where
     let call = |payment: Option<(Proof, JsonMap)>| {
         let mut params = params.clone();
         if let Some((proof, _)) = payment {
-            attach(&mut params, proof);
+            object_under(&mut params, "_meta").insert(PAYMENT.into(), proof.to_json());
         }
         let sending = send(params);
         async move { sending.await.map(read).map_err(Into::into) }
     };
     purse.call(id, server, call).await
-}
-
-fn attach(params: &mut JsonMap, proof: Proof) {
-    let payment = match proof {
-        Proof::V1(payment) => serde_json::to_value(payment),
-        Proof::V2(payment) => serde_json::to_value(payment),
-    };
-    let meta = params.entry("_meta").or_insert_with(|| JsonMap::new().into());
-    if !meta.is_object() {
-        *meta = JsonMap::new().into();
-    }
-    if let (Some(meta), Ok(payment)) = (meta.as_object_mut(), payment) {
-        meta.insert(PAYMENT.into(), payment);
-    }
 }
 
 fn read(result: JsonMap) -> Reply<JsonMap> {

@@ -1,20 +1,17 @@
 use std::future::Future;
 
-use axum::{
-    body::{Body, to_bytes},
-    response::Response,
-};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
 use serde_json::{Value, json};
 
 use super::{PAYMENT, PAYMENT_RESPONSE};
 use crate::{
-    JsonMap, PaymentPayload, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, header,
-    server::{Gate, Offers, Outcome},
+    JsonMap, PaymentRequirements, ResourceInfo,
+    call::{call_hash, object_under},
+    server::{
+        Gate, Offers, Outcome,
+        call::{Told, headers, response},
+    },
 };
-
-/// Longest result held back until it is paid for.
-const RESULT_LEN_MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// A tool that is paid for. The same gate as for HTTP judges and settles: one payment serves once, a tool that fails costs nothing, and
 /// after an unknown outcome the same payment gets the kept result.
@@ -45,11 +42,14 @@ impl PaidTool {
         F: FnOnce() -> Fut,
         Fut: Future<Output = JsonMap>,
     {
-        let headers = match headers(params) {
+        let payment = params.get("_meta").and_then(|meta| meta.get(PAYMENT));
+        let headers = match headers(payment) {
             Ok(headers) => headers,
-            Err(why) => return error_result(why),
+            Err(why) => return error_result(&format!("_meta[\"{PAYMENT}\"]: {why}")),
         };
-        let payment = match self.gate.check(&headers, &self.offers).await {
+        let name = params.get("name").and_then(Value::as_str).unwrap_or_default();
+        let request = call_hash(name, params.get("arguments").unwrap_or(&Value::Null));
+        let payment = match self.gate.check(&headers, &Offers { request, ..self.offers.clone() }).await {
             Outcome::Answer(response) => return into_result(*response).await,
             Outcome::Verified(payment) => payment,
         };
@@ -59,30 +59,14 @@ impl PaidTool {
             payment.cancel().await;
             return result;
         }
-        into_result(payment.respond(Response::new(Body::from(Value::Object(result).to_string()))).await).await
+        into_result(payment.respond(response(result)).await).await
     }
-}
-
-/// The payment as the gate knows it.
-fn headers(params: &JsonMap) -> Result<HeaderMap, &'static str> {
-    let mut headers = HeaderMap::new();
-    let Some(payment) = params.get("_meta").and_then(|meta| meta.get(PAYMENT)) else { return Ok(headers) };
-    let payment: PaymentPayload =
-        serde_json::from_value(payment.clone()).map_err(|_| "_meta[\"x402/payment\"] is not a payment of version 2")?;
-    let encoded = header::encode(&payment).map_err(|_| "the payment is too long")?;
-    let value = HeaderValue::try_from(encoded).map_err(|_| "the payment is not text")?;
-    headers.insert(header::PAYMENT_SIGNATURE, value);
-    Ok(headers)
 }
 
 /// What the gate answers, as a tool's result.
 async fn into_result(response: Response) -> JsonMap {
-    let (parts, body) = response.into_parts();
-    let decoded = |name| parts.headers.get(name).map(HeaderValue::as_bytes);
-    let receipt = decoded(header::PAYMENT_RESPONSE).and_then(|value| header::decode::<SettleResponse>(value).ok());
-    let required = decoded(header::PAYMENT_REQUIRED).and_then(|value| header::decode::<PaymentRequired>(value).ok());
-    let body = to_bytes(body, RESULT_LEN_MAX_BYTES).await.unwrap_or_default();
-    let mut result = match required {
+    let told = Told::by(response).await;
+    let mut result = match &told.required {
         Some(required) => {
             let required = json!(required);
             let content = json!([{ "type": "text", "text": required.to_string() }]);
@@ -92,14 +76,10 @@ async fn into_result(response: Response) -> JsonMap {
                 ("content".into(), content),
             ])
         }
-        None if parts.status == StatusCode::OK => serde_json::from_slice(&body).unwrap_or_default(),
-        None => error_result(&String::from_utf8_lossy(&body)),
+        None => told.work().unwrap_or_else(|why| error_result(&why)),
     };
-    if let Some(receipt) = receipt {
-        let meta = result.entry("_meta").or_insert_with(|| JsonMap::new().into());
-        if let Some(meta) = meta.as_object_mut() {
-            meta.insert(PAYMENT_RESPONSE.into(), json!(receipt));
-        }
+    if let Some(receipt) = told.receipt {
+        object_under(&mut result, "_meta").insert(PAYMENT_RESPONSE.into(), json!(receipt));
     }
     result
 }

@@ -2,6 +2,8 @@
 
 mod answer;
 mod backend;
+#[cfg(any(feature = "a2a", feature = "mcp"))]
+pub(crate) mod call;
 mod channels;
 mod extras;
 mod gate;

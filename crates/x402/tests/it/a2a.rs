@@ -1,4 +1,4 @@
-//! Agents that pay each other over A2A: JSON-RPC on a real socket.
+//! Agents that pay each other over A2A 0.3: JSON-RPC on a real socket.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use url::Url;
 use x402::{
     JsonMap, Reason,
-    a2a::{EXTENSION_URI, EXTENSIONS_HEADER, PaidSkill, PaymentStatus, RECEIPTS, REQUIRED, STATUS, send_message},
+    a2a::{EXTENSION_URI, EXTENSIONS_HEADER_0_3, PaidSkill, PaymentStatus, RECEIPTS, REQUIRED, STATUS, send_message},
     client::{Called, KeyPayer, PayError, Policy, Purse},
 };
 
@@ -34,7 +34,7 @@ async fn agent() -> (Agent, Ledger, Url) {
 }
 
 async fn serve(State(agent): State<Agent>, headers: HeaderMap, Json(request): Json<Value>) -> Json<Value> {
-    assert_eq!((headers[EXTENSIONS_HEADER].to_str().unwrap(), &request["method"]), (EXTENSION_URI, &"message/send".into()));
+    assert_eq!((headers[EXTENSIONS_HEADER_0_3].to_str().unwrap(), &request["method"]), (EXTENSION_URI, &"message/send".into()));
     let message = request["params"]["message"].as_object().unwrap();
     agent.heard.lock().unwrap().push(message.clone().into());
     let task_id = message.get("taskId").cloned().unwrap_or_else(|| "task-1".into());
@@ -48,15 +48,15 @@ async fn serve(State(agent): State<Agent>, headers: HeaderMap, Json(request): Js
     Json(json!({ "jsonrpc": "2.0", "id": request["id"], "result": answered }))
 }
 
+async fn send(url: &Url, message: JsonMap) -> Result<JsonMap, reqwest::Error> {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "message/send", "params": { "message": message } });
+    let sent = reqwest::Client::new().post(url.clone()).header(EXTENSIONS_HEADER_0_3, EXTENSION_URI).json(&body).send().await?;
+    Ok(sent.json::<Value>().await?["result"].as_object().unwrap().clone())
+}
+
 async fn ask(purse: &Purse<KeyPayer<PrivateKeySigner>>, url: &Url, text: &str) -> Result<Called<JsonMap>, PayError> {
     let message = json!({ "role": "user", "messageId": "m1", "parts": [{ "kind": "text", "text": text }] });
-    let http = reqwest::Client::new();
-    let send = |message: JsonMap| {
-        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "message/send", "params": { "message": message } });
-        let sending = http.post(url.clone()).header(EXTENSIONS_HEADER, EXTENSION_URI).json(&body).send();
-        async move { Ok::<_, reqwest::Error>(sending.await?.json::<Value>().await?["result"].as_object().unwrap().clone()) }
-    };
-    send_message(purse, url, message.as_object().unwrap().clone(), send).await
+    send_message(purse, url, message.as_object().unwrap().clone(), |message| send(url, message)).await
 }
 
 #[tokio::test]
@@ -79,7 +79,7 @@ async fn an_unpaid_task_waits_for_input_and_says_how_to_pay() {
     let (_, _, url) = agent().await;
     let message = json!({ "role": "user", "messageId": "m1", "parts": [] });
     let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "message/send", "params": { "message": message } });
-    let sent = reqwest::Client::new().post(url).header(EXTENSIONS_HEADER, EXTENSION_URI).json(&body).send().await.unwrap();
+    let sent = reqwest::Client::new().post(url).header(EXTENSIONS_HEADER_0_3, EXTENSION_URI).json(&body).send().await.unwrap();
     let task = &sent.json::<Value>().await.unwrap()["result"];
     let metadata = &task["status"]["message"]["metadata"];
     assert_eq!((&task["kind"], &task["status"]["state"]), (&"task".into(), &"input-required".into()));
@@ -113,4 +113,17 @@ async fn after_an_unknown_outcome_the_same_message_gets_the_kept_task() {
     assert_eq!(ask(&purse, &url, "draw").await.unwrap().value["status"]["state"], "working");
     assert_eq!(ask(&purse, &url, "draw").await.unwrap().value["status"]["state"], "completed");
     assert_eq!((ledger.settled(), purse.spent()), (1, "0.05".parse().unwrap()));
+}
+
+#[tokio::test]
+async fn a_kept_task_is_for_nobody_who_asks_for_something_else() {
+    let (agent, ledger, url) = agent().await;
+    let purse = purse(Policy::default());
+    ledger.lose_answers(1);
+    ask(&purse, &url, "draw").await.unwrap();
+    let mut other = agent.heard.lock().unwrap()[1].as_object().unwrap().clone();
+    other["parts"][0]["text"] = "sing".into();
+    let refused = send(&url, other).await.unwrap();
+    assert_eq!((&refused["status"]["state"], refused.get("artifacts")), (&"working".into(), None));
+    assert_eq!(ask(&purse, &url, "draw").await.unwrap().value["artifacts"][0]["parts"][0]["text"], "a drawing");
 }

@@ -109,6 +109,20 @@ async fn after_an_unknown_outcome_the_same_call_gets_the_kept_result() {
 }
 
 #[tokio::test]
+async fn a_kept_result_is_for_nobody_who_calls_with_other_arguments() {
+    let (shop, purse) = (Shop::open().await, purse(Policy::default()));
+    shop.ledger.lose_answers(1);
+    shop.buy(&purse, "here").await.unwrap();
+    let mut elsewhere = shop.paid_calls()[0].clone();
+    elsewhere["arguments"]["city"] = "there".into();
+    let refused = shop.serve(elsewhere).await;
+    assert_eq!(refused["isError"], true);
+    assert_ne!(refused["content"][0]["text"], "sunny");
+    assert_eq!(shop.buy(&purse, "here").await.unwrap().value["content"][0]["text"], "sunny");
+    assert_eq!(shop.worked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_refused_settlement_gives_nothing_away() {
     let (shop, purse) = (Shop::open().await, purse(Policy::default()));
     shop.ledger.refuse(Reason::InsufficientBalance);
