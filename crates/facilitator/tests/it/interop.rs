@@ -36,7 +36,7 @@ pub(crate) fn node(script: &str) -> Command {
     command
 }
 
-fn python(program: &str) -> Command {
+pub(crate) fn python(program: &str) -> Command {
     let mut command = Command::new(format!("{ROOT}/target/interop/bin/{program}"));
     command.current_dir(ROOT);
     command
@@ -127,7 +127,7 @@ async fn buy_by(mut command: Command, world: &World, payer: &PrivateKeySigner, u
 }
 
 /// Whether the chain shows that this paid the price.
-async fn is_paid(world: &World, hash: B256, payer: Address, price: u64) -> bool {
+pub(crate) async fn is_paid(world: &World, hash: B256, payer: Address, price: u64) -> bool {
     let Some(receipt) = world.provider.get_transaction_receipt(hash).await.unwrap() else { return false };
     let transfers = receipt.logs().iter().filter(|log| log.address() == world.deployment.usdc);
     let mut transfers = transfers.filter_map(|log| Token::Transfer::decode_log(&log.inner).ok());

@@ -12,6 +12,7 @@ mod permit2;
 mod recovery;
 mod settle;
 mod start;
+mod transports;
 mod upto;
 mod verify;
 mod wallet;
