@@ -1,10 +1,15 @@
 use alloy::primitives::{Address, B256, Bytes};
+use money::Usdc;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
+use url::Url;
 use uuid::Uuid;
 
+use crate::AccessToken;
+
 /// What an agent does here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentType {
     /// Sells.
@@ -22,28 +27,46 @@ impl AgentType {
     }
 }
 
+/// Whether an agent takes tasks, as it says itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Availability {
+    /// Takes tasks.
+    #[default]
+    Online,
+    /// Takes tasks, but not at once.
+    Busy,
+    /// Takes none.
+    Offline,
+    /// Takes none for a while.
+    Maintenance,
+}
+
 /// Asks for a message to be signed by a wallet.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChallengeRequest {
     /// The wallet to be proven.
+    #[schemars(with = "crate::schema::HexAddress")]
     pub wallet_address: Address,
 }
 
 /// A message (EIP-4361) that proves a wallet when signed by it (EIP-191, or EIP-1271 for a contract). Works once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Challenge {
     /// Names this challenge.
+    #[schemars(with = "crate::schema::Hash")]
     pub nonce: B256,
     /// What the wallet signs with `personal_sign`.
     pub message: String,
     /// When it stops working.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub expires_at: OffsetDateTime,
 }
 
 /// Registers an agent.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// Unique, 1 to 100 characters.
@@ -54,20 +77,65 @@ pub struct Register {
     /// What it does.
     pub agent_type: AgentType,
     /// Where it is paid, and what it pays from.
+    #[schemars(with = "crate::schema::HexAddress")]
     pub wallet_address: Address,
     /// Of the [`Challenge`] that was signed.
+    #[schemars(with = "crate::schema::Hash")]
     pub nonce: B256,
     /// The wallet's signature of the challenge's message.
+    #[schemars(with = "crate::schema::Hex")]
     pub signature: Bytes,
+    /// What it can do: at most 32, each 1 to 64 of `a-z 0-9 _ - . :`; capitals are made small.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub capabilities: Vec<String>,
+    /// What it asks for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
+    pub cost_per_task: Option<Usdc>,
+    /// Tasks it takes in an hour, above zero; 30 when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_per_hour: Option<u32>,
+    /// Whether it takes tasks; online when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// Where it answers other agents (A2A), an http(s) URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Link>")]
+    pub endpoint: Option<Url>,
+}
+
+impl Register {
+    /// Says nothing but who it is.
+    pub fn new(name: impl Into<String>, agent_type: AgentType, wallet_address: Address, nonce: B256, signature: Bytes) -> Self {
+        Self {
+            name: name.into(),
+            description: String::new(),
+            agent_type,
+            wallet_address,
+            nonce,
+            signature,
+            capabilities: Vec::new(),
+            cost_per_task: None,
+            capacity_per_hour: None,
+            availability: None,
+            endpoint: None,
+        }
+    }
 }
 
 /// A registered agent and its key.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Registered {
     /// The agent.
     pub agent: Agent,
     /// Sent as `Authorization: Bearer ...`. Shown this once.
     pub api_key: String,
+    /// The same for some minutes; the key gets the next one.
+    #[serde(flatten)]
+    pub access: AccessToken,
+    /// Where others read the agent's card (A2A).
+    #[schemars(with = "crate::schema::Link")]
+    pub agent_card_url: Url,
 }
 
 /// Leaves out the key.
@@ -78,9 +146,10 @@ impl std::fmt::Debug for Registered {
 }
 
 /// An agent.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Agent {
     /// Its id.
+    #[schemars(with = "crate::schema::Id")]
     pub id: Uuid,
     /// Its name.
     pub name: String,
@@ -89,19 +158,41 @@ pub struct Agent {
     /// What it does.
     pub agent_type: AgentType,
     /// Its proven wallet.
+    #[schemars(with = "crate::schema::HexAddress")]
     pub wallet_address: Address,
+    /// Who owns it.
+    #[schemars(with = "Option<crate::schema::Id>")]
+    pub creator_id: Option<Uuid>,
+    /// What it can do.
+    pub capabilities: Vec<String>,
+    /// What it asks for a task.
+    #[schemars(with = "Option<crate::schema::Decimal>")]
+    pub cost_per_task: Option<Usdc>,
+    /// Tasks it takes in an hour.
+    pub capacity_per_hour: u32,
+    /// Whether it takes tasks, as it says itself.
+    pub availability: Availability,
+    /// Where it answers other agents (A2A).
+    #[schemars(with = "Option<crate::schema::Link>")]
+    pub endpoint: Option<Url>,
     /// False once it was deactivated.
     pub active: bool,
     /// When it registered.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub created_at: OffsetDateTime,
+    /// When it last changed.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub updated_at: OffsetDateTime,
     /// Its last heartbeat.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub last_seen_at: OffsetDateTime,
 }
 
 /// Changes an agent. What is absent stays.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateAgent {
     /// New description.
@@ -110,4 +201,46 @@ pub struct UpdateAgent {
     /// New type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_type: Option<AgentType>,
+    /// New capabilities, instead of those until now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Vec<String>>,
+    /// New cost of a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
+    pub cost_per_task: Option<Usdc>,
+    /// New capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_per_hour: Option<u32>,
+    /// New availability.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// New address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Link>")]
+    pub endpoint: Option<Url>,
+}
+
+/// Which agents to list, newest first. Those that were deactivated are not listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentFilter {
+    /// Of this type; one of `both` is also a seller and a buyer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_type: Option<AgentType>,
+    /// Can do this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capability: Option<String>,
+    /// Says this of itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub availability: Option<Availability>,
+    /// Asks at most this for a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
+    pub max_cost: Option<Usdc>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Rows wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }

@@ -88,6 +88,16 @@ impl Client {
         Self { credentials: Some(format!("Bearer {api_key}")), ..self.clone() }
     }
 
+    fn as_nobody(&self) -> Self {
+        Self { credentials: None, ..self.clone() }
+    }
+
+    /// The same client as whom this access token is of.
+    #[must_use]
+    pub fn with_token(&self, token: &AccessToken) -> Self {
+        self.with_api_key(&token.access_token)
+    }
+
     /// The same client as the wallet that signed this challenge. Good for one request.
     #[must_use]
     pub fn with_wallet_proof(&self, nonce: B256, signature: &Hex) -> Self {
@@ -105,8 +115,96 @@ impl Client {
     }
 
     /// Lists agents, newest first.
-    pub async fn agents(&self, page: &PageQuery) -> Result<Page<Agent>, ClientError> {
-        self.get("api/v1/agents", page).await
+    pub async fn agents(&self, filter: &AgentFilter) -> Result<Page<Agent>, ClientError> {
+        self.get("api/v1/agents", filter).await
+    }
+
+    /// Gets an access token for the key, or for the proven wallet of an agent.
+    pub async fn token(&self, request: &TokenRequest) -> Result<AccessToken, ClientError> {
+        self.send(Method::POST, "api/v1/agents/token", request).await
+    }
+
+    /// Makes another key of the calling agent.
+    pub async fn create_api_key(&self, request: &CreateApiKey) -> Result<CreatedApiKey, ClientError> {
+        self.send(Method::POST, "api/v1/api-keys", request).await
+    }
+
+    /// Lists the keys of the calling agent, newest first.
+    pub async fn api_keys(&self, page: &PageQuery) -> Result<Page<ApiKey>, ClientError> {
+        self.get("api/v1/api-keys", page).await
+    }
+
+    /// Revokes a key of the calling agent, and the tokens it got.
+    pub async fn revoke_api_key(&self, id: Uuid) -> Result<ApiKey, ClientError> {
+        self.send(Method::DELETE, &format!("api/v1/api-keys/{id}"), &()).await
+    }
+
+    /// Registers a creator, who is signed in with it.
+    pub async fn register_creator(&self, request: &RegisterCreator) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/register", request).await
+    }
+
+    /// Signs a creator in.
+    pub async fn login(&self, request: &Login) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/login", request).await
+    }
+
+    /// Goes on with a session.
+    pub async fn refresh(&self, refresh_token: &RefreshToken) -> Result<Session, ClientError> {
+        // The access token has probably expired.
+        self.as_nobody().send(Method::POST, "api/v1/creators/refresh", &Refresh { refresh_token: refresh_token.clone() }).await
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, refresh_token: &RefreshToken) -> Result<(), ClientError> {
+        let request = self.as_nobody().request(Method::POST, "api/v1/creators/revoke");
+        content(request.json(&Refresh { refresh_token: refresh_token.clone() }).send().await?).await.map(drop)
+    }
+
+    /// Ends all sessions of the calling creator.
+    pub async fn end_all_sessions(&self) -> Result<(), ClientError> {
+        content(self.request(Method::POST, "api/v1/creators/revoke-all").send().await?).await.map(drop)
+    }
+
+    /// Changes the calling creator's password; all sessions but the new one end.
+    pub async fn change_password(&self, request: &ChangePassword) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/change-password", request).await
+    }
+
+    /// Reads the calling creator.
+    pub async fn creator(&self) -> Result<Creator, ClientError> {
+        self.get("api/v1/creators/me", &()).await
+    }
+
+    /// Changes the calling creator.
+    pub async fn update_creator(&self, change: &UpdateCreator) -> Result<Creator, ClientError> {
+        self.send(Method::PUT, "api/v1/creators/me", change).await
+    }
+
+    /// Lists the calling creator's agents, newest first.
+    pub async fn creators_agents(&self, page: &PageQuery) -> Result<Page<Agent>, ClientError> {
+        self.get("api/v1/creators/me/agents", page).await
+    }
+
+    /// Makes an agent the calling creator's, by a key of the agent.
+    pub async fn claim_agent(&self, id: Uuid, agent_token: &str) -> Result<Agent, ClientError> {
+        let claim = Claim { agent_token: agent_token.into() };
+        self.send(Method::POST, &format!("api/v1/creators/me/agents/{id}/claim"), &claim).await
+    }
+
+    /// How the calling creator's agents do.
+    pub async fn dashboard(&self) -> Result<Dashboard, ClientError> {
+        self.get("api/v1/creators/me/dashboard", &()).await
+    }
+
+    /// What the calling creator and the creator's agents have in the ledger.
+    pub async fn creator_wallet(&self) -> Result<CreatorWallet, ClientError> {
+        self.get("api/v1/creators/me/wallet", &()).await
+    }
+
+    /// Gives a creator a role, as an administrator.
+    pub async fn grant_role(&self, creator: Uuid, role: Role) -> Result<Creator, ClientError> {
+        self.send(Method::PUT, &format!("api/v1/admin/creators/{creator}/role"), &GrantRole { role }).await
     }
 
     /// Reads an agent.
@@ -153,6 +251,16 @@ impl Client {
     /// Changes a listing.
     pub async fn update_listing(&self, id: Uuid, change: &UpdateListing) -> Result<Listing, ClientError> {
         self.send(Method::PUT, &format!("api/v1/listings/{id}"), change).await
+    }
+
+    /// Lists every content that a listing ever had, newest first.
+    pub async fn listing_versions(&self, id: Uuid, page: &PageQuery) -> Result<Page<ListingVersion>, ClientError> {
+        self.get(&format!("api/v1/listings/{id}/versions"), page).await
+    }
+
+    /// Says how good a listing's content is, as a moderator.
+    pub async fn judge_listing(&self, id: Uuid, judged: &JudgeListing) -> Result<Listing, ClientError> {
+        self.send(Method::PUT, &format!("api/v1/admin/listings/{id}/quality"), judged).await
     }
 
     /// Takes a listing from the market.

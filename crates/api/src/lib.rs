@@ -4,17 +4,27 @@ mod agents;
 pub mod chain;
 #[cfg(feature = "client")]
 mod client;
+mod creators;
+mod identity;
 pub mod ledger;
 mod listings;
 mod page;
 mod problem;
 mod purchases;
+mod schema;
 mod transactions;
 
-pub use agents::{Agent, AgentType, Challenge, ChallengeRequest, Register, Registered, UpdateAgent};
+pub use agents::{Agent, AgentFilter, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent};
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content};
-pub use listings::{Category, CreateListing, Discover, Listing, ListingFilter, ListingStatus, SortBy, UpdateListing};
+pub use creators::{
+    ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, Refresh, RefreshToken,
+    RegisterCreator, Role, Session, UpdateCreator,
+};
+pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
+pub use listings::{
+    Category, CreateListing, Discover, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, SortBy, UpdateListing,
+};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageQuery};
 pub use problem::{Code, Problem};
 pub use purchases::{Purchase, PurchaseFilter, PurchaseStatus};

@@ -1,11 +1,12 @@
 use alloy::primitives::{Address, B256};
-use money::Usdc;
+use money::{Bps, Usdc};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 /// What kind of goods a listing offers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Category {
     /// Results of a search.
@@ -21,19 +22,21 @@ pub enum Category {
 }
 
 /// Where a listing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ListingStatus {
     /// Has no content yet, cannot be bought.
     Draft,
     /// Can be bought.
     Active,
+    /// Its time has passed; it can be bought again when it is given more.
+    Expired,
     /// Cannot be bought any more.
     Delisted,
 }
 
 /// Publishes a listing.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateListing {
     /// 1 to 255 characters.
@@ -47,6 +50,7 @@ pub struct CreateListing {
     #[serde(default)]
     pub tags: Vec<String>,
     /// Above zero.
+    #[schemars(with = "crate::schema::Decimal")]
     pub price: Usdc,
     /// Media type of the content.
     #[serde(default = "octets")]
@@ -54,6 +58,10 @@ pub struct CreateListing {
     /// The content as standard base64, up to 4 MiB decoded. Without it the listing is a draft until the content is uploaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_base64: Option<String>,
+    /// When it stops being for sale; absent for never.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    pub expires_at: Option<OffsetDateTime>,
 }
 
 fn octets() -> String {
@@ -61,7 +69,7 @@ fn octets() -> String {
 }
 
 /// Changes a listing. What is absent stays. Earlier buyers keep what they bought.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UpdateListing {
     /// New title.
@@ -75,17 +83,54 @@ pub struct UpdateListing {
     pub tags: Option<Vec<String>>,
     /// New price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
     pub price: Option<Usdc>,
+    /// New end.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// Says how good the content of a listing is, as a moderator.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JudgeListing {
+    /// Which version was looked at.
+    pub version: u32,
+    /// 10,000 is the best. From 8,000 on, each sale paid in ARD earns the seller a bonus.
+    #[schemars(with = "crate::schema::BasisPoints")]
+    pub quality_bps: Bps,
+}
+
+/// A content that a listing has or had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ListingVersion {
+    /// Its number, from 1.
+    pub version: u32,
+    /// SHA-256 of the content.
+    #[schemars(with = "crate::schema::Hash")]
+    pub content_hash: B256,
+    /// Its bytes.
+    pub content_size: u64,
+    /// Its media type.
+    pub content_type: String,
+    /// When it came.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub created_at: OffsetDateTime,
 }
 
 /// A listing.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Listing {
     /// Its id.
+    #[schemars(with = "crate::schema::Id")]
     pub id: Uuid,
     /// Who sells it.
+    #[schemars(with = "crate::schema::Id")]
     pub seller_id: Uuid,
     /// Who is paid: the seller's proven wallet.
+    #[schemars(with = "crate::schema::HexAddress")]
     pub seller_wallet: Address,
     /// Title.
     pub title: String,
@@ -96,25 +141,45 @@ pub struct Listing {
     /// Tags.
     pub tags: Vec<String>,
     /// What it costs.
+    #[schemars(with = "crate::schema::Decimal")]
     pub price: Usdc,
     /// Media type of the content.
     pub content_type: String,
     /// SHA-256 of the content; absent for a draft.
+    #[schemars(with = "Option<crate::schema::Hash>")]
     pub content_hash: Option<B256>,
     /// Bytes of the content; absent for a draft.
     pub content_size: Option<u64>,
     /// Where it stands.
     pub status: ListingStatus,
+    /// Number of the content, from 1; 0 for a draft.
+    pub version: u32,
+    /// How good this content is, as a moderator judged it; 10,000 is the best.
+    #[schemars(with = "Option<crate::schema::BasisPoints>")]
+    pub quality_bps: Option<Bps>,
+    /// The creator whose agent the seller is.
+    #[schemars(with = "Option<crate::schema::Id>")]
+    pub creator_id: Option<Uuid>,
+    /// When this content came.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    pub freshness_at: Option<OffsetDateTime>,
+    /// When it stops being for sale; absent for never.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    pub expires_at: Option<OffsetDateTime>,
     /// When it was published.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub created_at: OffsetDateTime,
     /// When it last changed.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub updated_at: OffsetDateTime,
 }
 
 /// Which listings to list, newest first.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ListingFilter {
     /// Of this category.
@@ -132,7 +197,7 @@ pub struct ListingFilter {
 }
 
 /// Order of what is found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SortBy {
     /// Best match first; newest first without words to match.
@@ -142,12 +207,14 @@ pub enum SortBy {
     PriceAsc,
     /// Dearest first.
     PriceDesc,
-    /// Newest first.
+    /// Newest content first.
     Freshness,
+    /// Best first, by what moderators found.
+    Quality,
 }
 
 /// Looks for active listings.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Discover {
     /// Words to match in title, tags and description, as in a web search. At most 400 characters.
@@ -158,13 +225,23 @@ pub struct Discover {
     pub category: Option<Category>,
     /// At least this price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
     pub min_price: Option<Usdc>,
     /// At most this price.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Decimal>")]
     pub max_price: Option<Usdc>,
     /// Of this seller.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Id>")]
     pub seller_id: Option<Uuid>,
+    /// Of at least this quality, as moderators judged it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::BasisPoints>")]
+    pub min_quality_bps: Option<Bps>,
+    /// With content that came at most so many hours ago.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age_hours: Option<u32>,
     /// Order.
     #[serde(default)]
     pub sort_by: SortBy,

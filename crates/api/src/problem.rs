@@ -1,5 +1,6 @@
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 macro_rules! codes {
@@ -15,6 +16,9 @@ macro_rules! codes {
         }
 
         impl Code {
+            /// All that this version knows.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
             /// As on the wire.
             pub fn as_str(&self) -> &str {
                 match self { $(Self::$variant => $text,)+ Self::Other(text) => text }
@@ -56,6 +60,8 @@ codes! {
     NotFound = "not_found", 404, "There is no such thing";
     /// The path is served, but not by this method.
     MethodNotAllowed = "method_not_allowed", 405, "The method is not served here";
+    /// The email address is registered.
+    EmailTaken = "email_taken", 409, "The email address is registered";
     /// The name is taken.
     NameTaken = "name_taken", 409, "The name is taken";
     /// The thing is in no state that allows this.
@@ -68,12 +74,24 @@ codes! {
     IdempotencyKeyReused = "idempotency_key_reused", 422, "The idempotency key was used for another request";
     /// Well-formed, but not consistent.
     Inconsistent = "inconsistent", 422, "The request contradicts what is known";
+    /// Asked too often.
+    TooManyRequests = "too_many_requests", 429, "Too many requests";
     /// Something unforeseen happened here.
     Internal = "internal", 500, "Something went wrong here";
     /// Something this depends on does not answer.
     Unavailable = "unavailable", 503, "Not possible right now";
     /// The payment was sent to the chain; repeat the request with the same payment.
     SettlementPending = "settlement_pending", 503, "The payment is under way";
+}
+
+impl JsonSchema for Code {
+    fn schema_name() -> Cow<'static, str> {
+        "Code".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"type": "string", "examples": Self::ALL.iter().map(Self::as_str).collect::<Vec<_>>()})
+    }
 }
 
 impl From<Code> for String {
@@ -89,7 +107,7 @@ impl fmt::Display for Code {
 }
 
 /// A refusal, as RFC 9457 has it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{title}: {detail} ({code})")]
 pub struct Problem {
     /// A URN of the code.
@@ -104,6 +122,9 @@ pub struct Problem {
     pub detail: String,
     /// What kind of problem it is, for programs.
     pub code: Code,
+    /// Seconds after which to try again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
 }
 
 impl Problem {
@@ -115,6 +136,7 @@ impl Problem {
             status: code.status(),
             detail: detail.into(),
             code,
+            retry_after: None,
         }
     }
 }

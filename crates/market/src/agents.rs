@@ -1,10 +1,14 @@
-use api::{Agent, Code, Page, PageQuery, Register, Registered, UpdateAgent};
+use api::{Agent, AgentFilter, Code, Page, Register, Registered, Scope, UpdateAgent};
 use axum::{Json, extract::State, http::StatusCode};
+use money::Usdc;
+use serde_json::{Value, json};
 use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
+use url::Url;
 use uuid::Uuid;
 
 use crate::{
-    auth::{self, Caller},
+    auth::{Caller, keys, token::Kind, wallet as proof},
     db,
     input::{self, Id, Params},
     problem::Problem,
@@ -14,6 +18,11 @@ use crate::{
 
 const NAME_LEN_MAX_CHARS: usize = 100;
 const DESCRIPTION_LEN_MAX_CHARS: usize = 2_000;
+const CAPABILITIES_MAX: usize = 32;
+const CAPABILITY_LEN_MAX_BYTES: usize = 64;
+const CAPACITY_PER_HOUR: i32 = 30;
+const CAPACITY_MAX: u32 = 1_000_000_000;
+const ENDPOINT_LEN_MAX_BYTES: usize = 2_000;
 
 /// `POST /api/v1/agents/register`
 pub(crate) async fn register(
@@ -22,16 +31,18 @@ pub(crate) async fn register(
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     input::text("name", &request.name, 1..=NAME_LEN_MAX_CHARS)?;
     input::text("description", &request.description, 0..=DESCRIPTION_LEN_MAX_CHARS)?;
-    let wallet = auth::proven_wallet(&market, request.nonce, &request.signature).await?;
+    let wallet = proof::proven_wallet(&market, request.nonce, &request.signature).await?;
     if wallet != request.wallet_address {
         return Err(Problem::new(Code::WalletNotProven, format!("The challenge was signed by {wallet}")));
     }
+    let capabilities = capabilities(&request.capabilities)?;
+    check(request.cost_per_task, request.capacity_per_hour, request.endpoint.as_ref())?;
     let id = Uuid::now_v7();
-    let (api_key, key_hash) = auth::new_key(id);
     let mut tx = market.pool.begin().await?;
-    auth::consume(&mut tx, request.nonce).await?;
+    proof::consume(&mut tx, request.nonce).await?;
     let row = sqlx::query(
-        "INSERT INTO agents (id, name, description, agent_type, wallet, key_hash) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO agents (id, name, description, agent_type, wallet, capabilities, cost_per_task, capacity_per_hour, availability, endpoint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
          ON CONFLICT (name) DO NOTHING RETURNING *",
     )
     .bind(id)
@@ -39,31 +50,71 @@ pub(crate) async fn register(
     .bind(&request.description)
     .bind(db::name_of(request.agent_type))
     .bind(wallet.as_slice())
-    .bind(key_hash.as_slice())
+    .bind(capabilities)
+    .bind(request.cost_per_task)
+    .bind(request.capacity_per_hour.map_or(CAPACITY_PER_HOUR, u32::cast_signed))
+    .bind(db::name_of(request.availability.unwrap_or_default()))
+    .bind(request.endpoint.as_ref().map(Url::as_str))
     .fetch_optional(&mut *tx)
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::NameTaken, format!("{:?} is taken, choose another name", request.name)))?;
+    let (api_key, key) = keys::make(&mut tx, id, &keys::first()).await?;
     tx.commit().await?;
-    wallet::welcome(&market, id).await;
-    Ok((StatusCode::CREATED, Json(Registered { agent: agent(&row)?, api_key })))
+    wallet::welcome(&market, wallet::Newcomer::Agent, id).await;
+    let access = market.auth.tokens.issue(id, Kind::Agent, &Scope::ALL, Some(key.id), OffsetDateTime::now_utc());
+    let agent_card_url = card_url(&market, id);
+    Ok((StatusCode::CREATED, Json(Registered { agent: agent(&row)?, api_key, access, agent_card_url })))
 }
 
 /// `GET /api/v1/agents`
-pub(crate) async fn list(State(market): State<Market>, Params(page): Params<PageQuery>) -> Result<Json<Page<Agent>>, Problem> {
-    let limit = input::limit(page.limit)?;
-    let rows = sqlx::query("SELECT * FROM agents WHERE active AND id < $1 ORDER BY id DESC LIMIT $2")
-        .bind(input::before(page.cursor.as_deref())?)
-        .bind(limit as i64 + 1)
-        .fetch_all(&market.pool)
-        .await?;
+pub(crate) async fn list(State(market): State<Market>, Params(f): Params<AgentFilter>) -> Result<Json<Page<Agent>>, Problem> {
+    let limit = input::limit(f.limit)?;
+    let rows = sqlx::query(
+        "SELECT * FROM agents WHERE active AND id < $1 AND ($2::text IS NULL OR agent_type IN ($2, 'both'))
+             AND ($3::text[] IS NULL OR capabilities @> $3) AND ($4::text IS NULL OR availability = $4)
+             AND ($5::bigint IS NULL OR cost_per_task <= $5)
+         ORDER BY id DESC LIMIT $6",
+    )
+    .bind(input::before(f.cursor.as_deref())?)
+    .bind(f.agent_type.map(db::name_of))
+    .bind(f.capability.map(|name| vec![name.to_lowercase()]))
+    .bind(f.availability.map(db::name_of))
+    .bind(f.max_cost.map(|cost| i64::try_from(cost.base_units()).unwrap_or(i64::MAX)))
+    .bind(limit as i64 + 1)
+    .fetch_all(&market.pool)
+    .await?;
     let agents = rows.iter().map(agent).collect::<Result<_, _>>()?;
-    Ok(Json(input::page(agents, limit, |agent| agent.id.to_string())))
+    Ok(Json(input::page(agents, limit, |agent: &Agent| agent.id.to_string())))
 }
 
 /// `GET /api/v1/agents/{id}`
 pub(crate) async fn show(State(market): State<Market>, Id(id): Id) -> Result<Json<Agent>, Problem> {
     let row = sqlx::query("SELECT * FROM agents WHERE id = $1").bind(id).fetch_optional(&market.pool).await?;
     Ok(Json(agent(&row.ok_or_else(|| Problem::not_found("agent"))?)?))
+}
+
+/// `GET /api/v1/agents/{id}/card`: the agent's card, as A2A has it.
+pub(crate) async fn card(State(market): State<Market>, Id(id): Id) -> Result<Json<Value>, Problem> {
+    let row = sqlx::query("SELECT * FROM agents WHERE id = $1 AND active").bind(id).fetch_optional(&market.pool).await?;
+    let agent = agent(&row.ok_or_else(|| Problem::not_found("agent"))?)?;
+    let skill = |name: &String| json!({"id": name, "name": name, "description": name, "tags": [name]});
+    let skills: Vec<_> = agent.capabilities.iter().map(skill).collect();
+    Ok(Json(json!({
+        "protocolVersion": "0.3.0",
+        "name": agent.name,
+        "description": agent.description,
+        "url": agent.endpoint.unwrap_or_else(|| card_url(&market, id)),
+        "version": agent.updated_at.unix_timestamp().to_string(),
+        "capabilities": {},
+        "defaultInputModes": ["application/json"],
+        "defaultOutputModes": ["application/json"],
+        "skills": skills,
+    })))
+}
+
+fn card_url(market: &Market, id: Uuid) -> Url {
+    let path = format!("api/v1/agents/{id}/card");
+    market.public_url.join(&path).unwrap_or_else(|_| market.public_url.clone())
 }
 
 /// `PUT /api/v1/agents/{id}`
@@ -77,13 +128,23 @@ pub(crate) async fn update(
     if let Some(description) = &change.description {
         input::text("description", description, 0..=DESCRIPTION_LEN_MAX_CHARS)?;
     }
+    let capabilities = change.capabilities.as_deref().map(capabilities).transpose()?;
+    check(change.cost_per_task, change.capacity_per_hour, change.endpoint.as_ref())?;
     let row = sqlx::query(
-        "UPDATE agents SET description = coalesce($2, description), agent_type = coalesce($3, agent_type), last_seen_at = now()
+        "UPDATE agents SET description = coalesce($2, description), agent_type = coalesce($3, agent_type),
+             capabilities = coalesce($4, capabilities), cost_per_task = coalesce($5, cost_per_task),
+             capacity_per_hour = coalesce($6, capacity_per_hour), availability = coalesce($7, availability),
+             endpoint = coalesce($8, endpoint), last_seen_at = now(), updated_at = now()
          WHERE id = $1 RETURNING *",
     )
     .bind(id)
     .bind(&change.description)
     .bind(change.agent_type.map(db::name_of))
+    .bind(capabilities)
+    .bind(change.cost_per_task)
+    .bind(change.capacity_per_hour.map(u32::cast_signed))
+    .bind(change.availability.map(db::name_of))
+    .bind(change.endpoint.as_ref().map(Url::as_str))
     .fetch_one(&market.pool)
     .await?;
     Ok(Json(agent(&row)?))
@@ -100,12 +161,16 @@ pub(crate) async fn heartbeat(State(market): State<Market>, Id(id): Id, caller: 
 pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
     let mut tx = market.pool.begin().await?;
-    let row = sqlx::query("UPDATE agents SET active = FALSE WHERE id = $1 RETURNING *").bind(id).fetch_one(&mut *tx).await?;
+    let row = sqlx::query("UPDATE agents SET active = FALSE, updated_at = now() WHERE id = $1 RETURNING *")
+        .bind(id)
+        .fetch_one(&mut *tx)
+        .await?;
     sqlx::query("UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = $1")
         .bind(id)
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
+    market.auth.forget();
     Ok(Json(agent(&row)?))
 }
 
@@ -118,14 +183,51 @@ pub(crate) async fn must_sell(conn: &mut PgConnection, id: Uuid) -> Result<(), P
     }
 }
 
-fn agent(row: &PgRow) -> Result<Agent, sqlx::Error> {
+/// As they are kept: in small letters, in order, each once.
+fn capabilities(names: &[String]) -> Result<Vec<String>, Problem> {
+    if names.len() > CAPABILITIES_MAX {
+        return Err(Problem::invalid(format!("an agent has at most {CAPABILITIES_MAX} capabilities")));
+    }
+    let mut names: Vec<_> = names.iter().map(|name| name.trim().to_lowercase()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let fits = |name: &String| {
+        (1..=CAPABILITY_LEN_MAX_BYTES).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:".contains(&byte))
+    };
+    if names.iter().all(fits) { Ok(names) } else { Err(Problem::invalid("a capability has 1 to 64 of a-z 0-9 _ - . :")) }
+}
+
+fn check(cost: Option<Usdc>, capacity: Option<u32>, endpoint: Option<&Url>) -> Result<(), Problem> {
+    if cost.is_some_and(|cost| i64::try_from(cost.base_units()).is_err()) {
+        return Err(Problem::invalid("cost_per_task is too large"));
+    }
+    if capacity.is_some_and(|tasks| tasks == 0 || tasks > CAPACITY_MAX) {
+        return Err(Problem::invalid(format!("capacity_per_hour must be from 1 to {CAPACITY_MAX}")));
+    }
+    match endpoint {
+        Some(url) if !["http", "https"].contains(&url.scheme()) || url.as_str().len() > ENDPOINT_LEN_MAX_BYTES => {
+            Err(Problem::invalid(format!("endpoint must be an http(s) URL of at most {ENDPOINT_LEN_MAX_BYTES} bytes")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn agent(row: &PgRow) -> Result<Agent, sqlx::Error> {
     Ok(Agent {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
         description: row.try_get("description")?,
         agent_type: db::named(row, "agent_type")?,
         wallet_address: db::address(row, "wallet")?,
+        creator_id: row.try_get("creator_id")?,
+        capabilities: row.try_get("capabilities")?,
+        cost_per_task: row.try_get("cost_per_task")?,
+        capacity_per_hour: row.try_get::<i32, _>("capacity_per_hour")?.unsigned_abs(),
+        availability: db::named(row, "availability")?,
+        endpoint: row.try_get::<Option<&str>, _>("endpoint")?.and_then(|url| url.parse().ok()),
         active: row.try_get("active")?,
+        updated_at: row.try_get("updated_at")?,
         created_at: row.try_get("created_at")?,
         last_seen_at: row.try_get("last_seen_at")?,
     })

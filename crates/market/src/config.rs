@@ -1,7 +1,12 @@
 use std::{fmt, net::SocketAddr, path::PathBuf};
 
-use alloy::{primitives::Address, signers::local::PrivateKeySigner};
+use alloy::{
+    primitives::{Address, B256},
+    signers::local::PrivateKeySigner,
+};
 use url::Url;
+
+use crate::content::ContentAt;
 
 /// How the marketplace runs.
 #[derive(clap::Args, Clone)]
@@ -21,9 +26,10 @@ pub struct Config {
     /// The facilitator that verifies and settles payments
     #[arg(long, env = "FLORIN_FACILITATOR_URL", default_value = "http://127.0.0.1:8081")]
     pub facilitator_url: Url,
-    /// Directory of the content; every instance must see the same one
+    /// Where the content is: a directory that every instance sees, or s3://BUCKET/PREFIX with AWS_ENDPOINT, AWS_REGION and the like in the
+    /// environment
     #[arg(long, env = "FLORIN_MARKET_CONTENT")]
-    pub content: PathBuf,
+    pub content: ContentAt,
     /// Where clients reach the marketplace, named in offers and in messages to sign; without it, the address it listens on
     #[arg(long, env = "FLORIN_MARKET_PUBLIC_URL")]
     pub public_url: Option<Url>,
@@ -47,6 +53,19 @@ pub struct Config {
     /// Private key that signs the seals of the ledger; it needs no funds. Without it they are not signed
     #[arg(long, env = "FLORIN_MARKET_LEDGER_KEY", hide_env_values = true)]
     pub ledger_key: Option<PrivateKeySigner>,
+    /// Secrets (32 bytes, hex) that the keys of access tokens are derived from, the same for every instance. The first signs; name the one it
+    /// replaced after it for a while. Without it one is made up, and tokens end with the process
+    #[arg(long, env = "FLORIN_MARKET_TOKEN_SECRETS", hide_env_values = true, value_delimiter = ',')]
+    pub token_secrets: Vec<B256>,
+    /// Requests that an agent, wallet or creator may make in a minute, over all instances; 0 for any number
+    #[arg(long, env = "FLORIN_MARKET_REQUESTS_PER_MINUTE", default_value_t = Config::REQUESTS_PER_MINUTE)]
+    pub requests_per_minute: u32,
+    /// Requests that may come from one address in a minute without credentials, over all instances; 0 for any number
+    #[arg(long, env = "FLORIN_MARKET_REQUESTS_PER_MINUTE_UNKNOWN", default_value_t = Config::REQUESTS_PER_MINUTE_UNKNOWN)]
+    pub requests_per_minute_unknown: u32,
+    /// Reverse proxies in front that add to X-Forwarded-For; with 0 that header is not believed
+    #[arg(long, env = "FLORIN_MARKET_PROXIES", default_value_t = 0)]
+    pub proxies: usize,
 }
 
 impl Config {
@@ -55,15 +74,20 @@ impl Config {
     /// Default of [`Config::review_seconds`]: a day.
     pub const REVIEW_SECONDS: u32 = 86_400;
 
+    /// Default of [`Config::requests_per_minute`].
+    pub const REQUESTS_PER_MINUTE: u32 = 6_000;
+    /// Default of [`Config::requests_per_minute_unknown`].
+    pub const REQUESTS_PER_MINUTE_UNKNOWN: u32 = 600;
+
     /// The defaults of the command line.
-    pub fn new(database_url: impl Into<String>, rpc_url: Url, facilitator_url: Url, content: PathBuf) -> Self {
+    pub fn new(database_url: impl Into<String>, rpc_url: Url, facilitator_url: Url, content: impl Into<ContentAt>) -> Self {
         Self {
             database_url: database_url.into(),
             rpc_url,
             chain_id: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8083)),
             facilitator_url,
-            content,
+            content: content.into(),
             public_url: None,
             deployment: None,
             arbiter: None,
@@ -71,6 +95,10 @@ impl Config {
             review_seconds: Self::REVIEW_SECONDS,
             confirmations: 1,
             ledger_key: None,
+            token_secrets: Vec::new(),
+            requests_per_minute: Self::REQUESTS_PER_MINUTE,
+            requests_per_minute_unknown: Self::REQUESTS_PER_MINUTE_UNKNOWN,
+            proxies: 0,
         }
     }
 }
@@ -81,7 +109,6 @@ impl fmt::Debug for Config {
         f.debug_struct("Config")
             .field("chain_id", &self.chain_id)
             .field("listen", &self.listen)
-            .field("content", &self.content)
             .field("deployment", &self.deployment)
             .finish_non_exhaustive()
     }

@@ -13,6 +13,8 @@ use crate::{
 };
 
 const QUERY_LEN_MAX_CHARS: usize = 400;
+/// Older than anything here.
+const AGE_MAX_HOURS: u32 = 1_000_000;
 
 /// `GET /api/v1/discover`
 pub(crate) async fn discover(
@@ -22,17 +24,21 @@ pub(crate) async fn discover(
     let limit = input::limit(search.limit)?;
     let words = search.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
     input::text("q", words.unwrap_or_default(), 0..=QUERY_LEN_MAX_CHARS)?;
-    let mut query = QueryBuilder::<Postgres>::new("SELECT * FROM (SELECT l.*, a.wallet AS seller_wallet, ");
+    let mut query = QueryBuilder::<Postgres>::new("SELECT * FROM (SELECT l.*, a.wallet AS seller_wallet, a.creator_id, ");
     // One whole number orders the page, so that the next one continues exactly: largest first, then newest.
     match (search.sort_by, words) {
         (SortBy::PriceAsc, _) => query.push("-l.price"),
         (SortBy::PriceDesc, _) => query.push("l.price"),
+        (SortBy::Quality, _) => query.push("coalesce(l.quality, -1)::bigint"),
+        // To the microsecond, which is what a cursor can carry exactly.
+        (SortBy::Freshness, _) => query.push("(extract(epoch FROM l.freshness_at) * 1000000)::bigint"),
         (SortBy::Relevance, Some(words)) => {
             query.push("(ts_rank(l.search, websearch_to_tsquery('english', ").push_bind(words).push(")) * 1000000)::bigint")
         }
-        (SortBy::Freshness | SortBy::Relevance, _) => query.push("0::bigint"),
+        (SortBy::Relevance, None) => query.push("0::bigint"),
     };
     query.push(" AS sort_key FROM listings AS l JOIN agents AS a ON a.id = l.seller_id WHERE l.status = 'active'");
+    query.push(" AND (l.expires_at IS NULL OR l.expires_at > now())");
     if let Some(words) = words {
         query.push(" AND l.search @@ websearch_to_tsquery('english', ").push_bind(words).push(")");
     }
@@ -47,6 +53,15 @@ pub(crate) async fn discover(
     }
     if let Some(seller) = search.seller_id {
         query.push(" AND l.seller_id = ").push_bind(seller);
+    }
+    if let Some(quality) = search.min_quality_bps {
+        query.push(" AND l.quality >= ").push_bind(quality.get().cast_signed());
+    }
+    if let Some(hours) = search.max_age_hours {
+        query
+            .push(" AND l.freshness_at > now() - make_interval(hours => ")
+            .push_bind(hours.min(AGE_MAX_HOURS).cast_signed())
+            .push(")");
     }
     query.push(") AS found");
     if let Some(cursor) = &search.cursor {

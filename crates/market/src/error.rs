@@ -1,4 +1,6 @@
-use std::{io, path::PathBuf};
+use std::io;
+
+use crate::content::ContentAt;
 
 /// Why the marketplace does not start, or stopped.
 #[derive(Debug, thiserror::Error)]
@@ -33,11 +35,11 @@ pub enum Error {
     /// No USDC is known on the chain.
     #[error(transparent)]
     Asset(#[from] x402::UnknownAsset),
-    /// The content directory cannot be used.
-    #[error("the content directory {path} cannot be used: {source}; name a writable one with --content")]
+    /// The content store cannot be used.
+    #[error("the content store {at} cannot be used: {source}; name a writable directory or another URL with --content")]
     Content {
-        /// The directory.
-        path: PathBuf,
+        /// Where it is.
+        at: ContentAt,
         /// What the system said.
         source: io::Error,
     },

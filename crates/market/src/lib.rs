@@ -1,16 +1,22 @@
 #![doc = include_str!("../README.md")]
 
+mod access;
 mod agents;
 mod auth;
 mod config;
 mod content;
+mod creators;
 mod db;
 mod discover;
 mod error;
+mod etag;
 mod express;
 mod input;
 pub mod ledger;
+mod limits;
 mod listings;
+mod openapi;
+mod operation;
 mod problem;
 mod purchases;
 mod router;
@@ -19,6 +25,7 @@ mod transactions;
 mod wallet;
 
 pub use config::Config;
+pub use content::ContentAt;
 pub use db::{migrate, pool};
 pub use error::Error;
-pub use service::serve;
+pub use service::{grant, serve};

@@ -1,5 +1,7 @@
 use alloy::primitives::B256;
-use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing};
+use api::{
+    Code, CreateListing, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, Page, PageQuery, UpdateListing,
+};
 use axum::{
     Json,
     body::Body,
@@ -8,8 +10,9 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::Bytes;
-use money::Usdc;
+use money::{Bps, Usdc};
 use sqlx::{PgConnection, Row, postgres::PgRow};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -30,7 +33,8 @@ const MEDIA_TYPE_LEN_MAX_CHARS: usize = 127;
 /// Content within JSON; more is uploaded by itself.
 const INLINE_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Listings with the wallet of their seller, to be completed by a condition.
-pub(crate) const SELECT: &str = "SELECT l.*, a.wallet AS seller_wallet FROM listings AS l JOIN agents AS a ON a.id = l.seller_id";
+pub(crate) const SELECT: &str =
+    "SELECT l.*, a.wallet AS seller_wallet, a.creator_id FROM listings AS l JOIN agents AS a ON a.id = l.seller_id";
 
 /// `POST /api/v1/listings`
 pub(crate) async fn create(
@@ -41,6 +45,7 @@ pub(crate) async fn create(
     let seller = caller.agent()?;
     check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
     media_type(&request.content_type)?;
+    in_future(request.expires_at)?;
     let content = match &request.content_base64 {
         Some(text) => Some(store(&market, inline(text)?).await?),
         None => None,
@@ -49,8 +54,8 @@ pub(crate) async fn create(
     let mut tx = market.pool.begin().await?;
     agents::must_sell(&mut tx, seller).await?;
     sqlx::query(
-        "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(id)
     .bind(seller)
@@ -63,6 +68,7 @@ pub(crate) async fn create(
     .bind(content.map(|(hash, _)| hash.to_vec()))
     .bind(content.map(|(_, len)| len as i64))
     .bind(db::name_of(if content.is_some() { ListingStatus::Active } else { ListingStatus::Draft }))
+    .bind(request.expires_at)
     .execute(&mut *tx)
     .await?;
     let listing = find(&mut tx, id).await?;
@@ -105,9 +111,10 @@ pub(crate) async fn update(
 ) -> Result<Json<Listing>, Problem> {
     own(&market, id, &caller).await?;
     check(change.title.as_deref(), change.description.as_deref(), change.tags.as_deref(), change.price)?;
+    in_future(change.expires_at)?;
     let done = sqlx::query(
         "UPDATE listings SET title = coalesce($2, title), description = coalesce($3, description), tags = coalesce($4, tags),
-             price = coalesce($5, price), updated_at = now()
+             price = coalesce($5, price), expires_at = coalesce($6, expires_at), updated_at = now()
          WHERE id = $1 AND status <> 'delisted'",
     )
     .bind(id)
@@ -115,6 +122,7 @@ pub(crate) async fn update(
     .bind(&change.description)
     .bind(&change.tags)
     .bind(change.price)
+    .bind(change.expires_at)
     .execute(&market.pool)
     .await?;
     changed(&market, id, done.rows_affected()).await
@@ -136,12 +144,17 @@ pub(crate) async fn show(State(market): State<Market>, Id(id): Id) -> Result<Jso
 /// `GET /api/v1/listings`
 pub(crate) async fn list(State(market): State<Market>, Params(f): Params<ListingFilter>) -> Result<Json<Page<Listing>>, Problem> {
     let limit = input::limit(f.limit)?;
-    let condition = "WHERE l.status = $1 AND ($2::text IS NULL OR l.category = $2) AND l.id < $3 ORDER BY l.id DESC LIMIT $4";
+    let asked = f.status.unwrap_or(ListingStatus::Active);
+    // What has expired is active in the table.
+    let stored = if asked == ListingStatus::Expired { ListingStatus::Active } else { asked };
+    let condition = "WHERE l.status = $1 AND ($2::text IS NULL OR l.category = $2) AND l.id < $3
+             AND (l.status <> 'active' OR coalesce(l.expires_at <= now(), FALSE) = $5) ORDER BY l.id DESC LIMIT $4";
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} {condition}")))
-        .bind(db::name_of(f.status.unwrap_or(ListingStatus::Active)))
+        .bind(db::name_of(stored))
         .bind(f.category.map(db::name_of))
         .bind(input::before(f.cursor.as_deref())?)
         .bind(limit as i64 + 1)
+        .bind(asked == ListingStatus::Expired)
         .fetch_all(&market.pool)
         .await?;
     let listings = rows.iter().map(listing).collect::<Result<_, _>>()?;
@@ -189,6 +202,62 @@ fn check(title: Option<&str>, description: Option<&str>, tags: Option<&[String]>
     }
 }
 
+/// `GET /api/v1/listings/{id}/versions`: every content it ever had, newest first.
+pub(crate) async fn versions(
+    State(market): State<Market>,
+    Id(id): Id,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Page<ListingVersion>>, Problem> {
+    let limit = input::limit(page.limit)?;
+    let before = match &page.cursor {
+        Some(cursor) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
+        None => i32::MAX,
+    };
+    let rows =
+        sqlx::query("SELECT * FROM listing_versions WHERE listing_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3")
+            .bind(id)
+            .bind(before)
+            .bind(limit as i64 + 1)
+            .fetch_all(&market.pool)
+            .await?;
+    let version = |row: &PgRow| {
+        Ok(ListingVersion {
+            version: row.try_get::<i32, _>("version")?.unsigned_abs(),
+            content_hash: db::hash(row, "content_hash")?,
+            content_size: row.try_get::<i64, _>("content_size")?.unsigned_abs(),
+            content_type: row.try_get("content_type")?,
+            created_at: row.try_get("created_at")?,
+        })
+    };
+    let versions = rows.iter().map(version).collect::<sqlx::Result<_>>()?;
+    Ok(Json(input::page(versions, limit, |version: &ListingVersion| version.version.to_string())))
+}
+
+/// `PUT /api/v1/admin/listings/{id}/quality`: what a moderator found, of the version that was looked at. A seller's own word would mint money.
+pub(crate) async fn judge(
+    State(market): State<Market>,
+    Id(id): Id,
+    _: Caller,
+    input::Json(judged): input::Json<JudgeListing>,
+) -> Result<Json<Listing>, Problem> {
+    let mut conn = market.pool.acquire().await?;
+    let judge = sqlx::query("UPDATE listings SET quality = $3, updated_at = now() WHERE id = $1 AND version = $2");
+    let judge = judge.bind(id).bind(judged.version.cast_signed()).bind(judged.quality_bps.get().cast_signed());
+    let rows = judge.execute(&mut *conn).await?.rows_affected();
+    let listing = find(&mut conn, id).await?;
+    if rows == 0 {
+        return Err(Problem::new(Code::WrongState, format!("The listing is at version {}: look at that one", listing.version)));
+    }
+    Ok(Json(listing))
+}
+
+fn in_future(expires_at: Option<OffsetDateTime>) -> Result<(), Problem> {
+    match expires_at {
+        Some(at) if at <= OffsetDateTime::now_utc() => Err(Problem::invalid("expires_at must be in the future")),
+        _ => Ok(()),
+    }
+}
+
 fn media_type(text: &str) -> Result<(), Problem> {
     let ascii = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
     let fits = ascii && text.len() <= MEDIA_TYPE_LEN_MAX_CHARS && text.contains('/');
@@ -213,11 +282,12 @@ fn refused(error: PutError) -> Problem {
     match error {
         PutError::TooLarge { .. } => Problem::new(Code::TooLarge, error.to_string()),
         PutError::Empty | PutError::BrokenOff => Problem::invalid(error.to_string()),
-        PutError::Disk(cause) => cause.into(),
+        PutError::Store(cause) => cause.into(),
     }
 }
 
 pub(crate) fn listing(row: &PgRow) -> Result<Listing, sqlx::Error> {
+    let expires_at = row.try_get("expires_at")?;
     Ok(Listing {
         id: row.try_get("id")?,
         seller_id: row.try_get("seller_id")?,
@@ -230,7 +300,15 @@ pub(crate) fn listing(row: &PgRow) -> Result<Listing, sqlx::Error> {
         content_type: row.try_get("content_type")?,
         content_hash: db::maybe_hash(row, "content_hash")?,
         content_size: row.try_get::<Option<i64>, _>("content_size")?.map(i64::unsigned_abs),
-        status: db::named(row, "status")?,
+        status: match (db::named(row, "status")?, expires_at) {
+            (ListingStatus::Active, Some(at)) if at <= OffsetDateTime::now_utc() => ListingStatus::Expired,
+            (status, _) => status,
+        },
+        version: row.try_get::<i32, _>("version")?.unsigned_abs(),
+        quality_bps: row.try_get::<Option<i16>, _>("quality")?.and_then(|bps| Bps::new(bps.cast_unsigned())),
+        creator_id: row.try_get("creator_id")?,
+        freshness_at: row.try_get("freshness_at")?,
+        expires_at,
         created_at: row.try_get("created_at")?,
         updated_at: row.try_get("updated_at")?,
     })

@@ -7,7 +7,7 @@ use axum::{
 use tracing::error;
 
 /// Seconds after which to try again when something is not possible right now.
-const RETRY_AFTER_SECONDS: HeaderValue = HeaderValue::from_static("1");
+const RETRY_AFTER_SECONDS: u64 = 1;
 
 /// A refusal, on its way out.
 #[derive(Debug)]
@@ -20,6 +20,11 @@ impl Problem {
 
     pub(crate) fn invalid(detail: impl Into<String>) -> Self {
         Self::new(Code::InvalidRequest, detail)
+    }
+
+    /// Not now, but in so many seconds.
+    pub(crate) fn too_often(detail: impl Into<String>, seconds: u64) -> Self {
+        Self(api::Problem { retry_after: Some(seconds), ..api::Problem::new(Code::TooManyRequests, detail) })
     }
 
     pub(crate) fn not_found(what: &str) -> Self {
@@ -51,12 +56,17 @@ impl From<std::io::Error> for Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.0.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let unavailable = status == StatusCode::SERVICE_UNAVAILABLE;
+        let retry_after = self.0.retry_after.or(unavailable.then_some(RETRY_AFTER_SECONDS));
         let mut response = (status, Json(self.0)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS);
+        if let Some(seconds) = retry_after {
+            headers.insert(header::RETRY_AFTER, seconds.into());
+        }
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response
     }

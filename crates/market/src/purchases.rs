@@ -1,14 +1,51 @@
-use api::{Code, Page, Purchase, PurchaseFilter};
-use axum::{Json, extract::State, response::Response};
-use sqlx::{Row, postgres::PgRow};
+use std::time::Instant;
+
+use api::{Code, Page, Purchase, PurchaseFilter, PurchaseStatus, ledger::Asset};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderName},
+    response::Response,
+};
+use sqlx::{PgPool, Row, postgres::PgRow};
+use uuid::Uuid;
 
 use crate::{
     auth::Caller,
-    db, express,
+    db,
     input::{self, Id, Params},
+    ledger,
     problem::Problem,
     service::Market,
 };
+
+/// Purchases by x402 and from the ledger in one form, of wallet $1 or agent $2, with ids below $4 (and at least $6).
+const BOTH: &str = "SELECT id, listing_id, seller_id, payer, NULL::uuid AS buyer_id, 1::smallint AS asset, amount, content_hash, content_size,
+             content_type, status, transaction_hash, created_at
+         FROM purchases WHERE (payer = $1 OR seller_id = $2) AND ($3::bytea IS NULL OR payer = $3) AND id < $4 AND id >= $6
+     UNION ALL
+     SELECT s.id, s.listing_id, s.seller_id, b.wallet, s.buyer_id, s.asset, s.price, s.content_hash, s.content_size, s.content_type,
+             CASE WHEN s.reversed THEN 'reversed' ELSE 'settled' END, NULL, t.at
+         FROM sales AS s JOIN agents AS b ON b.id = s.buyer_id JOIN transfers AS t ON t.id = s.transfer
+         WHERE (s.buyer_id = $2 OR s.seller_id = $2) AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4 AND s.id >= $6
+     ORDER BY id DESC LIMIT $5";
+
+async fn of_caller(
+    pool: &PgPool,
+    caller: &Caller,
+    f: &PurchaseFilter,
+    ids: std::ops::Range<Uuid>,
+    limit: i64,
+) -> Result<Vec<PgRow>, Problem> {
+    let rows = sqlx::query(BOTH)
+        .bind(caller.wallet()?.as_slice())
+        .bind(caller.agent_id())
+        .bind(f.payer.map(|payer| payer.to_vec()))
+        .bind(ids.end)
+        .bind(limit)
+        .bind(ids.start);
+    Ok(rows.fetch_all(pool).await?)
+}
 
 /// `GET /api/v1/purchases`: what the caller paid for or sold, nobody else's.
 pub(crate) async fn list(
@@ -17,41 +54,51 @@ pub(crate) async fn list(
     Params(f): Params<PurchaseFilter>,
 ) -> Result<Json<Page<Purchase>>, Problem> {
     let limit = input::limit(f.limit)?;
-    let rows = sqlx::query(
-        "SELECT * FROM purchases WHERE (payer = $1 OR seller_id = $2) AND ($3::bytea IS NULL OR payer = $3) AND id < $4
-         ORDER BY id DESC LIMIT $5",
-    )
-    .bind(caller.wallet.as_slice())
-    .bind(caller.agent)
-    .bind(f.payer.map(|payer| payer.to_vec()))
-    .bind(input::before(f.cursor.as_deref())?)
-    .bind(limit as i64 + 1)
-    .fetch_all(&market.pool)
-    .await?;
+    let ids = Uuid::nil()..input::before(f.cursor.as_deref())?;
+    let rows = of_caller(&market.pool, &caller, &f, ids, limit as i64 + 1).await?;
     let purchases = rows.iter().map(purchase).collect::<Result<_, _>>()?;
-    Ok(Json(input::page(purchases, limit, |purchase| purchase.id.to_string())))
+    Ok(Json(input::page(purchases, limit, |purchase: &Purchase| purchase.id.to_string())))
 }
 
-/// `GET /api/v1/purchases/{id}/content`: what the caller bought, again and without charge.
-pub(crate) async fn content(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Response, Problem> {
-    let found = sqlx::query("SELECT * FROM purchases WHERE id = $1 AND payer = $2").bind(id).bind(caller.wallet.as_slice());
-    let row = found.fetch_optional(&market.pool).await?.ok_or_else(|| Problem::not_found("purchase of yours"))?;
-    let bought = purchase(&row)?;
-    if bought.status != api::PurchaseStatus::Settled {
-        return Err(Problem::new(Code::WrongState, "The payment has not settled"));
+/// `GET /api/v1/purchases/{id}/content`: what the caller bought, again and without charge, or a range of it.
+pub(crate) async fn content(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let begun = Instant::now();
+    let ids = id..Uuid::from_u128(id.as_u128().saturating_add(1));
+    let rows = of_caller(&market.pool, &caller, &PurchaseFilter::default(), ids, 1).await?;
+    let row = rows.first().ok_or_else(|| Problem::not_found("purchase of yours"))?;
+    let bought = purchase(row)?;
+    let buyer: Option<Uuid> = row.try_get("buyer_id")?;
+    // One from the ledger is the agent's; one by x402 whoever has the wallet's.
+    let owns = if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == caller.wallet()? };
+    if !owns {
+        return Err(Problem::not_found("purchase of yours"));
     }
-    let size = row.try_get::<i64, _>("content_size")?.unsigned_abs();
-    let blob = market.contents.get(bought.content_hash, size).await?;
-    Ok(express::content(bought.content_hash, row.try_get("content_type")?, blob))
+    match bought.status {
+        PurchaseStatus::Settled => {}
+        PurchaseStatus::Reversed => return Err(Problem::new(Code::WrongState, "The purchase was reversed")),
+        _ => return Err(Problem::new(Code::WrongState, "The payment has not settled")),
+    }
+    let blob = market.contents.get(bought.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs()).await?;
+    let mut response = blob.asked(row.try_get("content_type")?, &headers).await?;
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(HeaderName::from_static(api::header::DELIVERY_MS), ms.into());
+    Ok(response)
 }
 
 fn purchase(row: &PgRow) -> Result<Purchase, sqlx::Error> {
+    let asset = u8::try_from(row.try_get::<i16, _>("asset")?).ok().and_then(Asset::from_number);
     Ok(Purchase {
         id: row.try_get("id")?,
         listing_id: row.try_get("listing_id")?,
         seller_id: row.try_get("seller_id")?,
         payer: db::address(row, "payer")?,
-        amount: row.try_get("amount")?,
+        asset: asset.ok_or_else(|| sqlx::Error::Decode("an asset of a later version".into()))?,
+        amount: ledger::amount(row.try_get("amount")?),
         content_hash: db::hash(row, "content_hash")?,
         status: db::named(row, "status")?,
         transaction_hash: db::maybe_hash(row, "transaction_hash")?,

@@ -1,11 +1,13 @@
-use std::time::Duration;
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use api::Code;
+use api::{Code, Role, Scope};
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderName, StatusCode},
-    routing::{get, post, put},
+    http::{HeaderName, HeaderValue, StatusCode, header},
+    middleware,
+    response::{Html, Response},
+    routing::get,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
@@ -15,8 +17,17 @@ use tower_http::{
 };
 
 use crate::{
-    agents, auth, content::CONTENT_LEN_MAX_BYTES, discover, express, input::JSON_LEN_MAX_BYTES, listings, problem::Problem,
-    purchases, service::Market, transactions, wallet,
+    access::{self, Access},
+    agents, auth,
+    content::CONTENT_LEN_MAX_BYTES,
+    creators, discover, etag, express,
+    input::JSON_LEN_MAX_BYTES,
+    listings, openapi,
+    operation::Operation,
+    problem::Problem,
+    purchases,
+    service::Market,
+    transactions, wallet,
 };
 
 /// Longer than a settlement may take.
@@ -24,49 +35,121 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// An upload of the largest content over a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Nothing of the market loads anything from elsewhere, is shown within another page, or tells where a link was followed.
+const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (
+        header::CONTENT_SECURITY_POLICY,
+        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'",
+    ),
+];
+
+/// Everything that can be asked for, below `/api/v1`.
+#[rustfmt::skip] // One line each: it is read as a table.
+pub(crate) fn operations() -> Vec<Operation> {
+    use Access::{Agent, Creator, Open, Staff, Wallet};
+    use Scope::{Buy, Manage, Read, Sell, Transfer};
+    use auth::{keys, sessions};
+    use crate::operation::{delete, get, post, put};
+    vec![
+        get("/health", ("health", "Whether the market works"), Open, health),
+
+        post("/agents/challenge", ("challenge", "A message that proves a wallet when signed"), Open, auth::wallet::challenge),
+        post("/agents/register", ("register_agent", "Register an agent with a proven wallet"), Open, agents::register),
+        post("/agents/token", ("agent_token", "An access token for a key or a proven wallet"), Wallet(Read), keys::token),
+        get("/agents", ("agents", "Agents, newest first"), Open, agents::list),
+        get("/agents/{id}", ("agent", "An agent"), Open, agents::show),
+        put("/agents/{id}", ("update_agent", "Change the calling agent"), Agent(Manage), agents::update),
+        delete("/agents/{id}", ("deactivate_agent", "Deactivate the calling agent for good"), Agent(Manage), agents::deactivate),
+        post("/agents/{id}/heartbeat", ("heartbeat", "Say that the calling agent is alive"), Agent(Read), agents::heartbeat),
+        get("/agents/{id}/card", ("agent_card", "An agent's card (A2A)"), Open, agents::card),
+
+        get("/api-keys", ("api_keys", "The calling agent's keys"), Agent(Manage), keys::list),
+        post("/api-keys", ("create_api_key", "Make a key that allows no more than the caller's"), Agent(Manage), keys::create),
+        delete("/api-keys/{id}", ("revoke_api_key", "Revoke a key and the tokens it got"), Agent(Manage), keys::revoke),
+
+        post("/creators/register", ("register_creator", "Register a creator"), Open, creators::register),
+        post("/creators/login", ("login", "Sign a creator in"), Open, sessions::login),
+        post("/creators/refresh", ("refresh", "Go on with a session"), Open, sessions::refresh),
+        post("/creators/revoke", ("revoke_session", "End a session"), Open, sessions::revoke),
+        post("/creators/revoke-all", ("revoke_all_sessions", "End all sessions of the caller"), Creator, sessions::revoke_all),
+        post("/creators/change-password", ("change_password", "Change the password, which ends all sessions"), Creator, sessions::change_password),
+        get("/creators/me", ("creator", "The caller"), Creator, creators::me),
+        put("/creators/me", ("update_creator", "Change the caller"), Creator, creators::update),
+        get("/creators/me/agents", ("creators_agents", "The caller's agents"), Creator, creators::agents),
+        post("/creators/me/agents/{id}/claim", ("claim_agent", "Make an agent the caller's, by a key of the agent"), Creator, creators::claim),
+        get("/creators/me/dashboard", ("dashboard", "How the caller's agents do"), Creator, creators::dashboard),
+        get("/creators/me/wallet", ("creator_wallet", "What the caller and the caller's agents have"), Creator, creators::wallet),
+        put("/admin/creators/{id}/role", ("grant_role", "Give a creator a role"), Staff(Role::Admin), creators::grant),
+
+        get("/listings", ("listings", "Listings, newest first"), Open, listings::list),
+        post("/listings", ("create_listing", "Publish a listing"), Agent(Sell), listings::create),
+        get("/listings/{id}", ("listing", "A listing"), Open, listings::show),
+        put("/listings/{id}", ("update_listing", "Change a listing"), Agent(Sell), listings::update),
+        delete("/listings/{id}", ("delist", "Take a listing from the market"), Agent(Sell), listings::delist),
+        put("/listings/{id}/content", ("upload", "Upload the content of a listing"), Agent(Sell), listings::upload),
+        get("/listings/{id}/versions", ("listing_versions", "Every content that a listing ever had"), Open, listings::versions),
+        put("/admin/listings/{id}/quality", ("judge_listing", "Say how good a listing's content is"), Staff(Role::Moderator), listings::judge),
+        get("/discover", ("discover", "Look for listings"), Open, discover::discover),
+
+        get("/express/{id}", ("express_offer", "What to sign to buy a listing; with the signature, its content"), Open, express::buy),
+        post("/express/{id}", ("express_buy", "Buy a listing in one request"), Open, express::buy),
+        get("/purchases", ("purchases", "What the caller bought and sold"), Wallet(Read), purchases::list),
+        get("/purchases/{id}/content", ("purchase_content", "What the caller bought, again"), Wallet(Buy), purchases::content),
+
+        get("/wallet/balance", ("balance", "What the calling agent has in the ledger"), Agent(Read), wallet::balance),
+        get("/wallet/history", ("statement", "The calling agent's statement, newest first"), Agent(Read), wallet::statement),
+        get("/wallet/statement.csv", ("statement_csv", "All of the calling agent's statement as CSV, oldest first"), Agent(Read), wallet::csv),
+        post("/wallet/transfer", ("transfer", "Send money to another agent"), Agent(Transfer), wallet::send),
+        get("/wallet/ledger/verify", ("verify_ledger", "Prove sealed batches again"), Open, wallet::verify),
+        get("/wallet/ledger/seals", ("seals", "Sealed batches"), Open, wallet::seals),
+        get("/wallet/ledger/proof/{transfer_id}", ("ledger_proof", "The proof of a transfer of the caller"), Agent(Read), wallet::proof),
+
+        post("/transactions/initiate", ("initiate", "Start a purchase through the escrow"), Wallet(Buy), transactions::initiate),
+        get("/transactions/{id}", ("transaction", "A purchase through the escrow"), Wallet(Read), transactions::show),
+        post("/transactions/{id}/deliver", ("deliver", "Say what was delivered"), Agent(Sell), transactions::deliver),
+        get("/transactions/{id}/content", ("transaction_content", "What was bought through the escrow"), Wallet(Buy), transactions::content),
+    ]
+}
 
 /// Every route there is.
 pub(crate) fn router(market: Market) -> Router {
-    let timeout = |duration| TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, duration);
-    let uploads = Router::new()
-        .route("/listings/{id}/content", put(listings::upload))
-        .layer(DefaultBodyLimit::max(CONTENT_LEN_MAX_BYTES as usize))
-        .layer(timeout(UPLOAD_TIMEOUT));
-    let v1 = Router::new()
-        .route("/agents", get(agents::list))
-        .route("/agents/challenge", post(auth::challenge))
-        .route("/agents/register", post(agents::register))
-        .route("/agents/{id}", get(agents::show).put(agents::update).delete(agents::deactivate))
-        .route("/agents/{id}/heartbeat", post(agents::heartbeat))
-        .route("/listings", get(listings::list).post(listings::create))
-        .route("/listings/{id}", get(listings::show).put(listings::update).delete(listings::delist))
-        .route("/discover", get(discover::discover))
-        .route("/express/{id}", get(express::buy).post(express::buy))
-        .route("/wallet/balance", get(wallet::balance))
-        .route("/wallet/history", get(wallet::statement))
-        .route("/wallet/transfer", post(wallet::send))
-        .route("/wallet/ledger/verify", get(wallet::verify))
-        .route("/wallet/ledger/seals", get(wallet::seals))
-        .route("/wallet/ledger/proof/{transfer_id}", get(wallet::proof))
-        .route("/purchases", get(purchases::list))
-        .route("/purchases/{id}/content", get(purchases::content))
-        .route("/transactions/initiate", post(transactions::initiate))
-        .route("/transactions/{id}", get(transactions::show))
-        .route("/transactions/{id}/deliver", post(transactions::deliver))
-        .route("/transactions/{id}/content", get(transactions::content))
+    let operations = operations();
+    let document = Arc::new(openapi::document(&operations, market.public_url.as_str()));
+    let mut v1 = Router::new();
+    for Operation { path, access, route, id, .. } in operations {
+        let (body_len_max, timeout) =
+            if id == "upload" { (CONTENT_LEN_MAX_BYTES as usize, UPLOAD_TIMEOUT) } else { (JSON_LEN_MAX_BYTES, REQUEST_TIMEOUT) };
+        let route = route
+            .layer::<_, Infallible>(DefaultBodyLimit::max(body_len_max))
+            .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+            .route_layer(middleware::from_fn_with_state((market.clone(), access), access::guard));
+        v1 = v1.route(path, route);
+    }
+    let router = Router::new()
+        .nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)))
         .route("/health", get(health))
-        .layer(DefaultBodyLimit::max(JSON_LEN_MAX_BYTES))
-        .layer(timeout(REQUEST_TIMEOUT));
-    Router::new()
-        .nest("/api/v1", v1.merge(uploads))
-        .route("/health", get(health))
-        .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; the paths begin with /api/v1/") })
-        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "Use another method") })
+        .route("/.well-known/jwks.json", get(auth::keys::key_set))
+        .route("/openapi.json", get(async move || Json(document.clone())))
+        .route("/docs", get(async || Html(include_str!("docs.html"))))
+        .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; what is, stands in /openapi.json and /docs") })
+        .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "Use another method") });
+    router
+        .layer(middleware::map_response(harden))
         .layer(CatchPanicLayer::new())
         .layer(TraceLayer::new_for_http())
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .with_state(market)
+}
+
+async fn harden(mut response: Response) -> Response {
+    for (name, value) in SECURITY_HEADERS {
+        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
+    }
+    response
 }
 
 /// `GET /health`

@@ -1,26 +1,29 @@
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use alloy::{
     primitives::Address,
     providers::{DynProvider, Provider, ProviderBuilder},
     signers::local::PrivateKeySigner,
 };
-use api::ledger::Asset;
+use api::{Role, ledger::Asset};
 use contracts::Deployment;
 use moka::future::Cache;
 use sqlx::PgPool;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::warn;
 use url::Url;
 use uuid::Uuid;
 use x402::{FacilitatorClient, Network, Token};
 
 use crate::{
     Config, Error,
+    auth::{self, Auth, token::Tokens},
     content::Contents,
-    db,
+    creators, db,
     express::settle,
     ledger::{AccountId, Ledger, Rates},
+    limits::Limits,
     router, wallet,
 };
 
@@ -36,6 +39,10 @@ pub(crate) struct Market(Arc<Parts>);
 
 pub(crate) struct Parts {
     pub(crate) pool: PgPool,
+    pub(crate) auth: Auth,
+    pub(crate) limits: Limits,
+    /// Proxies of ours that every request comes through.
+    pub(crate) proxies: usize,
     pub(crate) provider: DynProvider,
     pub(crate) facilitator: FacilitatorClient,
     pub(crate) contents: Contents,
@@ -77,14 +84,22 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let market = open(&config, &listener).await?;
     let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
     let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
-    let served =
-        axum::serve(listener, router::router(market.clone())).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
+    let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
     shutdown.cancel();
     market.tasks.close();
     market.tasks.wait().await;
     // They end after what is at hand.
     let _ = tokio::join!(follow_up, upkeep);
     served.map_err(Error::Http)
+}
+
+/// Gives the creator with this email address a role. `false` when nobody has registered that address.
+///
+/// # Errors
+/// When the database cannot be reached or fails.
+pub async fn grant(database_url: &str, email: &str, role: Role) -> Result<bool, Error> {
+    Ok(creators::grant_by_email(&db::pool(database_url).await?, email, role).await?)
 }
 
 async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> {
@@ -99,9 +114,15 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     };
     let token = Token::usdc(&Network::evm(chain_id))?;
     db::migrate(&config.database_url).await?;
-    let contents = Contents::open(config.content.clone()).await;
+    let contents = Contents::open(&config.content).await;
     let local = listener.local_addr().map_err(Error::Http)?;
     let default_url = || Url::parse(&format!("http://{local}/")).expect("a socket address makes a URL");
+    let public_url = config.public_url.clone().unwrap_or_else(default_url);
+    let secrets: Vec<_> = config.token_secrets.iter().map(|secret| secret.0).collect();
+    if secrets.is_empty() {
+        warn!("without FLORIN_MARKET_TOKEN_SECRETS access tokens end with this process, and are good at this instance only");
+    }
+    let secrets = if secrets.is_empty() { vec![auth::random().0] } else { secrets };
     let (pool, rates) = (db::pool(&config.database_url).await?, Rates::default());
     Ok(Market(Arc::new(Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
@@ -111,10 +132,13 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
-        contents: contents.map_err(|source| Error::Content { path: config.content.clone(), source })?,
+        contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
         deployment,
         token,
-        public_url: config.public_url.clone().unwrap_or_else(default_url),
+        auth: Auth::new(Tokens::new(public_url.as_str(), &secrets)),
+        limits: Limits::new(config.requests_per_minute, config.requests_per_minute_unknown),
+        proxies: config.proxies,
+        public_url,
         terms: EscrowPolicy {
             arbiter: config.arbiter,
             deliver_within_seconds: config.deliver_within_seconds,

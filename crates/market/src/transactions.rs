@@ -2,7 +2,12 @@
 
 use alloy::primitives::{Address, B256, U256};
 use api::{Code, Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
-use axum::{Json, extract::State, http::StatusCode, response::Response};
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, StatusCode},
+    response::Response,
+};
 use contracts::signing;
 use indexer::read::{self, AgreementStatus};
 use sqlx::{Row, postgres::PgRow, types};
@@ -11,7 +16,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::{self, Caller},
-    db, express,
+    db,
     input::{self, Id},
     listings,
     problem::Problem,
@@ -53,7 +58,7 @@ pub(crate) async fn initiate(
     if escrow.is_zero() {
         return Err(Problem::new(Code::Unavailable, "No escrow is deployed on this chain"));
     }
-    if caller.agent.is_none() && caller.wallet != request.buyer {
+    if caller.agent_id().is_none() && caller.wallet()? != request.buyer {
         return Err(Problem::new(Code::Forbidden, "A wallet starts purchases for itself; register an agent to act for another"));
     }
     let mut conn = market.pool.acquire().await?;
@@ -89,7 +94,7 @@ pub(crate) async fn initiate(
     .bind(listing.id)
     .bind(listing.seller_id)
     .bind(request.buyer.as_slice())
-    .bind(caller.agent)
+    .bind(caller.agent_id())
     .bind(i64::try_from(chain_id).map_err(|e| Problem::internal(&e))?)
     .bind(escrow.as_slice())
     .bind(agreement_id(&terms, chain_id, escrow).as_slice())
@@ -105,7 +110,7 @@ pub(crate) async fn initiate(
 /// `GET /api/v1/transactions/{id}`
 pub(crate) async fn show(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Transaction>, Problem> {
     let row = find(&market, id).await?;
-    let seller = caller.agent == Some(row.try_get("seller_id")?) && caller.agent.is_some();
+    let seller = caller.agent_id() == Some(row.try_get("seller_id")?);
     if !seller && !buys(&row, &caller)? {
         return Err(Problem::not_found("transaction of yours"));
     }
@@ -140,7 +145,12 @@ pub(crate) async fn deliver(
 }
 
 /// `GET /api/v1/transactions/{id}/content`
-pub(crate) async fn content(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Response, Problem> {
+pub(crate) async fn content(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let row = find(&market, id).await?;
     if !buys(&row, &caller)? {
         return Err(Problem::not_found("transaction of yours"));
@@ -150,13 +160,13 @@ pub(crate) async fn content(State(market): State<Market>, Id(id): Id, caller: Ca
         return Err(Problem::new(Code::WrongState, "The content comes once the agreement is funded and delivered on chain"));
     }
     let blob = market.contents.get(now.terms.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs()).await?;
-    Ok(express::content(now.terms.content_hash, row.try_get("content_type")?, blob))
+    Ok(blob.asked(row.try_get("content_type")?, &headers).await?)
 }
 
 /// The buyer's wallet, or the agent that got the terms which the buyer funded.
-fn buys(row: &PgRow, caller: &Caller) -> Result<bool, sqlx::Error> {
+fn buys(row: &PgRow, caller: &Caller) -> Result<bool, Problem> {
     let initiator: Option<Uuid> = row.try_get("initiator_id")?;
-    Ok(db::address(row, "buyer")? == caller.wallet || (initiator.is_some() && initiator == caller.agent))
+    Ok(db::address(row, "buyer")? == caller.wallet()? || (initiator.is_some() && initiator == caller.agent_id()))
 }
 
 async fn find(market: &Market, id: Uuid) -> Result<PgRow, Problem> {

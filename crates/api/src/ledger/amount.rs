@@ -1,10 +1,11 @@
 use std::{fmt, str::FromStr};
 
 use money::Usdc;
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// What an amount is of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[repr(u8)]
 pub enum Asset {
     /// USDC, all of it backed on chain.
@@ -111,6 +112,20 @@ impl FromStr for Amount {
     fn from_str(text: &str) -> Result<Self, ParseAmountError> {
         let units = text.parse::<Usdc>().ok().and_then(|amount| Self::from_units(amount.base_units()));
         units.ok_or_else(|| ParseAmountError(text.chars().take(40).collect()))
+    }
+}
+
+impl JsonSchema for Amount {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Amount".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        crate::schema::Decimal::json_schema(generator)
     }
 }
 

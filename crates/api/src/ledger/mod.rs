@@ -7,15 +7,16 @@ mod wallet;
 
 pub use amount::{Amount, Asset, ParseAmountError};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
-pub use wallet::{Balance, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
+pub use wallet::{Balance, CsvQuery, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
 
 use alloy::primitives::{Address, B256, Bytes, Signature, b256};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
 /// A batch of transfers that is closed for good. Batches have no gap, and each head commits to all before it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Seal {
     /// Number of the batch, from 1.
     pub sequence: u64,
@@ -24,17 +25,22 @@ pub struct Seal {
     /// Transfers in it, at least one.
     pub count: u64,
     /// Merkle tree hash of its transfers (RFC 9162, SHA-256): what the LedgerAnchor contract holds.
+    #[schemars(with = "crate::schema::Hash")]
     pub root: B256,
     /// Head of the batch before; zeros for the first.
+    #[schemars(with = "crate::schema::Hash")]
     pub previous: B256,
     /// The market's signature of the head, if it has a key: EIP-191 over its 32 bytes, 65 bytes r, s, v.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Hex>")]
     pub signature: Option<Bytes>,
     /// When it was sealed.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub sealed_at: OffsetDateTime,
     /// The transaction that anchored it on chain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::Hash>")]
     pub anchor: Option<B256>,
 }
 
@@ -95,11 +101,13 @@ pub enum ProofError {
 }
 
 /// That a transfer is in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InclusionProof {
     /// The transfer's bytes, as they were sealed.
+    #[schemars(with = "crate::schema::Hex")]
     pub body: Bytes,
     /// The inclusion proof of RFC 9162, section 2.1.3: hashes of the siblings, leaf first.
+    #[schemars(with = "Vec<crate::schema::Hash>")]
     pub path: Vec<B256>,
     /// The seal. Compare its root with the LedgerAnchor contract, or its head with one you kept.
     pub seal: Seal,

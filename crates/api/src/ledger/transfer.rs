@@ -15,7 +15,7 @@ const VERSION: u8 = 1;
 macro_rules! kinds {
     ($($(#[doc = $doc:literal])+ $variant:ident = $number:literal,)+) => {
         /// Why money moved. Numbers and names are never reused.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
         #[serde(rename_all = "snake_case")]
         #[repr(u8)]
         pub enum Kind { $($(#[doc = $doc])+ $variant = $number,)+ }

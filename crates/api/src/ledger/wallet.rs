@@ -1,3 +1,4 @@
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -5,16 +6,17 @@ use uuid::Uuid;
 use super::{Amount, Asset, Kind};
 
 /// What an agent has in the ledger.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Wallet {
     /// Whose.
+    #[schemars(with = "crate::schema::Id")]
     pub agent_id: Uuid,
     /// One for each asset.
     pub balances: Vec<Balance>,
 }
 
 /// What an agent has of one asset.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Balance {
     /// Of what.
     pub asset: Asset,
@@ -31,16 +33,18 @@ pub struct Balance {
 }
 
 /// A line of a statement: one account's part of a transfer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatementLine {
     /// The transfer, by which its proof is asked for.
     pub transfer_id: u64,
     /// When.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub at: OffsetDateTime,
     /// Why.
     pub kind: Kind,
     /// What it is about; all zeros for nothing.
+    #[schemars(with = "crate::schema::Id")]
     pub reference: Uuid,
     /// Of what.
     pub asset: Asset,
@@ -56,13 +60,14 @@ pub struct StatementLine {
 }
 
 /// Which lines of the caller's statement, newest first.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StatementQuery {
     /// Of which asset.
     pub asset: Asset,
     /// Nothing after this time.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
     pub until: Option<OffsetDateTime>,
     /// `next_cursor` of the page before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,11 +77,24 @@ pub struct StatementQuery {
     pub limit: Option<u32>,
 }
 
+/// Which lines of the caller's statement to write as CSV, oldest first.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CsvQuery {
+    /// Of which asset.
+    pub asset: Asset,
+    /// Nothing after this time.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[schemars(with = "Option<crate::schema::Time>")]
+    pub until: Option<OffsetDateTime>,
+}
+
 /// Sends money to another agent. Goes with the header `Idempotency-Key`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Send {
     /// The other agent.
+    #[schemars(with = "crate::schema::Id")]
     pub to_agent_id: Uuid,
     /// Of what.
     pub asset: Asset,
@@ -88,19 +106,20 @@ pub struct Send {
 }
 
 /// What was done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Sent {
     /// The transfer.
     pub transfer_id: u64,
     /// When.
     #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
     pub at: OffsetDateTime,
     /// The sender's free balance afterwards.
     pub balance: Amount,
 }
 
 /// Which sealed batches to prove again.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VerifyQuery {
     /// The first batch; without it, 1.
@@ -112,7 +131,7 @@ pub struct VerifyQuery {
 }
 
 /// What a look at sealed batches found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Verified {
     /// Whether all is as it was sealed.
     pub valid: bool,

@@ -7,6 +7,7 @@ mod deploy;
 mod dev;
 mod escrow;
 mod indexer;
+mod market_role;
 mod pay;
 mod payees;
 mod paywall;
@@ -36,6 +37,8 @@ pub(crate) enum Command {
     Webhook(Box<webhook::Webhook>),
     /// Run the marketplace API
     Market(Box<market::Config>),
+    /// Give a person a role at the marketplace: how it gets its first administrator
+    MarketRole(market_role::MarketRole),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
     Treasury(Box<treasury::Treasury>),
     /// An agent's wallet: operators' keys that pay within limits, an owner who sets them
@@ -69,6 +72,7 @@ impl Command {
             Self::Indexer(command) => command.run().await,
             Self::Webhook(command) => command.run().await,
             Self::Market(config) => service::market(*config).await,
+            Self::MarketRole(command) => command.run().await,
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,
             Self::Escrow(command) => command.run().await,

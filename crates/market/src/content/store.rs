@@ -1,23 +1,55 @@
-use std::{
-    io,
-    path::{Path, PathBuf},
-    pin::pin,
-};
+use std::{fmt, io, path::PathBuf, pin::pin, str::FromStr, sync::Arc};
 
 use alloy::primitives::B256;
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
-use sha2::{Digest, Sha256};
-use tokio::{
-    fs::{self, File},
-    io::AsyncWriteExt,
+use object_store::{
+    GetResult, ObjectStore, ObjectStoreExt, WriteMultipart, local::LocalFileSystem, memory::InMemory, path::Path,
 };
+use sha2::{Digest, Sha256};
+use url::Url;
 use uuid::Uuid;
 
-/// Files named by their SHA-256, below two levels of folders.
+/// Bytes of one part of an upload, of which two are in memory at a time.
+const PART_LEN_BYTES: usize = 5 * 1024 * 1024;
+
+/// Where content is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ContentAt {
+    /// In files below this directory, each written through to the disk.
+    Directory(PathBuf),
+    /// At an object store that this URL names, with the environment's credentials: `s3://bucket/prefix`; or `memory:///`, for trying things.
+    Url(Url),
+}
+
+impl FromStr for ContentAt {
+    type Err = url::ParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains("://") { text.parse().map(Self::Url) } else { Ok(Self::Directory(text.into())) }
+    }
+}
+
+impl From<PathBuf> for ContentAt {
+    fn from(directory: PathBuf) -> Self {
+        Self::Directory(directory)
+    }
+}
+
+impl fmt::Display for ContentAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(directory) => directory.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
+}
+
+/// Objects named by their SHA-256, below two levels of folders.
 #[derive(Clone, Debug)]
 pub(super) struct Store {
-    root: PathBuf,
+    objects: Arc<dyn ObjectStore>,
+    root: Path,
 }
 
 /// Why content was not stored.
@@ -35,73 +67,82 @@ pub(crate) enum PutError {
     /// The sender broke off.
     #[error("the upload broke off: send it again")]
     BrokenOff,
-    /// The disk failed.
+    /// The store failed.
     #[error("content could not be stored: {0}")]
-    Disk(#[from] io::Error),
+    Store(#[from] io::Error),
 }
 
-/// Removed unless it was moved into its place.
-struct Partial(PathBuf);
-
-impl Drop for Partial {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+impl From<object_store::Error> for PutError {
+    fn from(error: object_store::Error) -> Self {
+        Self::Store(error.into())
     }
 }
 
 impl Store {
-    pub(super) async fn open(root: PathBuf) -> io::Result<Self> {
-        fs::create_dir_all(root.join("partial")).await?;
-        Ok(Self { root })
+    pub(super) async fn open(at: &ContentAt) -> io::Result<Self> {
+        let (objects, root): (Arc<dyn ObjectStore>, _) = match at {
+            ContentAt::Directory(directory) => {
+                tokio::fs::create_dir_all(directory).await?;
+                (Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true)), Path::default())
+            }
+            ContentAt::Url(url) if url.scheme() == "memory" => (Arc::new(InMemory::new()), Path::default()),
+            ContentAt::Url(url) => {
+                let (objects, root) = object_store::parse_url_opts(url, std::env::vars())?;
+                (objects.into(), root)
+            }
+        };
+        Ok(Self { objects, root })
     }
 
+    /// Its hash is known at the end only, so it is written aside first. What breaks off is removed, or never becomes an object.
     pub(super) async fn put<E>(&self, body: impl Stream<Item = Result<Bytes, E>>, len_max: u64) -> Result<(B256, u64), PutError> {
-        let partial = Partial(self.root.join("partial").join(Uuid::now_v7().to_string()));
-        let mut file = File::create(&partial.0).await?;
-        let (mut hasher, mut len) = (Sha256::new(), 0_u64);
-        let mut body = pin!(body);
-        while let Some(part) = body.next().await {
-            let part = part.map_err(|_| PutError::BrokenOff)?;
-            len += part.len() as u64;
-            if len > len_max {
-                return Err(PutError::TooLarge { max: len_max });
+        let partial = self.root.clone().join("partial").join(Uuid::now_v7().to_string());
+        let upload = self.objects.put_multipart(&partial).await?;
+        let mut writer = WriteMultipart::new_with_chunk_size(upload, PART_LEN_BYTES);
+        let (hash, len) = match copy(body, &mut writer, len_max).await {
+            Ok(copied) => copied,
+            Err(error) => {
+                writer.abort().await?;
+                return Err(error);
             }
-            hasher.update(&part);
-            file.write_all(&part).await?;
-        }
-        if len == 0 {
-            return Err(PutError::Empty);
-        }
-        file.flush().await?;
-        file.sync_all().await?;
-        let hash = B256::from_slice(&hasher.finalize());
-        self.keep(&partial.0, hash).await?;
+        };
+        writer.finish().await?;
+        self.objects.rename(&partial, &self.path(hash)).await?;
         Ok((hash, len))
     }
 
-    /// Moves a complete file into its place. The name is durable when the folders are, up to one that was there before.
-    async fn keep(&self, partial: &Path, hash: B256) -> io::Result<()> {
-        let path = self.path(hash);
-        let folder = path.parent().expect("the path has folders");
-        fs::create_dir_all(folder).await?;
-        fs::rename(partial, &path).await?;
-        for folder in folder.ancestors().take_while(|folder| folder.starts_with(&self.root)) {
-            File::open(folder).await?.sync_all().await?;
+    pub(super) async fn read(&self, hash: B256) -> io::Result<Bytes> {
+        Ok(self.objects.get(&self.path(hash)).await?.bytes().await?)
+    }
+
+    /// Opens content, or a part of it, to be streamed.
+    pub(super) async fn open_object(&self, hash: B256, range: Option<std::ops::Range<u64>>) -> io::Result<GetResult> {
+        let options = object_store::GetOptions { range: range.map(object_store::GetRange::Bounded), ..Default::default() };
+        Ok(self.objects.get_opts(&self.path(hash), options).await?)
+    }
+
+    fn path(&self, hash: B256) -> Path {
+        let name = alloy::hex::encode(hash);
+        self.root.clone().join("sha256").join(&name[..2]).join(&name[2..4]).join(name)
+    }
+}
+
+async fn copy<E>(
+    body: impl Stream<Item = Result<Bytes, E>>,
+    writer: &mut WriteMultipart,
+    len_max: u64,
+) -> Result<(B256, u64), PutError> {
+    let (mut hasher, mut len, mut body) = (Sha256::new(), 0_u64, pin!(body));
+    while let Some(part) = body.next().await {
+        let part = part.map_err(|_| PutError::BrokenOff)?;
+        len += part.len() as u64;
+        if len > len_max {
+            return Err(PutError::TooLarge { max: len_max });
         }
-        Ok(())
+        hasher.update(&part);
+        writer.wait_for_capacity(1).await?;
+        // Copies: many small parts that were kept as they came could take much more memory than their bytes.
+        writer.write(&part);
     }
-
-    pub(super) async fn read(&self, hash: B256) -> io::Result<Vec<u8>> {
-        fs::read(self.path(hash)).await
-    }
-
-    pub(super) async fn file(&self, hash: B256) -> io::Result<File> {
-        File::open(self.path(hash)).await
-    }
-
-    fn path(&self, hash: B256) -> PathBuf {
-        let name = format!("{hash:x}");
-        let name = name.trim_start_matches("0x").to_owned();
-        self.root.join("sha256").join(&name[..2]).join(&name[2..4]).join(name)
-    }
+    if len == 0 { Err(PutError::Empty) } else { Ok((B256::from_slice(&hasher.finalize()), len)) }
 }

@@ -153,25 +153,9 @@ fn delivered(market: &Market, entry: &Entry, blob: Blob, begun: Instant) -> Resu
         (HeaderName::from_static(api::header::PURCHASE_ID), entry.id.to_string()),
         (HeaderName::from_static(api::header::DELIVERY_MS), begun.elapsed().as_millis().to_string()),
     ];
-    let mut response = content(entry.content_hash, &entry.content_type, blob);
+    let mut response = blob.whole(&entry.content_type);
     response.headers_mut().extend(more.into_iter().filter_map(|(name, value)| Some((name, HeaderValue::try_from(value).ok()?))));
     Ok(response)
-}
-
-/// Bought content. It comes from a stranger: a browser must neither guess its type nor run it here.
-pub(crate) fn content(hash: B256, content_type: &str, blob: Blob) -> Response {
-    let mut headers = HeaderMap::new();
-    let fixed = [
-        (header::CACHE_CONTROL, "private, no-store".to_owned()),
-        (header::CONTENT_DISPOSITION, "attachment".to_owned()),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff".to_owned()),
-        (header::CONTENT_TYPE, content_type.to_owned()),
-        (header::ETAG, format!("\"sha256-{}\"", &hash.to_string()[2..])),
-    ];
-    for (name, value) in fixed.into_iter().chain(blob.headers()) {
-        headers.extend(HeaderValue::try_from(value).ok().map(|value| (name, value)));
-    }
-    (headers, blob.into_body()).into_response()
 }
 
 fn offer(market: &Market, listing: &Listing) -> PaymentRequirements {

@@ -28,6 +28,8 @@ pub struct Rates {
     pub bonus: Bps,
     /// Content is good from this quality on.
     pub bonus_from: Bps,
+    /// Of the seller's net, for the creator whose agent the seller is.
+    pub royalty: Bps,
     /// Lowest first; the first from zero.
     pub tiers: [Tier; 4],
 }
@@ -51,6 +53,7 @@ impl Default for Rates {
             burned: bps(5_000),
             bonus: bps(1_000),
             bonus_from: bps(8_000),
+            royalty: Bps::WHOLE,
             tiers: [
                 tier("bronze", 0, 0),
                 tier("silver", 10_000, 1_000),

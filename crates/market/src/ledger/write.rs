@@ -62,7 +62,7 @@ impl Batch {
         self.write_sales(conn).await?;
         if !self.reversed.is_empty() {
             let reversed: Vec<i64> = self.reversed.iter().map(|id| id.cast_signed()).collect();
-            let sql = "UPDATE sales SET owned_until = $2 WHERE transfer = ANY($1)";
+            let sql = "UPDATE sales SET owned_until = $2, reversed = TRUE WHERE transfer = ANY($1)";
             sqlx::query(sql).bind(reversed).bind(self.at).execute(&mut *conn).await?;
         }
         self.write_holds(conn).await

@@ -26,8 +26,8 @@ use crate::{
     service::Market,
 };
 pub(crate) use key::Idempotency;
-pub(crate) use statement::statement;
-pub(crate) use upkeep::{upkeep, welcome};
+pub(crate) use statement::{csv, statement};
+pub(crate) use upkeep::{Newcomer, upkeep, welcome};
 
 const MEMO_LEN_MAX_CHARS: usize = 200;
 /// Batches proved again in one request, at most.
@@ -37,24 +37,31 @@ const VERIFY_SEALS: u32 = 20;
 /// `GET /api/v1/wallet/balance`
 pub(crate) async fn balance(State(market): State<Market>, caller: Caller) -> Result<Json<Wallet>, Problem> {
     let agent_id = caller.agent()?;
-    let rows = sqlx::query("SELECT asset, purpose, balance, earned, spent FROM accounts WHERE owner = $1").bind(agent_id);
+    let balances = balances(&market, &[agent_id]).await?.pop().unwrap_or_default();
+    Ok(Json(Wallet { agent_id, balances }))
+}
+
+/// What each of these has of each asset, in their order.
+pub(crate) async fn balances(market: &Market, owners: &[Uuid]) -> Result<Vec<Vec<Balance>>, Problem> {
+    let rows =
+        sqlx::query("SELECT owner, asset, purpose, balance, earned, spent FROM accounts WHERE owner = ANY($1)").bind(owners);
     let rows = rows.fetch_all(&market.pool).await?;
-    let mut balances = Vec::new();
-    for asset in [Asset::Usdc, Asset::Ard] {
+    let of = |owner: Uuid, asset: Asset| {
         let column = |purpose: Purpose, column: &str| {
             let is = |row: &&sqlx::postgres::PgRow| {
-                row.try_get("asset").is_ok_and(|a: i16| a == asset as i16)
+                row.try_get("owner").is_ok_and(|o: Uuid| o == owner)
+                    && row.try_get("asset").is_ok_and(|a: i16| a == asset as i16)
                     && row.try_get("purpose").is_ok_and(|p: i16| p == purpose as i16)
             };
             let units: i64 = rows.iter().find(is).map_or(Ok(0), |row| row.try_get(column))?;
-            Ok::<_, sqlx::Error>(ledger::amount(units))
+            Ok::<_, Problem>(ledger::amount(units))
         };
         let (earned, spent) = (column(Purpose::Free, "earned")?, column(Purpose::Free, "spent")?);
         let tier = market.rates.tier(ledger::volume(asset, earned.signed(), spent.signed())).name.to_owned();
         let (free, held) = (column(Purpose::Free, "balance")?, column(Purpose::Held, "balance")?);
-        balances.push(Balance { asset, free, held, earned, spent, tier });
-    }
-    Ok(Json(Wallet { agent_id, balances }))
+        Ok(Balance { asset, free, held, earned, spent, tier })
+    };
+    owners.iter().map(|owner| [Asset::Usdc, Asset::Ard].into_iter().map(|asset| of(*owner, asset)).collect()).collect()
 }
 
 /// `POST /api/v1/wallet/transfer`

@@ -2,13 +2,12 @@
 
 use std::time::Instant;
 
-use alloy::primitives::B256;
-use api::{Code, ledger::Asset};
+use api::{Code, Scope, ledger::Asset};
 use axum::{
     http::{HeaderName, HeaderValue},
     response::Response,
 };
-use money::Bps;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
 use time::Duration;
@@ -17,7 +16,8 @@ use uuid::Uuid;
 use super::{Idempotency, account};
 use crate::{
     auth::Caller,
-    db, express,
+    content::Blob,
+    db,
     ledger::{How, Order, Party, Sale, What},
     listings,
     problem::Problem,
@@ -28,15 +28,16 @@ use crate::{
 const OWNED_FOR: Duration = Duration::hours(1);
 
 /// The parameters of an express purchase.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BuyQuery {
     #[serde(default)]
+    /// `balance` (USDC of the ledger), `token` (ARD of the ledger), or `x402`: a signed payment.
     pub(crate) payment_method: Method,
 }
 
 /// What an express purchase is paid with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Method {
     /// USDC of the ledger.
@@ -59,19 +60,23 @@ pub(crate) async fn buy(
 ) -> Result<Response, Problem> {
     let asset = if method == Method::Token { Asset::Ard } else { Asset::Usdc };
     let buyer = caller.agent()?;
+    caller.must_have(Scope::Buy)?;
     let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
     let mut blob = market.contents.get(content_hash, content_size).await?;
+    let royalty = match listing.creator_id {
+        Some(creator) => Some((account(market, creator, asset).await?, market.rates.royalty)),
+        None => None,
+    };
     let sale = Sale {
         id: Uuid::now_v7(),
         listing: listing_id,
         buyer: Party { id: buyer, account: account(market, buyer, asset).await? },
         seller: Party { id: listing.seller_id, account: account(market, listing.seller_id, asset).await? },
-        royalty: None,
+        royalty,
         price: asset
             .price_of(listing.price)
             .ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
-        // Nobody but its seller has judged it yet.
-        quality: Bps::ZERO,
+        quality: listing.quality_bps.unwrap_or_default(),
         content_hash,
         content_size,
         content_type: listing.content_type.clone(),
@@ -79,12 +84,12 @@ pub(crate) async fn buy(
     };
     let key = key.map(|key| key.of(buyer, "/express", &(listing_id, method)));
     let posted = market.ledger.submit(Order { key, what: What::Sale(sale) }).await?;
-    let (mut hash, mut content_type) = (content_hash, listing.content_type);
+    let mut content_type = listing.content_type;
     if posted.how == How::Replayed {
         // What was bought then, whatever is sold now.
-        (hash, content_type, blob) = bought(market, posted.transfer).await?;
+        (content_type, blob) = bought(market, posted.transfer).await?;
     }
-    let mut response = express::content(hash, &content_type, blob);
+    let mut response = blob.whole(&content_type);
     let told = [
         (api::header::PURCHASE_ID, posted.reference.to_string()),
         (api::header::DELIVERY_MS, begun.elapsed().as_millis().to_string()),
@@ -97,9 +102,9 @@ pub(crate) async fn buy(
     Ok(response)
 }
 
-async fn bought(market: &Market, transfer: u64) -> Result<(B256, String, crate::content::Blob), Problem> {
+async fn bought(market: &Market, transfer: u64) -> Result<(String, Blob), Problem> {
     let row = sqlx::query("SELECT content_hash, content_size, content_type FROM sales WHERE transfer = $1");
     let row = row.bind(transfer.cast_signed()).fetch_one(&market.pool).await?;
     let (hash, size): (_, i64) = (db::hash(&row, "content_hash")?, row.try_get("content_size")?);
-    Ok((hash, row.try_get("content_type")?, market.contents.get(hash, size.unsigned_abs()).await?))
+    Ok((row.try_get("content_type")?, market.contents.get(hash, size.unsigned_abs()).await?))
 }

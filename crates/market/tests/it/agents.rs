@@ -1,6 +1,6 @@
 use alloy::primitives::{B256, Bytes};
 use alloy::signers::SignerSync;
-use api::{AgentType, Code, PageQuery, UpdateAgent};
+use api::{AgentFilter, AgentType, Code, UpdateAgent};
 use contracts::agent_wallet_factory::{
     AgentWalletFactory,
     IAgentWallet::{OperatorConfig, WalletConfig},
@@ -38,7 +38,7 @@ async fn a_signature_registers_once_even_when_sent_many_times_at_once() {
     });
     let registered = futures::future::join_all(many).await;
     assert_eq!(registered.iter().filter(|ok| **ok).count(), 1);
-    assert_eq!(market.client.agents(&PageQuery::default()).await.unwrap().data.len(), 1);
+    assert_eq!(market.client.agents(&AgentFilter::default()).await.unwrap().data.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,7 +49,7 @@ async fn an_agent_is_changed_by_itself_only_and_its_key_ends_with_it() {
     let other = market.join("other", BUYER, AgentType::Both).await;
     let id = seller.agent.id;
     assert_eq!(seller.agent.wallet_address, address(SELLER));
-    let change = UpdateAgent { description: Some("new".into()), agent_type: None };
+    let change = UpdateAgent { description: Some("new".into()), ..UpdateAgent::default() };
     assert_eq!(refusal(other.client.update_agent(id, &change).await), Code::Forbidden);
     assert_eq!(refusal(market.client.update_agent(id, &change).await), Code::Unauthenticated);
     assert_eq!(seller.client.update_agent(id, &change).await.unwrap().description, "new");

@@ -6,7 +6,7 @@ use alloy::{
     primitives::{Address, B256},
     signers::{Signature, SignerSync},
 };
-use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Register};
+use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Register, RegisterCreator, Session};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use market::Config;
 use money::Usdc;
@@ -19,6 +19,7 @@ use x402::{Eip3009Authorization, Eip3009Payload, ExactPayload, PaymentPayload, P
 
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 pub(crate) const PRICE: Usdc = Usdc::from_base_units(50_000);
+pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const SELLER: usize = 5;
 pub(crate) const BUYER: usize = 6;
 
@@ -40,6 +41,7 @@ pub(crate) struct Market {
 pub(crate) struct Member {
     pub(crate) agent: Agent,
     pub(crate) client: Client,
+    pub(crate) key: String,
 }
 
 impl World {
@@ -96,21 +98,14 @@ impl Market {
 
     pub(crate) async fn join(&self, name: &str, account: usize, agent_type: AgentType) -> Member {
         let registered = self.client.register(&self.registration(name, account, agent_type).await).await.unwrap();
-        Member { client: self.client.with_api_key(&registered.api_key), agent: registered.agent }
+        Member { client: self.client.with_api_key(&registered.api_key), agent: registered.agent, key: registered.api_key }
     }
 
     pub(crate) async fn registration(&self, name: &str, account: usize, agent_type: AgentType) -> Register {
         let account = Account::at(account);
         let challenge = self.client.challenge(account.address).await.unwrap();
         let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
-        Register {
-            name: name.into(),
-            description: String::new(),
-            agent_type,
-            wallet_address: account.address,
-            nonce: challenge.nonce,
-            signature: bytes_of(signature),
-        }
+        Register::new(name, agent_type, account.address, challenge.nonce, bytes_of(signature))
     }
 
     /// The market as nobody but the owner of a wallet.
@@ -119,6 +114,23 @@ impl Market {
         let challenge = self.client.challenge(account.address).await.unwrap();
         let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
         self.client.with_wallet_proof(challenge.nonce, &bytes_of(signature))
+    }
+
+    /// The value of `Authorization` that proves a wallet, once.
+    pub(crate) async fn wallet_proof(&self, account: usize) -> String {
+        let account = Account::at(account);
+        let challenge = self.client.challenge(account.address).await.unwrap();
+        let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+        format!("Wallet {}.{}", challenge.nonce, bytes_of(signature))
+    }
+
+    pub(crate) async fn creator(&self, email: &str) -> Session {
+        self.client.register_creator(&self.creation(email)).await.unwrap()
+    }
+
+    pub(crate) fn creation(&self, email: &str) -> RegisterCreator {
+        let (email, password, display_name) = (email.into(), PASSWORD.into(), "Somebody".into());
+        RegisterCreator { email, password, display_name, phone: None, country: None }
     }
 
     /// What the market asks for a listing.
@@ -167,6 +179,7 @@ pub(crate) fn goods(title: &str, price: Usdc, content: Option<&[u8]>) -> CreateL
         price,
         content_type: "text/plain".into(),
         content_base64: content.map(|content| STANDARD.encode(content)),
+        expires_at: None,
     }
 }
 

@@ -43,8 +43,7 @@ async fn register(
 ) -> Result<MarketClient> {
     let challenge = market.challenge(wallet).await?;
     let signature = key.sign_message_sync(challenge.message.as_bytes())?.as_bytes().into();
-    let (name, nonce) = (name.to_owned(), challenge.nonce);
-    let request = Register { name, description: String::new(), agent_type, wallet_address: wallet, nonce, signature };
+    let request = Register::new(name, agent_type, wallet, challenge.nonce, signature);
     Ok(market.with_api_key(&market.register(&request).await?.api_key))
 }
 
@@ -65,6 +64,7 @@ pub(super) async fn publish(cast: &mut Cast<'_>) -> Result<Told> {
         price,
         content_type: "text/plain".to_owned(),
         content_base64: Some(STANDARD.encode(content)),
+        expires_at: None,
     };
     let (small, big) = (
         listing("Electricity prices today", SMALL_PRICE, SMALL_REPORT),

@@ -1,0 +1,143 @@
+//! Who may ask for an operation, and how often: looked at before anything of the request is read.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use api::{Code, Role, Scope};
+use axum::{
+    extract::{ConnectInfo, Request, State},
+    http::{HeaderMap, HeaderName, HeaderValue},
+    middleware::Next,
+    response::{IntoResponse, Response},
+};
+
+use crate::{
+    auth::{self, Caller, Who},
+    limits::Standing,
+    problem::Problem,
+    service::Market,
+};
+
+/// Who may ask for an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// Anybody.
+    Open,
+    /// An agent whose credentials have this scope.
+    Agent(Scope),
+    /// The same, or a wallet that was proven.
+    Wallet(Scope),
+    /// A person.
+    Creator,
+    /// A person with this role.
+    Staff(Role),
+}
+
+impl Access {
+    /// Refuses who may not.
+    fn admit(self, caller: Option<&Caller>) -> Result<(), Problem> {
+        if self == Self::Open {
+            return Ok(());
+        }
+        let caller = caller.ok_or_else(auth::refused)?;
+        match self {
+            Self::Open => Ok(()),
+            Self::Agent(scope) => caller.agent().and_then(|_| caller.must_have(scope)),
+            Self::Wallet(scope) => caller.wallet().and_then(|_| caller.must_have(scope)),
+            Self::Creator => caller.creator().map(drop),
+            Self::Staff(role) => caller.staff(role).map(drop),
+        }
+    }
+}
+
+/// Lets in who may ask and has not asked too often. Whom it let in, handlers read as [`Caller`].
+pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
+    let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
+    let ip = client(request.headers(), connection, market.proxies);
+    let caller = auth::authenticate(&market, request.headers()).await;
+    let (name, limit) = match &caller {
+        Ok(Some(caller)) => (name(caller.who), market.limits.known),
+        // Who guesses keys is counted as nobody.
+        Ok(None) | Err(_) => (format!("ip {}", ip.map(|ip| ip.to_string()).unwrap_or_default()), market.limits.unknown),
+    };
+    let standing = market.limits.take(&market.pool, &name, limit).await;
+    let admitted = match (&standing, caller) {
+        (Some(standing), _) if standing.refused => {
+            let seconds = standing.reset_seconds;
+            Err(Problem::too_often(format!("At most {} requests a minute: wait {seconds} seconds", standing.limit), seconds))
+        }
+        (_, Err(problem)) => Err(problem),
+        (_, Ok(caller)) => access.admit(caller.as_ref()).map(|()| caller),
+    };
+    let mut response = match admitted {
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Err(problem) => problem.into_response(),
+    };
+    if let Some(standing) = standing {
+        tell(response.headers_mut(), standing);
+    }
+    response
+}
+
+/// The headers of draft-ietf-httpapi-ratelimit-headers, in the form that most clients read.
+fn tell(headers: &mut HeaderMap, standing: Standing) {
+    let numbers = [
+        ("ratelimit-limit", u64::from(standing.limit)),
+        ("ratelimit-remaining", u64::from(standing.remaining)),
+        ("ratelimit-reset", standing.reset_seconds),
+    ];
+    headers.extend(numbers.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number))));
+}
+
+fn name(who: Who) -> String {
+    match who {
+        Who::Agent { id, .. } => format!("agent {id}"),
+        Who::Wallet(wallet) => format!("wallet {wallet}"),
+        Who::Creator { id, .. } => format!("creator {id}"),
+    }
+}
+
+/// The address of the client: what the outermost of our own proxies saw. What stands further left in the header is the client's own word.
+fn client(headers: &HeaderMap, connection: Option<IpAddr>, proxies: usize) -> Option<IpAddr> {
+    let Some(hops) = proxies.checked_sub(1) else { return connection.map(of_one_customer) };
+    let all = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+    let addresses: Vec<_> = all.flat_map(|value| value.split(',')).map(str::trim).collect();
+    let seen = addresses.iter().rev().nth(hops).and_then(|address| address.parse().ok());
+    seen.or(connection).map(of_one_customer)
+}
+
+/// A customer of an internet provider has a whole /64 of IPv6.
+fn of_one_customer(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+        ip => ip,
+    }
+}
+
+/// What [`guard`] found out, for the handlers.
+pub(crate) fn found(extensions: &axum::http::Extensions) -> Result<Option<Caller>, Problem> {
+    let found = extensions.get::<Option<Caller>>().cloned();
+    found.ok_or_else(|| Problem::new(Code::Internal, "The operation is not behind the guard"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_choose_its_address() {
+        let (near, far): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "203.0.113.7".parse().unwrap());
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "198.51.100.1, 203.0.113.7".parse().unwrap());
+        assert_eq!(client(&headers, Some(near), 0), Some(near), "without a proxy of ours the header is anybody's word");
+        assert_eq!(client(&headers, Some(near), 1), Some(far));
+        headers.append("x-forwarded-for", "10.0.0.2".parse().unwrap());
+        assert_eq!(client(&headers, Some(near), 2), Some(far));
+        assert_eq!(client(&HeaderMap::new(), Some(near), 1), Some(near));
+        let (one, two): (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        assert_eq!(client(&headers, Some(one), 0), client(&headers, Some(two), 0));
+    }
+}

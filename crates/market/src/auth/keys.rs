@@ -1,0 +1,189 @@
+//! Keys of agents, and the tokens they are exchanged for.
+
+use api::{AccessToken, ApiKey, Code, CreateApiKey, CreatedApiKey, Page, PageQuery, Scope, TokenRequest};
+use axum::{Json, extract::State, http::StatusCode};
+use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use subtle::ConstantTimeEq;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Caller, Who, digest, random, read_secret, token::Kind, write_secret};
+use crate::{
+    db,
+    input::{self, Id, Params},
+    problem::Problem,
+    service::Market,
+};
+
+/// How every key begins.
+pub(super) const PREFIX: &str = "florin_";
+/// Keys of an agent that are not revoked, at most.
+const KEYS_MAX: i64 = 50;
+const NAME_LEN_MAX_CHARS: usize = 100;
+
+/// Who has this key.
+pub(super) async fn caller(pool: &PgPool, key: &str) -> sqlx::Result<Option<Caller>> {
+    let Some((id, hash)) = read_secret(PREFIX, key) else { return Ok(None) };
+    let found = sqlx::query(
+        "SELECT k.agent_id, k.key_hash, k.scopes, k.expires_at, a.wallet,
+             k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS unseen
+         FROM api_keys AS k JOIN agents AS a ON a.id = k.agent_id
+         WHERE k.id = $1 AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE) AND a.active",
+    );
+    let Some(row) = found.bind(id).fetch_optional(pool).await? else { return Ok(None) };
+    let same: bool = hash.as_slice().ct_eq(row.try_get::<&[u8], _>("key_hash")?).into();
+    if !same {
+        return Ok(None);
+    }
+    if row.try_get("unseen")? {
+        sqlx::query("UPDATE api_keys SET last_used_at = now() WHERE id = $1").bind(id).execute(pool).await?;
+    }
+    let who = Who::Agent { id: row.try_get("agent_id")?, wallet: db::address(&row, "wallet")? };
+    Ok(Some(Caller { who, scopes: scopes(&row)?, credential: Some(id), by_token: false, until: row.try_get("expires_at")? }))
+}
+
+/// Makes a key. What is returned is all there will ever be of its secret.
+pub(crate) async fn make(conn: &mut PgConnection, agent: Uuid, request: &CreateApiKey) -> sqlx::Result<(String, ApiKey)> {
+    let (id, secret) = (Uuid::now_v7(), random());
+    let row = sqlx::query(
+        "INSERT INTO api_keys (id, agent_id, name, key_hash, scopes, expires_at) VALUES ($1, $2, $3, $4, $5, $6) RETURNING *",
+    )
+    .bind(id)
+    .bind(agent)
+    .bind(&request.name)
+    .bind(digest(secret).as_slice())
+    .bind(request.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>())
+    .bind(request.expires_at)
+    .fetch_one(conn)
+    .await?;
+    Ok((write_secret(PREFIX, id, secret), key(&row)?))
+}
+
+/// `POST /api/v1/api-keys`: no key allows more than the one it was made with.
+pub(crate) async fn create(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(mut request): input::Json<CreateApiKey>,
+) -> Result<(StatusCode, Json<CreatedApiKey>), Problem> {
+    let agent = caller.agent()?;
+    input::text("name", &request.name, 1..=NAME_LEN_MAX_CHARS)?;
+    request.scopes.sort_unstable();
+    request.scopes.dedup();
+    if request.scopes.is_empty() {
+        return Err(Problem::invalid("scopes must name at least one scope"));
+    }
+    request.scopes.iter().try_for_each(|scope| caller.must_have(*scope))?;
+    if request.expires_at.is_some_and(|at| at <= OffsetDateTime::now_utc()) {
+        return Err(Problem::invalid("expires_at must be in the future"));
+    }
+    let mut tx = market.pool.begin().await?;
+    // Of two at once, one waits, so that they are counted.
+    sqlx::query("SELECT FROM agents WHERE id = $1 FOR UPDATE").bind(agent).execute(&mut *tx).await?;
+    let count = sqlx::query_scalar("SELECT count(*) FROM api_keys WHERE agent_id = $1 AND revoked_at IS NULL").bind(agent);
+    if count.fetch_one(&mut *tx).await.map(|count: i64| count >= KEYS_MAX)? {
+        return Err(Problem::new(Code::WrongState, format!("An agent has at most {KEYS_MAX} keys: revoke one")));
+    }
+    let (api_key, key) = make(&mut tx, agent, &request).await?;
+    tx.commit().await?;
+    Ok((StatusCode::CREATED, Json(CreatedApiKey { key, api_key })))
+}
+
+/// `GET /api/v1/api-keys`
+pub(crate) async fn list(
+    State(market): State<Market>,
+    caller: Caller,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Page<ApiKey>>, Problem> {
+    let (agent, limit) = (caller.agent()?, input::limit(page.limit)?);
+    let rows = sqlx::query("SELECT * FROM api_keys WHERE agent_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")
+        .bind(agent)
+        .bind(input::before(page.cursor.as_deref())?)
+        .bind(limit as i64 + 1)
+        .fetch_all(&market.pool)
+        .await?;
+    let keys = rows.iter().map(key).collect::<Result<_, _>>()?;
+    Ok(Json(input::page(keys, limit, |key: &ApiKey| key.id.to_string())))
+}
+
+/// `DELETE /api/v1/api-keys/{id}`: the tokens it got end with it.
+pub(crate) async fn revoke(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<ApiKey>, Problem> {
+    let revoke = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND agent_id = $2 RETURNING *";
+    let row = sqlx::query(revoke).bind(id).bind(caller.agent()?).fetch_optional(&market.pool).await?;
+    market.auth.forget();
+    Ok(Json(key(&row.ok_or_else(|| Problem::not_found("key of yours"))?)?))
+}
+
+/// `POST /api/v1/agents/token`: a key or a proven wallet for an access token.
+pub(crate) async fn token(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(request): input::Json<TokenRequest>,
+) -> Result<Json<AccessToken>, Problem> {
+    if caller.by_token {
+        return Err(Problem::new(Code::Forbidden, "A token gets no other token: send a key, or prove the wallet"));
+    }
+    let agent = match caller.who {
+        Who::Agent { id, .. } => request.agent_id.is_none_or(|asked| asked == id).then_some(id),
+        Who::Wallet(wallet) => {
+            let of_wallet = "SELECT id FROM agents WHERE wallet = $1 AND active AND ($2 IS NULL OR id = $2) ORDER BY id LIMIT 2";
+            let found = sqlx::query_scalar(of_wallet).bind(wallet.as_slice()).bind(request.agent_id);
+            match found.fetch_all(&market.pool).await?[..] {
+                [] => None,
+                [only] => Some(only),
+                _ => return Err(Problem::invalid("This wallet has several agents: name one in agent_id")),
+            }
+        }
+        Who::Creator { .. } => caller.agent().map(Some)?,
+    };
+    let agent = agent.ok_or_else(|| Problem::not_found("agent of yours"))?;
+    let scopes = request.scopes.unwrap_or_else(|| caller.scopes.clone());
+    scopes.iter().try_for_each(|scope| caller.must_have(*scope))?;
+    Ok(Json(market.auth.tokens.issue(agent, Kind::Agent, &scopes, caller.credential, OffsetDateTime::now_utc())))
+}
+
+/// `GET /.well-known/jwks.json`
+pub(crate) async fn key_set(State(market): State<Market>) -> Result<Json<serde_json::Value>, Problem> {
+    Ok(Json(market.auth.tokens.key_set(OffsetDateTime::now_utc())))
+}
+
+fn scopes(row: &PgRow) -> sqlx::Result<Vec<Scope>> {
+    let names: Vec<String> = row.try_get("scopes")?;
+    Ok(Scope::ALL.into_iter().filter(|scope| names.iter().any(|name| name == scope.as_str())).collect())
+}
+
+fn key(row: &PgRow) -> sqlx::Result<ApiKey> {
+    let id: Uuid = row.try_get("id")?;
+    Ok(ApiKey {
+        id,
+        name: row.try_get("name")?,
+        prefix: format!("{PREFIX}{}", id.simple()),
+        scopes: scopes(row)?,
+        created_at: row.try_get("created_at")?,
+        expires_at: row.try_get("expires_at")?,
+        last_used_at: row.try_get("last_used_at")?,
+        revoked_at: row.try_get("revoked_at")?,
+    })
+}
+
+/// The key of a registration: all that an agent may do.
+pub(crate) fn first() -> CreateApiKey {
+    CreateApiKey { name: "registration".into(), scopes: Scope::ALL.into(), expires_at: None }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use alloy::primitives::B256;
+
+    use super::*;
+
+    #[test]
+    fn a_secret_is_read_as_it_was_written_and_nothing_else_is() {
+        let (id, secret) = (Uuid::now_v7(), random());
+        let text = write_secret(PREFIX, id, secret);
+        assert_eq!(read_secret(PREFIX, &text), Some((id, digest(secret))));
+        for bad in ["", "florin_", "florin__", &text[..text.len() - 1], &text.replace('_', "-")] {
+            assert_eq!(read_secret(PREFIX, bad), None::<(Uuid, B256)>, "{bad}");
+        }
+    }
+}

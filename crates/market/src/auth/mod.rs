@@ -1,0 +1,232 @@
+//! Who calls: an agent by a key or a token, a creator by a token, or a wallet by its signature.
+
+pub(crate) mod keys;
+pub(crate) mod password;
+pub(crate) mod sessions;
+pub(crate) mod token;
+pub(crate) mod wallet;
+
+use alloy::primitives::{Address, B256};
+use api::{Code, Role, Scope};
+use axum::{
+    extract::{FromRequestParts, OptionalFromRequestParts},
+    http::{HeaderMap, header, request::Parts},
+};
+use moka::future::Cache;
+use rand::RngCore;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use crate::{access, db, problem::Problem, service::Market};
+use token::{Kind, Tokens};
+
+/// How long credentials that were good are taken for good. What another instance revokes ends here as late.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(5);
+/// Credentials remembered.
+const REMEMBERED_MAX: u64 = 50_000;
+/// Longest credentials read.
+const CREDENTIALS_LEN_MAX_BYTES: usize = 4 * 1024;
+
+/// Who calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    pub(crate) who: Who,
+    pub(crate) scopes: Vec<Scope>,
+    /// The key or session that it goes back to, if any.
+    pub(crate) credential: Option<Uuid>,
+    /// Whether it showed an access token, which gets no other one.
+    pub(crate) by_token: bool,
+    /// When the credentials stop working.
+    until: Option<OffsetDateTime>,
+}
+
+/// Who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    /// A registered agent, and its proven wallet.
+    Agent { id: Uuid, wallet: Address },
+    /// A wallet that was proven just now.
+    Wallet(Address),
+    /// A person.
+    Creator { id: Uuid, role: Role },
+}
+
+impl Caller {
+    /// The agent, for what nobody else may do.
+    pub(crate) fn agent(&self) -> Result<Uuid, Problem> {
+        self.agent_id().ok_or_else(|| Problem::new(Code::Forbidden, "This is for agents: send the agent's key or token"))
+    }
+
+    pub(crate) fn agent_id(&self) -> Option<Uuid> {
+        if let Who::Agent { id, .. } = self.who { Some(id) } else { None }
+    }
+
+    /// The proven wallet, for what creators may not do.
+    pub(crate) fn wallet(&self) -> Result<Address, Problem> {
+        match self.who {
+            Who::Agent { wallet, .. } | Who::Wallet(wallet) => Ok(wallet),
+            Who::Creator { .. } => Err(Problem::new(Code::Forbidden, "This is for agents and wallets")),
+        }
+    }
+
+    /// The creator, for what nobody else may do.
+    pub(crate) fn creator(&self) -> Result<Uuid, Problem> {
+        match self.who {
+            Who::Creator { id, .. } => Ok(id),
+            _ => Err(Problem::new(Code::Forbidden, "This is for creators: sign in at /api/v1/creators/login")),
+        }
+    }
+
+    /// The creator, if its role is enough.
+    pub(crate) fn staff(&self, needed: Role) -> Result<Uuid, Problem> {
+        match self.who {
+            Who::Creator { id, role } if role.covers(needed) => Ok(id),
+            _ => Err(Problem::new(Code::Forbidden, format!("This is for the role {} only", db::name_of(needed)))),
+        }
+    }
+
+    /// Refuses everybody but this agent.
+    pub(crate) fn must_be(&self, agent: Uuid, what: &str) -> Result<(), Problem> {
+        if self.agent_id() == Some(agent) {
+            Ok(())
+        } else {
+            Err(Problem::new(Code::Forbidden, format!("This is for {what} only")))
+        }
+    }
+
+    /// Refuses credentials without this scope.
+    pub(crate) fn must_have(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scopes.contains(&scope) {
+            return Ok(());
+        }
+        Err(Problem::new(Code::Forbidden, format!("The credentials lack the scope {scope}: use a key that has it")))
+    }
+}
+
+/// What callers are checked with.
+#[derive(Debug)]
+pub(crate) struct Auth {
+    pub(crate) tokens: Tokens,
+    remembered: Cache<B256, Caller>,
+}
+
+impl Auth {
+    pub(crate) fn new(tokens: Tokens) -> Self {
+        Self { tokens, remembered: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(REMEMBERED).build() }
+    }
+
+    /// Credentials ended: all are looked at again.
+    pub(crate) fn forget(&self) {
+        self.remembered.invalidate_all();
+    }
+
+    /// Who sends this after `Bearer`.
+    pub(crate) async fn bearer(&self, pool: &PgPool, text: &str) -> Result<Option<Caller>, Problem> {
+        if text.len() > CREDENTIALS_LEN_MAX_BYTES {
+            return Ok(None);
+        }
+        let (digest, now) = (B256::from_slice(&Sha256::digest(text)), OffsetDateTime::now_utc());
+        if let Some(caller) = self.remembered.get(&digest).await.filter(|caller| caller.until.is_none_or(|until| now < until)) {
+            return Ok(Some(caller));
+        }
+        let found = if text.starts_with(keys::PREFIX) { keys::caller(pool, text).await? } else { self.token(pool, text).await? };
+        if let Some(caller) = &found {
+            self.remembered.insert(digest, caller.clone()).await;
+        }
+        Ok(found)
+    }
+
+    async fn token(&self, pool: &PgPool, text: &str) -> Result<Option<Caller>, Problem> {
+        let Some(claims) = self.tokens.read(text, OffsetDateTime::now_utc()) else { return Ok(None) };
+        let query = match claims.kind {
+            // What a key got ends with the key; what a wallet got, with the agent.
+            Kind::Agent => {
+                "SELECT a.wallet, NULL AS role FROM agents AS a LEFT JOIN api_keys AS k ON k.id = $2
+                 WHERE a.id = $1 AND a.active AND ($2 IS NULL OR (k.agent_id = a.id AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE)))"
+            }
+            Kind::Creator => {
+                "SELECT NULL::bytea AS wallet, c.role FROM creators AS c JOIN sessions AS s ON s.creator_id = c.id
+                 WHERE c.id = $1 AND s.id = $2 AND c.active AND s.revoked_at IS NULL AND s.expires_at > now()"
+            }
+        };
+        let Some(row) = sqlx::query(query).bind(claims.sub).bind(claims.sid).fetch_optional(pool).await? else { return Ok(None) };
+        let who = match claims.kind {
+            Kind::Agent => Who::Agent { id: claims.sub, wallet: db::address(&row, "wallet")? },
+            Kind::Creator => Who::Creator { id: claims.sub, role: db::named(&row, "role")? },
+        };
+        let until = OffsetDateTime::from_unix_timestamp(claims.exp).ok();
+        Ok(Some(Caller { who, scopes: claims.scopes(), credential: claims.sid, by_token: true, until }))
+    }
+}
+
+/// Who sends these headers; nobody, when they bring no credentials. Wrong ones are refused.
+pub(crate) async fn authenticate(market: &Market, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
+    if let Some(value) = headers.get(x402::SIGN_IN_WITH_X) {
+        return Ok(Some(Caller::of_wallet(wallet::signed_in(market, value.as_bytes()).await?)));
+    }
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
+    let (scheme, credentials) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
+    if scheme.eq_ignore_ascii_case("bearer") {
+        return market.auth.bearer(&market.pool, credentials).await?.ok_or_else(refused).map(Some);
+    }
+    if scheme.eq_ignore_ascii_case("wallet") {
+        return Ok(Some(Caller::of_wallet(wallet::answered(market, credentials).await?)));
+    }
+    Err(refused())
+}
+
+pub(crate) fn refused() -> Problem {
+    let detail = "Send Authorization: Bearer with a key or token that is valid, or Wallet NONCE.SIGNATURE of a fresh challenge";
+    Problem::new(Code::Unauthenticated, detail)
+}
+
+impl Caller {
+    fn of_wallet(wallet: Address) -> Self {
+        Self { who: Who::Wallet(wallet), scopes: Scope::ALL.into(), credential: None, by_token: false, until: None }
+    }
+}
+
+impl FromRequestParts<Market> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Market) -> Result<Self, Problem> {
+        access::found(&parts.extensions)?.ok_or_else(refused)
+    }
+}
+
+/// Nobody, when no credentials were sent; wrong ones were refused all the same.
+impl OptionalFromRequestParts<Market> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Market) -> Result<Option<Self>, Problem> {
+        access::found(&parts.extensions)
+    }
+}
+
+pub(crate) fn random() -> B256 {
+    let mut bytes = B256::ZERO;
+    rand::rng().fill_bytes(bytes.as_mut_slice());
+    bytes
+}
+
+/// A secret with the id of what it belongs to: `PREFIXid_secret`.
+fn write_secret(prefix: &str, id: Uuid, secret: B256) -> String {
+    format!("{prefix}{}_{}", id.simple(), alloy::hex::encode(secret))
+}
+
+/// The id, and the SHA-256 of the secret.
+fn read_secret(prefix: &str, text: &str) -> Option<(Uuid, B256)> {
+    let (id, secret) = text.strip_prefix(prefix)?.split_once('_')?;
+    Some((id.parse().ok()?, digest(secret.parse().ok()?)))
+}
+
+fn digest(secret: B256) -> B256 {
+    B256::from_slice(&Sha256::digest(secret))
+}
+
+/// How long from now.
+fn after(duration: Duration) -> OffsetDateTime {
+    OffsetDateTime::now_utc() + duration
+}

@@ -1,0 +1,225 @@
+//! People: they own agents, get the royalties of what these sell, and some of them look after the market.
+
+use api::{
+    Agent, Claim, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, RegisterCreator, Role, Scope, Session,
+    UpdateCreator, ledger::Wallet,
+};
+use axum::{Json, extract::State, http::StatusCode};
+use sqlx::{PgPool, Row, postgres::PgRow, types};
+use uuid::Uuid;
+
+use crate::{
+    agents,
+    auth::{Caller, password, refused, sessions},
+    db,
+    input::{self, Id, Params},
+    ledger,
+    problem::Problem,
+    service::Market,
+    wallet,
+};
+
+const EMAIL_LEN_MAX_CHARS: usize = 254;
+const NAME_LEN_MAX_CHARS: usize = 100;
+const PHONE_LEN_MAX_CHARS: usize = 32;
+const PAYOUT_DETAILS_LEN_MAX_BYTES: usize = 4_000;
+
+/// `POST /api/v1/creators/register`
+pub(crate) async fn register(
+    State(market): State<Market>,
+    input::Json(request): input::Json<RegisterCreator>,
+) -> Result<(StatusCode, Json<Session>), Problem> {
+    let email = email(&request.email)?;
+    password::check("password", &request.password)?;
+    check(Some(&request.display_name), request.phone.as_deref(), request.country.as_deref())?;
+    let hash = password::hash(request.password).await?;
+    let mut tx = market.pool.begin().await?;
+    let row = sqlx::query(
+        "INSERT INTO creators (id, email, password_hash, display_name, phone, country) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (email) DO NOTHING RETURNING *",
+    )
+    .bind(Uuid::now_v7())
+    .bind(email)
+    .bind(hash)
+    .bind(&request.display_name)
+    .bind(&request.phone)
+    .bind(&request.country)
+    .fetch_optional(&mut *tx)
+    .await?;
+    let row = row.ok_or_else(|| Problem::new(Code::EmailTaken, "Sign in, or use another address"))?;
+    let session = sessions::begin(&market, &mut tx, creator(&row)?).await?;
+    tx.commit().await?;
+    wallet::welcome(&market, wallet::Newcomer::Creator, session.creator.id).await;
+    Ok((StatusCode::CREATED, Json(session)))
+}
+
+/// `GET /api/v1/creators/me`
+pub(crate) async fn me(State(market): State<Market>, caller: Caller) -> Result<Json<Creator>, Problem> {
+    let row = sqlx::query("SELECT * FROM creators WHERE id = $1").bind(caller.creator()?).fetch_one(&market.pool).await?;
+    Ok(Json(creator(&row)?))
+}
+
+/// `PUT /api/v1/creators/me`
+pub(crate) async fn update(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(change): input::Json<UpdateCreator>,
+) -> Result<Json<Creator>, Problem> {
+    let id = caller.creator()?;
+    check(change.display_name.as_deref(), change.phone.as_deref(), change.country.as_deref())?;
+    let details = change.payout_details.map(types::Json);
+    if details
+        .as_ref()
+        .is_some_and(|details| serde_json::to_vec(&details.0).map_or(0, |json| json.len()) > PAYOUT_DETAILS_LEN_MAX_BYTES)
+    {
+        return Err(Problem::invalid(format!("payout_details has at most {PAYOUT_DETAILS_LEN_MAX_BYTES} bytes")));
+    }
+    let row = sqlx::query(
+        "UPDATE creators SET display_name = coalesce($2, display_name), phone = coalesce($3, phone), country = coalesce($4, country),
+             payout_method = coalesce($5, payout_method), payout_details = coalesce($6, payout_details), updated_at = now()
+         WHERE id = $1 RETURNING *",
+    )
+    .bind(id)
+    .bind(&change.display_name)
+    .bind(&change.phone)
+    .bind(&change.country)
+    .bind(change.payout_method.map(db::name_of))
+    .bind(details)
+    .fetch_one(&market.pool)
+    .await?;
+    Ok(Json(creator(&row)?))
+}
+
+/// `GET /api/v1/creators/me/agents`
+pub(crate) async fn agents(
+    State(market): State<Market>,
+    caller: Caller,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Page<Agent>>, Problem> {
+    let (id, limit) = (caller.creator()?, input::limit(page.limit)?);
+    let rows = sqlx::query("SELECT * FROM agents WHERE creator_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3")
+        .bind(id)
+        .bind(input::before(page.cursor.as_deref())?)
+        .bind(limit as i64 + 1)
+        .fetch_all(&market.pool)
+        .await?;
+    let agents = rows.iter().map(agents::agent).collect::<Result<_, _>>()?;
+    Ok(Json(input::page(agents, limit, |agent: &Agent| agent.id.to_string())))
+}
+
+/// `POST /api/v1/creators/me/agents/{id}/claim`: whoever may manage an agent may say whose it is, once.
+pub(crate) async fn claim(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    input::Json(claim): input::Json<Claim>,
+) -> Result<Json<Agent>, Problem> {
+    let creator = caller.creator()?;
+    let agent = market.auth.bearer(&market.pool, &claim.agent_token).await?.ok_or_else(refused)?;
+    agent.must_be(id, "whoever has a key of the agent")?;
+    agent.must_have(Scope::Manage)?;
+    let claim = "UPDATE agents SET creator_id = $2, updated_at = now() WHERE id = $1 AND (creator_id IS NULL OR creator_id = $2) RETURNING *";
+    let row = sqlx::query(claim).bind(id).bind(creator).fetch_optional(&market.pool).await?;
+    Ok(Json(agents::agent(&row.ok_or_else(|| Problem::new(Code::WrongState, "The agent belongs to another creator"))?)?))
+}
+
+/// `GET /api/v1/creators/me/dashboard`
+pub(crate) async fn dashboard(State(market): State<Market>, caller: Caller) -> Result<Json<Dashboard>, Problem> {
+    let row = sqlx::query(
+        "WITH mine AS (SELECT id, active FROM agents WHERE creator_id = $1),
+              money AS (SELECT asset, sum(earned)::bigint AS earned, sum(spent)::bigint AS spent
+                        FROM accounts WHERE purpose = 1 AND owner IN (SELECT id FROM mine) GROUP BY asset)
+         SELECT (SELECT count(*) FROM mine) AS agents, (SELECT count(*) FROM mine WHERE active) AS active_agents,
+             (SELECT count(*) FROM listings WHERE status = 'active' AND seller_id IN (SELECT id FROM mine)) AS active_listings,
+             (SELECT count(*) FROM sales WHERE seller_id IN (SELECT id FROM mine)) AS sales,
+             coalesce((SELECT earned FROM money WHERE asset = 2), 0) AS earned_ard,
+             coalesce((SELECT earned FROM money WHERE asset = 1), 0) AS earned_usdc,
+             coalesce((SELECT spent FROM money WHERE asset = 2), 0) AS spent_ard,
+             coalesce((SELECT spent FROM money WHERE asset = 1), 0) AS spent_usdc",
+    );
+    let row = row.bind(caller.creator()?).fetch_one(&market.pool).await?;
+    let count = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
+    let amount = |column: &str| row.try_get(column).map(ledger::amount);
+    Ok(Json(Dashboard {
+        agents: count("agents")?,
+        active_agents: count("active_agents")?,
+        active_listings: count("active_listings")?,
+        sales: count("sales")?,
+        earned_ard: amount("earned_ard")?,
+        earned_usdc: amount("earned_usdc")?,
+        spent_ard: amount("spent_ard")?,
+        spent_usdc: amount("spent_usdc")?,
+    }))
+}
+
+/// `GET /api/v1/creators/me/wallet`
+pub(crate) async fn wallet(State(market): State<Market>, caller: Caller) -> Result<Json<CreatorWallet>, Problem> {
+    let creator_id = caller.creator()?;
+    let mine = "SELECT id FROM agents WHERE creator_id = $1 ORDER BY id LIMIT 100";
+    let mine: Vec<Uuid> = sqlx::query_scalar(mine).bind(creator_id).fetch_all(&market.pool).await?;
+    let owners: Vec<_> = [creator_id].into_iter().chain(mine).collect();
+    let mut balances = wallet::balances(&market, &owners).await?.into_iter();
+    let own = balances.next().unwrap_or_default();
+    let agents = owners[1..].iter().zip(balances).map(|(id, balances)| Wallet { agent_id: *id, balances });
+    Ok(Json(CreatorWallet { creator_id, balances: own, agents: agents.collect() }))
+}
+
+/// `PUT /api/v1/admin/creators/{id}/role`
+pub(crate) async fn grant(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    input::Json(GrantRole { role }): input::Json<GrantRole>,
+) -> Result<Json<Creator>, Problem> {
+    if caller.staff(Role::Admin)? == id {
+        return Err(Problem::new(Code::Forbidden, "Nobody changes their own role: ask another administrator"));
+    }
+    let grant = sqlx::query("UPDATE creators SET role = $2, updated_at = now() WHERE id = $1 RETURNING *");
+    let row = grant.bind(id).bind(db::name_of(role)).fetch_optional(&market.pool).await?;
+    market.auth.forget();
+    Ok(Json(creator(&row.ok_or_else(|| Problem::not_found("creator"))?)?))
+}
+
+/// Gives the creator with this email address a role, from the outside of the market: how it gets its first administrator.
+///
+/// # Errors
+/// When the database fails. `false` when nobody has registered that address.
+pub(crate) async fn grant_by_email(pool: &PgPool, email: &str, role: Role) -> sqlx::Result<bool> {
+    let grant = sqlx::query("UPDATE creators SET role = $2, updated_at = now() WHERE email = $1");
+    Ok(grant.bind(email.trim().to_lowercase()).bind(db::name_of(role)).execute(pool).await?.rows_affected() == 1)
+}
+
+/// The address as it is kept.
+fn email(text: &str) -> Result<String, Problem> {
+    let email = text.trim().to_lowercase();
+    input::text("email", &email, 3..=EMAIL_LEN_MAX_CHARS)?;
+    let parts = email.split_once('@').filter(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+    let plain = !email.contains(|c: char| c.is_whitespace() || c.is_control());
+    if parts.is_some() && plain { Ok(email) } else { Err(Problem::invalid("email must be like name@example.com")) }
+}
+
+fn check(name: Option<&str>, phone: Option<&str>, country: Option<&str>) -> Result<(), Problem> {
+    name.map_or(Ok(()), |text| input::text("display_name", text, 1..=NAME_LEN_MAX_CHARS))?;
+    phone.map_or(Ok(()), |text| input::text("phone", text, 0..=PHONE_LEN_MAX_CHARS))?;
+    match country {
+        Some(code) if code.len() != 2 || !code.bytes().all(|byte| byte.is_ascii_uppercase()) => {
+            Err(Problem::invalid("country must be two capital letters, as ISO 3166-1 has it"))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn creator(row: &PgRow) -> sqlx::Result<Creator> {
+    let details: Option<types::Json<_>> = row.try_get("payout_details")?;
+    Ok(Creator {
+        id: row.try_get("id")?,
+        email: row.try_get("email")?,
+        display_name: row.try_get("display_name")?,
+        phone: row.try_get("phone")?,
+        country: row.try_get("country")?,
+        payout_method: db::named(row, "payout_method")?,
+        payout_details: details.map(|types::Json(details)| details),
+        role: db::named(row, "role")?,
+        created_at: row.try_get("created_at")?,
+    })
+}

@@ -1,0 +1,185 @@
+//! What can be asked for: each operation once, with its path, who may ask, and the function that answers. Routes, checks and the description of the
+//! API are all made from it, so that none of them can say something else than the others.
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, State},
+    handler::Handler,
+    http::{HeaderMap, Method, StatusCode},
+    response::Response,
+    routing::{MethodFilter, MethodRouter, on},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+
+use crate::{
+    access::Access,
+    auth::Caller,
+    input::{self, Id, Params},
+    problem::Problem,
+    service::Market,
+    wallet::Idempotency,
+};
+
+/// An operation.
+pub(crate) struct Operation {
+    pub(crate) method: Method,
+    pub(crate) path: &'static str,
+    /// Its name in OpenAPI.
+    pub(crate) id: &'static str,
+    pub(crate) summary: &'static str,
+    pub(crate) access: Access,
+    pub(crate) describe: fn(&mut Description<'_>),
+    pub(crate) route: MethodRouter<Market>,
+}
+
+macro_rules! methods {
+    ($($function:ident $method:ident)*) => {
+        $(
+            pub(crate) fn $function<T: 'static, H: Handler<T, Market> + Described<T>>(
+                path: &'static str,
+                (id, summary): (&'static str, &'static str),
+                access: Access,
+                handler: H,
+            ) -> Operation {
+                let route = on(MethodFilter::$method, handler);
+                Operation { method: Method::$method, path, id, summary, access, describe: H::describe, route }
+            }
+        )*
+    };
+}
+
+methods! { get GET post POST put PUT delete DELETE }
+
+/// What is said of an operation in OpenAPI.
+pub(crate) struct Description<'a> {
+    /// Of what is read.
+    pub(crate) input: &'a mut SchemaGenerator,
+    /// Of what is answered.
+    pub(crate) output: &'a mut SchemaGenerator,
+    /// The type of the parameter in the path.
+    pub(crate) in_path: Option<Schema>,
+    pub(crate) query: Option<Schema>,
+    /// The media type of the body, and its schema.
+    pub(crate) body: Option<(&'static str, Option<Schema>)>,
+    /// Whether the header `Idempotency-Key` is read, and whether it must be there.
+    pub(crate) idempotency: Option<bool>,
+    pub(crate) status: StatusCode,
+    pub(crate) answer: Option<(&'static str, Option<Schema>)>,
+}
+
+/// A handler whose types say what it reads and answers.
+pub(crate) trait Described<T> {
+    fn describe(to: &mut Description<'_>);
+}
+
+/// Something that a handler reads.
+pub(crate) trait Part {
+    fn describe(_: &mut Description<'_>) {}
+}
+
+/// Something that a handler answers.
+pub(crate) trait Answer {
+    fn describe(to: &mut Description<'_>);
+}
+
+macro_rules! described {
+    ($($part:ident),*) => {
+        impl<F, Fut, A, M, $($part),*> Described<(M, $($part,)*)> for F
+        where
+            F: Fn($($part),*) -> Fut,
+            Fut: Future<Output = Result<A, Problem>>,
+            A: Answer,
+            $($part: Part),*
+        {
+            fn describe(to: &mut Description<'_>) {
+                $(<$part as Part>::describe(to);)*
+                A::describe(to);
+            }
+        }
+    };
+}
+
+described!(P1);
+described!(P1, P2);
+described!(P1, P2, P3);
+described!(P1, P2, P3, P4);
+described!(P1, P2, P3, P4, P5);
+described!(P1, P2, P3, P4, P5, P6);
+described!(P1, P2, P3, P4, P5, P6, P7);
+
+impl Part for State<Market> {}
+impl Part for Caller {}
+impl Part for Option<Caller> {}
+impl Part for HeaderMap {}
+impl Part for Method {}
+
+impl Part for Body {
+    fn describe(to: &mut Description<'_>) {
+        to.body = Some(("*/*", None));
+    }
+}
+
+impl Part for Id {
+    fn describe(to: &mut Description<'_>) {
+        to.in_path = Some(schemars::json_schema!({"type": "string", "format": "uuid"}));
+    }
+}
+
+impl<T: JsonSchema> Part for Path<T> {
+    fn describe(to: &mut Description<'_>) {
+        to.in_path = Some(T::json_schema(to.input));
+    }
+}
+
+impl<T: JsonSchema> Part for Params<T> {
+    fn describe(to: &mut Description<'_>) {
+        to.query = Some(T::json_schema(to.input));
+    }
+}
+
+impl<T: JsonSchema> Part for input::Json<T> {
+    fn describe(to: &mut Description<'_>) {
+        to.body = Some(("application/json", Some(to.input.subschema_for::<T>())));
+    }
+}
+
+impl Part for Idempotency {
+    fn describe(to: &mut Description<'_>) {
+        to.idempotency = Some(true);
+    }
+}
+
+impl Part for Option<Idempotency> {
+    fn describe(to: &mut Description<'_>) {
+        to.idempotency = Some(false);
+    }
+}
+
+impl<T: JsonSchema> Answer for Json<T> {
+    fn describe(to: &mut Description<'_>) {
+        to.answer = Some(("application/json", Some(to.output.subschema_for::<T>())));
+    }
+}
+
+/// Something new was made.
+impl<T: JsonSchema> Answer for (StatusCode, Json<T>) {
+    fn describe(to: &mut Description<'_>) {
+        to.status = StatusCode::CREATED;
+        Json::<T>::describe(to);
+    }
+}
+
+/// Nothing is answered.
+impl Answer for StatusCode {
+    fn describe(to: &mut Description<'_>) {
+        to.status = Self::NO_CONTENT;
+    }
+}
+
+/// Content.
+impl Answer for Response {
+    fn describe(to: &mut Description<'_>) {
+        to.answer = Some(("*/*", None));
+    }
+}

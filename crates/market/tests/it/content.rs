@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use api::{
+    AgentType, Code, JudgeListing, ListingFilter, ListingStatus, Login, PageQuery, PurchaseFilter, Role, UpdateListing,
+    ledger::{Amount, Asset},
+};
+use money::{Bps, Usdc};
+use reqwest::StatusCode;
+use time::OffsetDateTime;
+
+use crate::harness::{BUYER, Market, PASSWORD, SELLER, World, goods, refusal};
+
+/// 50 ARD.
+const PRICE: Usdc = Usdc::from_base_units(50_000);
+
+fn ard(balances: &[api::ledger::Balance]) -> Amount {
+    balances.iter().find(|balance| balance.asset == Asset::Ard).unwrap().free
+}
+
+fn amount(text: &str) -> Amount {
+    text.parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_bought_from_the_ledger_is_read_again_without_charge_whole_or_in_parts() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let stranger = market.join("stranger", 7, AgentType::Buyer).await;
+    for (size, in_memory) in [(1_000_usize, true), (9 * 1024 * 1024, false)] {
+        let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+        let draft = seller.client.create_listing(&goods(&size.to_string(), PRICE, None)).await.unwrap();
+        seller.client.upload(draft.id, "application/x-bytes", content.clone()).await.unwrap();
+        let bought = buyer.client.express_from_ledger(draft.id, Asset::Ard, &size.to_string()).await.unwrap();
+        assert!(bought.body == content, "the bytes differ");
+        // The seller's next version is not what was bought.
+        seller.client.upload(draft.id, "text/plain", "new").await.unwrap();
+
+        let mine = buyer.client.purchases(&PurchaseFilter::default()).await.unwrap().data.remove(0);
+        assert_eq!((mine.id.to_string(), mine.asset), (bought.headers["x-purchase-id"].to_str().unwrap().into(), Asset::Ard));
+        assert_eq!(mine.amount, amount("50"));
+        let url = market.url.join(&format!("api/v1/purchases/{}/content", mine.id)).unwrap();
+        let ask = |headers: &[(&'static str, String)]| {
+            let request = reqwest::Client::new().get(url.clone()).bearer_auth(&buyer.key);
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, value)).send()
+        };
+        let again = ask(&[]).await.unwrap();
+        let tag = again.headers()["etag"].to_str().unwrap().to_owned();
+        assert!(again.headers().contains_key("x-delivery-ms") && again.headers()["accept-ranges"] == "bytes");
+        assert_eq!(again.headers()["x-cache"] == "hit", in_memory);
+        assert!(again.bytes().await.unwrap() == content, "the bytes differ");
+        let part = ask(&[("range", "bytes=10-19".into())]).await.unwrap();
+        assert_eq!(
+            (part.status(), &part.headers()["content-range"]),
+            (StatusCode::PARTIAL_CONTENT, &format!("bytes 10-19/{size}").parse().unwrap())
+        );
+        assert_eq!(part.bytes().await.unwrap(), content[10..20]);
+        let last = ask(&[("range", "bytes=-3".into()), ("if-range", tag.clone())]).await.unwrap();
+        assert_eq!(last.bytes().await.unwrap(), content[size - 3..]);
+        assert_eq!(ask(&[("range", format!("bytes={size}-"))]).await.unwrap().status(), StatusCode::RANGE_NOT_SATISFIABLE);
+        let known = ask(&[("if-none-match", tag)]).await.unwrap();
+        assert_eq!((known.status(), known.bytes().await.unwrap().len()), (StatusCode::NOT_MODIFIED, 0));
+        assert_eq!(refusal(stranger.client.purchase_content(mine.id).await), Code::NotFound);
+        assert_eq!(refusal(seller.client.purchase_content(mine.id).await), Code::NotFound, "selling is not owning");
+    }
+    assert_eq!(ard(&buyer.client.wallet().await.unwrap().balances), Amount::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_has_versions_and_ends_when_it_says() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let mut request = goods("prices", PRICE, Some(b"one"));
+    request.expires_at = Some(OffsetDateTime::now_utc() - time::Duration::seconds(1));
+    assert_eq!(refusal(seller.client.create_listing(&request).await), Code::InvalidRequest);
+    request.expires_at = Some(OffsetDateTime::now_utc() + time::Duration::seconds(2));
+    let listing = seller.client.create_listing(&request).await.unwrap();
+    let second = seller.client.upload(listing.id, "text/plain", "two").await.unwrap();
+    // The same content again is no new version.
+    let same = seller.client.upload(listing.id, "text/plain", "two").await.unwrap();
+    assert_eq!((listing.version, second.version, same.version), (1, 2, 2));
+    let versions = market.client.listing_versions(listing.id, &PageQuery::default()).await.unwrap().data;
+    assert_eq!(
+        versions.iter().map(|v| (v.version, Some(v.content_hash))).collect::<Vec<_>>(),
+        [(2, second.content_hash), (1, listing.content_hash)]
+    );
+
+    while market.client.listing(listing.id).await.unwrap().status == ListingStatus::Active {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(market.client.listings(&ListingFilter::default()).await.unwrap().data.is_empty());
+    assert!(market.client.discover(&Default::default()).await.unwrap().data.is_empty());
+    let expired = ListingFilter { status: Some(ListingStatus::Expired), ..ListingFilter::default() };
+    assert_eq!(market.client.listings(&expired).await.unwrap().data.len(), 1);
+    assert_eq!(refusal(buyer.client.express_from_ledger(listing.id, Asset::Ard, "late").await), Code::WrongState);
+    let change =
+        UpdateListing { expires_at: Some(OffsetDateTime::now_utc() + time::Duration::hours(1)), ..UpdateListing::default() };
+    assert_eq!(seller.client.update_listing(listing.id, &change).await.unwrap().status, ListingStatus::Active);
+    assert_eq!(buyer.client.express_from_ledger(listing.id, Asset::Ard, "now").await.unwrap().body, "two");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let creator = market.creator("me@example.com").await;
+    market.creator("mod@example.com").await;
+    assert!(market::grant(world.stack.database_url(), "mod@example.com", Role::Moderator).await.unwrap());
+    let moderator = market.client.login(&Login { email: "mod@example.com".into(), password: PASSWORD.into() }).await.unwrap();
+    let moderator = market.client.with_token(&moderator.access);
+    let me = market.client.with_token(&creator.access);
+    me.claim_agent(seller.agent.id, &seller.key).await.unwrap();
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"one"))).await.unwrap();
+    let judged = JudgeListing { version: 1, quality_bps: Bps::new(9_000).unwrap() };
+    assert_eq!(refusal(me.judge_listing(listing.id, &judged).await), Code::Forbidden);
+    assert_eq!(moderator.judge_listing(listing.id, &judged).await.unwrap().quality_bps, Some(judged.quality_bps));
+
+    // 50 ARD: 1 of fee, 49 for the creator, and 4.9 minted for the seller.
+    buyer.client.express_from_ledger(listing.id, Asset::Ard, "a").await.unwrap();
+    assert_eq!(ard(&seller.client.wallet().await.unwrap().balances), amount("104.9"));
+    assert_eq!(ard(&me.creator_wallet().await.unwrap().balances), amount("149"));
+    let dashboard = me.dashboard().await.unwrap();
+    assert_eq!((dashboard.sales, dashboard.earned_ard), (1, amount("49")));
+
+    let url = market.url.join(&format!("api/v1/listings/{}", listing.id)).unwrap();
+    let first = reqwest::get(url.clone()).await.unwrap();
+    let again = reqwest::Client::new().get(url).header("if-none-match", &first.headers()["etag"]).send().await.unwrap();
+    assert_eq!((again.status(), again.headers().get("etag")), (StatusCode::NOT_MODIFIED, first.headers().get("etag")));
+
+    // Other content was not judged, and what was judged is not it.
+    assert_eq!(seller.client.upload(listing.id, "text/plain", "two").await.unwrap().quality_bps, None);
+    assert_eq!(refusal(moderator.judge_listing(listing.id, &judged).await), Code::WrongState);
+    buyer.client.express_from_ledger(listing.id, Asset::Ard, "b").await.unwrap();
+    assert_eq!(ard(&seller.client.wallet().await.unwrap().balances), amount("104.9"));
+
+    let csv =
+        reqwest::Client::new().get(market.url.join("api/v1/wallet/statement.csv?asset=ARD").unwrap()).bearer_auth(&buyer.key);
+    let csv = csv.send().await.unwrap().text().await.unwrap();
+    let lines: Vec<_> = csv.lines().collect();
+    assert_eq!(lines.len(), 4);
+    assert!(
+        lines[0].starts_with("transfer_id,at,kind") && lines[1].contains(",bonus,") && lines[3].contains(",0.00,50.00,0.00,"),
+        "{csv}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn content_may_be_kept_in_an_object_store() {
+    let world = World::new().await;
+    let market = Market::start(market::Config { content: "memory:///".parse().unwrap(), ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let content = vec![7_u8; 12 * 1024 * 1024];
+    let draft = seller.client.create_listing(&goods("big", PRICE, None)).await.unwrap();
+    seller.client.upload(draft.id, "application/x-bytes", content.clone()).await.unwrap();
+    assert!(buyer.client.express_from_ledger(draft.id, Asset::Ard, "a").await.unwrap().body == content, "the bytes differ");
+}

@@ -1,0 +1,219 @@
+use alloy::signers::SignerSync;
+use api::{
+    AgentFilter, AgentType, Availability, ChangePassword, Code, CreateApiKey, Login, PageQuery, Role, Scope, TokenRequest,
+    UpdateAgent, UpdateCreator,
+};
+use stack::Account;
+use x402::{SignIn, SignInInfo};
+
+use crate::harness::{BUYER, Market, PASSWORD, SELLER, World, refusal};
+
+fn key(name: &str, scopes: &[Scope]) -> CreateApiKey {
+    CreateApiKey { name: name.into(), scopes: scopes.into(), expires_at: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_allows_what_it_names_and_ends_with_the_tokens_it_got() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let agent = market.join("agent", SELLER, AgentType::Both).await;
+    let made = agent.client.create_api_key(&key("robot", &[Scope::Read, Scope::Manage])).await.unwrap();
+    assert!(made.api_key.starts_with(&made.key.prefix) && made.key.last_used_at.is_none());
+    let robot = market.client.with_api_key(&made.api_key);
+    assert!(robot.wallet().await.is_ok());
+    // No key makes one that allows more, whether it is asked as a key or as a token.
+    assert_eq!(refusal(robot.create_api_key(&key("more", &[Scope::Transfer])).await), Code::Forbidden);
+    let token = robot.token(&TokenRequest { agent_id: None, scopes: Some(vec![Scope::Read]) }).await.unwrap();
+    assert_eq!(token.scope, "read");
+    let by_token = market.client.with_token(&token);
+    assert!(by_token.wallet().await.is_ok());
+    assert_eq!(refusal(by_token.api_keys(&PageQuery::default()).await), Code::Forbidden);
+    assert_eq!(refusal(by_token.token(&TokenRequest::default()).await), Code::Forbidden);
+    let wider = TokenRequest { agent_id: None, scopes: Some(vec![Scope::Sell]) };
+    assert_eq!(refusal(robot.token(&wider).await), Code::Forbidden);
+
+    let keys = agent.client.api_keys(&PageQuery::default()).await.unwrap().data;
+    assert_eq!(keys.iter().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["robot", "registration"]);
+    assert!(keys.iter().all(|key| key.last_used_at.is_some()));
+    let other = market.join("other", BUYER, AgentType::Both).await;
+    assert_eq!(refusal(other.client.revoke_api_key(made.key.id).await), Code::NotFound);
+    assert!(agent.client.revoke_api_key(made.key.id).await.unwrap().revoked_at.is_some());
+    assert_eq!(refusal(robot.wallet().await), Code::Unauthenticated);
+    assert_eq!(refusal(by_token.wallet().await), Code::Unauthenticated);
+
+    let later = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
+    let brief = CreateApiKey { expires_at: Some(later), ..key("brief", &[Scope::Read]) };
+    let brief = agent.client.create_api_key(&brief).await.unwrap();
+    assert!(market.client.with_api_key(&brief.api_key).wallet().await.is_ok());
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    sqlx::query("UPDATE api_keys SET expires_at = now() WHERE id = $1").bind(brief.key.id).execute(&pool).await.unwrap();
+    // At another instance, which does not remember the key.
+    let other = world.market().await;
+    assert_eq!(refusal(other.client.with_api_key(&brief.api_key).wallet().await), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_of_one_instance_are_good_at_another_that_shares_the_secret() {
+    let world = World::new().await;
+    let with = |secrets: Vec<[u8; 32]>| {
+        let token_secrets = secrets.into_iter().map(Into::into).collect();
+        let public_url = Some("https://market.example/".parse().unwrap());
+        market::Config { token_secrets, public_url, ..world.config() }
+    };
+    let (one, two) = (Market::start(with(vec![[1; 32]])).await, Market::start(with(vec![[2; 32], [1; 32]])).await);
+    let three = Market::start(with(vec![[2; 32]])).await;
+    let agent = one.join("agent", SELLER, AgentType::Both).await;
+    let token = agent.client.token(&TokenRequest::default()).await.unwrap();
+    assert!(two.client.with_token(&token).wallet().await.is_ok(), "a secret that was replaced is believed");
+    assert_eq!(refusal(three.client.with_token(&token).wallet().await), Code::Unauthenticated);
+    let keys: serde_json::Value =
+        reqwest::get(one.url.join(".well-known/jwks.json").unwrap()).await.unwrap().json().await.unwrap();
+    assert!(keys["keys"].as_array().unwrap().iter().all(|key| key["kty"] == "OKP" && key.get("d").is_none()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_signs_in_with_x_once_and_gets_a_token_of_its_agent() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let agent = market.join("agent", SELLER, AgentType::Both).await;
+    let account = Account::at(SELLER);
+    let signed = |origin: &url::Url| {
+        let issued_at = time::OffsetDateTime::now_utc().format(&time::format_description::well_known::Rfc3339).unwrap();
+        let info = SignInInfo {
+            domain: origin.authority().into(),
+            uri: origin.to_string(),
+            statement: None,
+            version: "1".into(),
+            nonce: format!("{:032x}", rand::random::<u128>()),
+            issued_at,
+            expiration_time: None,
+            not_before: None,
+            request_id: None,
+            resources: None,
+        };
+        let address = account.address.to_checksum(None);
+        let chain = world.stack.deployment().chain_id;
+        let signature = account.signer.sign_message_sync(info.message(&address, chain).as_bytes()).unwrap();
+        let signature = alloy::hex::encode_prefixed(signature.as_bytes());
+        let (chain_id, kind) = (format!("eip155:{chain}"), "eip191".into());
+        x402::header::encode(&SignIn { info, address, chain_id, kind, signature_scheme: None, signature }).unwrap()
+    };
+    let ask = |header: String| {
+        let request = reqwest::Client::new().post(market.url.join("api/v1/agents/token").unwrap());
+        request.header("sign-in-with-x", header).json(&TokenRequest::default()).send()
+    };
+    let header = signed(&market.url);
+    let token = ask(header.clone()).await.unwrap().json::<api::AccessToken>().await.unwrap();
+    assert_eq!(market.client.with_token(&token).wallet().await.unwrap().agent_id, agent.agent.id);
+    assert_eq!(ask(header).await.unwrap().status(), 401, "a signature works once");
+    assert_eq!(ask(signed(&"https://phisher.example/".parse().unwrap())).await.unwrap().status(), 401, "signed for another site");
+    // A wallet without an agent gets none.
+    assert_eq!(refusal(market.as_wallet(BUYER).await.token(&TokenRequest::default()).await), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn agents_are_found_by_what_they_say_of_themselves() {
+    let world = World::new().await;
+    let market = world.market().await;
+    for (name, account, cost) in [("cheap", SELLER, "0.01"), ("dear", BUYER, "5")] {
+        let mut request = market.registration(name, account, AgentType::Both).await;
+        (request.capabilities, request.cost_per_task) = (vec!["Translate".into(), "ocr".into()], Some(cost.parse().unwrap()));
+        let agent = market.client.register(&request).await.unwrap();
+        assert_eq!((agent.agent.capacity_per_hour, agent.agent.availability), (30, Availability::Online));
+        assert_eq!(agent.agent.capabilities, ["ocr", "translate"]);
+        let card: serde_json::Value = reqwest::get(agent.agent_card_url.clone()).await.unwrap().json().await.unwrap();
+        assert_eq!((&card["name"], &card["skills"][1]["id"]), (&name.into(), &"translate".into()));
+        if name == "dear" {
+            let change =
+                UpdateAgent { availability: Some(Availability::Busy), capacity_per_hour: Some(5), ..UpdateAgent::default() };
+            let client = market.client.with_token(&agent.access);
+            assert_eq!(client.update_agent(agent.agent.id, &change).await.unwrap().capacity_per_hour, 5);
+            let none = UpdateAgent { capacity_per_hour: Some(0), ..UpdateAgent::default() };
+            assert_eq!(refusal(client.update_agent(agent.agent.id, &none).await), Code::InvalidRequest);
+        }
+    }
+    let mut bad = market.registration("bad", 7, AgentType::Both).await;
+    bad.capabilities = vec!["no spaces".into()];
+    assert_eq!(refusal(market.client.register(&bad).await), Code::InvalidRequest);
+    let names = |filter| {
+        let client = market.client.clone();
+        async move { client.agents(&filter).await.unwrap().data.into_iter().map(|agent| agent.name).collect::<Vec<_>>() }
+    };
+    let capability = Some("TRANSLATE".to_owned());
+    assert_eq!(
+        names(AgentFilter { capability, max_cost: Some("1".parse().unwrap()), ..AgentFilter::default() }).await,
+        ["cheap"]
+    );
+    assert_eq!(names(AgentFilter { availability: Some(Availability::Busy), ..AgentFilter::default() }).await, ["dear"]);
+    assert_eq!(names(AgentFilter { agent_type: Some(AgentType::Seller), ..AgentFilter::default() }).await, ["dear", "cheap"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creator_claims_an_agent_by_its_key_and_sees_how_it_does() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let agent = market.join("agent", SELLER, AgentType::Both).await;
+    let (mine, theirs) = (market.creator("me@example.com").await, market.creator("them@example.com").await);
+    let (me, them) = (market.client.with_token(&mine.access), market.client.with_token(&theirs.access));
+    assert_eq!(refusal(me.claim_agent(agent.agent.id, "florin_guess").await), Code::Unauthenticated);
+    let reader = agent.client.create_api_key(&key("reader", &[Scope::Read])).await.unwrap();
+    assert_eq!(refusal(me.claim_agent(agent.agent.id, &reader.api_key).await), Code::Forbidden);
+    assert_eq!(me.claim_agent(agent.agent.id, &agent.key).await.unwrap().creator_id, Some(mine.creator.id));
+    assert_eq!(refusal(them.claim_agent(agent.agent.id, &agent.key).await), Code::WrongState);
+    assert_eq!(me.creators_agents(&PageQuery::default()).await.unwrap().data.len(), 1);
+    let (dashboard, wallet) = (me.dashboard().await.unwrap(), me.creator_wallet().await.unwrap());
+    assert_eq!((dashboard.agents, dashboard.active_agents, dashboard.sales), (1, 1, 0));
+    assert_eq!((wallet.agents.len(), wallet.balances.len()), (1, 2));
+    let change = UpdateCreator { country: Some("PT".into()), ..UpdateCreator::default() };
+    assert_eq!(me.update_creator(&change).await.unwrap().country.as_deref(), Some("PT"));
+    let change = UpdateCreator { country: Some("Portugal".into()), ..UpdateCreator::default() };
+    assert_eq!(refusal(me.update_creator(&change).await), Code::InvalidRequest);
+    assert_eq!(refusal(me.grant_role(theirs.creator.id, Role::Finance).await), Code::Forbidden);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stolen_refresh_token_ends_the_session_and_a_lost_answer_does_not() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let first = market.creator("me@example.com").await;
+    let lost = market.client.refresh(&first.refresh_token).await.unwrap();
+    // The answer was lost: the same request again.
+    let second = market.client.refresh(&first.refresh_token).await.unwrap();
+    assert_ne!(lost.refresh_token, second.refresh_token);
+    let me = market.client.with_token(&second.access);
+    assert!(me.creator().await.is_ok());
+    // Whoever has the one that was replaced is not who has the session now, so neither is believed.
+    assert_eq!(refusal(market.client.refresh(&lost.refresh_token).await), Code::Unauthenticated);
+    assert_eq!(refusal(market.client.refresh(&second.refresh_token).await), Code::Unauthenticated);
+    assert_eq!(refusal(me.creator().await), Code::Unauthenticated);
+
+    let login = |password: &str| Login { email: "ME@example.com ".into(), password: password.into() };
+    let session = market.client.login(&login(PASSWORD)).await.unwrap();
+    market.client.end_session(&session.refresh_token).await.unwrap();
+    assert_eq!(refusal(market.client.with_token(&session.access).creator().await), Code::Unauthenticated);
+    let session = market.client.login(&login(PASSWORD)).await.unwrap();
+    let me = market.client.with_token(&session.access);
+    let change = |password: &str| ChangePassword { password: password.into(), new_password: "another good password".into() };
+    assert_eq!(refusal(me.change_password(&change("not the password")).await), Code::Unauthenticated);
+    let renewed = me.change_password(&change(PASSWORD)).await.unwrap();
+    assert_eq!(refusal(me.creator().await), Code::Unauthenticated);
+    assert!(market.client.with_token(&renewed.access).creator().await.is_ok());
+    assert_eq!(refusal(market.client.login(&login(PASSWORD)).await), Code::Unauthenticated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_passwords_lock_the_account_also_when_they_come_at_once() {
+    let world = World::new().await;
+    let market = world.market().await;
+    market.creator("me@example.com").await;
+    let again = market.client.register_creator(&market.creation("ME@example.com")).await;
+    assert_eq!(refusal(again), Code::EmailTaken);
+    let login = |email: &str, password: &str| {
+        let (client, request) = (market.client.clone(), Login { email: email.into(), password: password.into() });
+        async move { refusal(client.login(&request).await) }
+    };
+    assert_eq!(login("nobody@example.com", PASSWORD).await, Code::Unauthenticated);
+    let tries = futures::future::join_all((0..12).map(|_| login("me@example.com", "a wrong password"))).await;
+    assert_eq!(tries.iter().filter(|code| **code == Code::Unauthenticated).count(), 5);
+    assert_eq!(login("me@example.com", PASSWORD).await, Code::TooManyRequests, "the right one does not help now");
+}
