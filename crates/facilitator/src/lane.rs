@@ -1,6 +1,7 @@
 //! A signer and its nonces: one lane, in which transactions follow each other without waiting for the one before.
 //!
-//! What waits while the lane journals and sends goes out with its next turn; a settlement that finds the lane idle leaves at once.
+//! A settlement that finds the lane idle leaves at once. What comes while a transaction is on its way waits a moment for company, since
+//! payments are cheaper together, and no longer than until that one is mined.
 
 use std::{
     collections::{BTreeMap, btree_map},
@@ -8,7 +9,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use alloy::{
@@ -34,6 +35,8 @@ use crate::{
 const QUEUE_MAX: usize = 4_096;
 /// Settlements that leave with one turn.
 const TURN_MAX: usize = 512;
+/// How long a settlement waits for others while a transaction is on its way.
+const COMPANY_WAIT: Duration = Duration::from_millis(20);
 /// Transactions of one signer that are sent and not mined. Nodes keep few for one account; what has to wait goes out in bigger batches.
 const UNMINED_MAX: usize = 256;
 
@@ -163,6 +166,9 @@ impl Lane {
             while self.unmined() >= UNMINED_MAX {
                 self.room.notified().await;
             }
+            if engine.router.is_some() {
+                let _ = tokio::time::timeout(COMPANY_WAIT, self.company(&mut queue, &mut turn)).await;
+            }
             while turn.len() < TURN_MAX
                 && let Ok(settlement) = queue.try_recv()
             {
@@ -176,6 +182,16 @@ impl Lane {
                 keys.iter().for_each(|key| engine.not_begun(key));
             }
             self.waiting.fetch_sub(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes what else comes until all that was sent is mined, or the turn is full.
+    async fn company(&self, queue: &mut Queue, turn: &mut Vec<Settlement>) {
+        while turn.len() < TURN_MAX && self.unmined() > 0 {
+            tokio::select! {
+                () = self.room.notified() => {}
+                Some(settlement) = queue.recv() => turn.push(settlement),
+            }
         }
     }
 

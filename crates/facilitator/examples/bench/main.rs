@@ -8,7 +8,10 @@ mod report;
 
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use alloy::{primitives::Address, providers::Provider};
+use alloy::{
+    primitives::Address,
+    providers::{Provider, ext::AnvilApi},
+};
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use futures::future::try_join_all;
@@ -119,8 +122,12 @@ async fn measure(what: &'static str, load: Load) -> Result<()> {
     let mut report = Report::new(what, &load.peers);
     for round in 0..load.rounds {
         for (index, peer) in load.peers.iter().enumerate() {
-            let chain = Chain::start(&AnvilOptions { block_seconds: load.block_seconds, ..AnvilOptions::default() }).await?;
+            let chain = Chain::start(&AnvilOptions::default()).await?;
             let payments = Arc::new(Payments::prepare(&chain, load.connections).await?);
+            if let Some(seconds) = load.block_seconds {
+                chain.provider().anvil_set_auto_mine(false).await?;
+                chain.provider().anvil_set_interval_mining(seconds).await?;
+            }
             let database = postgres.create(&format!("bench_{round}_{index}"), None).await?;
             let signer = Account::at(Account::FACILITATOR);
             let facilitator = Service::start(*peer, chain.rpc_url(), &database, &signer).await?;
