@@ -7,6 +7,7 @@ mod cli;
 mod dev;
 mod escrow;
 mod interop;
+mod killed;
 mod lane;
 mod mistakes;
 mod onchain;
