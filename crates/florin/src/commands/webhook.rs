@@ -42,7 +42,7 @@ enum Action {
     /// Register an endpoint; prints the secret that its signatures are checked with, this once
     ///
     /// Example: florin webhook add https://shop.example/hook --topics payments --account 0xSHOP --confirmations 3
-    Add(Add),
+    Add(Box<Add>),
     /// Show every endpoint, how much waits for it and what was given up
     List,
     /// Show what was given up of an endpoint, the oldest first
@@ -109,7 +109,8 @@ struct Filter {
 impl Webhook {
     pub(crate) async fn run(self) -> Result<ExitCode> {
         let (answer, text) = match &self.action {
-            Action::Add(Add { url, filter }) => {
+            Action::Add(add) => {
+                let Add { url, filter } = &**add;
                 let made = self.ask(Method::POST, "", &json!({"url": url, "filter": filter})).await?;
                 let text = format!(
                     "webhook {}\nsecret  {}\nKeep the secret: it is not shown again.",
