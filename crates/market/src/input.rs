@@ -36,6 +36,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The number in the path.
+pub(crate) struct Number(pub(crate) u64);
+
+impl<S: Send + Sync> FromRequestParts<S> for Number {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(number) = Path::from_request_parts(parts, state).await.map_err(|e| Problem::invalid(reason(&e)))?;
+        Ok(Self(number))
+    }
+}
+
 /// A JSON body; an unknown field is a problem.
 pub(crate) struct Json<T>(pub(crate) T);
 

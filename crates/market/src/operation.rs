@@ -4,7 +4,7 @@
 use axum::{
     Json,
     body::Body,
-    extract::{Path, State},
+    extract::State,
     handler::Handler,
     http::{HeaderMap, Method, StatusCode},
     response::Response,
@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::{
     access::Access,
     auth::Caller,
-    input::{self, Id, Params},
+    input::{self, Id, Number, Params},
     problem::Problem,
     service::Market,
     wallet::Idempotency,
@@ -126,9 +126,9 @@ impl Part for Id {
     }
 }
 
-impl<T: JsonSchema> Part for Path<T> {
+impl Part for Number {
     fn describe(to: &mut Description<'_>) {
-        to.in_path = Some(T::json_schema(to.input));
+        to.in_path = Some(schemars::json_schema!({"type": "integer", "minimum": 0}));
     }
 }
 

@@ -11,7 +11,7 @@ use api::{
 };
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::State,
     http::{HeaderName, HeaderValue},
     response::{IntoResponse, Response},
 };
@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Caller,
-    input::{self, Params},
+    input::{self, Number, Params},
     ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, What},
     problem::Problem,
     service::Market,
@@ -115,7 +115,7 @@ pub(crate) async fn seals(State(market): State<Market>, Params(query): Params<Ve
 pub(crate) async fn proof(
     State(market): State<Market>,
     caller: Caller,
-    Path(transfer): Path<u64>,
+    Number(transfer): Number,
 ) -> Result<Json<InclusionProof>, Problem> {
     let agent = caller.agent()?;
     let mut conn = market.pool.acquire().await?;

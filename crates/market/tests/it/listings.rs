@@ -53,6 +53,8 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
     assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (400, "application/problem+json"));
     assert!(answer.headers().contains_key("x-request-id"));
     assert!(answer.json::<api::Problem>().await.unwrap().detail.contains("100"));
+    let answer = http.get(market.url.join("api/v1/listings/7").unwrap()).send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (400, "application/problem+json"));
     let answer = http.get(format!("{url}?colour=red")).send().await.unwrap();
     assert!(answer.json::<api::Problem>().await.unwrap().detail.contains("colour"));
 }
