@@ -1,7 +1,12 @@
 //! What stands before the engine: who may ask, how often, through which node, and what an operator sees.
 
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
+};
+
 use alloy::{primitives::U256, signers::local::PrivateKeySigner};
-use axum::{Json, Router, routing::post};
+use axum::{Json, Router, body::Bytes, routing::post};
 use facilitator::Error;
 use futures::future::join_all;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
@@ -179,4 +184,30 @@ async fn hostile_input_is_refused_and_hurts_nobody() {
     assert!(facilitator.settle(&world.payment()).await.success);
     let moved = world.balance(world.payee).await;
     assert!(moved == PRICE || moved == PRICE.checked_mul(2).unwrap(), "what was altered paid nobody else");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_lies_does_no_harm_for_longer_than_it_lies() {
+    let world = World::new().await;
+    let lying = Arc::new(AtomicBool::new(false));
+    let (lies, node, http) = (lying.clone(), world.anvil.rpc_url().clone(), Client::new());
+    let random = Arc::new(Mutex::new(StdRng::seed_from_u64(402)));
+    let answer = move |body: Bytes| async move {
+        let answer = http.post(node).header("content-type", "application/json").body(body).send().await.unwrap();
+        let answer = answer.bytes().await.unwrap();
+        if lies.load(Ordering::SeqCst) { hostile(&answer, &mut random.lock().unwrap()) } else { answer.to_vec() }
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(axum::serve(listener, Router::new().route("/", post(answer))).into_future());
+    let facilitator = Facilitator::start(facilitator::Config { rpc_urls: vec![url], ..world.config(&[]) }).await;
+
+    lying.store(true, Ordering::SeqCst);
+    for _ in 0..200 {
+        let (status, body) = facilitator.post("verify", &world.payment()).await;
+        assert!(matches!(status, StatusCode::OK | StatusCode::SERVICE_UNAVAILABLE), "{status}: {body}");
+    }
+    lying.store(false, Ordering::SeqCst);
+    assert!(facilitator.settle(&world.payment()).await.success);
+    assert_eq!(world.balance(world.payee).await, PRICE);
 }

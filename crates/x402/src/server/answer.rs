@@ -13,12 +13,14 @@ use serde_json::json;
 use super::{Kept, Offers, Work, paywall};
 use crate::{Charge, ChargeError, Reason, SettleResponse, header};
 
+/// Longest reason told; what a facilitator says beyond that would not fit a header.
+const REASON_CHARS_MAX: usize = 1_000;
 const EXPOSED: &str = "PAYMENT-REQUIRED, PAYMENT-RESPONSE";
 
 /// 402 (412 when Permit2 has to be approved first): how to pay, and why the payment that came does not do.
 pub(super) fn unpaid(headers: &HeaderMap, offers: &Offers, error: Option<&Reason>) -> Response {
     let error_text = error.map_or("PAYMENT-SIGNATURE header is required", Reason::as_str);
-    let required = offers.required(Some(error_text.to_owned()), true);
+    let required = offers.required(Some(error_text.chars().take(REASON_CHARS_MAX).collect()), true);
     let Ok(encoded) = header::encode(&required) else {
         tracing::error!(url = required.resource.url, "the offers do not fit a header: shorten descriptions and extensions");
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();

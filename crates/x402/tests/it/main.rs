@@ -7,6 +7,7 @@ mod charging;
 mod codec;
 mod daily;
 mod extensions;
+mod fuzz;
 mod hostile;
 mod journal;
 mod mcp;
