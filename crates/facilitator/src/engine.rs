@@ -254,7 +254,7 @@ impl Engine {
     /// Follows what the journal has of a lane and this process does not know yet.
     pub(crate) async fn take_up(&self, lane: &Lane) -> Result<(), Error> {
         for entry in lane.load(&self.journal).await? {
-            tracing::info!(payer = %entry.settlement.key.payer, "taking up a settlement");
+            tracing::info!(payment = %entry.settlement.key.nonce, payer = %entry.settlement.key.payer, "taking up a settlement");
             self.under_way.insert(entry.settlement.key, watch::Sender::new(Progress::Begun(entry.into())));
         }
         self.news.notify_one();
@@ -272,6 +272,7 @@ impl Engine {
 
     /// They have ended.
     pub(crate) fn ended(&self, entry: Entry) {
+        tracing::debug!(payment = %entry.settlement.key.nonce, state = ?entry.state, "a settlement has ended");
         self.forget(&entry.settlement.key.clone(), Progress::Begun(entry.into()));
     }
 

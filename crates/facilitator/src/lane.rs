@@ -217,6 +217,11 @@ impl Lane {
         };
         // From here on the nonces are taken, whatever becomes of us: the journal knows the transactions, and they will be sent.
         *next = Some(first + transactions.len() as u64);
+        for Transaction { attempt, settlements } in &transactions {
+            for settlement in settlements {
+                tracing::debug!(payment = %settlement.key.nonce, transaction = %attempt.hash, "sending a settlement");
+            }
+        }
         let raws = transactions.iter().map(|tx| (tx.attempt.raw.clone(),)).collect();
         let entries = self.insert(transactions);
         engine.begun(entries);

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use alloy::primitives::B256;
 use axum::{
     Json, Router,
     body::Bytes,
@@ -13,6 +14,7 @@ use axum::{
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
+use tracing::Instrument as _;
 use x402::{
     AnyPaymentRequest, EIP2612_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason, Scheme, SettleResponse,
     SupportedKind, SupportedResponse, VerifyResponse,
@@ -108,7 +110,8 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
         }
         Ok(Ok(())) => {}
     }
-    let answer = match judged(&app, &request).await {
+    let span = tracing::debug_span!("facilitator.verify", payment = nonce(&request));
+    let answer = match judged(&app, &request).instrument(span).await {
         Ok(answer) => answer,
         Err(error) => return unavailable(&app, "verify", &error),
     };
@@ -151,15 +154,15 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
     }
     // In a task of its own: a seller that hangs up must not stop a settlement half way.
     let settling = app.clone();
-    let settled = app.engine.tasks.spawn(async move {
+    let span = tracing::info_span!("facilitator.settle", payment = nonce(&request));
+    let settling = async move {
         let answer = settling.engine.settle(&request).await;
         if answer.as_ref().is_ok_and(|answer| answer.success) {
             settling.enter(request);
         }
         answer
-    });
-    let settled = settled.await;
-    match settled {
+    };
+    match app.engine.tasks.spawn(settling.instrument(span)).await {
         Ok(Ok(answer)) => {
             app.metrics.settled(answer.success);
             if !answer.success {
@@ -174,6 +177,11 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// What a payment is told by in logs and on the chain.
+fn nonce(request: &PaymentRequest) -> Option<tracing::field::DisplayValue<B256>> {
+    request.payment_payload.key().ok().map(|key| tracing::field::display(key.nonce))
 }
 
 /// Version 1 calls networks by name.

@@ -1,6 +1,6 @@
 //! Structured logs on standard error: quiet by default, louder with `-v`.
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, fmt::format::FmtSpan};
 
 /// How a log line is written.
 #[derive(clap::ValueEnum, Clone, Copy, Debug, Default)]
@@ -39,7 +39,9 @@ pub(crate) fn init(options: &Options) {
         _ => "info,facilitator=debug,indexer=debug,market=debug,stack=debug,x402=debug,florin=debug",
     };
     let filter = EnvFilter::new(options.log.as_deref().unwrap_or(by_count));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // With details, every stage tells how long it took.
+    let spans = if options.verbose > 1 { FmtSpan::CLOSE } else { FmtSpan::NONE };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_span_events(spans).with_writer(std::io::stderr);
     match options.log_format {
         Format::Text => builder.init(),
         Format::Json => builder.json().init(),

@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use alloy::signers::local::PrivateKeySigner;
+use alloy::{providers::ext::AnvilApi, signers::local::PrivateKeySigner};
 use axum::{
     Json, Router,
     http::StatusCode,
@@ -17,7 +17,7 @@ use url::Url;
 use x402::{
     FacilitatorClient, JsonMap, SettleResponse,
     a2a::{self, PaidSkill, PaymentStatus, send_message},
-    client::{KeyPayer, Policy, Purse},
+    client::{DailyBudget, KeyPayer, Policy, Purse},
     mcp::{PaidTool, call_tool},
     server::Gate,
 };
@@ -211,4 +211,37 @@ async fn tasks_are_sold_to_and_bought_from_the_official_a2a_sdk() {
     let called = send_message(&purse, &url, message, send).await.unwrap();
     assert_eq!(called.value["artifacts"][0]["parts"][0]["text"], "a drawing");
     assert!(world.paid(called.receipt).await);
+}
+
+#[tokio::test]
+async fn what_ended_unused_is_given_back_and_nothing_else() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let tool = PaidTool::new(gate(&facilitator), "weather", vec![world.requirements()]);
+    let folder = tempfile::tempdir().unwrap();
+    let budget = DailyBudget::new(folder.path().join("spent"), Usdc::from_whole(1).unwrap());
+    let purse = Purse::new(KeyPayer::new(world.payer.clone()), Policy::default().daily(budget.clone()));
+    let url: Url = "mcp://shop/".parse().unwrap();
+    for failed in [true, false] {
+        let work = || async move { map(json!({ "content": [], "isError": failed })) };
+        let call = |params: JsonMap| {
+            let tool = tool.clone();
+            async move { Ok::<_, reqwest::Error>(tool.call(&params, work).await) }
+        };
+        call_tool(&purse, &url, map(json!({ "name": "weather", "arguments": failed })), call).await.unwrap();
+    }
+    let two = Usdc::from_base_units(2 * PRICE.base_units());
+    assert_eq!(purse.reclaim(&world.provider).await.unwrap(), Usdc::ZERO, "neither has ended on the chain");
+    world.provider.anvil_increase_time(3600).await.unwrap();
+    world.provider.anvil_mine(Some(100), None).await.unwrap();
+    assert_eq!((purse.spent(), budget.spent().unwrap()), (two, two));
+    assert_eq!(purse.reclaim(&world.provider).await.unwrap(), PRICE);
+    assert_eq!(purse.reclaim(&world.provider).await.unwrap(), Usdc::ZERO, "once");
+    assert_eq!(purse.spent(), PRICE);
+    let given_back = async {
+        while budget.spent().unwrap() != PRICE {
+            tokio::task::yield_now().await
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), given_back).await.expect("today's budget has it back");
 }

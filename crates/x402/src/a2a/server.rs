@@ -8,7 +8,7 @@ use crate::{
     call::{call_hash, object_under},
     server::{
         Gate, Offers, Outcome,
-        call::{Told, headers, response},
+        call::{Told, headers, response, worked},
     },
 };
 
@@ -52,7 +52,7 @@ impl PaidSkill {
             Outcome::Answer(response) => return dialect.task(Told::by(*response).await, task, headers.is_empty()),
             Outcome::Verified(payment) => payment,
         };
-        let done = work().await;
+        let done = worked(&payment, work()).await;
         if state(&done).as_deref() != Some("completed") {
             payment.cancel().await;
             return done;

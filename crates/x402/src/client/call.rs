@@ -4,6 +4,7 @@ use std::{error::Error, future::Future};
 
 use alloy::primitives::{B256, keccak256};
 use serde_json::Value;
+use tracing::Instrument as _;
 use url::Url;
 
 use super::{PayError, Payer, Purse, offer::Demand, outstanding::Proof};
@@ -59,7 +60,7 @@ impl<P: Payer> Purse<P> {
             let reason = reason.unwrap_or_else(|| Reason::Other("no reason given".into()));
             self.failed(seller, PayError::PaymentRejected { reason, valid_before })
         };
-        match send(Some((payment.proof.clone(), asked))).await {
+        match send(Some((payment.proof.clone(), asked))).instrument(payment.span()).await {
             Err(cause) => Err(self.failed(seller, PayError::Indeterminate { cause: cause.to_string(), valid_before })),
             Ok(Reply::Demand(demand, _)) => Err(rejected(demand.error)),
             Ok(Reply::Done { value, receipt, failed }) => {

@@ -6,6 +6,7 @@ use alloy::{
 };
 use money::Usdc;
 use reqwest::{ClientBuilder, Method, Request, Response, StatusCode, header, redirect};
+use tracing::Instrument as _;
 use url::Url;
 
 use super::{
@@ -252,7 +253,7 @@ impl<P: Payer> Client<P> {
         let mut cause = String::new();
         for attempt in 0..=RESENDS_MAX {
             let sending = with_payment(&request, &under_way.payment)?;
-            let wait = match self.paying.execute(sending).await {
+            let wait = match self.paying.execute(sending).instrument(under_way.payment.span()).await {
                 Ok(response) if response.status().is_server_error() => {
                     cause = format!("the server answered {}", response.status());
                     retry_after(&response).unwrap_or(RESEND_WAIT)

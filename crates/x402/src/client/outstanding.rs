@@ -1,4 +1,7 @@
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use alloy::primitives::B256;
 use money::Usdc;
@@ -12,8 +15,9 @@ use super::{
     journal::Held,
     offer::{Demand, Version},
     payer::now_secs,
+    reclaim::Signed,
 };
-use crate::{DecodeError, PaymentPayload, PaymentRequirements, header, v1};
+use crate::{DecodeError, PaymentKey, PaymentPayload, PaymentRequirements, V2, header, v1};
 
 /// Signed payments whose outcome is not known, at most.
 pub(super) const OUTSTANDING_MAX: usize = 1024;
@@ -70,6 +74,27 @@ impl Payment {
         Demand { offers: vec![self.requirement.clone()], error: None, version }
     }
 
+    /// What it is called in logs: the nonce that the payer signed.
+    pub(super) fn nonce(&self) -> Option<B256> {
+        self.key().map(|key| key.nonce)
+    }
+
+    /// What the chain tells it from others by.
+    pub(super) fn key(&self) -> Option<PaymentKey> {
+        let (accepted, payload) = match &self.proof {
+            Proof::V1(payment) => (self.requirement.clone(), payment.payload.clone()),
+            Proof::V2(payment) => (payment.accepted.clone(), payment.payload.clone()),
+        };
+        let payment = PaymentPayload { x402_version: V2, resource: None, accepted, payload, extensions: None };
+        payment.key().ok()
+    }
+
+    /// The span of sending it.
+    pub(super) fn span(&self) -> tracing::Span {
+        let payment = self.nonce().map(tracing::field::display);
+        tracing::info_span!("x402.send", host = self.url.host_str(), payment)
+    }
+
     pub(super) fn may_settle(&self) -> bool {
         now_secs() <= self.valid_before.saturating_add(CLOCK_MARGIN_SECS)
     }
@@ -88,6 +113,8 @@ struct State {
     under_way: usize,
     /// Without a journal only.
     abandoned: Vec<(B256, Payment)>,
+    /// What was signed and not served, the latest last.
+    signed: VecDeque<Signed>,
 }
 
 impl Account {
@@ -127,6 +154,27 @@ impl Account {
     /// Gives a price back that was reserved and for which nothing was sent.
     pub(super) fn give_back(&self, spending: &Spending) {
         self.state().spent.give_back(spending);
+    }
+
+    /// Keeps what may have to be given back.
+    pub(super) fn sign(&self, signed: Signed) {
+        let mut state = self.state();
+        if state.signed.len() >= OUTSTANDING_MAX {
+            state.signed.pop_front();
+        }
+        state.signed.push_back(signed);
+    }
+
+    /// Keys of what was signed and not served, and when it ends.
+    pub(super) fn signed(&self) -> Vec<(PaymentKey, u64)> {
+        self.state().signed.iter().map(|signed| (signed.key.clone(), signed.valid_before)).collect()
+    }
+
+    /// Whoever takes it decides what it counts.
+    pub(super) fn take_signed(&self, key: &PaymentKey) -> Option<Signed> {
+        let mut state = self.state();
+        let index = state.signed.iter().position(|signed| signed.key == *key)?;
+        state.signed.remove(index)
     }
 
     /// A payment made for the same request before, if it may still settle. Reads the disk.
@@ -187,6 +235,9 @@ impl UnderWay {
     /// The payment served its purpose.
     pub(crate) fn done(mut self) {
         self.ended = true;
+        if let Some(key) = self.payment.key() {
+            self.account.take_signed(&key);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     outstanding::{Account, Payment, UnderWay},
     payer::now_secs,
     policy::Price,
+    reclaim::Signed,
     signing::{self, Way},
 };
 use crate::{PaymentRequirements, Scheme, SettleResponse, TokenAmount};
@@ -26,7 +27,7 @@ const OFFERS_MAX: usize = 64;
 pub struct Purse<P> {
     payer: P,
     policy: Arc<Policy>,
-    account: Arc<Account>,
+    pub(super) account: Arc<Account>,
     hooks: Arc<dyn Hooks>,
     channels: Option<Channels>,
 }
@@ -115,10 +116,15 @@ impl<P: Payer> Purse<P> {
     }
 
     /// Judges, reserves, has approved and signs, in this order. The payment is on disk when this returns, and was not sent.
+    #[tracing::instrument(name = "x402.pay", skip_all, fields(host = url.host_str(), payment))]
     pub(crate) async fn pay(&self, id: B256, demand: &Demand, url: &Url) -> Result<UnderWay, PayError> {
         let paid = self.try_pay(id, demand, url).await;
-        if let Err(error) = &paid {
-            self.hooks.on_failure(url, error);
+        match &paid {
+            Ok(under_way) => {
+                let nonce = under_way.payment.nonce().map(tracing::field::display);
+                tracing::Span::current().record("payment", nonce);
+            }
+            Err(error) => self.hooks.on_failure(url, error),
         }
         paid
     }
@@ -160,6 +166,10 @@ impl<P: Payer> Purse<P> {
             Some(_) => blocking(move || account.begin(id, payment)).await?,
         };
         reserved.signed = true;
+        if let (None, Some(key)) = (&hold, under_way.payment.key()) {
+            let (spending, day) = (reserved.spending.clone(), reserved.day.take());
+            self.account.sign(Signed { key, valid_before: under_way.payment.valid_before, spending, day });
+        }
         under_way.channel = hold;
         self.hooks.after_payment(&proposal);
         Ok(under_way)
@@ -230,10 +240,24 @@ struct Reserved<'a> {
     signed: bool,
 }
 
-struct ReservedDay {
+/// What was taken off a day's budget.
+#[derive(Debug)]
+pub(super) struct ReservedDay {
     budget: Arc<DailyBudget>,
     spending: Spending,
     day: u64,
+}
+
+impl ReservedDay {
+    /// Gives it back in the background. A process that ends before has spent a little less than it says.
+    pub(super) fn give_back(self) {
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn_blocking(move || {
+            if let Err(error) = self.budget.give_back(&self.spending, self.day) {
+                tracing::warn!(%error, "a price that was not paid still counts today");
+            }
+        });
+    }
 }
 
 impl Drop for Reserved<'_> {
@@ -242,13 +266,8 @@ impl Drop for Reserved<'_> {
             return;
         }
         self.account.give_back(&self.spending);
-        // A process that ends before this ran has spent a little less than it says.
-        if let (Some(ReservedDay { budget, spending, day }), Ok(runtime)) = (self.day.take(), Handle::try_current()) {
-            runtime.spawn_blocking(move || {
-                if let Err(error) = budget.give_back(&spending, day) {
-                    tracing::warn!(%error, "a price that was not paid still counts today");
-                }
-            });
+        if let Some(day) = self.day.take() {
+            day.give_back();
         }
     }
 }

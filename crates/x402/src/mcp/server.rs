@@ -9,7 +9,7 @@ use crate::{
     call::{call_hash, object_under},
     server::{
         Gate, Offers, Outcome,
-        call::{Told, headers, response},
+        call::{Told, headers, response, worked},
     },
 };
 
@@ -53,7 +53,7 @@ impl PaidTool {
             Outcome::Answer(response) => return into_result(*response).await,
             Outcome::Verified(payment) => payment,
         };
-        let result = work().await;
+        let result = worked(&payment, work()).await;
         let failed = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
         if failed {
             payment.cancel().await;

@@ -7,6 +7,10 @@ use axum::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::Value;
 
+use super::{
+    VerifiedPayment,
+    metrics::{self, Stage},
+};
 use crate::{JsonMap, PaymentPayload, PaymentRequired, SettleResponse, header};
 
 /// Longest answer held back until it is paid for.
@@ -21,6 +25,11 @@ pub(crate) fn headers(payment: Option<&Value>) -> Result<HeaderMap, &'static str
     let value = HeaderValue::try_from(encoded).map_err(|_| "the payment is not text")?;
     headers.insert(header::PAYMENT_SIGNATURE, value);
     Ok(headers)
+}
+
+/// Works for a payment, as the handler of a route does.
+pub(crate) async fn worked(payment: &VerifiedPayment, work: impl Future<Output = JsonMap>) -> JsonMap {
+    metrics::timed(Stage::Handler, payment.key().nonce, work).await
 }
 
 /// The work as the gate takes it.

@@ -112,7 +112,7 @@ impl Gate {
     }
 
     /// Judges the payment in `headers` for `offers`.
-    #[tracing::instrument(name = "x402.check", skip_all, fields(url = offers.resource.url))]
+    #[tracing::instrument(name = "x402.check", skip_all, fields(url = offers.resource.url, payment))]
     pub async fn check(&self, headers: &HeaderMap, offers: &Offers) -> Outcome {
         let outcome = match self.try_check(headers, offers).await {
             Ok(verified) => Outcome::Verified(Box::new(verified)),
@@ -151,6 +151,7 @@ impl Gate {
         check_extension_echo(&offers.required(None, false), &payload)
             .map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
         let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
+        tracing::Span::current().record("payment", tracing::field::display(key.nonce));
         let fingerprint = fingerprint(&payload, &requirements, offers);
         let id = offers.extras.payment_id(payload.extensions.as_ref()).map_err(|code| Box::new(answer::bad_request(code)))?;
         let id = id.map(|id| keccak256(format!("payment-identifier/{id}")));
@@ -166,7 +167,7 @@ impl Gate {
         if let Some(claim) = reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
             return self.claimed(claim, (backend, reservations), key, request, headers, offers).await;
         }
-        verify(&backend, &request, headers, offers).await?;
+        verify(&backend, &request, key.nonce, headers, offers).await?;
         if let Some(name) = id
             && self.reservations.remember(name, fingerprint, REMEMBERED).await.map_err(unavailable)? != fingerprint
         {
@@ -229,8 +230,14 @@ impl Gate {
     }
 }
 
-async fn verify(backend: &Backend, request: &PaymentRequest, headers: &HeaderMap, offers: &Offers) -> Result<(), Box<Response>> {
-    match metrics::timed(Stage::Verify, backend.verify(request)).await {
+async fn verify(
+    backend: &Backend,
+    request: &PaymentRequest,
+    nonce: B256,
+    headers: &HeaderMap,
+    offers: &Offers,
+) -> Result<(), Box<Response>> {
+    match metrics::timed(Stage::Verify, nonce, backend.verify(request)).await {
         Ok(verdict) if verdict.is_valid => Ok(()),
         Ok(verdict) => {
             let reason = verdict.invalid_reason.unwrap_or(Reason::UnexpectedVerifyError);

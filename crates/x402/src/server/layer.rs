@@ -290,7 +290,7 @@ impl PaidLayer {
         match payment.requirements().payment_flow() {
             Some(PaymentFlow::Upfront) => settle_first(payment, request, inner).await,
             _ => {
-                let response = metrics::timed(Stage::Handler, inner.call(request)).await?;
+                let response = metrics::timed(Stage::Handler, payment.key().nonce, inner.call(request)).await?;
                 Ok(payment.respond(response).await)
             }
         }
@@ -315,11 +315,12 @@ async fn settle_first<S>(payment: VerifiedPayment, request: Request, mut inner: 
 where
     S: Service<Request, Response = Response, Error = Infallible>,
 {
+    let nonce = payment.key().nonce;
     let settled = match payment.settle().await {
         Ok(settled) => settled,
         Err(response) => return Ok(response),
     };
-    let mut response = metrics::timed(Stage::Handler, inner.call(request)).await?;
+    let mut response = metrics::timed(Stage::Handler, nonce, inner.call(request)).await?;
     if !matches!(answer::take_charge(&mut response), Ok(None)) {
         tracing::error!("the handler says what its work costs, but the flow upfront has charged before: use the scheme upto");
     }

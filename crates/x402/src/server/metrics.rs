@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
 use axum::response::Response;
 use tracing::Instrument as _;
 
@@ -16,15 +16,15 @@ pub(super) enum Stage {
     Settle,
 }
 
-/// Runs `work` in a span of its own and records how long it took.
-pub(super) async fn timed<T>(stage: Stage, work: impl Future<Output = T>) -> T {
+/// Runs `work` for the payment with this nonce in a span of its own and records how long it took.
+pub(super) async fn timed<T>(stage: Stage, nonce: B256, work: impl Future<Output = T>) -> T {
     let stage = match stage {
         Stage::Verify => "verify",
         Stage::Handler => "handler",
         Stage::Settle => "settle",
     };
     let begun = Instant::now();
-    let result = work.instrument(tracing::info_span!("x402.stage", stage)).await;
+    let result = work.instrument(tracing::info_span!("x402.stage", stage, payment = %nonce)).await;
     metrics::histogram!("x402_server_stage_seconds", "stage" => stage).record(begun.elapsed().as_secs_f64());
     result
 }

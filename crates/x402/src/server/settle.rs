@@ -62,7 +62,7 @@ impl Settlement {
         }
     }
 
-    #[tracing::instrument(name = "x402.settle", skip_all, fields(url = self.offers.resource.url, payer = %self.key.payer))]
+    #[tracing::instrument(name = "x402.settle", skip_all, fields(url = self.offers.resource.url, payer = %self.key.payer, payment = %self.key.nonce))]
     async fn settle(self, sender: oneshot::Sender<Result<Settled, Response>>) {
         let verdict = self.verdict().await;
         metrics::settled(match &verdict {
@@ -102,9 +102,9 @@ impl Settlement {
         }
         let mut request = self.request.clone();
         request.payment_requirements.amount = self.kept.charge.unwrap_or(request.payment_requirements.amount);
-        let mut answer = metrics::timed(Stage::Settle, self.backend.settle(&request)).await;
+        let mut answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&request)).await;
         if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
-            answer = metrics::timed(Stage::Settle, self.backend.settle(&request)).await;
+            answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&request)).await;
         }
         match answer {
             Ok(receipt) if receipt.success => Verdict::Settled(receipt),

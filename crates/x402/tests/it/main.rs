@@ -16,6 +16,7 @@ mod paywall;
 mod policy;
 mod sdk;
 mod serving;
+mod spans;
 mod support;
 mod upfront;
 mod version1;
