@@ -5,6 +5,7 @@ mod authorizations;
 mod blocks;
 mod chain;
 mod events;
+mod graphql;
 mod input;
 mod lists;
 mod objects;
@@ -23,7 +24,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::{RawPathParams, RawQuery, State},
+    extract::{Path, RawPathParams, RawQuery, State},
     http::{HeaderMap, StatusCode},
     middleware::from_fn_with_state,
     routing::{delete, get, post},
@@ -34,6 +35,7 @@ use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
 use crate::{Config, webhooks::Guard};
 pub(crate) use chain::Chain;
+use graphql::Graphql;
 use operation::Operation;
 use problem::Problem;
 use times::Times;
@@ -103,8 +105,14 @@ fn operations() -> Vec<Operation> {
 pub(crate) fn router(state: ApiState) -> Router {
     let operations: Vec<Arc<Operation>> = operations().into_iter().map(Arc::new).collect();
     let description = Arc::new(openapi::document(&operations));
+    let graphql = Arc::new(Graphql::new(&operations, &description));
+    let sdl = graphql.clone();
+    let execute = async move |State(api): State<ApiState>, Path(chain): Path<String>, headers: HeaderMap, body| {
+        graphql.answer(&api, &chain, &headers, body).await
+    };
     let mut chain = Router::new()
         .route("/accounts/{address}/statement.csv", get(statement::csv))
+        .route("/graphql", get(async move || sdl.sdl()).post(execute))
         .route("/stream", get(stream::sse))
         .route("/stream/ws", get(stream::ws))
         .route("/webhooks", get(webhooks::list).post(webhooks::register))

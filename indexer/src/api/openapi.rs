@@ -6,7 +6,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Operation,
+    Operation, graphql,
     problem::Problem,
     statement, stream,
     webhooks::{Registration, Replay},
@@ -44,6 +44,7 @@ pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
     let parameters = parameters(&statement::CsvFilter::json_schema(&mut params), csv);
     let content = json!({"text/csv": {"schema": {"type": "string"}}});
     paths.insert(chain_path(csv), get("statement_csv", "All of an account's statement, oldest line first", parameters, content));
+    paths.insert(chain_path("/graphql"), graphql(&mut params));
     webhooks(&mut paths, &mut params, &mut answers);
     let problem = answers.subschema_for::<Problem>();
     let mut schemas = params.take_definitions(true);
@@ -69,6 +70,24 @@ pub(super) fn document(operations: &[Arc<Operation>]) -> Value {
             },
         },
     })
+}
+
+/// The same operations by GraphQL.
+fn graphql(params: &mut SchemaGenerator) -> Value {
+    let text = json!({"text/plain": {"schema": {"type": "string"}}});
+    let mut path = get("graphql_schema", "The schema of GraphQL, in its own language", Vec::new(), text);
+    let errors = json!({"type": "array", "items": {"type": "object"}});
+    let answer = json!({"schema": {"type": "object", "properties": {"data": {}, "errors": errors}}});
+    let json = json!({"application/json": answer, graphql::ANSWER_TYPE: answer});
+    let mut post =
+        get("graphql", "Every operation that reads, by GraphQL: any number of them at one block", Vec::new(), json)["get"].take();
+    let refused =
+        json!({"application/problem+json": {"schema": params.subschema_for::<Problem>()}, graphql::ANSWER_TYPE: answer});
+    post["responses"]["400"] = json!({"description": "Nothing was executed", "content": refused});
+    let request = params.subschema_for::<graphql::Asked>();
+    post["requestBody"] = json!({"required": true, "content": {"application/json": {"schema": request}}});
+    path["post"] = post;
+    path
 }
 
 /// What the administrator's token is for.
@@ -110,7 +129,7 @@ fn webhooks(paths: &mut Map<String, Value>, params: &mut SchemaGenerator, answer
     );
 }
 
-fn chain_path(path: &str) -> String {
+pub(super) fn chain_path(path: &str) -> String {
     format!("/api/v1/{{chain}}{path}")
 }
 

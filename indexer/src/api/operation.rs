@@ -64,6 +64,11 @@ impl Operation {
         Self { of_the_mirror: false, ..self }
     }
 
+    /// The answer as JSON.
+    pub(super) fn answer(&self, snapshot: Snapshot, pairs: &[(String, String)]) -> BoxFuture<'static, Result<Vec<u8>, Problem>> {
+        (self.call)(snapshot, pairs)
+    }
+
     /// Answers `GET`.
     pub(super) async fn get(
         self: Arc<Self>,
@@ -81,7 +86,7 @@ impl Operation {
         let tag = self.of_the_mirror.then(|| tag(&snapshot));
         let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let unchanged = tag.as_deref().is_some_and(|tag| known.split(',').any(|known| known.trim() == tag));
-        let body = if unchanged { Vec::new() } else { (self.call)(snapshot.clone(), &pairs).await? };
+        let body = if unchanged { Vec::new() } else { self.answer(snapshot.clone(), &pairs).await? };
         let mut response = Response::new(Body::from(body));
         if unchanged {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

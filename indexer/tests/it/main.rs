@@ -5,6 +5,7 @@ mod api;
 mod chains;
 mod endpoints;
 mod faults;
+mod graphql;
 mod harness;
 mod liar;
 mod mirror;
