@@ -158,11 +158,19 @@ fn parameters(schema: &Schema, path: &str) -> Vec<Value> {
         let in_path = path.contains(&format!("{{{name}}}"));
         let description = schema.as_object_mut().and_then(|fields| fields.remove("description"));
         let mut parameter = json!({"name": name, "in": if in_path { "path" } else { "query" }, "required": in_path});
-        parameter["schema"] = not_null(schema);
+        parameter["schema"] = bounded(not_null(schema));
         parameter["description"] = description.unwrap_or_default();
         parameter
     };
     properties.into_iter().map(parameter).collect()
+}
+
+/// What does not fit is refused.
+fn bounded(mut schema: Value) -> Value {
+    if schema["format"] == "uint64" {
+        schema["maximum"] = u64::MAX.into();
+    }
+    schema
 }
 
 /// A parameter that is left out is not null.

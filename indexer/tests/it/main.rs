@@ -15,6 +15,7 @@ mod payments;
 mod reorg;
 mod restart;
 mod schema;
+mod schemathesis;
 mod start;
 mod story;
 mod stream;
