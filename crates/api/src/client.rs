@@ -75,11 +75,26 @@ pub enum Bought {
     PaymentRequired(String),
 }
 
+/// Answer to a top-up.
+#[derive(Clone, Debug)]
+pub enum ToppedUp {
+    /// Paid and credited.
+    Credited(ledger::Deposit),
+    /// To be paid: the value of `PAYMENT-REQUIRED`.
+    PaymentRequired(String),
+}
+
 impl Client {
     /// A client of the service at `base`, as nobody in particular.
     pub fn new(base: Url) -> Self {
         let http = reqwest::Client::builder().timeout(TIMEOUT).build().unwrap_or_default();
         Self { http, base, credentials: None }
+    }
+
+    /// The same client at another address of the service.
+    #[must_use]
+    pub fn at(&self, base: Url) -> Self {
+        Self { base, ..self.clone() }
     }
 
     /// The same client as the agent with this key.
@@ -287,9 +302,7 @@ impl Client {
         }
         let response = request.send().await?;
         if response.status() == StatusCode::PAYMENT_REQUIRED {
-            let required = response.headers().get("payment-required").and_then(|value| value.to_str().ok());
-            let unreadable = || ClientError::Unreadable { status: 402, what: "PAYMENT-REQUIRED is missing".into() };
-            return Ok(Bought::PaymentRequired(required.ok_or_else(unreadable)?.to_owned()));
+            return required(&response).map(Bought::PaymentRequired);
         }
         content(response).await.map(Bought::Content)
     }
@@ -324,6 +337,70 @@ impl Client {
     /// Has sealed batches proved again by the market.
     pub async fn verify_ledger(&self, query: &ledger::VerifyQuery) -> Result<ledger::Verified, ClientError> {
         self.get("api/v1/wallet/ledger/verify", query).await
+    }
+
+    /// Announces a deposit of the calling agent: the answer says where to send USDC, and what names it on chain.
+    pub async fn open_deposit(&self, request: &ledger::OpenDeposit) -> Result<ledger::Deposit, ClientError> {
+        self.send(Method::POST, "api/v1/wallet/deposits", request).await
+    }
+
+    /// Lists the calling agent's deposits, newest first.
+    pub async fn deposits(&self, page: &PageQuery) -> Result<Page<ledger::Deposit>, ClientError> {
+        self.get("api/v1/wallet/deposits", page).await
+    }
+
+    /// Reads a deposit of the calling agent.
+    pub async fn deposit(&self, id: Uuid) -> Result<ledger::Deposit, ClientError> {
+        self.get(&format!("api/v1/wallet/deposits/{id}"), &()).await
+    }
+
+    /// Pays USDC into the calling agent's balance in one request: without `payment` to learn what to sign (the value of `PAYMENT-REQUIRED`), with
+    /// the value of `PAYMENT-SIGNATURE` to be credited. When this fails midway, repeat it with the same payment: it is never charged twice.
+    pub async fn top_up(&self, amount: ledger::Amount, payment: Option<&str>) -> Result<ToppedUp, ClientError> {
+        let mut request = self.request(Method::POST, &format!("api/v1/wallet/deposits/x402?amount={amount}"));
+        if let Some(payment) = payment {
+            request = request.header("payment-signature", payment);
+        }
+        let response = request.send().await?;
+        if response.status() == StatusCode::PAYMENT_REQUIRED {
+            return required(&response).map(ToppedUp::PaymentRequired);
+        }
+        json_of(response).await.map(ToppedUp::Credited)
+    }
+
+    /// Asks for USDC to be paid out. When this fails midway, repeat it with the same key: it is never paid twice.
+    pub async fn withdraw(&self, request: &ledger::Withdraw, key: &str) -> Result<ledger::Withdrawal, ClientError> {
+        json(self.request(Method::POST, "api/v1/wallet/withdrawals").header(header::IDEMPOTENCY_KEY, key).json(request)).await
+    }
+
+    /// Lists the calling agent's withdrawals, newest first.
+    pub async fn withdrawals(&self, page: &PageQuery) -> Result<Page<ledger::Withdrawal>, ClientError> {
+        self.get("api/v1/wallet/withdrawals", page).await
+    }
+
+    /// Reads a withdrawal of the calling agent.
+    pub async fn withdrawal(&self, id: Uuid) -> Result<ledger::Withdrawal, ClientError> {
+        self.get(&format!("api/v1/wallet/withdrawals/{id}"), &()).await
+    }
+
+    /// Takes a withdrawal back that is not being paid yet.
+    pub async fn cancel_withdrawal(&self, id: Uuid) -> Result<ledger::Withdrawal, ClientError> {
+        self.send(Method::POST, &format!("api/v1/wallet/withdrawals/{id}/cancel"), &()).await
+    }
+
+    /// Asks for ARD to be redeemed. When this fails midway, repeat it with the same key: it is never done twice.
+    pub async fn redeem(&self, request: &ledger::Redeem, key: &str) -> Result<ledger::Redemption, ClientError> {
+        json(self.request(Method::POST, "api/v1/redemptions").header(header::IDEMPOTENCY_KEY, key).json(request)).await
+    }
+
+    /// Reads a redemption of the caller.
+    pub async fn redemption(&self, id: Uuid) -> Result<ledger::Redemption, ClientError> {
+        self.get(&format!("api/v1/redemptions/{id}"), &()).await
+    }
+
+    /// Takes a redemption back that is not approved yet.
+    pub async fn cancel_redemption(&self, id: Uuid) -> Result<ledger::Redemption, ClientError> {
+        self.send(Method::POST, &format!("api/v1/redemptions/{id}/cancel"), &()).await
     }
 
     /// Lists the caller's purchases and sales.
@@ -406,7 +483,16 @@ impl Client {
 }
 
 async fn json<T: DeserializeOwned>(request: RequestBuilder) -> Result<T, ClientError> {
-    let response = request.send().await?;
+    json_of(request.send().await?).await
+}
+
+fn required(response: &reqwest::Response) -> Result<String, ClientError> {
+    let required = response.headers().get("payment-required").and_then(|value| value.to_str().ok());
+    let unreadable = || ClientError::Unreadable { status: 402, what: "PAYMENT-REQUIRED is missing".into() };
+    Ok(required.ok_or_else(unreadable)?.to_owned())
+}
+
+async fn json_of<T: DeserializeOwned>(response: reqwest::Response) -> Result<T, ClientError> {
     let status = response.status().as_u16();
     let Content { body, .. } = content(response).await?;
     serde_json::from_slice(&body).map_err(|e| ClientError::Unreadable { status, what: e.to_string() })

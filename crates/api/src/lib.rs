@@ -16,7 +16,7 @@ mod transactions;
 
 pub use agents::{Agent, AgentFilter, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent};
 #[cfg(feature = "client")]
-pub use client::{Bought, Client, ClientError, Content};
+pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
     ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, Refresh, RefreshToken,
     RegisterCreator, Role, Session, UpdateCreator,

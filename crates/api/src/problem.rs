@@ -56,6 +56,8 @@ codes! {
     InsufficientFunds = "insufficient_funds", 402, "The balance is too small";
     /// Proven, but not allowed.
     Forbidden = "forbidden", 403, "You may not do this";
+    /// More than is allowed in a time.
+    OverLimit = "over_limit", 403, "A limit is reached";
     /// There is no such thing.
     NotFound = "not_found", 404, "There is no such thing";
     /// The path is served, but not by this method.

@@ -4,9 +4,11 @@ use alloy::{
     primitives::{Address, B256},
     signers::local::PrivateKeySigner,
 };
+use api::ledger::Amount;
+use money::Usdc;
 use url::Url;
 
-use crate::content::ContentAt;
+use crate::{content::ContentAt, funds::withdrawals::Limits};
 
 /// How the marketplace runs.
 #[derive(clap::Args, Clone)]
@@ -50,7 +52,7 @@ pub struct Config {
     /// Blocks on top of an escrow's funding, its own included, before the content is handed out
     #[arg(long, env = "FLORIN_MARKET_CONFIRMATIONS", default_value_t = 1)]
     pub confirmations: u64,
-    /// Private key that signs the seals of the ledger; it needs no funds. Without it they are not signed
+    /// Private key that signs the seals of the ledger. Without it they are not signed; it needs coin for gas only if it anchors them, too
     #[arg(long, env = "FLORIN_MARKET_LEDGER_KEY", hide_env_values = true)]
     pub ledger_key: Option<PrivateKeySigner>,
     /// Secrets (32 bytes, hex) that the keys of access tokens are derived from, the same for every instance. The first signs; name the one it
@@ -66,6 +68,24 @@ pub struct Config {
     /// Reverse proxies in front that add to X-Forwarded-For; with 0 that header is not believed
     #[arg(long, env = "FLORIN_MARKET_PROXIES", default_value_t = 0)]
     pub proxies: usize,
+    /// Seconds between anchors of the ledger on chain (LedgerAnchor), sent and paid for by FLORIN_MARKET_LEDGER_KEY; without it there are none
+    #[arg(long, env = "FLORIN_MARKET_ANCHOR_SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
+    pub anchor_seconds: Option<u64>,
+    /// Account on chain that backs all USDC of the ledger: deposits are what comes to it. Without it USDC neither comes in nor goes out
+    #[arg(long, env = "FLORIN_MARKET_CUSTODY", value_name = "ADDRESS")]
+    pub custody: Option<Address>,
+    /// Private key of the custody account: this instance sends withdrawals, in batches, and pays their gas. Give it to as few instances as can be
+    #[arg(long = "custody-key-from-env", env = "FLORIN_MARKET_CUSTODY_KEY", hide = true, hide_env_values = true)]
+    pub custody_key: Option<PrivateKeySigner>,
+    /// Least USDC of a withdrawal
+    #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_LEAST", default_value_t = Config::WITHDRAWAL_LEAST, value_name = "USDC")]
+    pub withdrawal_least: Usdc,
+    /// Most USDC that one agent can withdraw in 24 hours
+    #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_DAY_MAX", default_value_t = Config::WITHDRAWAL_DAY_MAX, value_name = "USDC")]
+    pub withdrawal_day_max: Usdc,
+    /// USDC that one agent can withdraw in 24 hours, to its proven wallet, before an operator has to approve
+    #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_UNAPPROVED_MAX", default_value_t = Config::WITHDRAWAL_UNAPPROVED_MAX, value_name = "USDC")]
+    pub withdrawal_unapproved_max: Usdc,
 }
 
 impl Config {
@@ -78,6 +98,21 @@ impl Config {
     pub const REQUESTS_PER_MINUTE: u32 = 6_000;
     /// Default of [`Config::requests_per_minute_unknown`].
     pub const REQUESTS_PER_MINUTE_UNKNOWN: u32 = 600;
+    /// Default of [`Config::withdrawal_least`]: a tenth of a USDC.
+    pub const WITHDRAWAL_LEAST: Usdc = Usdc::from_base_units(100_000);
+    /// Default of [`Config::withdrawal_day_max`]: 10,000 USDC.
+    pub const WITHDRAWAL_DAY_MAX: Usdc = Usdc::from_base_units(10_000_000_000);
+    /// Default of [`Config::withdrawal_unapproved_max`]: 1,000 USDC.
+    pub const WITHDRAWAL_UNAPPROVED_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
+
+    pub(crate) fn withdrawal_limits(&self) -> Limits {
+        let amount = |usdc: Usdc| Amount::from_units(usdc.base_units()).unwrap_or(Amount::MAX);
+        Limits {
+            least: amount(self.withdrawal_least),
+            day_max: amount(self.withdrawal_day_max),
+            unapproved_max: amount(self.withdrawal_unapproved_max),
+        }
+    }
 
     /// The defaults of the command line.
     pub fn new(database_url: impl Into<String>, rpc_url: Url, facilitator_url: Url, content: impl Into<ContentAt>) -> Self {
@@ -99,6 +134,12 @@ impl Config {
             requests_per_minute: Self::REQUESTS_PER_MINUTE,
             requests_per_minute_unknown: Self::REQUESTS_PER_MINUTE_UNKNOWN,
             proxies: 0,
+            anchor_seconds: None,
+            custody: None,
+            custody_key: None,
+            withdrawal_least: Self::WITHDRAWAL_LEAST,
+            withdrawal_day_max: Self::WITHDRAWAL_DAY_MAX,
+            withdrawal_unapproved_max: Self::WITHDRAWAL_UNAPPROVED_MAX,
         }
     }
 }

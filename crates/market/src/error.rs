@@ -32,6 +32,14 @@ pub enum Error {
     /// Nothing is known of the chain.
     #[error(transparent)]
     Deployment(#[from] contracts::DeploymentError),
+    /// The key is not the custody account's.
+    #[error("--custody is {address}, but FLORIN_MARKET_CUSTODY_KEY is the key of {key}: name one account")]
+    CustodyKey {
+        /// Named.
+        address: alloy::primitives::Address,
+        /// The key's.
+        key: alloy::primitives::Address,
+    },
     /// No USDC is known on the chain.
     #[error(transparent)]
     Asset(#[from] x402::UnknownAsset),

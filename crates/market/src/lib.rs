@@ -11,6 +11,7 @@ mod discover;
 mod error;
 mod etag;
 mod express;
+mod funds;
 mod input;
 pub mod ledger;
 mod limits;

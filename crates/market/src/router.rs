@@ -21,6 +21,7 @@ use crate::{
     agents, auth,
     content::CONTENT_LEN_MAX_BYTES,
     creators, discover, etag, express,
+    funds::{books, deposits, redemptions, top_up, withdrawals},
     input::JSON_LEN_MAX_BYTES,
     listings, openapi,
     operation::Operation,
@@ -107,6 +108,31 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/wallet/ledger/seals", ("seals", "Sealed batches"), Open, wallet::seals),
         get("/wallet/ledger/proof/{transfer_id}", ("ledger_proof", "The proof of a transfer of the caller"), Agent(Read), wallet::proof),
 
+        post("/wallet/deposits", ("open_deposit", "Announce USDC that will come"), Agent(Transfer), deposits::open),
+        get("/wallet/deposits", ("deposits", "The calling agent's deposits, newest first"), Agent(Read), deposits::list),
+        post("/wallet/deposits/x402", ("top_up", "Pay USDC into the balance by x402"), Agent(Transfer), top_up::top_up),
+        get("/wallet/deposits/{id}", ("deposit", "A deposit of the calling agent"), Agent(Read), deposits::show),
+        post("/wallet/deposit", ("deposit_open", "The same as POST /wallet/deposits"), Agent(Transfer), deposits::open),
+        post("/wallet/deposit/{id}/confirm", ("deposit_confirm", "The same as GET /wallet/deposits/{id}: the chain confirms, not the caller"), Agent(Read), deposits::show),
+        post("/wallet/withdrawals", ("withdraw", "Have USDC paid out on chain"), Agent(Transfer), withdrawals::request),
+        get("/wallet/withdrawals", ("withdrawals", "The calling agent's withdrawals, newest first"), Agent(Read), withdrawals::list),
+        get("/wallet/withdrawals/{id}", ("withdrawal", "A withdrawal of the calling agent"), Agent(Read), withdrawals::show),
+        post("/wallet/withdrawals/{id}/cancel", ("cancel_withdrawal", "Take back a withdrawal that is in no batch yet"), Agent(Transfer), withdrawals::cancel),
+        get("/admin/withdrawals", ("all_withdrawals", "Everybody's withdrawals, newest first"), Staff(Role::Finance), withdrawals::list_all),
+        post("/admin/withdrawals/{id}/approve", ("approve_withdrawal", "Let a withdrawal leave"), Staff(Role::Finance), withdrawals::approve),
+        post("/admin/withdrawals/{id}/reject", ("reject_withdrawal", "Refuse a withdrawal that is in no batch yet"), Staff(Role::Finance), withdrawals::reject),
+        get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, oldest first"), Staff(Role::Finance), deposits::unmatched),
+        post("/admin/deposits/assign", ("assign_deposit", "Say whose such USDC is"), Staff(Role::Finance), deposits::assign),
+        post("/redemptions", ("redeem", "Redeem ARD for something outside"), Agent(Transfer), redemptions::request),
+        get("/redemptions", ("redemptions", "The calling agent's redemptions, newest first"), Agent(Read), redemptions::list),
+        get("/redemptions/methods", ("redemption_methods", "What ARD is redeemed for"), Open, redemptions::methods),
+        get("/redemptions/{id}", ("redemption", "A redemption of the calling agent"), Agent(Read), redemptions::show),
+        post("/redemptions/{id}/cancel", ("cancel_redemption", "Take back a redemption that is not approved"), Agent(Transfer), redemptions::cancel),
+        get("/redemptions/admin", ("all_redemptions", "Everybody's redemptions, newest first"), Staff(Role::Finance), redemptions::list_all),
+        post("/redemptions/admin/{id}/approve", ("approve_redemption", "Let a redemption be handed over"), Staff(Role::Finance), redemptions::approve),
+        post("/redemptions/admin/{id}/complete", ("complete_redemption", "Say that a redemption was handed over"), Staff(Role::Finance), redemptions::complete),
+        post("/redemptions/admin/{id}/reject", ("reject_redemption", "Refuse a redemption, or say that it failed"), Staff(Role::Finance), redemptions::reject),
+
         post("/transactions/initiate", ("initiate", "Start a purchase through the escrow"), Wallet(Buy), transactions::initiate),
         get("/transactions/{id}", ("transaction", "A purchase through the escrow"), Wallet(Read), transactions::show),
         post("/transactions/{id}/deliver", ("deliver", "Say what was delivered"), Agent(Sell), transactions::deliver),
@@ -132,6 +158,7 @@ pub(crate) fn router(market: Market) -> Router {
         .nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)))
         .route("/health", get(health))
         .route("/.well-known/jwks.json", get(auth::keys::key_set))
+        .route("/metrics", get(books::metrics))
         .route("/openapi.json", get(async move || Json(document.clone())))
         .route("/docs", get(async || Html(include_str!("docs.html"))))
         .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; what is, stands in /openapi.json and /docs") })

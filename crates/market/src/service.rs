@@ -22,6 +22,7 @@ use crate::{
     content::Contents,
     creators, db,
     express::settle,
+    funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
     router, wallet,
@@ -50,8 +51,15 @@ pub(crate) struct Parts {
     pub(crate) rates: Rates,
     /// Signs the seals of the ledger.
     pub(crate) ledger_key: Option<PrivateKeySigner>,
+    /// How often heads of seals are anchored on chain by that key.
+    pub(crate) anchor_every: Option<Duration>,
     /// Numbers of accounts, which never change.
     pub(crate) accounts: Cache<(Uuid, Asset), AccountId>,
+    /// Backs the ledger's USDC on chain.
+    pub(crate) custody: Option<Address>,
+    /// Signs for it, where withdrawals are sent from.
+    pub(crate) custody_key: Option<PrivateKeySigner>,
+    pub(crate) withdrawal_limits: funds::withdrawals::Limits,
     pub(crate) deployment: Deployment,
     pub(crate) token: Token,
     pub(crate) public_url: Url,
@@ -84,13 +92,15 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let market = open(&config, &listener).await?;
     let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
     let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
+    let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
+    let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
     let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
     shutdown.cancel();
     market.tasks.close();
     market.tasks.wait().await;
     // They end after what is at hand.
-    let _ = tokio::join!(follow_up, upkeep);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor);
     served.map_err(Error::Http)
 }
 
@@ -112,6 +122,11 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         Some(path) => Deployment::load(path)?,
         None => Deployment::for_chain(chain_id)?,
     };
+    if let (Some(address), Some(key)) = (config.custody, &config.custody_key)
+        && key.address() != address
+    {
+        return Err(Error::CustodyKey { address, key: key.address() });
+    }
     let token = Token::usdc(&Network::evm(chain_id))?;
     db::migrate(&config.database_url).await?;
     let contents = Contents::open(&config.content).await;
@@ -128,11 +143,15 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
         ledger_key: config.ledger_key.clone(),
+        anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
+        custody: config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address)),
+        custody_key: config.custody_key.clone(),
+        withdrawal_limits: config.withdrawal_limits(),
         deployment,
         token,
         auth: Auth::new(Tokens::new(public_url.as_str(), &secrets)),

@@ -1,11 +1,17 @@
 //! The ledger as a client meets it: assets, transfers, seals, and proofs that need no trust in the market.
 
 mod amount;
+mod funds;
 pub mod merkle;
+mod redemptions;
 mod transfer;
 mod wallet;
 
 pub use amount::{Amount, Asset, ParseAmountError};
+pub use funds::{
+    Assign, Deposit, DepositStatus, OpenDeposit, Refuse, Unmatched, Withdraw, Withdrawal, WithdrawalFilter, WithdrawalStatus,
+};
+pub use redemptions::{HandedOver, Redeem, Redemption, RedemptionMethod, RedemptionOffer, RedemptionStatus};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
 pub use wallet::{Balance, CsvQuery, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
 
@@ -24,7 +30,7 @@ pub struct Seal {
     pub first_id: u64,
     /// Transfers in it, at least one.
     pub count: u64,
-    /// Merkle tree hash of its transfers (RFC 9162, SHA-256): what the LedgerAnchor contract holds.
+    /// Merkle tree hash of its transfers (RFC 9162, SHA-256).
     #[schemars(with = "crate::schema::Hash")]
     pub root: B256,
     /// Head of the batch before; zeros for the first.
@@ -109,8 +115,35 @@ pub struct InclusionProof {
     /// The inclusion proof of RFC 9162, section 2.1.3: hashes of the siblings, leaf first.
     #[schemars(with = "Vec<crate::schema::Hash>")]
     pub path: Vec<B256>,
-    /// The seal. Compare its root with the LedgerAnchor contract, or its head with one you kept.
+    /// The seal. Compare its head with one you kept, or with the chain by [`Self::anchor`].
     pub seal: Seal,
+    /// The way from the seal's head to the LedgerAnchor contract, once it is anchored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub anchor: Option<AnchorProof>,
+}
+
+/// The way from a seal to the LedgerAnchor contract.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AnchorProof {
+    /// Who anchored: the address that signs the seals.
+    #[schemars(with = "crate::schema::HexAddress")]
+    pub operator: Address,
+    /// Number of the batch in the contract.
+    pub sequence: u64,
+    /// Heads of seals in it.
+    pub count: u64,
+    /// Which of them is the seal's, from 0.
+    pub index: u64,
+    /// The inclusion proof of the head, the entry being its 32 bytes: hashes of the siblings, leaf first.
+    #[schemars(with = "Vec<crate::schema::Hash>")]
+    pub path: Vec<B256>,
+}
+
+impl AnchorProof {
+    /// The root that the contract must have: ask it `isAnchored(operator, sequence, root, count)`. `None` when the path leads nowhere.
+    pub fn root(&self, head: B256) -> Option<B256> {
+        merkle::root_from_path(merkle::leaf(head.as_slice()), self.index, self.count, &self.path)
+    }
 }
 
 impl InclusionProof {

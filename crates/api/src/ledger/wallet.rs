@@ -139,6 +139,9 @@ pub struct Verified {
     pub seals: u64,
     /// Transfers in them.
     pub transfers: u64,
+    /// Of them from the first on, those that the LedgerAnchor contract vouches for.
+    #[serde(default)]
+    pub anchored_seals: u64,
     /// The first thing that is wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,

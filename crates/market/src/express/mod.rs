@@ -170,13 +170,17 @@ fn required(market: &Market, listing: &Listing, error: Option<&str>) -> Result<R
         mime_type: Some(listing.content_type.clone()),
         ..ResourceInfo::new(path)
     };
-    let required = PaymentRequired {
-        x402_version: V2,
-        error: error.map(str::to_owned),
-        resource,
-        accepts: vec![offer(market, listing)],
-        extensions: None,
-    };
+    payment_required(resource, offer(market, listing), error)
+}
+
+/// 402 with one offer.
+pub(crate) fn payment_required(
+    resource: ResourceInfo,
+    offer: PaymentRequirements,
+    error: Option<&str>,
+) -> Result<Response, Problem> {
+    let error = error.map(str::to_owned);
+    let required = PaymentRequired { x402_version: V2, error, resource, accepts: vec![offer], extensions: None };
     let value = x402::header::encode(&required).map_err(|e| Problem::internal(&e))?;
     let headers = [(HeaderName::from_static(x402::header::PAYMENT_REQUIRED), value), (header::CACHE_CONTROL, "no-store".into())];
     Ok((StatusCode::PAYMENT_REQUIRED, headers, Json(required)).into_response())

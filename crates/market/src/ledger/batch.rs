@@ -10,9 +10,9 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Refused, Sale, What,
+    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, What, Withdrawal,
     accounts::{Accounts, House},
-    amount,
+    amount, request,
 };
 
 /// A hold, as it is now.
@@ -47,6 +47,11 @@ pub(super) struct Batch {
     done: HashMap<B256, (B256, Posted)>,
     /// What buyers own, by buyer, listing and content.
     owned: HashMap<(Uuid, Uuid, B256), Posted>,
+    /// With the state that each begins in.
+    pub(super) withdrawals: Vec<(Hold, Withdrawal, &'static str)>,
+    pub(super) redemptions: Vec<(Hold, Redemption)>,
+    /// What agents withdrew in the last 24 hours.
+    pub(super) withdrawn: HashMap<Uuid, i64>,
     /// Sales that are reversed.
     pub(super) reversed: Vec<u64>,
     /// What is to be reversed, with the seller's account of a sale.
@@ -62,6 +67,7 @@ impl Batch {
         let owned = owned(conn, orders).await?;
         let holds = holds(conn, orders).await?;
         let reversible = reversible(conn, orders).await?;
+        let withdrawn = request::withdrawn(conn, orders).await?;
         let mut ids = Vec::with_capacity(orders.len() * 2 + 5);
         for order in orders {
             match &order.what {
@@ -69,7 +75,7 @@ impl Batch {
                     ids.extend([sale.buyer.account, sale.seller.account].into_iter().chain(sale.royalty.map(|r| r.0)))
                 }
                 What::Move(moved) => ids.extend([moved.from, moved.to]),
-                What::Hold(hold) => ids.extend([hold.from, hold.held]),
+                What::Hold(hold) | What::Withdraw(hold, _) | What::Redeem(hold, _) => ids.extend([hold.from, hold.held]),
                 What::Post(_, to, _) => ids.push(*to),
                 What::Void(_) | What::Reverse(_) => {}
             }
@@ -92,6 +98,9 @@ impl Batch {
             holds,
             lines: Vec::with_capacity(orders.len()),
             sales: Vec::new(),
+            withdrawals: Vec::new(),
+            redemptions: Vec::new(),
+            withdrawn,
             reversed: Vec::new(),
             done,
             owned,
@@ -117,16 +126,9 @@ impl Batch {
             What::Move(Move { kind, from, to, amount, reference, memo }) => {
                 self.post(*kind, *reference, &[(*from, -amount.signed()), (*to, amount.signed())], key, memo.clone())
             }
-            What::Hold(hold) => {
-                if self.holds.contains_key(&hold.id) {
-                    return Err(Refused::HoldExists);
-                }
-                let moved = [(hold.from, -hold.amount.signed()), (hold.held, hold.amount.signed())];
-                let posted = self.post(Kind::Hold, hold.id, &moved, key, None)?;
-                let held = Held { hold: hold.clone(), opened_by: posted.transfer, ended: None, touched: true };
-                self.holds.insert(hold.id, held);
-                Ok(posted)
-            }
+            What::Hold(hold) => self.hold(hold, key),
+            What::Withdraw(hold, asked) => self.withdraw(hold, asked, key),
+            What::Redeem(hold, asked) => self.redeem(hold, asked, key),
             What::Post(hold, to, amount) => self.end_hold(*hold, Some((*to, *amount)), key),
             What::Void(hold) => self.end_hold(*hold, None, key),
             What::Reverse(transfer) => self.reverse(*transfer, key),
@@ -163,6 +165,17 @@ impl Batch {
         if sale.owned_for.is_positive() {
             self.owned.insert(owned, posted.clone());
         }
+        Ok(posted)
+    }
+
+    pub(super) fn hold(&mut self, hold: &Hold, key: Option<Key>) -> Result<Posted, Refused> {
+        if self.holds.contains_key(&hold.id) {
+            return Err(Refused::HoldExists);
+        }
+        let moved = [(hold.from, -hold.amount.signed()), (hold.held, hold.amount.signed())];
+        let posted = self.post(Kind::Hold, hold.id, &moved, key, None)?;
+        let held = Held { hold: hold.clone(), opened_by: posted.transfer, ended: None, touched: true };
+        self.holds.insert(hold.id, held);
         Ok(posted)
     }
 
@@ -304,7 +317,7 @@ async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMa
     let ids: Vec<Uuid> = orders
         .iter()
         .filter_map(|order| match order.what {
-            What::Hold(ref hold) => Some(hold.id),
+            What::Hold(ref hold) | What::Withdraw(ref hold, _) | What::Redeem(ref hold, _) => Some(hold.id),
             What::Post(hold, ..) | What::Void(hold) => Some(hold),
             _ => None,
         })

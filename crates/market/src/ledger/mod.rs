@@ -7,6 +7,7 @@
 mod accounts;
 mod batch;
 mod rates;
+mod request;
 mod seal;
 mod write;
 mod writer;
@@ -16,6 +17,7 @@ use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind};
 use money::Bps;
 pub use rates::{Rates, Tier};
+pub use request::{Redemption, Withdrawal};
 pub use seal::{Checked, check, proof, seal, seals, sign};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -24,6 +26,9 @@ pub use writer::Ledger;
 
 /// The account that ARD is minted from.
 pub const MINT: AccountId = accounts::House::of(Asset::Ard).outside;
+
+/// The account that USDC comes from and goes to: minus its balance is what the custody account on chain must cover.
+pub const OUTSIDE: AccountId = accounts::House::of(Asset::Usdc).outside;
 
 /// Units that are not negative; nothing else.
 pub(crate) fn amount(units: i64) -> Amount {
@@ -72,6 +77,10 @@ pub enum What {
     Move(Move),
     /// Money is set aside for something that is not decided yet.
     Hold(Hold),
+    /// Money is set aside to be paid out on chain.
+    Withdraw(Hold, Withdrawal),
+    /// Money is set aside to be redeemed for something outside.
+    Redeem(Hold, Redemption),
     /// So much of what is held is paid to an account, and the rest given back.
     Post(Uuid, AccountId, Amount),
     /// What is held is given back.
@@ -223,6 +232,14 @@ pub enum Refused {
     /// It was paid out or given back.
     #[error("the hold has ended")]
     HoldEnded,
+    /// More than one agent may withdraw in a day.
+    #[error("{left} USDC can be withdrawn now, the limit being {limit} in 24 hours: ask for less, or later")]
+    OverDayLimit {
+        /// In 24 hours.
+        limit: Amount,
+        /// What is left of it.
+        left: Amount,
+    },
     /// A hold pays at most what it holds.
     #[error("{wanted} is more than the {held} that are held")]
     MoreThanHeld {

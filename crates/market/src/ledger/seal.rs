@@ -80,7 +80,7 @@ pub async fn proof(conn: &mut PgConnection, transfer: u64) -> sqlx::Result<Optio
     let leaves: Vec<B256> = bodies.iter().map(|body| merkle::leaf(body)).collect();
     let index = usize::try_from(transfer - seal.first_id).unwrap_or(usize::MAX);
     let Some(path) = merkle::path(&leaves, index) else { return Ok(None) };
-    Ok(Some(InclusionProof { body: bodies[index].clone().into(), path, seal }))
+    Ok(Some(InclusionProof { body: bodies[index].clone().into(), path, seal, anchor: None }))
 }
 
 /// Seals from a sequence number on.

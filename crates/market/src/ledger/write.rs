@@ -65,7 +65,8 @@ impl Batch {
             let sql = "UPDATE sales SET owned_until = $2, reversed = TRUE WHERE transfer = ANY($1)";
             sqlx::query(sql).bind(reversed).bind(self.at).execute(&mut *conn).await?;
         }
-        self.write_holds(conn).await
+        self.write_holds(&mut *conn).await?;
+        self.write_requests(conn).await
     }
 
     async fn write_sales(&self, conn: &mut PgConnection) -> sqlx::Result<()> {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Caller,
+    funds::anchor,
     input::{self, Number, Params},
     ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, What},
     problem::Problem,
@@ -101,7 +102,9 @@ pub(crate) async fn verify(State(market): State<Market>, Params(query): Params<V
     let from = query.from.unwrap_or(1).clamp(1, i64::MAX as u64);
     let checked = ledger::check(&mut *market.pool.acquire().await?, from, limit).await?;
     let ledger::Checked { seals, transfers, problem } = checked;
-    Ok(Json(Verified { valid: problem.is_none(), seals, transfers, problem }))
+    let (anchored_seals, unlike) = anchor::anchored(&market, from, seals).await?;
+    let problem = problem.or(unlike);
+    Ok(Json(Verified { valid: problem.is_none(), seals, transfers, anchored_seals, problem }))
 }
 
 /// `GET /api/v1/wallet/ledger/seals`
@@ -129,7 +132,10 @@ pub(crate) async fn proof(
     if !party {
         return Err(Problem::not_found("transfer of yours"));
     }
-    let proof = ledger::proof(&mut conn, transfer).await?;
+    let mut proof = ledger::proof(&mut conn, transfer).await?;
+    if let Some(proof) = &mut proof {
+        proof.anchor = anchor::proof(&mut conn, proof.seal.sequence).await?;
+    }
     proof.map(Json).ok_or_else(|| Problem::new(Code::WrongState, "It is not sealed yet: ask again in a few seconds"))
 }
 
@@ -145,6 +151,7 @@ impl From<LedgerError> for Problem {
         let code = match &error {
             LedgerError::Busy | LedgerError::Unavailable => Code::Unavailable,
             LedgerError::Refused(Refused::Insufficient { .. }) => Code::InsufficientFunds,
+            LedgerError::Refused(Refused::OverDayLimit { .. }) => Code::OverLimit,
             LedgerError::Refused(Refused::KeyReused) => Code::IdempotencyKeyReused,
             LedgerError::Refused(Refused::NoSuchTransfer | Refused::NoSuchHold) => Code::NotFound,
             LedgerError::Refused(_) => Code::Inconsistent,

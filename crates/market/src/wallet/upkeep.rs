@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::account;
 use crate::{
     auth::sessions,
+    funds::redemptions,
     ledger::{self, Key, LedgerError, Move, Order, Refused, What},
     limits,
     problem::Problem,
@@ -58,6 +59,7 @@ async fn once(market: &Market) -> sqlx::Result<()> {
             Err(error) => warn!(%hold, %error, "a hold that expired is not given back yet"),
         }
     }
+    redemptions::end(market).await?;
     for who in [Newcomer::Agent, Newcomer::Creator] {
         let table = who.table();
         let new = sqlx::AssertSqlSafe(format!("SELECT id FROM {table} WHERE NOT welcomed LIMIT $1"));

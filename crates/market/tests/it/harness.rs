@@ -6,15 +6,16 @@ use alloy::{
     primitives::{Address, B256},
     signers::{Signature, SignerSync},
 };
-use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Register, RegisterCreator, Session};
+use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Login, Register, RegisterCreator, Role, Session};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use market::Config;
 use money::Usdc;
 use stack::{Account, Stack};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 use url::Url;
+use uuid::Uuid;
 use x402::{Eip3009Authorization, Eip3009Payload, ExactPayload, PaymentPayload, PaymentRequired, TokenDomain, V2};
 
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
@@ -33,11 +34,14 @@ pub(crate) struct World {
 pub(crate) struct Market {
     pub(crate) client: Client,
     pub(crate) url: Url,
-    task: JoinHandle<Result<(), market::Error>>,
+    task: Option<JoinHandle<Result<(), market::Error>>>,
     shutdown: CancellationToken,
+    /// Of its own, so that all of it can die at once.
+    runtime: Option<Runtime>,
 }
 
 /// A registered agent.
+#[derive(Clone)]
 pub(crate) struct Member {
     pub(crate) agent: Agent,
     pub(crate) client: Client,
@@ -48,6 +52,10 @@ impl World {
     pub(crate) async fn new() -> Self {
         let stack = Stack::for_test().await.unwrap();
         market::migrate(stack.database_url()).await.unwrap();
+        Self::of(stack)
+    }
+
+    pub(crate) fn of(stack: Stack) -> Self {
         Self { stack, content: tempfile::tempdir().unwrap() }
     }
 
@@ -77,23 +85,37 @@ impl World {
     }
 }
 
+impl Drop for Market {
+    fn drop(&mut self) {
+        self.runtime.take().unwrap().shutdown_background();
+    }
+}
+
 impl Market {
     pub(crate) async fn start(config: Config) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(market::serve(config, listener, shutdown.clone()));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let listener = listener.into_std().unwrap();
+        let token = shutdown.clone();
+        let task = runtime.spawn(async move { market::serve(config, TcpListener::from_std(listener).unwrap(), token).await });
         let health = url.join("health").unwrap();
         while !reqwest::get(health.clone()).await.is_ok_and(|answer| answer.status().is_success()) {
             assert!(!task.is_finished(), "{:?}", task.await);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Self { client: Client::new(url.clone()), url, task, shutdown }
+        Self { client: Client::new(url.clone()), url, task: Some(task), shutdown, runtime: Some(runtime) }
     }
 
-    pub(crate) async fn stop(self) {
+    pub(crate) async fn stop(mut self) {
         self.shutdown.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.take().unwrap().await.unwrap().unwrap();
+    }
+
+    /// Ends it between any two steps, as a crash does.
+    pub(crate) fn kill(self) {
+        drop(self);
     }
 
     pub(crate) async fn join(&self, name: &str, account: usize, agent_type: AgentType) -> Member {
@@ -122,6 +144,15 @@ impl Market {
         let challenge = self.client.challenge(account.address).await.unwrap();
         let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
         format!("Wallet {}.{}", challenge.nonce, bytes_of(signature))
+    }
+
+    /// The access token of somebody with a role.
+    pub(crate) async fn staff(&self, database_url: &str, role: Role) -> String {
+        let email = format!("{}@example.com", Uuid::now_v7().simple());
+        self.creator(&email).await;
+        assert!(market::grant(database_url, &email, role).await.unwrap());
+        let login = Login { email, password: PASSWORD.into() };
+        self.client.login(&login).await.unwrap().access.access_token
     }
 
     pub(crate) async fn creator(&self, email: &str) -> Session {

@@ -4,13 +4,17 @@
 
 mod access;
 mod agents;
+mod anchor;
 mod content;
 mod escrow;
 mod express;
+mod fire;
+mod funds;
 mod harness;
 mod identity;
 mod ledger;
 mod listings;
+mod redemptions;
 mod relay;
 mod schema;
 mod wallet;

@@ -82,3 +82,49 @@ async fn settle(State(relay): State<Relay>, body: Bytes) -> Response {
         }
     }
 }
+
+/// What becomes of a broadcast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RpcFault {
+    /// It never gets to the node.
+    Lost,
+    /// The node takes it, but the answer never arrives.
+    Unheard,
+}
+
+/// A node's address that breaks off broadcasts, in front of the real node.
+#[derive(Clone)]
+pub(crate) struct RpcRelay {
+    pub(crate) url: Url,
+    /// When a broadcast was asked for.
+    pub(crate) told: Arc<Notify>,
+    fault: RpcFault,
+    real: Url,
+}
+
+impl RpcRelay {
+    pub(crate) async fn start(real: &Url, fault: RpcFault) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let relay = Self { url, told: Arc::default(), fault, real: real.clone() };
+        let router = Router::new().route("/", post(rpc)).with_state(relay.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        relay
+    }
+}
+
+async fn rpc(State(relay): State<RpcRelay>, body: Bytes) -> Response {
+    let is_broadcast = body.windows(22).any(|window| window == b"eth_sendRawTransaction");
+    let forward = async {
+        let request = reqwest::Client::new().post(relay.real.clone()).header("content-type", "application/json");
+        request.body(body).send().await.unwrap().bytes().await.unwrap()
+    };
+    if !is_broadcast {
+        return ([("content-type", "application/json")], forward.await).into_response();
+    }
+    if relay.fault == RpcFault::Unheard {
+        forward.await;
+    }
+    relay.told.notify_one();
+    std::future::pending().await
+}

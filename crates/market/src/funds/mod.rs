@@ -1,0 +1,84 @@
+//! USDC between the chain and the ledger.
+//!
+//! One account on chain, the custody account, backs all USDC of the ledger. What comes in counts when the mirror shows it final, or when a
+//! facilitator settled it as an x402 payment. The mirror's final blocks are walked once, in order, and everything that follows from a block is
+//! written in one database transaction with the place of the walk.
+
+pub(crate) mod anchor;
+pub(crate) mod books;
+pub(crate) mod deposits;
+mod payout;
+pub(crate) mod redemptions;
+pub(crate) mod top_up;
+mod walk;
+pub(crate) mod withdrawals;
+
+use std::time::Duration;
+
+use alloy::primitives::Address;
+use api::Code;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    problem::Problem,
+    service::{Market, Parts},
+};
+
+/// How often it is looked for what is new on chain.
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Parts {
+    /// The account that backs the ledger's USDC.
+    pub(crate) fn custody(&self) -> Result<Address, Problem> {
+        let none = "This market's operator named no custody account (--custody), so USDC can neither come in nor go out";
+        self.custody.ok_or_else(|| Problem::new(Code::Unavailable, none))
+    }
+}
+
+/// How long a look at what is to be sent may take. Whoever sends holds a lock; a node that hangs must not keep it from others.
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Why nothing could be sent. It is tried again.
+#[derive(Debug, thiserror::Error)]
+enum SendError {
+    #[error(transparent)]
+    Database(#[from] sqlx::Error),
+    #[error("the node refuses or does not answer: {0}")]
+    Node(#[from] alloy::transports::TransportError),
+    #[error("a contract cannot be asked: {0}")]
+    Contract(#[from] alloy::contract::Error),
+    #[error("the key cannot sign: {0}")]
+    Signer(#[from] alloy::signers::Error),
+    #[error("the node took longer than {SEND_TIMEOUT:?}")]
+    Timeout,
+    #[error("the node has no block")]
+    NoBlock,
+    #[error("a transaction in the journal cannot be read: was the table changed by hand?")]
+    Raw,
+}
+
+/// Follows the custody account until `stop`. Any number of instances may.
+pub(crate) async fn follow(market: Market, stop: CancellationToken) {
+    let Some(custody) = market.custody else { return };
+    let mut ticks = tokio::time::interval(EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = once(&market, custody).await {
+            warn!(%error, "the custody account cannot be followed; trying again");
+        }
+        if let Some(key) = &market.custody_key
+            && let Err(error) =
+                tokio::time::timeout(SEND_TIMEOUT, payout::send(&market, key)).await.unwrap_or(Err(SendError::Timeout))
+        {
+            warn!(%error, "withdrawals are not sent; trying again");
+        }
+    }
+}
+
+async fn once(market: &Market, custody: Address) -> sqlx::Result<()> {
+    while walk::on(market, custody).await? {}
+    deposits::credit_arrived(market).await?;
+    withdrawals::end_holds(market).await?;
+    books::look(market, custody).await
+}

@@ -1,0 +1,188 @@
+use alloy::primitives::Address;
+use api::{
+    Code, Page, PageQuery,
+    ledger::{Amount, Asset, Refuse, Withdraw, Withdrawal, WithdrawalFilter, WithdrawalStatus},
+};
+use axum::{Json, extract::State, http::StatusCode};
+use sqlx::{Row, postgres::PgRow};
+use time::{OffsetDateTime, macros::datetime};
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::{
+    auth::Caller,
+    db,
+    input::{self, Id, Params},
+    ledger::{self, Hold, LedgerError, Order, Purpose, Refused, What},
+    problem::Problem,
+    service::Market,
+    wallet::{Idempotency, account},
+};
+
+/// A hold that is not given back by itself.
+pub(super) const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
+const REASON_LEN_MAX_CHARS: usize = 500;
+/// Holds ended in one go.
+const END_MAX: i64 = 256;
+
+/// What may be withdrawn, in base units of USDC.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    pub(crate) least: Amount,
+    pub(crate) day_max: Amount,
+    pub(crate) unapproved_max: Amount,
+}
+
+/// `POST /api/v1/wallet/withdrawals`
+pub(crate) async fn request(
+    State(market): State<Market>,
+    caller: Caller,
+    key: Idempotency,
+    input::Json(request): input::Json<Withdraw>,
+) -> Result<(StatusCode, Json<Withdrawal>), Problem> {
+    let (agent, wallet, custody) = (caller.agent()?, caller.wallet()?, market.custody()?);
+    let recipient = request.to_address.unwrap_or(wallet);
+    let Limits { least, day_max, unapproved_max } = market.withdrawal_limits;
+    if request.amount < least {
+        return Err(Problem::invalid(format!("amount must be at least {least}")));
+    }
+    let contracts = [Address::ZERO, custody, market.deployment.usdc, market.deployment.payment_router];
+    if contracts.contains(&recipient) {
+        return Err(Problem::invalid("to_address cannot be paid: name an account of yours"));
+    }
+    // A stolen key must not be enough to send the money elsewhere.
+    let unapproved_max = if recipient == wallet { unapproved_max } else { Amount::ZERO };
+    let from = account(&market, agent, Asset::Usdc).await?;
+    let held = ledger::open(&market.pool, agent, Asset::Usdc, Purpose::Held).await?;
+    let hold = Hold { id: Uuid::now_v7(), from, held, amount: request.amount, expires_at: NEVER };
+    let asked = ledger::Withdrawal { agent, recipient, day_max, unapproved_max };
+    let key = Some(key.of(agent, "/wallet/withdrawals", &request));
+    let posted = market.ledger.submit(Order { key, what: What::Withdraw(hold, asked) }).await?;
+    Ok((StatusCode::CREATED, Json(find(&market, posted.reference, Some(agent)).await?)))
+}
+
+/// `GET /api/v1/wallet/withdrawals`
+pub(crate) async fn list(
+    State(market): State<Market>,
+    caller: Caller,
+    Params(page): Params<PageQuery>,
+) -> Result<Json<Page<Withdrawal>>, Problem> {
+    let filter = WithdrawalFilter { status: None, cursor: page.cursor, limit: page.limit };
+    page_of(&market, Some(caller.agent()?), filter).await
+}
+
+/// `GET /api/v1/wallet/withdrawals/{id}`
+pub(crate) async fn show(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
+    Ok(Json(find(&market, id, Some(caller.agent()?)).await?))
+}
+
+/// `POST /api/v1/wallet/withdrawals/{id}/cancel`: until it is in a batch.
+pub(crate) async fn cancel(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
+    let agent = caller.agent()?;
+    let cancel = "UPDATE withdrawals SET status = 'cancelled', ended_at = now() WHERE id = $1 AND agent_id = $2 AND status IN ('awaiting_approval', 'pending')";
+    let cancelled = sqlx::query(cancel).bind(id).bind(agent).execute(&market.pool).await?.rows_affected() == 1;
+    decided(&market, id, Some(agent), cancelled, WithdrawalStatus::Cancelled).await
+}
+
+/// `GET /api/v1/admin/withdrawals`
+pub(crate) async fn list_all(
+    State(market): State<Market>,
+    Params(filter): Params<WithdrawalFilter>,
+) -> Result<Json<Page<Withdrawal>>, Problem> {
+    page_of(&market, None, filter).await
+}
+
+/// `POST /api/v1/admin/withdrawals/{id}/approve`
+pub(crate) async fn approve(State(market): State<Market>, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
+    let approve = "UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval'";
+    let approved = sqlx::query(approve).bind(id).execute(&market.pool).await?.rows_affected() == 1;
+    decided(&market, id, None, approved, WithdrawalStatus::Pending).await
+}
+
+/// `POST /api/v1/admin/withdrawals/{id}/reject`: until it is in a batch.
+pub(crate) async fn reject(
+    State(market): State<Market>,
+    Id(id): Id,
+    input::Json(Refuse { reason }): input::Json<Refuse>,
+) -> Result<Json<Withdrawal>, Problem> {
+    input::text("reason", &reason, 1..=REASON_LEN_MAX_CHARS)?;
+    let reject = "UPDATE withdrawals SET status = 'rejected', reason = $2, ended_at = now() WHERE id = $1 AND status IN ('awaiting_approval', 'pending')";
+    let rejected = sqlx::query(reject).bind(id).bind(reason).execute(&market.pool).await?.rows_affected() == 1;
+    decided(&market, id, None, rejected, WithdrawalStatus::Rejected).await
+}
+
+/// Ends the hold of what was decided; a decision that was taken before is not an error.
+async fn decided(
+    market: &Market,
+    id: Uuid,
+    agent: Option<Uuid>,
+    done: bool,
+    wanted: WithdrawalStatus,
+) -> Result<Json<Withdrawal>, Problem> {
+    let now = find(market, id, agent).await?;
+    if !done && now.status != wanted {
+        let status = db::name_of(now.status);
+        return Err(Problem::new(Code::WrongState, format!("The withdrawal is {status}, so this is not possible any more")));
+    }
+    // What fails here is done by the next look.
+    if let Err(error) = end_holds(market).await {
+        warn!(%error, "holds of withdrawals are not ended yet");
+    }
+    Ok(Json(now))
+}
+
+/// Pays out or gives back the holds of withdrawals that ended. Any number of instances may: a hold ends once.
+pub(super) async fn end_holds(market: &Market) -> sqlx::Result<()> {
+    let ended = sqlx::query(
+        "SELECT w.id, w.amount, w.status = 'completed' AS is_paid FROM holds AS h JOIN withdrawals AS w ON w.id = h.id
+         WHERE h.state = 1 AND w.status IN ('completed', 'rejected', 'cancelled', 'failed') ORDER BY w.id LIMIT $1",
+    );
+    for row in ended.bind(END_MAX).fetch_all(&market.pool).await? {
+        let (id, amount): (Uuid, _) = (row.try_get("id")?, ledger::amount(row.try_get("amount")?));
+        let what = if row.try_get("is_paid")? { What::Post(id, ledger::OUTSIDE, amount) } else { What::Void(id) };
+        match market.ledger.submit(Order { key: None, what }).await {
+            Ok(_) | Err(LedgerError::Refused(Refused::HoldEnded)) => {}
+            Err(error) => warn!(withdrawal = %id, %error, "the hold of a withdrawal is not ended yet"),
+        }
+    }
+    Ok(())
+}
+
+async fn page_of(market: &Market, agent: Option<Uuid>, filter: WithdrawalFilter) -> Result<Json<Page<Withdrawal>>, Problem> {
+    let limit = input::limit(filter.limit)?;
+    let rows = sqlx::query(
+        "SELECT w.*, b.transaction_hash FROM withdrawals AS w LEFT JOIN batches AS b ON b.id = w.batch_id
+         WHERE ($1::uuid IS NULL OR w.agent_id = $1) AND ($2::text IS NULL OR w.status = $2) AND w.id < $3 ORDER BY w.id DESC LIMIT $4",
+    )
+    .bind(agent)
+    .bind(filter.status.map(db::name_of))
+    .bind(input::before(filter.cursor.as_deref())?)
+    .bind(limit as i64 + 1)
+    .fetch_all(&market.pool)
+    .await?;
+    let withdrawals = rows.iter().map(withdrawal).collect::<sqlx::Result<_>>()?;
+    Ok(Json(input::page(withdrawals, limit, |withdrawal: &Withdrawal| withdrawal.id.to_string())))
+}
+
+async fn find(market: &Market, id: Uuid, agent: Option<Uuid>) -> Result<Withdrawal, Problem> {
+    let row = sqlx::query(
+        "SELECT w.*, b.transaction_hash FROM withdrawals AS w LEFT JOIN batches AS b ON b.id = w.batch_id
+         WHERE w.id = $1 AND ($2::uuid IS NULL OR w.agent_id = $2)",
+    );
+    let row = row.bind(id).bind(agent).fetch_optional(&market.pool).await?;
+    Ok(withdrawal(&row.ok_or_else(|| Problem::not_found("withdrawal"))?)?)
+}
+
+fn withdrawal(row: &PgRow) -> sqlx::Result<Withdrawal> {
+    Ok(Withdrawal {
+        id: row.try_get("id")?,
+        agent_id: row.try_get("agent_id")?,
+        status: db::named(row, "status")?,
+        to_address: db::address(row, "recipient")?,
+        amount: ledger::amount(row.try_get("amount")?),
+        transaction_hash: db::maybe_hash(row, "transaction_hash")?,
+        reason: row.try_get("reason")?,
+        created_at: row.try_get("created_at")?,
+        ended_at: row.try_get("ended_at")?,
+    })
+}
