@@ -1,4 +1,5 @@
-// The official facilitator over HTTP: /supported, /verify and /settle for the schemes exact and upto on eip155:84532; prints its URL when ready.
+// The official facilitator over HTTP: /supported, /verify and /settle for the schemes exact and upto on eip155:84532, carrying permits and
+// approvals; prints its URL when ready.
 // Ends with its stdin.
 // Usage: FLORIN_KEY=0x.. node facilitate.mjs RPC_URL [--nonce-manager]
 import express from "express";
@@ -6,7 +7,8 @@ import { x402Facilitator } from "@x402/core/facilitator";
 import { toFacilitatorEvmSigner } from "@x402/evm";
 import { ExactEvmScheme } from "@x402/evm/exact/facilitator";
 import { UptoEvmScheme } from "@x402/evm/upto/facilitator";
-import { createWalletClient, defineChain, http, publicActions } from "viem";
+import { createErc20ApprovalGasSponsoringExtension } from "@x402/extensions";
+import { createWalletClient, defineChain, http, parseTransaction, publicActions, recoverTransactionAddress } from "viem";
 import { nonceManager, privateKeyToAccount } from "viem/accounts";
 
 const [rpcUrl, option] = process.argv.slice(2);
@@ -19,7 +21,23 @@ const chain = defineChain({
 const account = privateKeyToAccount(process.env.FLORIN_KEY, option === "--nonce-manager" ? { nonceManager } : {});
 const client = createWalletClient({ account, chain, transport: http(rpcUrl), pollingInterval: 50 }).extend(publicActions);
 const signer = toFacilitatorEvmSigner({ ...client, address: account.address });
+// How an approval is carried the package leaves to its user: here coin for it first, then one transaction after the other.
+const mined = async (hash) => ((await client.waitForTransactionReceipt({ hash })).status === "success" ? hash : undefined);
+async function carry(approval) {
+  const { gas, maxFeePerGas } = parseTransaction(approval);
+  const to = await recoverTransactionAddress({ serializedTransaction: approval });
+  await mined(await client.sendTransaction({ to, value: gas * maxFeePerGas }));
+  return mined(await client.sendRawTransaction({ serializedTransaction: approval }));
+}
+async function sendTransactions(transactions) {
+  const hashes = [];
+  for (const one of transactions) {
+    hashes.push(typeof one === "string" ? await carry(one) : await mined(await client.sendTransaction(one)));
+  }
+  return hashes;
+}
 const facilitator = new x402Facilitator()
+  .registerExtension(createErc20ApprovalGasSponsoringExtension({ ...signer, sendTransactions }))
   .register("eip155:84532", new ExactEvmScheme(signer))
   .register("eip155:84532", new UptoEvmScheme(signer));
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use alloy::{
-    primitives::{Address, Bytes, U256},
+    primitives::{Address, U256},
     sol,
     sol_types::SolCall,
 };
@@ -121,7 +121,7 @@ fn call(router: Address, token: Address, payments: &[Packed]) -> Call {
     }
     packed.extend(tail);
     let gas = BASE_GAS + PAYMENT_GAS * payments.len() as u64 + PAYEE_GAS * payees.addresses.len() as u64;
-    Call { to: router, input: Bytes::from(IRouter::settleBatchCall { packed: packed.into() }.abi_encode()), gas }
+    Call::new(router, IRouter::settleBatchCall { packed: packed.into() }.abi_encode(), gas)
 }
 
 /// Addresses by the order in which they came; never more than [`PAYMENTS_MAX`].

@@ -103,6 +103,18 @@ pub struct SettlementConfig {
     #[arg(long, env = "FLORIN_MIN_PAYMENT", value_name = "UNITS")]
     pub min_payment: Option<u128>,
 
+    /// Carry approvals of Permit2 that come along with payments (extension `erc20ApprovalGasSponsoring`), and give a payer who has no coin
+    /// for its approval at most so many wei
+    ///
+    /// A payer may keep what it is given and approve nothing, so keep it low: 70,000 gas at a usual price. Without this flag no approvals
+    /// are carried.
+    #[arg(long, env = "FLORIN_APPROVAL_GAS_MAX", value_name = "WEI")]
+    pub approval_gas_max: Option<u128>,
+
+    /// The most that is given for approvals in 24 hours, by this instance since its start [default: 100 times --approval-gas-max]
+    #[arg(long, env = "FLORIN_APPROVAL_GAS_DAILY", value_name = "WEI", requires = "approval_gas_max")]
+    pub approval_gas_daily: Option<u128>,
+
     /// Longest wait between two looks for a block, in milliseconds [default: 10 for a node on this machine, else 250]
     #[arg(long, env = "FLORIN_POLL_MILLISECONDS", value_name = "MILLISECONDS")]
     pub poll_milliseconds: Option<u64>,

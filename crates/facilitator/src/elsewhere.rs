@@ -32,7 +32,7 @@ impl Engine {
                 .event_signature(IToken::Transfer::SIGNATURE_HASH)
                 .topic1(key.payer.into_word())
                 .topic2(transfer.to.into_word()),
-            Method::Channel => return Ok(None),
+            Method::Channel | Method::Gas => return Ok(None),
         };
         let logs = provider.get_logs(&filter).await?;
         for hash in logs.iter().rev().filter_map(|log| log.transaction_hash).take(LOOK_BACK_TRANSACTIONS) {

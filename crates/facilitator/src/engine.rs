@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::primitives::{Address, B256, U256};
+use alloy::primitives::{Address, B256};
 use dashmap::{DashMap, Entry as Place};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -40,8 +40,6 @@ pub(crate) struct Limits {
     pub(crate) replace_after: Duration,
     /// Longest wait between two looks for a block.
     pub(crate) poll: Duration,
-    /// Smallest payment that is settled, in base units.
-    pub(crate) min_payment: U256,
 }
 
 /// Blocks after which a chain is not expected to be reorganised.

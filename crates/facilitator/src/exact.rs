@@ -5,15 +5,12 @@ use std::sync::Arc;
 use x402::{Eip2612Permit, Network, PERMIT2_UPTO_PROXY, PaymentRequest, Reason, SettleResponse, TokenAmount};
 
 use crate::{
-    Error,
+    Error, approval,
     engine::Engine,
     settlement::{Entry, Expected, Key, Settlement, State},
     token::{Transfer, calls_of},
-    verify::{Invalid, Names, Valid},
+    verify::{Invalid, Names, Next, Valid},
 };
-
-/// A payment that is smaller than what this facilitator settles. Not one of the protocol's reasons, which have none for it.
-const BELOW_MINIMUM: &str = "payment_below_minimum";
 
 /// Settles a payment, or joins whoever is settling it.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
@@ -32,16 +29,20 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     }
     // A payment that was begun before does not verify any more, or the journal refuses it: there is no need to ask the journal first.
     let (verdict, ()) = tokio::join!(engine.verifier.verify(request), engine.fees.renew());
-    let valid = match verdict? {
-        Ok(valid) => valid,
+    let mut verdict = verdict?;
+    if let Ok(Valid { transfer, next: Next::Approve(approval) }) = &verdict {
+        verdict = match approval::carry(engine, approval, transfer.amount).await? {
+            Ok(()) => engine.verifier.verify(request).await?,
+            Err(invalid) => Err(invalid),
+        };
+    }
+    let (Transfer { to: payee, amount, .. }, call, batchable) = match verdict {
+        Ok(Valid { transfer, next: Next::Send { call, batchable } }) => (transfer, call, batchable),
+        Ok(Valid { next: Next::Approve(_), .. }) => {
+            return explain(engine, Reason::Erc20ApprovalTxFailed.into(), key, request, network).await;
+        }
         Err(invalid) => return explain(engine, invalid, key, request, network).await,
     };
-    let Transfer { to: payee, amount, .. } = valid.transfer;
-    if amount < engine.limits.min_payment {
-        let failed = SettleResponse::failed(network, Some(key.payer), Reason::Other(BELOW_MINIMUM.to_owned()));
-        return Ok(SettleResponse { error_message: Some(format!("at least {}", engine.limits.min_payment)), ..failed });
-    }
-    let Valid { call, batchable, .. } = valid;
     let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer: None, batchable };
     match engine.submit(settlement).await? {
         Some(entry) => join(engine, entry, request, network).await,

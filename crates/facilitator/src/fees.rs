@@ -92,7 +92,7 @@ impl FeeOracle {
 /// What a raw transaction calls, and what it offers.
 pub(crate) fn read(raw: &[u8]) -> Option<(Call, Fees)> {
     let envelope = TxEnvelope::decode_2718(&mut &*raw).ok()?;
-    let call = Call { to: envelope.to()?, input: envelope.input().clone(), gas: envelope.gas_limit() };
+    let call = Call { to: envelope.to()?, input: envelope.input().clone(), gas: envelope.gas_limit(), value: envelope.value() };
     let max_fee_per_gas = envelope.max_fee_per_gas();
     Some((call, Fees { max_fee_per_gas, max_priority_fee_per_gas: envelope.max_priority_fee_per_gas()? }))
 }

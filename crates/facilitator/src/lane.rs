@@ -149,6 +149,7 @@ impl Lane {
             .with_nonce(nonce)
             .with_to(call.to)
             .with_input(call.input.clone())
+            .with_value(call.value)
             .with_gas_limit(call.gas)
             .with_max_fee_per_gas(fees.max_fee_per_gas)
             .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);

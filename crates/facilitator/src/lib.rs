@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admission;
+mod approval;
 mod batch;
 mod catalogue;
 mod channels;
@@ -146,13 +147,14 @@ async fn open(
         poll: Duration::from_millis(settings.poll_milliseconds.unwrap_or_else(|| {
             if config.rpc_urls.iter().all(is_local) { POLL_LOCAL_MILLISECONDS } else { POLL_REMOTE_MILLISECONDS }
         })),
-        min_payment: U256::from(settings.min_payment.unwrap_or(0)),
     };
     let factories = config.wallet_factories.clone();
     let lens = lens::Lens::new(provider.clone(), sender, metrics.clone());
     let authorizer = config.channel_authorizer_key.clone().map(|key| key.0);
     let channels = channels::Channels::new(chain_id, authorizer);
-    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels };
+    let min_payment = U256::from(settings.min_payment.unwrap_or(0));
+    let sponsor = settings.approval_gas_max.map(|max| approval::Sponsor::new(max, settings.approval_gas_daily));
+    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels, min_payment, sponsor };
     Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
 }
 

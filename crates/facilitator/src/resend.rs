@@ -95,7 +95,7 @@ async fn replace(engine: &Engine, lane: &Lane, stuck: Vec<Attempt>) -> Result<Ve
 async fn fill(engine: &Engine, lane: &Lane, gap: std::ops::Range<u64>) -> Result<Vec<Bytes>, Error> {
     tracing::warn!(signer = %lane.address(), ?gap, "nonces were lost; filling them");
     let fees = engine.fees.ask().await?;
-    let nothing = Call { to: lane.address(), input: Bytes::new(), gas: 21_000 };
+    let nothing = Call::new(lane.address(), Bytes::new(), 21_000);
     let mut transactions = Vec::new();
     for nonce in gap.take(RESEND_MAX) {
         transactions.push(Transaction { attempt: lane.sign(nonce, &nothing, fees).await?, settlements: Vec::new() });

@@ -16,8 +16,8 @@ use sqlx::PgPool;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use tracing::Instrument as _;
 use x402::{
-    AnyPaymentRequest, EIP2612_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason, Scheme, SettleResponse,
-    SupportedKind, SupportedResponse, VerifyResponse,
+    AnyPaymentRequest, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason,
+    Scheme, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse,
 };
 
 use crate::{
@@ -93,8 +93,8 @@ fn read(body: &[u8]) -> Result<(PaymentRequest, Option<&'static str>), x402::Dec
 }
 
 async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
-    let request = match read(&body) {
-        Ok((request, _)) => request,
+    let (request, v1_name) = match read(&body) {
+        Ok(read) => read,
         Err(error) => {
             let refused = VerifyResponse::invalid(Reason::InvalidPayload, None);
             return (StatusCode::BAD_REQUEST, Json(VerifyResponse { invalid_message: Some(error.to_string()), ..refused }))
@@ -112,7 +112,10 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
     }
     let span = tracing::debug_span!("facilitator.verify", payment = nonce(&request));
     let answer = match judged(&app, &request).instrument(span).await {
-        Ok(answer) => answer,
+        Ok(answer) => {
+            let invalid_reason = answer.invalid_reason.map(|reason| reason_in_version(reason, v1_name));
+            VerifyResponse { invalid_reason, ..answer }
+        }
         Err(error) => return unavailable(&app, "verify", &error),
     };
     app.metrics.verified(answer.is_valid);
@@ -185,12 +188,21 @@ fn nonce(request: &PaymentRequest) -> Option<tracing::field::DisplayValue<B256>>
 }
 
 /// Version 1 calls networks by name.
-fn in_version(answer: SettleResponse, v1_name: Option<&'static str>) -> Value {
+fn in_version(mut answer: SettleResponse, v1_name: Option<&'static str>) -> Value {
+    answer.error_reason = answer.error_reason.map(|reason| reason_in_version(reason, v1_name));
     let mut json = serde_json::to_value(answer).expect("a struct of texts is always JSON");
     if let Some(name) = v1_name {
         json["network"] = name.into();
     }
     json
+}
+
+/// Version 1 has another word for a payment of too little.
+fn reason_in_version(reason: Reason, v1_name: Option<&'static str>) -> Reason {
+    match reason {
+        Reason::ValueMismatch if v1_name.is_some() => Reason::AuthorizationValue,
+        reason => reason,
+    }
 }
 
 /// The node or the database failed. The caller may ask again with the same payment: nothing is sent twice.
@@ -212,11 +224,12 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let channels = kind(2, Scheme::BatchSettlement, network.to_string());
     let channels = SupportedKind { extra: app.engine.verifier.channels.extra(), ..channels };
     let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(v1).collect();
+    let approvals = app.engine.verifier.sponsor.as_ref().map(|_| ERC20_APPROVAL_GAS_SPONSORING);
     let bazaar = app.database.as_ref().map(|_| catalogue::BAZAAR);
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,
-        extensions: [EIP2612_GAS_SPONSORING].into_iter().chain(bazaar).map(Into::into).collect(),
+        extensions: [EIP2612_GAS_SPONSORING].into_iter().chain(approvals).chain(bazaar).map(Into::into).collect(),
         signers: [("eip155:*".to_owned(), signers)].into(),
     })
 }

@@ -20,10 +20,12 @@ pub(crate) enum Method {
     Permit2,
     /// A call of the channels' contract: a hash of what it does.
     Channel,
+    /// A gift of coin for the gas of a payer's approval: the nonce of that transaction. Its token is the zero address.
+    Gas,
 }
 
 impl Method {
-    const ALL: [Self; 3] = [Self::Eip3009, Self::Permit2, Self::Channel];
+    const ALL: [Self; 4] = [Self::Eip3009, Self::Permit2, Self::Channel, Self::Gas];
 
     /// Name in the journal.
     pub(crate) fn as_str(self) -> &'static str {
@@ -31,6 +33,7 @@ impl Method {
             Self::Eip3009 => "eip3009",
             Self::Permit2 => "permit2",
             Self::Channel => "channel",
+            Self::Gas => "gas",
         }
     }
 
@@ -66,6 +69,16 @@ pub(crate) struct Call {
     pub(crate) input: Bytes,
     /// Gas it gets.
     pub(crate) gas: u64,
+    /// Coin that goes along, in wei: none but to a payer who needs gas.
+    #[serde(default)]
+    pub(crate) value: U256,
+}
+
+impl Call {
+    /// One that takes no coin along.
+    pub(crate) fn new(to: Address, input: impl Into<Bytes>, gas: u64) -> Self {
+        Self { to, input: input.into(), gas, value: U256::ZERO }
+    }
 }
 
 /// What the receipt of a settlement must show, besides that nothing reverted.
@@ -86,7 +99,7 @@ pub(crate) struct Settlement {
     pub(crate) key: Key,
     /// Who is paid; for a call that pays nobody, whoever it is about.
     pub(crate) payee: Address,
-    /// In the token's base units; zero for a call that moves nothing.
+    /// In the token's base units; zero for a call that moves nothing. In wei for [`Method::Gas`].
     pub(crate) amount: U256,
     pub(crate) call: Call,
     pub(crate) expected: Expected,

@@ -44,7 +44,7 @@ impl Recent {
     }
 }
 
-/// Whether it can work: 503 when the database or the node does not answer, or a signer has no coin for gas.
+/// Whether it can work: 503 when the journal or the node does not answer, or a signer has no coin for gas.
 pub(crate) async fn health(State(app): State<Arc<App>>) -> Response {
     let (ok, body) = look(&app).await;
     (if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, Json(body)).into_response()
@@ -68,11 +68,11 @@ pub(crate) async fn page() -> Response {
 async fn look(app: &App) -> (bool, Value) {
     let verifier = &app.engine.verifier;
     let balances = app.engine.lanes.iter().map(|lane| verifier.provider.get_balance(lane.address()).into_future());
-    let (database, block, balances) =
+    let (writable, block, balances) =
         tokio::join!(app.engine.journal.is_well(), verifier.provider.get_block_number(), futures::future::join_all(balances));
     let balances: Vec<_> = balances.into_iter().map(Result::ok).collect();
     let funded = balances.iter().all(|wei| wei.is_none_or(|wei| !wei.is_zero()));
-    let ok = database && block.is_ok() && funded;
+    let ok = writable && block.is_ok() && funded;
     let status = match (funded, ok) {
         (false, _) => "no_gas",
         (_, true) => "ok",
@@ -81,7 +81,8 @@ async fn look(app: &App) -> (bool, Value) {
     let signers: Vec<Value> = (app.engine.lanes.iter().zip(&balances))
         .map(|(lane, wei)| json!({ "address": lane.address(), "wei": wei.map(|wei| wei.to_string()) }))
         .collect();
+    let kind = if app.database.is_some() { "postgres" } else { "file" };
     let body = json!({ "status": status, "chain_id": verifier.chain_id, "block": block.ok(), "node": app.node.current(),
-        "database": database, "signers": signers });
+        "journal": { "kind": kind, "writable": writable }, "signers": signers });
     (ok, body)
 }

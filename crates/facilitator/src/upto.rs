@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use alloy::{
-    primitives::{Address, B256, U256},
+    primitives::{Address, B256, Bytes, U256},
     providers::Provider,
     rpc::types::TransactionRequest,
     sol_types::SolCall,
@@ -14,13 +14,13 @@ use x402::{
 };
 
 use crate::{
-    Error,
+    Error, approval,
     engine::Engine,
     lens::Question,
     permit2,
     settlement::{Call, Entry, Expected, Key, Method, Settlement, State},
     token::{IWallet, Transfer},
-    verify::{Invalid, SETTLE_GAS_MAX, VALIDITY_MIN_SECONDS, Valid, Verdict, is_magic, now, permit_of},
+    verify::{Allowance, Invalid, Next, SETTLE_GAS_MAX, VALIDITY_MIN_SECONDS, Valid, Verdict, is_magic, now},
 };
 
 /// A payment of this scheme, and what is charged of it.
@@ -36,8 +36,12 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Verdict
         Ok(payment) => payment,
         Err(reason) => return Ok(Err(reason.into())),
     };
-    if payment.payload.permit2_authorization.permitted.amount != request.payment_requirements.amount {
+    let maximum = payment.payload.permit2_authorization.permitted.amount;
+    if maximum != request.payment_requirements.amount {
         return Ok(Err(Reason::Permit2AmountMismatch.into()));
+    }
+    if let Err(invalid) = engine.verifier.check_minimum(maximum.0) {
+        return Ok(Err(invalid));
     }
     try_out(engine, payment, request).await
 }
@@ -62,9 +66,25 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     if transfer.amount > permit.permitted.amount.0 {
         return Ok(SettleResponse::failed(network, Some(from), Reason::UptoSettlementExceedsAmount));
     }
+    // Not what is charged: who verified the maximum has served, whatever the work came to.
+    if let Err(Invalid { reason, message }) = engine.verifier.check_minimum(permit.permitted.amount.0) {
+        return Ok(SettleResponse { error_message: message, ..SettleResponse::failed(network, Some(from), reason) });
+    }
     let amount = TokenAmount(transfer.amount);
-    let valid = match try_out(engine, payment, request).await? {
-        Ok(valid) => valid,
+    let mut verdict = try_out(engine, payment, request).await?;
+    if let Ok(Valid { transfer, next: Next::Approve(approval) }) = &verdict {
+        verdict = match (approval::carry(engine, approval, transfer.amount).await?, read_terms(engine, request)) {
+            (Err(invalid), _) => Err(invalid),
+            (Ok(()), Ok(payment)) => try_out(engine, payment, request).await?,
+            (Ok(()), Err(reason)) => Err(reason.into()),
+        };
+    }
+    let verdict = verdict.and_then(|Valid { transfer, next }| match next {
+        Next::Send { call, .. } => Ok((transfer, call)),
+        Next::Approve(_) => Err(Reason::Erc20ApprovalTxFailed.into()),
+    });
+    let (transfer, call) = match verdict {
+        Ok(ready) => ready,
         Err(Invalid { reason, message }) => {
             // Another request may have been first, a moment ago.
             let first = if reason == Reason::Permit2InvalidNonce { engine.find(&key).await? } else { None };
@@ -78,8 +98,8 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     if amount.is_zero() {
         return Ok(SettleResponse::nothing_due(network, from));
     }
-    let Transfer { to: payee, amount, .. } = valid.transfer;
-    let settlement = Settlement { key, payee, amount, call: valid.call, expected: Expected::Transfer, signer, batchable: false };
+    let Transfer { to: payee, amount, .. } = transfer;
+    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer, batchable: false };
     match (engine.submit(settlement).await?, read_terms(engine, request)) {
         (Some(entry), Ok(payment)) => join(engine, entry, payment, request).await,
         _ => Ok(SettleResponse::failed(network, Some(from), Reason::UnexpectedSettleError)),
@@ -177,8 +197,8 @@ async fn is_signed(engine: &Engine, payment: &Payment) -> Result<Signed, Error> 
     let by_key = recover_permit2(payment.hash, &signature) == Some(from);
     let question = IWallet::isValidSignatureCall { hash: payment.hash, signature }.abi_encode();
     // The proxy is only looked at for code.
-    let of_proxy = Call { to: PERMIT2_UPTO_PROXY, input: Default::default(), gas: 0 };
-    let of_payer = Call { to: from, input: question.into(), gas: SETTLE_GAS_MAX };
+    let of_proxy = Call::new(PERMIT2_UPTO_PROXY, Bytes::new(), 0);
+    let of_payer = Call::new(from, question, SETTLE_GAS_MAX);
     let questions = [of_proxy, of_payer].map(|call| Question::new(from, token, &call));
     let answers = engine.verifier.lens.ask(questions.into()).await?;
     let [of_proxy, of_payer] = answers.as_slice() else {
@@ -191,8 +211,8 @@ async fn is_signed(engine: &Engine, payment: &Payment) -> Result<Signed, Error> 
 /// Judges the signature and tries the settlement as the signer that will send it: the proxy accepts no other.
 async fn try_out(engine: &Engine, payment: Payment, request: &PaymentRequest) -> Verdict {
     let Transfer { token, from, amount, .. } = payment.transfer;
-    let permit = match permit_of(from, token, request) {
-        Ok(permit) => permit,
+    let Allowance { permit, approval } = match engine.verifier.allowance(from, token, request) {
+        Ok(allowance) => allowance,
         Err(reason) => return Ok(Err(reason.into())),
     };
     let input = permit2::upto_call(&payment.payload, amount, permit.as_ref());
@@ -209,16 +229,13 @@ async fn try_out(engine: &Engine, payment: Payment, request: &PaymentRequest) ->
     if let Some((_, reason)) = flaws.into_iter().find(|(holds, _)| !holds) {
         return Ok(Err(reason.into()));
     }
-    let call = |gas| Call { to: PERMIT2_UPTO_PROXY, input: input.clone(), gas };
+    let transfer = payment.transfer;
+    let valid = |gas| Valid { transfer, next: Next::Send { call: Call::new(PERMIT2_UPTO_PROXY, input, gas), batchable: false } };
     match trial {
         // A payer's contract may use more in the block than now.
-        Ok(gas) => {
-            Ok(Ok(Valid { transfer: payment.transfer, call: call((gas + gas / 4).min(SETTLE_GAS_MAX)), batchable: false }))
-        }
+        Ok(gas) => Ok(Ok(valid((gas + gas / 4).min(SETTLE_GAS_MAX)))),
         // The proxy refuses to move nothing, and then nothing is sent.
-        Err(error) if error.is_error_resp() && amount.is_zero() => {
-            Ok(Ok(Valid { transfer: payment.transfer, call: call(0), batchable: false }))
-        }
+        Err(error) if error.is_error_resp() && amount.is_zero() => Ok(Ok(valid(0))),
         Err(error) => {
             let Some(response) = error.as_error_resp() else { return Err(error.into()) };
             let message = Some(response.message.to_string());
@@ -230,7 +247,7 @@ async fn try_out(engine: &Engine, payment: Payment, request: &PaymentRequest) ->
                     engine.verifier.diagnose_permit2(&payment.transfer, nonce).await?
                 }
             };
-            Ok(Err(Invalid { reason, message }))
+            engine.verifier.or_approve(Invalid { reason, message }, approval, transfer).await
         }
     }
 }

@@ -31,9 +31,9 @@ pub use amount::{ParseAmountError, TokenAmount};
 pub use assets::{Token, UnknownAsset};
 pub use charge::{Charge, ChargeError};
 pub use exact::{
-    EIP2612_GAS_SPONSORING, Eip2612Permit, Eip3009Authorization, Eip3009Payload, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY,
-    PayloadError, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, Witness,
-    typed,
+    Approve, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, Eip2612Permit, Eip3009Authorization, Eip3009Payload,
+    Erc20Approval, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PayloadError, Permit2Authorization, Permit2Payload,
+    Permit2Permitted, Permit2Witness, TokenDomain, TransferMethod, Witness, typed,
 };
 pub use extensions::{
     BAZAAR, BUILDER_CODE, BodyType, BuilderCode, Discovery, InvalidBuilderCode, InvalidPaymentId, OFFER_RECEIPT, OfferPayload,

@@ -11,7 +11,7 @@ use secp256k1::{
 pub const ERC6492_MAGIC: B256 = b256!("6492649264926492649264926492649264926492649264926492649264926492");
 
 /// Half the order of secp256k1: tokens refuse the upper half, where a second signature of the same message lives.
-const S_MAX: U256 = uint!(0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0_U256);
+pub(crate) const S_MAX: U256 = uint!(0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0_U256);
 
 /// Who signed `hash`, judged as the token does on chain: 65 bytes, `v` 27 or 28, low `s`. `None` for anything else.
 pub fn recover_strict(hash: B256, signature: &[u8]) -> Option<Address> {
@@ -37,7 +37,7 @@ pub fn recover_permit2(hash: B256, signature: &[u8]) -> Option<Address> {
 }
 
 /// With libsecp256k1: this is most of what a verification costs, and alloy's own takes four times as long.
-fn recover(hash: B256, signature: &Signature) -> Option<Address> {
+pub(crate) fn recover(hash: B256, signature: &Signature) -> Option<Address> {
     let id = if signature.v() { RecoveryId::One } else { RecoveryId::Zero };
     let mut compact = [0; 64];
     compact[..32].copy_from_slice(&signature.r().to_be_bytes::<32>());

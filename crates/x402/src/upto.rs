@@ -17,29 +17,11 @@ const FACILITATOR: &str = "facilitatorAddress";
 /// Structs of Permit2's typed data with the witness of the scheme `upto`.
 pub mod typed {
     #![allow(missing_docs)]
-    alloy::sol! {
-        #[derive(Debug, PartialEq, Eq)]
-        struct TokenPermissions {
-            address token;
-            uint256 amount;
-        }
-
-        #[derive(Debug, PartialEq, Eq)]
-        struct Witness {
-            address to;
-            address facilitator;
-            uint256 validAfter;
-        }
-
-        #[derive(Debug, PartialEq, Eq)]
-        struct PermitWitnessTransferFrom {
-            TokenPermissions permitted;
-            address spender;
-            uint256 nonce;
-            uint256 deadline;
-            Witness witness;
-        }
-    }
+    crate::exact::permit2_typed!(Witness {
+        address to;
+        address facilitator;
+        uint256 validAfter;
+    });
 }
 
 /// `payload` of a payment of at most the permitted amount.
@@ -63,13 +45,9 @@ impl Witness for UptoWitness {
 
     fn to_typed(permit: &Permit2Authorization<Self>) -> Self::Typed {
         let UptoWitness { to, facilitator, valid_after } = permit.witness;
-        typed::PermitWitnessTransferFrom {
-            permitted: typed::TokenPermissions { token: permit.permitted.token, amount: permit.permitted.amount.0 },
-            spender: permit.spender,
-            nonce: permit.nonce.0,
-            deadline: permit.deadline.0,
-            witness: typed::Witness { to, facilitator, validAfter: valid_after.0 },
-        }
+        let witness = typed::Witness { to, facilitator, validAfter: valid_after.0 };
+        let Permit2Authorization { permitted, spender, nonce, deadline, .. } = permit;
+        typed::PermitWitnessTransferFrom::new(permitted, (*spender, *nonce, *deadline), witness)
     }
 
     fn payee(&self) -> Address {

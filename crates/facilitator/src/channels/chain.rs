@@ -13,12 +13,12 @@ use x402::{
     recover_permit2, recover_strict,
 };
 
-use super::Refusal;
 use crate::{
     Error,
     engine::Engine,
     settlement::Call,
     token::{IToken, IWallet, MULTICALL3},
+    verify::Invalid,
 };
 
 /// What a payer's contract may use when it judges a signature.
@@ -120,14 +120,14 @@ impl Engine {
         input: Bytes,
         gas_max: u64,
         reason: Reason,
-    ) -> Result<Result<Call, Refusal>, Error> {
+    ) -> Result<Result<Call, Invalid>, Error> {
         let request = TransactionRequest::default().from(self.simulator()).to(to).input(input.clone().into());
         match self.verifier.provider.estimate_gas(TransactionRequest { gas: Some(gas_max), ..request }).await {
             // A wallet's own code may use more in the block than now.
-            Ok(gas) => Ok(Ok(Call { to, input, gas: (gas + gas / 4).min(gas_max) })),
+            Ok(gas) => Ok(Ok(Call::new(to, input, (gas + gas / 4).min(gas_max)))),
             Err(error) if error.is_error_resp() => {
                 let message = error.as_error_resp().map(|response| response.message.to_string());
-                Ok(Err(Refusal { reason, message }))
+                Ok(Err(Invalid { reason, message }))
             }
             Err(error) => Err(error.into()),
         }

@@ -10,7 +10,7 @@ pub(crate) use verify::verify;
 use alloy::signers::local::PrivateKeySigner;
 use serde_json::json;
 use x402::{
-    JsonMap, Reason,
+    JsonMap,
     batch::{Chain, ChannelState},
 };
 
@@ -34,19 +34,6 @@ impl Channels {
     pub(crate) fn extra(&self) -> Option<JsonMap> {
         let address = self.authorizer.as_ref()?.address().to_checksum(None);
         Some([("receiverAuthorizer".to_owned(), json!(address))].into_iter().collect())
-    }
-}
-
-/// Why not, and what the chain or its node said.
-#[derive(Debug)]
-pub(crate) struct Refusal {
-    pub(crate) reason: Reason,
-    pub(crate) message: Option<String>,
-}
-
-impl From<Reason> for Refusal {
-    fn from(reason: Reason) -> Self {
-        Self { reason, message: None }
     }
 }
 

@@ -17,14 +17,15 @@ use x402::{
 };
 
 use super::{
-    Refusal, settled_extra,
-    verify::{calls_of, deposit, read},
+    settled_extra,
+    verify::{Depositable, calls_of, deposit, read},
 };
 use crate::{
-    Error,
+    Error, approval,
     engine::Engine,
     settlement::{Call, Entry, Expected, Key, Method, Settlement, State},
     token::{IToken, Transfer},
+    verify::{Invalid, Next},
 };
 
 /// Vouchers claimed by one transaction, at most.
@@ -34,7 +35,7 @@ const CLAIM_GAS_MAX: u64 = 8_000_000;
 
 /// What is answered instead of a receipt.
 enum Failure {
-    Refused(Refusal),
+    Refused(Invalid),
     Unavailable(Error),
 }
 
@@ -44,8 +45,8 @@ impl From<Reason> for Failure {
     }
 }
 
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
+impl From<Invalid> for Failure {
+    fn from(refusal: Invalid) -> Self {
         Self::Refused(refusal)
     }
 }
@@ -83,7 +84,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     };
     match answer {
         Ok(response) => Ok(response),
-        Err(Failure::Refused(Refusal { reason, message })) => {
+        Err(Failure::Refused(Invalid { reason, message })) => {
             Ok(SettleResponse { error_message: message, ..SettleResponse::failed(network, payer, reason) })
         }
         Err(Failure::Unavailable(error)) => Err(error),
@@ -107,8 +108,16 @@ async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request:
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
         None => {
-            let call = match deposit(engine, payload, request).await? {
-                Ok(depositable) => depositable.call,
+            let mut verdict = deposit(engine, payload, request).await?;
+            if let Ok(Depositable { next: Next::Approve(approval), .. }) = &verdict {
+                verdict = match approval::carry(engine, approval, amount).await? {
+                    Ok(()) => deposit(engine, payload, request).await?,
+                    Err(refusal) => Err(refusal),
+                };
+            }
+            let call = match verdict {
+                Ok(Depositable { next: Next::Send { call, .. }, .. }) => call,
+                Ok(Depositable { next: Next::Approve(_), .. }) => return Err(Reason::Erc20ApprovalTxFailed.into()),
                 Err(refusal) => return deposited(engine, &key, payload, request, refusal).await,
             };
             // Permit2 does not tell to whom the collector lets it send.
@@ -132,7 +141,7 @@ async fn deposited(
     key: &Key,
     payload: &DepositPayload,
     request: &PaymentRequest,
-    refusal: Refusal,
+    refusal: Invalid,
 ) -> Answer {
     if let Some(entry) = engine.find(key).await? {
         return joined(engine, entry, payload, request).await;

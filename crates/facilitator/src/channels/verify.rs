@@ -2,24 +2,23 @@
 
 use alloy::primitives::{Address, Bytes, U256};
 use x402::{
-    Eip2612Permit, Erc6492Signature, PERMIT2, PaymentRequest, Reason, Scheme, TokenDomain, TransferMethod, VerifyResponse,
+    Eip2612Permit, Erc20Approval, Erc6492Signature, PERMIT2, PaymentRequest, Reason, Scheme, TokenDomain, TransferMethod,
+    VerifyResponse,
     batch::{
         BATCH_CONTRACT, BatchPayload, ChannelConfig, ChannelState, DepositAuthorization, DepositPayload, ERC3009_COLLECTOR,
         Erc3009Deposit, PERMIT2_COLLECTOR, Permit2Deposit, Voucher, deposit_call,
     },
 };
 
-use super::{Refusal, chain::Judge};
+use super::chain::Judge;
 use crate::{
     Error,
+    approval::Approval,
     engine::Engine,
-    settlement::Call,
     token::{MULTICALL3, deploy_and_settle},
-    verify::now,
+    verify::{Allowance, Invalid, Next, VALIDITY_MIN_SECONDS, now},
 };
 
-/// An authorization must last this much longer, or it could expire on its way into a block.
-const VALIDITY_MIN_SECS: u64 = 6;
 /// What a deposit may use, and what it may use when the payer's wallet is deployed on the way.
 const DEPOSIT_GAS_MAX: u64 = 1_000_000;
 const DEPLOY_GAS_MAX: u64 = 3_000_000;
@@ -40,7 +39,7 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Result<
     };
     Ok(match verdict {
         Ok(state) => VerifyResponse { extra: Some(state.to_extra()), ..VerifyResponse::valid(payer.unwrap_or_default()) },
-        Err(Refusal { reason, message }) => VerifyResponse { invalid_message: message, ..VerifyResponse::invalid(reason, payer) },
+        Err(Invalid { reason, message }) => VerifyResponse { invalid_message: message, ..VerifyResponse::invalid(reason, payer) },
     })
 }
 
@@ -59,7 +58,7 @@ pub(super) fn read(engine: &Engine, request: &PaymentRequest) -> Result<BatchPay
     BatchPayload::from_json(&request.payment_payload.payload).map_err(|_| Reason::BatchPayloadType)
 }
 
-type Verdict<T> = Result<Result<T, Refusal>, Error>;
+type Verdict<T> = Result<Result<T, Invalid>, Error>;
 
 async fn voucher(
     engine: &Engine,
@@ -103,7 +102,7 @@ async fn is_signed(engine: &Engine, config: &ChannelConfig, voucher: &Voucher) -
 pub(super) struct Depositable {
     /// The channel as it is now.
     pub(super) before: ChannelState,
-    pub(super) call: Call,
+    pub(super) next: Next,
 }
 
 /// How the money is taken.
@@ -112,6 +111,8 @@ struct Taking {
     data: Bytes,
     /// The payer's wallet that has to be deployed first.
     deploy: Option<Erc6492Signature>,
+    /// What has to be carried first.
+    approval: Option<Approval>,
 }
 
 pub(super) async fn deposit(engine: &Engine, payload: &DepositPayload, request: &PaymentRequest) -> Verdict<Depositable> {
@@ -142,6 +143,9 @@ pub(super) async fn deposit(engine: &Engine, payload: &DepositPayload, request: 
         return Ok(Err(Reason::BatchRpcReadFailed.into()));
     };
     let amount = payload.deposit.amount;
+    if let Err(invalid) = engine.verifier.check_minimum(U256::from(amount)) {
+        return Ok(Err(invalid));
+    }
     if holding < U256::from(amount) {
         return Ok(Err(Reason::BatchInsufficientBalance.into()));
     }
@@ -151,13 +155,18 @@ pub(super) async fn deposit(engine: &Engine, payload: &DepositPayload, request: 
     if voucher.max_claimable_amount <= before.total_claimed {
         return Ok(Err(Reason::BatchCumulativeBelowClaimed.into()));
     }
+    if let Some(approval) = taking.approval {
+        // What is not approved yet cannot be tried.
+        let checked = engine.verifier.check_approval(&approval, U256::from(amount)).await?;
+        return Ok(checked.map(|_| Depositable { before, next: Next::Approve(approval) }));
+    }
     let input = deposit_call(config, amount, taking.collector, taking.data);
     let (to, input, gas) = match taking.deploy {
         None => (BATCH_CONTRACT, input, DEPOSIT_GAS_MAX),
         Some(wrapped) => (MULTICALL3, deploy_and_settle(wrapped, BATCH_CONTRACT, input), DEPLOY_GAS_MAX),
     };
     let call = engine.simulate(to, input, gas, Reason::BatchDepositSimulationFailed).await?;
-    Ok(call.map(|call| Depositable { before, call }))
+    Ok(call.map(|call| Depositable { before, next: Next::Send { call, batchable: false } }))
 }
 
 /// The input of every call by which this very deposit may have been sent.
@@ -189,7 +198,7 @@ async fn by_eip3009(
         return Ok(Err(Reason::BatchMissingEip712Domain.into()));
     };
     let now = U256::from(now());
-    if authorization.valid_before.0 < now + U256::from(VALIDITY_MIN_SECS) {
+    if authorization.valid_before.0 < now + U256::from(VALIDITY_MIN_SECONDS) {
         return Ok(Err(Reason::BatchValidBefore.into()));
     }
     if authorization.valid_after.0 > now {
@@ -217,7 +226,7 @@ async fn by_eip3009(
             }
         }
     }
-    Ok(Ok(Taking { collector: ERC3009_COLLECTOR, data: authorization.collector_data(inner), deploy }))
+    Ok(Ok(Taking { collector: ERC3009_COLLECTOR, data: authorization.collector_data(inner), deploy, approval: None }))
 }
 
 async fn by_permit2(
@@ -227,7 +236,7 @@ async fn by_permit2(
     request: &PaymentRequest,
 ) -> Verdict<Taking> {
     let (config, amount) = (&payload.channel_config, U256::from(payload.deposit.amount));
-    let earliest = U256::from(now() + VALIDITY_MIN_SECS);
+    let earliest = U256::from(now() + VALIDITY_MIN_SECONDS);
     let flaws = [
         (authorization.from != config.payer, Reason::BatchPermit2InvalidSignature),
         (authorization.spender != PERMIT2_COLLECTOR, Reason::BatchPermit2InvalidSpender),
@@ -243,24 +252,21 @@ async fn by_permit2(
     if !engine.has_signed(config.payer, hash, &authorization.signature, Judge::Permit2).await? {
         return Ok(Err(Reason::BatchPermit2InvalidSignature.into()));
     }
-    let Ok(permit) = Eip2612Permit::of(request.payment_payload.extensions.as_ref()) else {
-        return Ok(Err(Reason::Eip2612Format.into()));
+    let Allowance { permit, approval } = match engine.verifier.allowance(config.payer, config.token, request) {
+        Ok(brought) => brought,
+        Err(reason) => return Ok(Err(reason.into())),
     };
-    let flaws = permit.as_ref().map(|permit| {
-        [
-            (permit.from != config.payer, Reason::Eip2612FromMismatch),
-            (permit.asset != config.token, Reason::Eip2612AssetMismatch),
-            (permit.spender != PERMIT2, Reason::Eip2612SpenderNotPermit2),
-            (permit.deadline.0 < earliest, Reason::Eip2612DeadlineExpired),
-            (permit.amount.0 != amount, Reason::BatchEip2612AmountMismatch),
-        ]
-    });
-    if let Some((_, reason)) = flaws.into_iter().flatten().find(|(is_flawed, _)| *is_flawed) {
+    if permit.as_ref().is_some_and(|permit| permit.amount.0 != amount) {
+        return Ok(Err(Reason::BatchEip2612AmountMismatch.into()));
+    }
+    let is_short =
+        permit.is_none() && engine.allowance(config.token, config.payer, PERMIT2).await?.is_none_or(|allowed| allowed < amount);
+    if is_short && approval.is_none() {
+        let brought = Erc20Approval::of(request.payment_payload.extensions.as_ref()).is_ok_and(|approval| approval.is_some());
+        let reason = if brought { Reason::BatchErc20ApprovalUnavailable } else { Reason::BatchPermit2AllowanceRequired };
         return Ok(Err(reason.into()));
     }
-    if permit.is_none() && engine.allowance(config.token, config.payer, PERMIT2).await?.is_none_or(|allowed| allowed < amount) {
-        return Ok(Err(Reason::BatchPermit2AllowanceRequired.into()));
-    }
+    let approval = approval.filter(|_| is_short);
     let data = authorization.collector_data(permit.as_ref());
-    Ok(Ok(Taking { collector: PERMIT2_COLLECTOR, data, deploy: None }))
+    Ok(Ok(Taking { collector: PERMIT2_COLLECTOR, data, deploy: None, approval }))
 }

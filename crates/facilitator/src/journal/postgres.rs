@@ -263,11 +263,13 @@ impl TryFrom<Row> for Entry {
         // Rows from before the columns were have no target.
         let to = if row.target.is_empty() { Address::ZERO } else { address(&row.target)? };
         let amount: U256 = row.amount.parse().map_err(|_| unreadable("amount"))?;
+        // The only calls that take coin along are gifts of it.
+        let value = if key.method == Method::Gas { amount } else { U256::ZERO };
         let settlement = Settlement {
             key,
             payee: address(&row.payee)?,
             amount,
-            call: Call { to, input: row.input.into(), gas: row.gas as u64 },
+            call: Call { to, input: row.input.into(), gas: row.gas as u64, value },
             expected: row.expected.0,
             signer: row.pinned.then_some(slot.signer),
             batchable: false,

@@ -17,15 +17,15 @@ use x402::{
 use crate::harness::{Facilitator, World, now};
 
 /// A payer's and a seller's keys on one channel.
-struct Parties {
-    world: World,
-    authorizer: PrivateKeySigner,
-    config: ChannelConfig,
-    chain: Chain,
+pub(crate) struct Parties {
+    pub(crate) world: World,
+    pub(crate) authorizer: PrivateKeySigner,
+    pub(crate) config: ChannelConfig,
+    pub(crate) chain: Chain,
 }
 
 impl Parties {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let world = World::new().await;
         let authorizer = PrivateKeySigner::random();
         let config = ChannelConfig {
@@ -41,27 +41,27 @@ impl Parties {
         Self { world, authorizer, config, chain }
     }
 
-    fn id(&self) -> B256 {
+    pub(crate) fn id(&self) -> B256 {
         self.chain.channel_id(&self.config)
     }
 
-    fn requirements(&self) -> PaymentRequirements {
+    pub(crate) fn requirements(&self) -> PaymentRequirements {
         self.world.requirements().by_channel(self.authorizer.address(), 900)
     }
 
-    fn request(&self, payload: BatchPayload) -> PaymentRequest {
+    pub(crate) fn request(&self, payload: BatchPayload) -> PaymentRequest {
         let accepted = self.requirements();
         let (payment_requirements, payload) = (accepted.clone(), payload.to_json());
         let payment_payload = PaymentPayload { x402_version: V2, resource: None, accepted, payload, extensions: None };
         PaymentRequest { x402_version: V2, payment_payload, payment_requirements }
     }
 
-    fn voucher(&self, ceiling: u128) -> Voucher {
+    pub(crate) fn voucher(&self, ceiling: u128) -> Voucher {
         let signature = sign(&self.world.payer, self.chain.voucher_hash(self.id(), ceiling));
         Voucher { channel_id: self.id(), max_claimable_amount: ceiling, signature }
     }
 
-    fn deposit(&self, amount: u128, ceiling: u128) -> DepositPayload {
+    pub(crate) fn deposit(&self, amount: u128, ceiling: u128) -> DepositPayload {
         let (zero, salt) = (U256::ZERO.into(), PrivateKeySigner::random().to_bytes());
         let valid_before = (now() + 60).into();
         let mut authorization = Erc3009Deposit { valid_after: zero, valid_before, salt, signature: Bytes::new() };
@@ -72,17 +72,17 @@ impl Parties {
         DepositPayload { channel_config: self.config, voucher: self.voucher(ceiling), deposit }
     }
 
-    fn claim(&self, ceiling: u128, total: u128) -> Claim {
+    pub(crate) fn claim(&self, ceiling: u128, total: u128) -> Claim {
         let voucher = ClaimVoucher { channel: self.config, max_claimable_amount: ceiling };
         Claim { voucher, signature: self.voucher(ceiling).signature, total_claimed: total }
     }
 
-    fn claims(&self, claims: Vec<Claim>) -> PaymentRequest {
+    pub(crate) fn claims(&self, claims: Vec<Claim>) -> PaymentRequest {
         let signature = sign(&self.authorizer, self.chain.claim_batch_hash(&claims));
         self.request(BatchPayload::Claim { claims, claim_authorizer_signature: Some(signature) })
     }
 
-    fn refund(&self, amount: u128, nonce: u64, claims: Vec<Claim>) -> RefundPayload {
+    pub(crate) fn refund(&self, amount: u128, nonce: u64, claims: Vec<Claim>) -> RefundPayload {
         let nonce = U256::from(nonce);
         RefundPayload {
             channel_config: self.config,
@@ -95,20 +95,20 @@ impl Parties {
         }
     }
 
-    fn payout(&self) -> PaymentRequest {
+    pub(crate) fn payout(&self) -> PaymentRequest {
         self.request(BatchPayload::Settle { receiver: self.config.receiver, token: self.config.token })
     }
 }
 
-fn sign(key: &PrivateKeySigner, hash: B256) -> Bytes {
+pub(crate) fn sign(key: &PrivateKeySigner, hash: B256) -> Bytes {
     key.sign_hash_sync(&hash).unwrap().as_bytes().into()
 }
 
-async fn verify(facilitator: &Facilitator, request: &PaymentRequest) -> VerifyResponse {
+pub(crate) async fn verify(facilitator: &Facilitator, request: &PaymentRequest) -> VerifyResponse {
     serde_json::from_value(facilitator.post("verify", request).await.1).unwrap()
 }
 
-fn state(response: &SettleResponse) -> (u128, u128) {
+pub(crate) fn state(response: &SettleResponse) -> (u128, u128) {
     let state = ChannelState::from_extra(response.extra.as_ref()).unwrap();
     (state.balance, state.total_claimed)
 }

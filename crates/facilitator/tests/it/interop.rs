@@ -88,10 +88,15 @@ async fn sell(world: &World, facilitator: &str) -> String {
         PaymentRequirements::upto(&token, PRICE, world.payee, signer, 60),
     ];
     let mut app = Router::new();
-    for ((name, _), offer) in WAYS.into_iter().zip(offers) {
+    let ways = WAYS.into_iter().zip(offers).map(|((name, _), offer)| (name, offer));
+    for (name, offer) in ways.chain([("approval", world.requirements().by_permit2())]) {
         let charge = if name == "upto" { Charge::Percent(2_500) } else { Charge::ALL };
         let layer = PaidLayer::new(gate.clone(), Pricing::offers(vec![offer]));
-        let layer = if name == "eip3009" { layer } else { layer.sponsor_permits() };
+        let layer = match name {
+            "eip3009" => layer,
+            "approval" => layer.sponsor_approvals(),
+            _ => layer.sponsor_permits(),
+        };
         let handler = move || async move { (Extension(charge), Json(json!({ "sold": name }))) };
         app = app.merge(Router::new().route(&format!("/{name}"), get(handler)).layer(layer));
     }
@@ -193,6 +198,43 @@ async fn every_client_buys_from_every_server_through_every_facilitator_in_every_
         }
     }
     assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), 3 * cells.len(), failed.join("\n"));
+}
+
+/// Every payer is new: who approved once needs no approval.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn payers_without_coin_approve_permit2_in_every_constellation() {
+    let world = World::new().await;
+    let official_signer = PrivateKeySigner::random();
+    fund(&world, official_signer.address()).await;
+    let ours = world.serve(&["--approval-gas-max", "1000000000000000"]).await;
+    let mut facilitator = node("facilitate.mjs");
+    facilitator.arg(world.anvil.rpc_url().as_str()).env("FLORIN_KEY", official_signer.to_bytes().to_string());
+    let theirs = Official::start(facilitator).await;
+    let facilitators = [ours.url.clone(), theirs.urls[0].clone()];
+    let [payee, usdc] = [world.payee, world.deployment.usdc].map(|address| address.to_checksum(None));
+    let mut express = node("matrix/sell.mjs");
+    express.args([&payee, &usdc]).args(&facilitators);
+    let express = Official::start(express).await;
+    let layers = vec![sell(&world, &facilitators[0]).await, sell(&world, &facilitators[1]).await];
+
+    for (server, shops) in [("our server", &layers), ("Express", &express.urls)] {
+        for (facilitator, shop) in ["our facilitator", "the TypeScript facilitator"].into_iter().zip(shops) {
+            for client in ["our client", "fetch"] {
+                let payer = PrivateKeySigner::random();
+                contracts::dev::mint(&world.provider, payer.address(), Usdc::from_whole(1).unwrap()).await.unwrap();
+                let urls = [format!("{shop}/approval")];
+                let bought = match client {
+                    "fetch" => buy_by(node("matrix/buy.mjs"), &world, &payer, &urls).await,
+                    _ => buy(&world, &payer, &urls).await,
+                };
+                let [Bought { status: 200, receipt: Some(receipt), .. }] = bought.as_slice() else {
+                    panic!("{client} from {server} through {facilitator}: {bought:?}")
+                };
+                let hash = receipt.transaction_hash().unwrap();
+                assert!(is_paid(&world, hash, payer.address(), 10_000).await, "{client}, {server}, {facilitator}");
+            }
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

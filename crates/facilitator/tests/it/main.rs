@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod approval;
 mod channels;
 mod channels_interop;
+mod deposits;
 mod discovery;
 mod front;
 mod harness;
 mod interop;
 mod permit2;
+mod reasons;
 mod recovery;
 mod settle;
 mod start;

@@ -11,8 +11,8 @@ use contracts::{permit2::Permit2, usdc::Usdc as Token, x402_exact_permit2_proxy:
 use futures::future::join_all;
 use serde_json::Value;
 use x402::{
-    Eip2612Permit, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest, Permit2Authorization, Permit2Payload,
-    Permit2Permitted, Permit2Witness, Reason, TokenDomain, VerifyResponse,
+    Eip2612Permit, ExactPayload, PERMIT2, PERMIT2_EXACT_PROXY, PaymentRequest, PaymentRequirements, Permit2Authorization,
+    Permit2Payload, Permit2Permitted, Permit2Witness, Reason, TokenDomain, VerifyResponse,
 };
 
 use crate::harness::{Facilitator, PRICE, World, now, request};
@@ -40,7 +40,19 @@ impl World {
         request(self.requirements().by_permit2(), ExactPayload::Permit2(payload))
     }
 
-    fn permit2_payment(&self) -> PaymentRequest {
+    /// A payment on other terms.
+    pub(crate) fn permit2_of(&self, alter: impl Fn(&mut PaymentRequirements)) -> PaymentRequest {
+        let mut asked = self.requirements().by_permit2();
+        alter(&mut asked);
+        let mut authorization = self.permit2();
+        authorization.permitted.amount = asked.amount;
+        authorization.witness.to = asked.pay_to_address().unwrap();
+        let mut payment = self.by_permit2(&authorization, &authorization);
+        (payment.payment_payload.accepted, payment.payment_requirements) = (asked.clone(), asked);
+        payment
+    }
+
+    pub(crate) fn permit2_payment(&self) -> PaymentRequest {
         let authorization = self.permit2();
         self.by_permit2(&authorization, &authorization)
     }

@@ -52,8 +52,10 @@ async fn two_instances_never_share_a_signer() {
 async fn two_instances_never_share_a_journal_file() {
     let world = World::new().await;
     let journal = format!("file:{}", world.anvil.directory().join("journal").display());
-    let _first = world.serve(&["--journal", &journal]).await;
+    let first = world.serve(&["--journal", &journal]).await;
     assert!(matches!(refusal(world.config(&["--journal", &journal])).await, Error::JournalInUse(_)));
+    let health: serde_json::Value = reqwest::get(format!("{}/health", first.url)).await.unwrap().json().await.unwrap();
+    assert_eq!(health["journal"], serde_json::json!({ "kind": "file", "writable": true }), "{health}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::harness::{Facilitator, PRICE, World, now};
 type Alter = fn(&mut Permit2Authorization<UptoWitness>, Address);
 
 impl World {
-    fn upto(&self, facilitator: Address, maximum: Usdc) -> PaymentRequest {
+    pub(crate) fn upto(&self, facilitator: Address, maximum: Usdc) -> PaymentRequest {
         self.upto_altered(facilitator, maximum, |_, _| ())
     }
 
@@ -56,7 +56,7 @@ fn charging(payment: &PaymentRequest, amount: u64) -> PaymentRequest {
 }
 
 impl Facilitator {
-    async fn upto_signer(&self) -> Address {
+    pub(crate) async fn upto_signer(&self) -> Address {
         let supported: SupportedResponse = reqwest::get(format!("{}/supported", self.url)).await.unwrap().json().await.unwrap();
         supported.upto_facilitator(&Network::evm(84532)).unwrap()
     }

@@ -1,46 +1,20 @@
 use alloy::{
     primitives::{Address, B256, Bytes, U256, keccak256},
-    sol_types::{Eip712Domain, SolStruct, SolValue},
+    sol_types::{SolStruct, SolValue},
 };
 use serde::{Deserialize, Serialize};
 
 use super::{ERC3009_COLLECTOR, PERMIT2_COLLECTOR, decimal};
-use crate::{Eip2612Permit, PERMIT2, Permit2Permitted, TokenAmount, TokenDomain, TransferMethod};
+use crate::{Eip2612Permit, Permit2Permitted, TokenAmount, TokenDomain, TransferMethod, exact::permit2_domain};
 
 /// Structs a payer signs to deposit.
 mod typed {
     #![allow(missing_docs)]
-    alloy::sol! {
-        #[derive(Debug, PartialEq, Eq)]
-        struct ReceiveWithAuthorization {
-            address from;
-            address to;
-            uint256 value;
-            uint256 validAfter;
-            uint256 validBefore;
-            bytes32 nonce;
-        }
+    pub(super) use crate::typed::ReceiveWithAuthorization;
 
-        #[derive(Debug, PartialEq, Eq)]
-        struct TokenPermissions {
-            address token;
-            uint256 amount;
-        }
-
-        #[derive(Debug, PartialEq, Eq)]
-        struct DepositWitness {
-            bytes32 channelId;
-        }
-
-        #[derive(Debug, PartialEq, Eq)]
-        struct PermitWitnessTransferFrom {
-            TokenPermissions permitted;
-            address spender;
-            uint256 nonce;
-            uint256 deadline;
-            DepositWitness witness;
-        }
-    }
+    crate::exact::permit2_typed!(DepositWitness {
+        bytes32 channelId;
+    });
 }
 
 /// Money on its way into a channel.
@@ -133,15 +107,9 @@ impl Erc3009Deposit {
 impl Permit2Deposit {
     /// The hash the payer signs.
     pub fn signing_hash(&self, chain_id: u64) -> B256 {
-        let domain = Eip712Domain::new(Some("Permit2".into()), None, Some(U256::from(chain_id)), Some(PERMIT2), None);
-        let message = typed::PermitWitnessTransferFrom {
-            permitted: typed::TokenPermissions { token: self.permitted.token, amount: self.permitted.amount.0 },
-            spender: self.spender,
-            nonce: self.nonce.0,
-            deadline: self.deadline.0,
-            witness: typed::DepositWitness { channelId: self.witness.channel_id },
-        };
-        message.eip712_signing_hash(&domain)
+        let witness = typed::DepositWitness { channelId: self.witness.channel_id };
+        let message = typed::PermitWitnessTransferFrom::new(&self.permitted, (self.spender, self.nonce, self.deadline), witness);
+        message.eip712_signing_hash(&permit2_domain(chain_id))
     }
 
     /// What the collector is given, with the payer's permit for Permit2 when it brings one.

@@ -34,7 +34,7 @@ pub use exchange::{Answer, Client, Paid};
 pub use hooks::Hooks;
 pub use journal::{Journal, JournalError, Receipt};
 pub use lists::HostPattern;
-pub use payer::{KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, TransferRequest};
+pub use payer::{Allowance, KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest};
 pub use policy::Policy;
 pub use purse::Purse;
 pub use reclaim::ReclaimError;

@@ -1,10 +1,11 @@
 use reqwest::{Response, header::HeaderMap};
 use serde_json::Value;
 
-use super::{outstanding::Proof, signing::Signed};
+use super::{outstanding::Proof, payer::Sponsored, signing::Signed};
 use crate::{
-    DecodeError, EIP2612_GAS_SPONSORING, JsonMap, OFFER_RECEIPT, PaymentId, PaymentPayload, PaymentRequired, PaymentRequirements,
-    Reason, ResourceInfo, SIGN_IN_WITH_X, SettleResponse, TransferMethod, V1, V2, header, v1,
+    DecodeError, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, JsonMap, OFFER_RECEIPT, PaymentId, PaymentPayload,
+    PaymentRequired, PaymentRequirements, Reason, ResourceInfo, SIGN_IN_WITH_X, SettleResponse, TransferMethod, V1, V2, header,
+    v1,
 };
 
 /// Longest 402 body read.
@@ -60,12 +61,10 @@ impl Demand {
         }
     }
 
-    /// Whether the server's facilitator carries the payer's EIP-2612 permit.
-    pub(crate) fn sponsors_permit(&self) -> bool {
-        match &self.version {
-            Version::One => false,
-            Version::Two { extensions, .. } => extensions.as_ref().is_some_and(|map| map.contains_key(EIP2612_GAS_SPONSORING)),
-        }
+    /// What of the payer's the server's facilitator carries.
+    pub(crate) fn sponsored(&self) -> Sponsored {
+        let is_declared = |key| self.extension(key).is_some();
+        Sponsored { permits: is_declared(EIP2612_GAS_SPONSORING), approvals: is_declared(ERC20_APPROVAL_GAS_SPONSORING) }
     }
 
     /// What the server says in an extension.
@@ -78,7 +77,7 @@ impl Demand {
 
     /// What shows the seller that `offer` is paid.
     pub(super) fn proof(&self, offer: &PaymentRequirements, signed: Signed) -> Proof {
-        let Signed { payload, permit, .. } = signed;
+        let Signed { payload, allowance, .. } = signed;
         match &self.version {
             Version::One => {
                 let network = offer.network.v1_name().map_or_else(|| offer.network.to_string(), str::to_owned);
@@ -91,8 +90,8 @@ impl Demand {
                     extensions.retain(|key, _| ![SIGN_IN_WITH_X, OFFER_RECEIPT].contains(&key.as_str()));
                     PaymentId::random().add_to(extensions);
                 }
-                if let Some(permit) = permit {
-                    permit.add_to(extensions.get_or_insert_default());
+                if let Some(allowance) = allowance {
+                    allowance.add_to(extensions.get_or_insert_default());
                 }
                 Proof::V2(PaymentPayload { x402_version: V2, resource, accepted: offer.clone(), payload, extensions })
             }

@@ -5,6 +5,7 @@ use std::{
 };
 
 use alloy::{
+    consensus::SignableTransaction,
     primitives::{Address, B256, Bytes, U256},
     providers::{DynProvider, Provider},
     signers::Signer,
@@ -12,8 +13,8 @@ use alloy::{
 
 use super::DepositRequest;
 use crate::{
-    Eip2612Permit, Eip3009Authorization, PERMIT2, Permit2Authorization, Permit2Permitted, TokenAmount, TokenDomain,
-    TransferMethod, Witness, batch::DepositAuthorization,
+    Eip2612Permit, Eip3009Authorization, Erc20Approval, JsonMap, PERMIT2, Permit2Authorization, Permit2Permitted, TokenAmount,
+    TokenDomain, TransferMethod, Witness, batch::DepositAuthorization,
 };
 
 /// What a payer is asked to sign.
@@ -47,8 +48,35 @@ pub struct SignedPermit2<W> {
     pub authorization: Permit2Authorization<W>,
     /// 65 bytes of a key, or whatever the payer's contract judges.
     pub signature: Bytes,
-    /// Lets Permit2 take the amount, when it may not yet and the server's facilitator carries the permit.
-    pub permit: Option<Eip2612Permit>,
+    /// Lets Permit2 take the amount, when it may not yet and the server's facilitator carries it.
+    pub allowance: Option<Allowance>,
+}
+
+/// What of the payer's the server's facilitator carries to the chain, and pays the gas of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sponsored {
+    /// An EIP-2612 permit.
+    pub permits: bool,
+    /// A signed transaction that approves Permit2.
+    pub approvals: bool,
+}
+
+/// Lets Permit2 take a payer's money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// For this payment.
+    Permit(Eip2612Permit),
+    /// From now on, for tokens that know no permits.
+    Approval(Erc20Approval),
+}
+
+impl Allowance {
+    pub(super) fn add_to(&self, extensions: &mut JsonMap) {
+        match self {
+            Self::Permit(permit) => permit.add_to(extensions),
+            Self::Approval(approval) => approval.add_to(extensions),
+        }
+    }
 }
 
 /// Why a payer did not sign.
@@ -79,13 +107,13 @@ pub trait Payer: Send + Sync {
         &[TransferMethod::Eip3009]
     }
 
-    /// Signs one transfer by Permit2 to the proxy of the scheme, which enforces `witness`. With `sponsored` the server's facilitator also
-    /// carries an EIP-2612 permit.
+    /// Signs one transfer by Permit2 to the proxy of the scheme, which enforces `witness`, and, if Permit2 may not take as much yet, what of
+    /// `sponsored` lets it.
     fn authorize_permit2<W: Witness>(
         &self,
         _transfer: &TransferRequest,
         _witness: W,
-        _sponsored: bool,
+        _sponsored: Sponsored,
     ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
         std::future::ready(Err(PayerError::Refused("it does not pay by Permit2".into())))
     }
@@ -116,7 +144,7 @@ impl<P: Payer + ?Sized> Payer for Arc<P> {
         &self,
         transfer: &TransferRequest,
         witness: W,
-        sponsored: bool,
+        sponsored: Sponsored,
     ) -> impl Future<Output = Result<SignedPermit2<W>, PayerError>> + Send {
         (**self).authorize_permit2(transfer, witness, sponsored)
     }
@@ -142,8 +170,8 @@ impl<S> KeyPayer<S> {
         Self { signer, node: None }
     }
 
-    /// Asks `node` whether Permit2 may take what is paid by it, and adds a permit when it may not and the server's facilitator carries
-    /// one. Without a node the allowance must be there already.
+    /// Asks `node` whether Permit2 may take what is paid by it, and adds a permit or an approval when it may not and the server's
+    /// facilitator carries one. Without a node the allowance must be there already.
     pub fn node(mut self, node: DynProvider) -> Self {
         self.node = Some(node);
         self
@@ -152,28 +180,58 @@ impl<S> KeyPayer<S> {
 
 impl<S: Signer + Send + Sync> KeyPayer<S> {
     async fn sign(&self, hash: B256) -> Result<Bytes, PayerError> {
-        let signature = self.signer.sign_hash(&hash).await.map_err(|e| PayerError::Signer(e.into()))?;
+        let signature = self.signer.sign_hash(&hash).await.map_err(failed)?;
         Ok(signature.as_bytes().into())
     }
 
-    /// A permit for exactly this payment; `None` when Permit2 may take as much already, or nobody knows.
-    async fn permit(&self, transfer: &TransferRequest, deadline: TokenAmount) -> Result<Option<Eip2612Permit>, PayerError> {
-        let Some(node) = &self.node else { return Ok(None) };
+    /// What lets Permit2 take this payment; `None` when it may already, or nobody knows.
+    async fn allowance(
+        &self,
+        transfer: &TransferRequest,
+        deadline: TokenAmount,
+        sponsored: Sponsored,
+    ) -> Result<Option<Allowance>, PayerError> {
+        let Some(node) = self.node.as_ref().filter(|_| sponsored != Sponsored::default()) else { return Ok(None) };
+        if node.get_chain_id().await.map_err(failed)? != transfer.token.chain_id {
+            return Ok(None);
+        }
         let (token, owner) = (IPermit::new(transfer.token.asset, node), self.signer.address());
-        let chain_id = node.get_chain_id().await.map_err(|e| PayerError::Signer(e.into()))?;
-        if chain_id != transfer.token.chain_id {
+        if token.allowance(owner, PERMIT2).call().await.map_err(failed)? >= transfer.value.0 {
             return Ok(None);
         }
-        let (allowed, nonce) = (token.allowance(owner, PERMIT2), token.nonces(owner));
-        let (allowed, nonce) = tokio::try_join!(allowed.call().into_future(), nonce.call().into_future())
-            .map_err(|e| PayerError::Signer(e.into()))?;
-        if allowed >= transfer.value.0 {
-            return Ok(None);
+        // A token without EIP-2612 has no such nonces.
+        let nonce = match sponsored.permits {
+            true => token.nonces(owner).call().await.map(Some),
+            false => Ok(None),
+        };
+        match nonce {
+            Ok(Some(nonce)) => self.permit(transfer, nonce, deadline).await.map(Some),
+            Err(error) if !sponsored.approvals => Err(failed(error)),
+            Ok(None) | Err(_) => self.approve(transfer, node).await.map(Some),
         }
-        let unsigned = Eip2612Permit::unsigned(&transfer.token, owner, transfer.value, nonce.into(), deadline);
-        let signature = self.sign(unsigned.signing_hash(&transfer.token)).await?;
-        Ok(Some(Eip2612Permit { signature, ..unsigned }))
     }
+
+    /// A permit for exactly this payment.
+    async fn permit(&self, transfer: &TransferRequest, nonce: U256, deadline: TokenAmount) -> Result<Allowance, PayerError> {
+        let unsigned = Eip2612Permit::unsigned(&transfer.token, self.signer.address(), transfer.value, nonce.into(), deadline);
+        let signature = self.sign(unsigned.signing_hash(&transfer.token)).await?;
+        Ok(Allowance::Permit(Eip2612Permit { signature, ..unsigned }))
+    }
+
+    /// The payer's next transaction, at what gas costs now.
+    async fn approve(&self, transfer: &TransferRequest, node: &DynProvider) -> Result<Allowance, PayerError> {
+        let TokenDomain { asset, chain_id, .. } = transfer.token;
+        let owner = self.signer.address();
+        let nonce = node.get_transaction_count(owner).await.map_err(failed)?;
+        let fees = node.estimate_eip1559_fees().await.map_err(failed)?;
+        let unsigned = Erc20Approval::unsigned(chain_id, asset, nonce, fees.max_fee_per_gas, fees.max_priority_fee_per_gas);
+        let signature = self.signer.sign_hash(&unsigned.signature_hash()).await.map_err(failed)?;
+        Ok(Allowance::Approval(Erc20Approval::signed(owner, unsigned, signature)))
+    }
+}
+
+fn failed(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> PayerError {
+    PayerError::Signer(error.into())
 }
 
 alloy::sol! {
@@ -216,7 +274,7 @@ impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
         &self,
         transfer: &TransferRequest,
         witness: W,
-        sponsored: bool,
+        sponsored: Sponsored,
     ) -> Result<SignedPermit2<W>, PayerError> {
         let deadline = U256::from(transfer.valid_before_max).into();
         let authorization = Permit2Authorization {
@@ -227,9 +285,9 @@ impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
             deadline,
             witness,
         };
-        let permit = if sponsored { self.permit(transfer, deadline).await? } else { None };
+        let allowance = self.allowance(transfer, deadline, sponsored).await?;
         let signature = self.sign(authorization.signing_hash(transfer.token.chain_id)).await?;
-        Ok(SignedPermit2 { authorization, signature, permit })
+        Ok(SignedPermit2 { authorization, signature, allowance })
     }
 
     async fn authorize_deposit(&self, deposit: &DepositRequest) -> Result<DepositAuthorization, PayerError> {

@@ -5,11 +5,12 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    PayError, Payer, SignedAuthorization, SignedPermit2, TransferRequest, offer::Demand, payer::now_secs, policy::Price,
+    Allowance, PayError, Payer, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest, offer::Demand, payer::now_secs,
+    policy::Price,
 };
 use crate::{
-    Eip2612Permit, Eip3009Payload, ExactPayload, JsonMap, PERMIT2, PaymentRequirements, Permit2Payload, Permit2Witness, Scheme,
-    TokenAmount, TransferMethod, UptoWitness, Witness,
+    Eip3009Payload, ExactPayload, JsonMap, PERMIT2, PaymentRequirements, Permit2Payload, Permit2Witness, Scheme, TokenAmount,
+    TransferMethod, UptoWitness, Witness,
 };
 
 /// What a server must have left of a payment's life, in seconds.
@@ -51,16 +52,16 @@ impl Way {
 /// A payment, signed and not sent yet.
 pub(super) struct Signed {
     pub(super) payload: JsonMap,
-    pub(super) permit: Option<Eip2612Permit>,
+    pub(super) allowance: Option<Allowance>,
     /// Unix seconds after which it cannot settle any more.
     pub(super) valid_before: u64,
 }
 
 impl Signed {
-    fn by_permit2<W: Serialize>((payload, permit): (Permit2Payload<W>, Option<Eip2612Permit>)) -> Self {
+    fn by_permit2<W: Serialize>((payload, allowance): (Permit2Payload<W>, Option<Allowance>)) -> Self {
         let valid_before = payload.permit2_authorization.deadline.0.saturating_to();
         let Ok(Value::Object(payload)) = serde_json::to_value(payload) else { unreachable!("structs of texts are JSON objects") };
-        Self { payload, permit, valid_before }
+        Self { payload, allowance, valid_before }
     }
 }
 
@@ -73,11 +74,11 @@ pub(super) async fn sign<P: Payer>(
     validity_max_secs: u64,
 ) -> Result<Signed, PayError> {
     let transfer = transfer(offer, price, validity_max_secs)?;
-    let sponsored = demand.sponsors_permit();
+    let sponsored = demand.sponsored();
     match price.way {
         Way::Exact(TransferMethod::Eip3009) => {
             let payload = authorize(payer, &transfer).await?;
-            Ok(Signed { payload: payload.to_json(), permit: None, valid_before: payload.valid_before() })
+            Ok(Signed { payload: payload.to_json(), allowance: None, valid_before: payload.valid_before() })
         }
         Way::Exact(TransferMethod::Permit2) => {
             let witness = Permit2Witness { to: transfer.to, valid_after: TokenAmount::ZERO };
@@ -119,9 +120,9 @@ async fn authorize_permit2<P: Payer, W: Witness>(
     payer: &P,
     transfer: &TransferRequest,
     witness: W,
-    sponsored: bool,
-) -> Result<(Permit2Payload<W>, Option<Eip2612Permit>), PayError> {
-    let SignedPermit2 { authorization, signature, permit } =
+    sponsored: Sponsored,
+) -> Result<(Permit2Payload<W>, Option<Allowance>), PayError> {
+    let SignedPermit2 { authorization, signature, allowance } =
         payer.authorize_permit2(transfer, witness.clone(), sponsored).await?;
     let permitted = &authorization.permitted;
     as_asked([
@@ -132,16 +133,25 @@ async fn authorize_permit2<P: Payer, W: Witness>(
         (permitted.amount == transfer.value, "amount"),
         (ends_in_time(authorization.deadline, transfer), "deadline"),
     ])?;
-    if let Some(permit) = &permit {
-        as_asked([
-            (permit.from == authorization.from, "from of the permit"),
+    let from = authorization.from;
+    match &allowance {
+        Some(Allowance::Permit(permit)) => as_asked([
+            (permit.from == from, "from of the permit"),
             (permit.asset == transfer.token.asset, "asset of the permit"),
             (permit.spender == PERMIT2, "spender of the permit"),
             (permit.amount == transfer.value, "amount of the permit"),
             (permit.deadline.0 <= U256::from(transfer.valid_before_max), "deadline of the permit"),
-        ])?;
+        ])?,
+        Some(Allowance::Approval(approval)) => {
+            let approve = approval.read(from, transfer.token.asset);
+            as_asked([
+                (approve.is_ok(), "transaction of the approval"),
+                (approve.is_ok_and(|approve| approve.chain_id == transfer.token.chain_id), "chain of the approval"),
+            ])?;
+        }
+        None => {}
     }
-    Ok((Permit2Payload { signature, permit2_authorization: authorization }, permit))
+    Ok((Permit2Payload { signature, permit2_authorization: authorization }, allowance))
 }
 
 /// The first thing that the payer signed otherwise than asked.

@@ -8,7 +8,8 @@ pub use eip3009::{Eip3009Authorization, Eip3009Payload, TokenDomain};
 pub use permit2::{
     PERMIT2, PERMIT2_EXACT_PROXY, Permit2Authorization, Permit2Payload, Permit2Permitted, Permit2Witness, Witness,
 };
-pub use sponsoring::{EIP2612_GAS_SPONSORING, Eip2612Permit};
+pub(crate) use permit2::{permit2_domain, permit2_typed};
+pub use sponsoring::{Approve, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, Eip2612Permit, Erc20Approval};
 
 use alloy::primitives::{Address, B256, Bytes};
 use serde::Serialize;

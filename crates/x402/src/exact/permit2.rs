@@ -11,31 +11,57 @@ pub const PERMIT2: Address = address!("000000000022D473030F116dDEE9F6B43aC78BA3"
 /// `x402ExactPermit2Proxy`, at this address on every chain: the only spender of the scheme `exact`.
 pub const PERMIT2_EXACT_PROXY: Address = address!("402085c248EeA27D92E8b30b2C58ed07f9E20001");
 
+/// Permit2's typed data with a witness, which is all that differs from scheme to scheme.
+macro_rules! permit2_typed {
+    ($Witness:ident { $($fields:tt)* }) => {
+        alloy::sol! {
+            #[derive(Debug, PartialEq, Eq)]
+            struct TokenPermissions {
+                address token;
+                uint256 amount;
+            }
+
+            #[derive(Debug, PartialEq, Eq)]
+            struct $Witness {
+                $($fields)*
+            }
+
+            #[derive(Debug, PartialEq, Eq)]
+            struct PermitWitnessTransferFrom {
+                TokenPermissions permitted;
+                address spender;
+                uint256 nonce;
+                uint256 deadline;
+                $Witness witness;
+            }
+        }
+
+        impl PermitWitnessTransferFrom {
+            pub(crate) fn new(
+                permitted: &$crate::Permit2Permitted,
+                (spender, nonce, deadline): (alloy::primitives::Address, $crate::TokenAmount, $crate::TokenAmount),
+                witness: $Witness,
+            ) -> Self {
+                let permitted = TokenPermissions { token: permitted.token, amount: permitted.amount.0 };
+                Self { permitted, spender, nonce: nonce.0, deadline: deadline.0, witness }
+            }
+        }
+    };
+}
+pub(crate) use permit2_typed;
+
 /// Structs of Permit2's typed data with the witness of the scheme `exact`.
 pub(super) mod typed {
     #![allow(missing_docs)]
-    alloy::sol! {
-        #[derive(Debug, PartialEq, Eq)]
-        struct TokenPermissions {
-            address token;
-            uint256 amount;
-        }
+    super::permit2_typed!(Witness {
+        address to;
+        uint256 validAfter;
+    });
+}
 
-        #[derive(Debug, PartialEq, Eq)]
-        struct Witness {
-            address to;
-            uint256 validAfter;
-        }
-
-        #[derive(Debug, PartialEq, Eq)]
-        struct PermitWitnessTransferFrom {
-            TokenPermissions permitted;
-            address spender;
-            uint256 nonce;
-            uint256 deadline;
-            Witness witness;
-        }
-    }
+/// The domain of Permit2, which has no version.
+pub(crate) fn permit2_domain(chain_id: u64) -> Eip712Domain {
+    Eip712Domain::new(Some("Permit2".into()), None, Some(U256::from(chain_id)), Some(PERMIT2), None)
 }
 
 /// `payload` of a payment by Permit2.
@@ -105,13 +131,9 @@ impl Witness for Permit2Witness {
     type Typed = typed::PermitWitnessTransferFrom;
 
     fn to_typed(permit: &Permit2Authorization) -> Self::Typed {
-        typed::PermitWitnessTransferFrom {
-            permitted: typed::TokenPermissions { token: permit.permitted.token, amount: permit.permitted.amount.0 },
-            spender: permit.spender,
-            nonce: permit.nonce.0,
-            deadline: permit.deadline.0,
-            witness: typed::Witness { to: permit.witness.to, validAfter: permit.witness.valid_after.0 },
-        }
+        let witness = typed::Witness { to: permit.witness.to, validAfter: permit.witness.valid_after.0 };
+        let Permit2Authorization { permitted, spender, nonce, deadline, .. } = permit;
+        typed::PermitWitnessTransferFrom::new(permitted, (*spender, *nonce, *deadline), witness)
     }
 
     fn payee(&self) -> Address {
@@ -124,10 +146,9 @@ impl Witness for Permit2Witness {
 }
 
 impl<W: Witness> Permit2Authorization<W> {
-    /// The hash that is signed. The domain of Permit2 has no version.
+    /// The hash that is signed.
     pub fn signing_hash(&self, chain_id: u64) -> B256 {
-        let domain = Eip712Domain::new(Some("Permit2".into()), None, Some(U256::from(chain_id)), Some(PERMIT2), None);
-        self.to_typed().eip712_signing_hash(&domain)
+        self.to_typed().eip712_signing_hash(&permit2_domain(chain_id))
     }
 
     /// The typed struct.

@@ -21,8 +21,8 @@ use super::{
     metrics::{self, Stage},
 };
 use crate::{
-    BAZAAR, Discovery, EIP2612_GAS_SPONSORING, Eip2612Permit, JsonMap, Network, PaymentFlow, PaymentRequirements, ResourceInfo,
-    Token, UnknownAsset, header,
+    BAZAAR, Discovery, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, Eip2612Permit, Erc20Approval, JsonMap, Network,
+    PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset, header,
 };
 
 /// Longest body of a request whose purchase has a name: all of it is part of what the name means.
@@ -137,6 +137,12 @@ impl PaidLayer {
     /// Tells clients that the facilitator carries an EIP-2612 permit with a payment by Permit2, so that they need no gas to begin with.
     pub fn sponsor_permits(mut self) -> Self {
         self.extensions.insert(EIP2612_GAS_SPONSORING.into(), Eip2612Permit::declaration());
+        self
+    }
+
+    /// Tells clients that the facilitator broadcasts a transaction that approves Permit2, and pays its gas: for tokens without EIP-2612.
+    pub fn sponsor_approvals(mut self) -> Self {
+        self.extensions.insert(ERC20_APPROVAL_GAS_SPONSORING.into(), Erc20Approval::declaration());
         self
     }
 

@@ -14,6 +14,7 @@ mod mcp;
 mod paying;
 mod paywall;
 mod policy;
+mod reasons;
 mod sdk;
 mod serving;
 mod spans;

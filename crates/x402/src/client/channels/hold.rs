@@ -75,7 +75,7 @@ impl Hold {
         self.record.unconfirmed = self.record.unconfirmed.saturating_add(deposit);
         self.record.under_way = Some(VoucherUnderWay { ceiling, deposit });
         self.channels.0.book.write(&self.record).await?;
-        Ok(Signed { payload: payload.to_json(), permit: None, valid_before })
+        Ok(Signed { payload: payload.to_json(), allowance: None, valid_before })
     }
 
     async fn voucher(&self, ceiling: u128) -> Result<Voucher, ChannelError> {
@@ -149,7 +149,7 @@ impl Hold {
             refund_authorizer_signature: None,
             claim_authorizer_signature: None,
         });
-        Ok(Signed { payload: payload.to_json(), permit: None, valid_before: now_secs() })
+        Ok(Signed { payload: payload.to_json(), allowance: None, valid_before: now_secs() })
     }
 
     /// Writes down what a refund left.

@@ -3,16 +3,16 @@ use alloy::{
     sol_types::SolStruct,
 };
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::{PERMIT2, PayloadError, TokenDomain};
-use crate::{JsonMap, TokenAmount};
+use super::{ADDRESS, BYTES, Field, NUMBER, VERSION, add, added, declaration};
+use crate::{JsonMap, PERMIT2, PayloadError, TokenAmount, TokenDomain};
 
 /// Key of the extension by which the facilitator carries the payer's EIP-2612 permit for Permit2 along with the payment.
 pub const EIP2612_GAS_SPONSORING: &str = "eip2612GasSponsoring";
 
 /// The struct of the token's typed data.
-pub(super) mod typed {
+pub(in crate::exact) mod typed {
     #![allow(missing_docs)]
     alloy::sol! {
         #[derive(Debug, PartialEq, Eq)]
@@ -47,8 +47,16 @@ pub struct Eip2612Permit {
     pub version: String,
 }
 
-/// Without any one of these the extension is only an echo of the server's words.
-const FIELDS: [&str; 8] = ["from", "asset", "spender", "amount", "nonce", "deadline", "signature", "version"];
+const FIELDS: [Field; 8] = [
+    ("from", ADDRESS),
+    ("asset", ADDRESS),
+    ("spender", ADDRESS),
+    ("amount", NUMBER),
+    ("nonce", NUMBER),
+    ("deadline", NUMBER),
+    ("signature", BYTES),
+    ("version", VERSION),
+];
 
 impl Eip2612Permit {
     /// A permit for Permit2, not signed yet.
@@ -69,8 +77,7 @@ impl Eip2612Permit {
     /// # Errors
     /// [`PayloadError`] when there is one that cannot be read.
     pub fn of(extensions: Option<&JsonMap>) -> Result<Option<Self>, PayloadError> {
-        let info = extensions.and_then(|extensions| extensions.get(EIP2612_GAS_SPONSORING)?.get("info"));
-        let Some(info) = info.filter(|info| FIELDS.iter().all(|field| !info[field].is_null())) else { return Ok(None) };
+        let Some(info) = added(extensions, EIP2612_GAS_SPONSORING, &FIELDS) else { return Ok(None) };
         let permit = Self::deserialize(info).map_err(|e| PayloadError::malformed(&e))?;
         match permit.signature.len() {
             65 => Ok(Some(permit)),
@@ -80,29 +87,11 @@ impl Eip2612Permit {
 
     /// Adds the permit to what the server said in the extension.
     pub fn add_to(&self, extensions: &mut JsonMap) {
-        let extension = extensions.entry(EIP2612_GAS_SPONSORING).or_insert_with(|| json!({}));
-        let Value::Object(permit) = serde_json::to_value(self).expect("texts serialize") else { unreachable!("a struct") };
-        match extension.get_mut("info").and_then(Value::as_object_mut) {
-            Some(info) => info.extend(permit),
-            None => *extension = json!({ "info": permit }),
-        }
+        add(extensions, EIP2612_GAS_SPONSORING, self);
     }
 
     /// What a server declares under [`EIP2612_GAS_SPONSORING`] when its facilitator carries permits.
     pub fn declaration() -> Value {
-        let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
-        let (address, number, bytes) = (text("^0x[a-fA-F0-9]{40}$"), text("^[0-9]+$"), text("^0x[a-fA-F0-9]+$"));
-        json!({
-            "info": { "description": "The facilitator pays the gas of an EIP-2612 permit for Permit2.", "version": "1" },
-            "schema": {
-                "$schema": "https://json-schema.org/draft/2020-12/schema",
-                "type": "object",
-                "properties": {
-                    "from": address, "asset": address, "spender": address, "amount": number, "nonce": number,
-                    "deadline": number, "signature": bytes, "version": text("^[0-9]+(\\.[0-9]+)*$"),
-                },
-                "required": FIELDS,
-            },
-        })
+        declaration("The facilitator pays the gas of an EIP-2612 permit for Permit2.", &FIELDS)
     }
 }
