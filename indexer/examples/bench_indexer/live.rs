@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::providers::Provider;
+use alloy::providers::{Provider, ProviderBuilder};
 use sqlx::{Connection, PgConnection};
 use stack::Postgres;
 
@@ -18,6 +18,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) async fn measure(chain: &Chain, postgres: &Postgres, blocks: usize, ponder: Option<&Path>) {
     println!();
+    tell("limit: the node tells of a block", pushed(chain, blocks).await);
     let mirror = Mirror::start(chain, postgres, "live", chain.last() - 100, "ws", &[]).await;
     let ours = follow(chain, &mirror.database, "SELECT coalesce(max(block_number), 0) >= $1 FROM chain.transfers", blocks).await;
     tell("florin by WebSocket", ours);
@@ -27,6 +28,23 @@ pub(crate) async fn measure(chain: &Chain, postgres: &Postgres, blocks: usize, p
         let seen = "SELECT coalesce(max(block), 0) >= $1 FROM peer.transfer";
         tell("ponder by WebSocket", follow(chain, &peer.database, seen, blocks).await);
     }
+}
+
+/// How soon the node tells of a block that it has mined: nobody who waits for that can be sooner.
+async fn pushed(chain: &Chain, blocks: usize) -> Vec<Duration> {
+    let mut url = chain.anvil.rpc_url().clone();
+    url.set_scheme("ws").unwrap();
+    let node = ProviderBuilder::new().connect(url.as_str()).await.unwrap();
+    let mut heads = node.subscribe_blocks().await.unwrap();
+    let mut delays = Vec::with_capacity(blocks);
+    for round in 0..blocks {
+        chain.mine(u64::try_from(round).unwrap(), TRANSFERS).await;
+        let mined = Instant::now();
+        heads.recv().await.unwrap();
+        delays.push(mined.elapsed());
+        tokio::time::sleep(PAUSE).await;
+    }
+    delays
 }
 
 /// Times blocks once the mirror has caught up. `seen` asks whether rows of a block are visible.

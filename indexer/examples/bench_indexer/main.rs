@@ -11,6 +11,7 @@
 
 mod backfill;
 mod chain;
+mod cpu;
 mod limits;
 mod live;
 mod mirror;
@@ -19,6 +20,7 @@ mod peer;
 use std::{path::PathBuf, time::Duration};
 
 use clap::Parser;
+use sqlx::{Connection, PgConnection};
 use stack::Postgres;
 
 use chain::Chain;
@@ -48,11 +50,21 @@ async fn main() {
     let arguments = Arguments::parse();
     let chain = Chain::build(arguments.blocks, arguments.transfers).await;
     let postgres = Postgres::start(None).await.unwrap();
+    outside_tests(&postgres).await;
     let peer = arguments.ponder.map(|folder| folder.canonicalize().unwrap());
     let peer = peer.as_deref();
     println!("{} transfers in {} blocks; median of {}\n", chain.transfers(), chain.blocks, arguments.rounds);
     backfill::measure(&chain, &postgres, arguments.rounds, peer).await;
     live::measure(&chain, &postgres, arguments.live, peer).await;
+}
+
+/// The server of tests has a small log of small files, so that it starts quickly, and pauses whenever it is full. Here it is as large as that
+/// of a server that nobody configured.
+async fn outside_tests(postgres: &Postgres) {
+    let mut conn = PgConnection::connect(&postgres.create("settings", None).await.unwrap().url).await.unwrap();
+    for statement in ["ALTER SYSTEM SET max_wal_size = '1GB'", "SELECT pg_reload_conf()"] {
+        sqlx::query(statement).execute(&mut conn).await.unwrap();
+    }
 }
 
 /// The middle of a few measurements.

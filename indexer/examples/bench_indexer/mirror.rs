@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 use crate::chain::Chain;
 
 pub(crate) struct Mirror {
-    pub(crate) process: Child,
+    process: Child,
     pub(crate) database: String,
 }
 
@@ -30,8 +30,13 @@ impl Mirror {
         Self { process, database }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id().unwrap()
+    }
+
+    /// Tells the peak of its memory, in MB.
     pub(crate) async fn stop(mut self) -> u64 {
-        let peak = crate::peak_memory(self.process.id().unwrap());
+        let peak = crate::peak_memory(self.pid());
         self.process.kill().await.unwrap();
         peak
     }

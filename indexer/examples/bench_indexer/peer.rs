@@ -10,7 +10,11 @@ use sqlx::{Connection, PgConnection};
 use stack::Postgres;
 use tokio::process::{Child, Command};
 
-use crate::chain::Chain;
+use crate::{
+    backfill::Measured,
+    chain::Chain,
+    cpu::{self, Servers, Used},
+};
 
 /// Where it keeps its rows.
 pub(crate) const SCHEMA: &str = "peer";
@@ -64,21 +68,30 @@ impl Peer {
 
 /// From its first row's table being there, which leaves out the start of Node and the compilation, to the last row of its
 /// history.
-pub(crate) async fn backfill(chain: &Chain, postgres: &Postgres, name: &str, folder: &Path, balances: bool) -> (Duration, u64) {
+pub(crate) async fn backfill(
+    chain: &Chain,
+    postgres: &Postgres,
+    servers: &Servers,
+    name: &str,
+    folder: &Path,
+    balances: bool,
+) -> Measured {
     let mut peer = Peer::start(chain, postgres, name, folder, chain.first, balances).await;
     let mut conn = PgConnection::connect(&peer.database).await.unwrap();
     while !sqlx::query_scalar("SELECT to_regclass('peer.transfer') IS NOT NULL").fetch_one(&mut conn).await.unwrap_or(false) {
         assert!(peer.process.try_wait().unwrap().is_none(), "Ponder ended");
         tokio::time::sleep(LOOK).await;
     }
-    let started = Instant::now();
+    let pid = peer.process.id().unwrap();
+    let (started, before, used) = (Instant::now(), servers.used(), cpu::of(pid));
     let last = i64::try_from(chain.last() - UNFINAL).unwrap();
     let reached = "SELECT coalesce(max(block), 0) >= $1 FROM peer.transfer";
     while !sqlx::query_scalar(reached).bind(last).fetch_one(&mut conn).await.unwrap_or(false) {
         tokio::time::sleep(LOOK * 10).await;
     }
     let elapsed = started.elapsed();
-    (elapsed, peer.stop().await)
+    let cpu = Used { indexer: cpu::of(pid) - used, ..servers.used().since(before) };
+    Measured { elapsed, cpu, memory: peer.stop().await }
 }
 
 /// Follows the newest blocks.
