@@ -104,6 +104,8 @@ impl Writer {
             ("tcp_keepalives_count", "3"),
             ("tcp_user_timeout", "10000"),
             ("synchronous_commit", "on"),
+            // Plans are kept, and a plan that reads all of a table is made while the table is nearly empty.
+            ("enable_seqscan", "off"),
         ]);
         Ok(Self { conn: connect(&options).await? })
     }

@@ -1,33 +1,100 @@
+use std::collections::BTreeMap;
+
+use alloy::primitives::Address;
 use sqlx::PgConnection;
 
-use crate::store::int;
+use crate::{
+    Error,
+    block::Block,
+    store::{Copy, int},
+};
 
-/// Sums the transfers of the new blocks per account and block, closes the versions that were current and continues from them. A transfer to
-/// oneself counts once.
-const APPLY: &str = "
-    WITH moved AS MATERIALIZED (
-        SELECT token, account, block_number, sum(amount)::bigint AS amount, sum(counted) AS transfers
-        FROM (
-            SELECT token, sender AS account, block_number, -amount AS amount, 1 AS counted
-            FROM chain.transfers WHERE block_number BETWEEN $1 AND $2
-            UNION ALL
-            SELECT token, recipient, block_number, amount, (sender <> recipient)::int
-            FROM chain.transfers WHERE block_number BETWEEN $1 AND $2
-        ) AS sides
-        WHERE account <> '\\x0000000000000000000000000000000000000000'
-        GROUP BY token, account, block_number
-    ), closed AS (
-        UPDATE chain.balances AS b SET until_block = first.block_number
-        FROM (SELECT token, account, min(block_number) AS block_number FROM moved GROUP BY token, account) AS first
-        WHERE b.token = first.token AND b.account = first.account AND b.until_block IS NULL
-        RETURNING b.token, b.account, b.balance, b.transfers
-    )
-    INSERT INTO chain.balances (token, account, from_block, until_block, balance, transfers)
-    SELECT token, account, block_number, lead(block_number) OVER by_block,
-           coalesce(closed.balance, 0) + sum(moved.amount) OVER by_block,
-           coalesce(closed.transfers, 0) + sum(moved.transfers) OVER by_block
-    FROM moved LEFT JOIN closed USING (token, account)
-    WINDOW by_block AS (PARTITION BY token, account ORDER BY block_number)";
+/// What blocks moved, by account and block.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    token: Address,
+    accounts: BTreeMap<Address, Vec<Move>>,
+}
+
+/// What a block did to an account.
+#[derive(Debug)]
+struct Move {
+    block: u64,
+    amount: i128,
+    transfers: i64,
+}
+
+/// A version's balance and how many transfers led to it.
+type Held = (i64, i64);
+
+/// Looks each account up by itself: joined, the planner, which does not know yet how many accounts there are, would read them all. No more
+/// than one row answers (`balances_current`), and nobody else writes, so it is still where it was found.
+const CLOSE: &str = "
+    UPDATE chain.balances AS b SET until_block = current.block_number
+    FROM (SELECT found.place, first.block_number
+          FROM unnest($2::bytea[], $3::bigint[]) AS first (account, block_number),
+               LATERAL (SELECT ctid AS place FROM chain.balances
+                        WHERE token = $1 AND account = first.account AND until_block IS NULL LIMIT 1) AS found) AS current
+    WHERE b.ctid = current.place
+    RETURNING b.account, b.balance, b.transfers";
+
+impl Moved {
+    /// Adds a block after those added before. A transfer to oneself counts once.
+    pub(crate) fn add(&mut self, block: &Block) {
+        for transfer in &block.transfers {
+            let amount = i128::from(transfer.amount);
+            self.token = transfer.token;
+            self.side(transfer.sender, block.number, -amount, 1);
+            self.side(transfer.recipient, block.number, amount, i64::from(transfer.sender != transfer.recipient));
+        }
+    }
+
+    /// Nobody owns the zero address: it mints and burns.
+    fn side(&mut self, account: Address, block: u64, amount: i128, transfers: i64) {
+        if account.is_zero() {
+            return;
+        }
+        let moves = self.accounts.entry(account).or_default();
+        match moves.last_mut().filter(|last| last.block == block) {
+            Some(last) => {
+                last.amount += amount;
+                last.transfers += transfers;
+            }
+            None => moves.push(Move { block, amount, transfers }),
+        }
+    }
+
+    /// Closes the versions that were current and continues from them.
+    pub(crate) async fn apply(self, conn: &mut PgConnection) -> Result<(), Error> {
+        if self.accounts.is_empty() {
+            return Ok(());
+        }
+        let closed = self.close(conn).await?;
+        let mut versions = Copy::new(6);
+        for (account, moves) in &self.accounts {
+            let (mut balance, mut transfers) = closed.get(account).copied().unwrap_or_default();
+            for (at, moved) in moves.iter().enumerate() {
+                let new = i64::try_from(i128::from(balance) + moved.amount);
+                balance = new.map_err(|_| Error::AmountTooLarge { token: self.token, block: moved.block })?;
+                transfers += moved.transfers;
+                let until = moves.get(at + 1).map(|next| int(next.block).to_be_bytes());
+                versions.row().bytes(self.token.as_slice()).bytes(account.as_slice()).bigint(int(moved.block));
+                versions.optional(until.as_ref().map(|until| until.as_slice())).bigint(balance).bigint(transfers);
+            }
+        }
+        let copy = "COPY chain.balances (token, account, from_block, until_block, balance, transfers) FROM STDIN BINARY";
+        Ok(versions.send(conn, copy).await?)
+    }
+
+    async fn close(&self, conn: &mut PgConnection) -> Result<BTreeMap<Address, Held>, sqlx::Error> {
+        let first = |moves: &Vec<Move>| moves.first().map_or(0, |first| int(first.block));
+        let (accounts, blocks): (Vec<&[u8]>, Vec<i64>) =
+            self.accounts.iter().map(|(account, moves)| (account.as_slice(), first(moves))).unzip();
+        let closed: Vec<(Vec<u8>, i64, i64)> =
+            sqlx::query_as(CLOSE).bind(self.token.as_slice()).bind(accounts).bind(blocks).fetch_all(conn).await?;
+        Ok(closed.into_iter().map(|(account, balance, count)| (Address::from_slice(&account), (balance, count))).collect())
+    }
+}
 
 /// Removes the versions that undone blocks made, then reopens those that they closed. The undone transfers tell the accounts.
 const UNDO: [&str; 2] = [
@@ -40,12 +107,6 @@ const UNDO: [&str; 2] = [
         UNION SELECT token, recipient FROM chain.transfers WHERE block_number > $1
      ) AS t WHERE b.token = t.token AND b.account = t.account AND b.until_block > $1",
 ];
-
-/// Follows the transfers of blocks `first..=last`, which were just inserted.
-pub(crate) async fn apply(conn: &mut PgConnection, first: u64, last: u64) -> Result<(), sqlx::Error> {
-    sqlx::query(APPLY).bind(int(first)).bind(int(last)).execute(conn).await?;
-    Ok(())
-}
 
 pub(super) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), sqlx::Error> {
     for statement in UNDO {

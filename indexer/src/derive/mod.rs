@@ -26,7 +26,7 @@ pub use subscription::{Subscription, SubscriptionStatus};
 /// Every table of versions but that of balances.
 const TABLES: [&str; 6] = ["wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
-pub(crate) use balances::apply as apply_balances;
+pub(crate) use balances::Moved;
 
 /// Follows the events of blocks that were just inserted.
 pub(crate) async fn apply_objects(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {

@@ -10,17 +10,17 @@ const EPOCH_SECONDS: i64 = 946_684_800;
 const TIMESTAMP_SECONDS_MAX: u64 = 253_402_300_799;
 
 /// Rows in the binary format of `COPY ... FROM STDIN`, columns in the order of the calls after [`Copy::row`].
-pub(super) struct Copy {
+pub(crate) struct Copy {
     buffer: Vec<u8>,
     columns: i16,
 }
 
 impl Copy {
-    pub(super) fn new(columns: i16) -> Self {
+    pub(crate) fn new(columns: i16) -> Self {
         Self { buffer: Vec::new(), columns }
     }
 
-    pub(super) fn row(&mut self) -> &mut Self {
+    pub(crate) fn row(&mut self) -> &mut Self {
         if self.buffer.is_empty() {
             self.buffer.extend_from_slice(SIGNATURE);
         }
@@ -28,13 +28,13 @@ impl Copy {
         self
     }
 
-    pub(super) fn bytes(&mut self, value: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, value: &[u8]) -> &mut Self {
         self.length(value.len());
         self.buffer.extend_from_slice(value);
         self
     }
 
-    pub(super) fn optional(&mut self, value: Option<&[u8]>) -> &mut Self {
+    pub(crate) fn optional(&mut self, value: Option<&[u8]>) -> &mut Self {
         match value {
             Some(value) => self.bytes(value),
             None => self.null(),
@@ -46,20 +46,20 @@ impl Copy {
         self
     }
 
-    pub(super) fn bigint(&mut self, value: i64) -> &mut Self {
+    pub(crate) fn bigint(&mut self, value: i64) -> &mut Self {
         self.bytes(&value.to_be_bytes())
     }
 
-    pub(super) fn integer(&mut self, value: u32) -> &mut Self {
+    pub(crate) fn integer(&mut self, value: u32) -> &mut Self {
         self.bytes(&i32::try_from(value).unwrap_or(i32::MAX).to_be_bytes())
     }
 
-    pub(super) fn timestamp(&mut self, unix_seconds: u64) -> &mut Self {
+    pub(crate) fn timestamp(&mut self, unix_seconds: u64) -> &mut Self {
         let seconds = i64::try_from(unix_seconds.min(TIMESTAMP_SECONDS_MAX)).expect("it was just bounded");
         self.bigint((seconds - EPOCH_SECONDS) * 1_000_000)
     }
 
-    pub(super) fn jsonb(&mut self, value: Option<&str>) -> &mut Self {
+    pub(crate) fn jsonb(&mut self, value: Option<&str>) -> &mut Self {
         const VERSION: u8 = 1;
         let Some(value) = value else { return self.null() };
         self.length(value.len() + 1);
@@ -68,7 +68,7 @@ impl Copy {
         self
     }
 
-    pub(super) fn bytes_array<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a [u8]>) -> &mut Self {
+    pub(crate) fn bytes_array<'a>(&mut self, values: impl ExactSizeIterator<Item = &'a [u8]>) -> &mut Self {
         let start = self.buffer.len();
         self.length(0);
         let dimensions = i32::from(values.len() > 0);
@@ -92,7 +92,7 @@ impl Copy {
     }
 
     /// Sends all rows; nothing at all when there are none.
-    pub(super) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
+    pub(crate) async fn send(mut self, conn: &mut PgConnection, statement: &str) -> Result<(), sqlx::Error> {
         if self.buffer.is_empty() {
             return Ok(());
         }

@@ -9,8 +9,9 @@ use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use alloy::primitives::B256;
 
-use crate::{block::Block, derive};
+use crate::{Error, block::Block, derive};
 
+pub(crate) use copy::Copy;
 pub(crate) use partitions::Partitions;
 pub(crate) use state::{Identity, Tip, load_children, load_recent, record_progress, register};
 
@@ -30,6 +31,7 @@ pub(crate) struct Step<'c> {
     tx: Transaction<'c, Postgres>,
     raw: bool,
     undo: Option<Undo>,
+    moved: derive::Moved,
     /// The first and the newest block added.
     added: Option<(u64, Tip)>,
 }
@@ -42,7 +44,7 @@ impl<'c> Step<'c> {
             derive::undo(&mut tx, undo.ancestor).await?;
             rows::undo(&mut tx, undo).await?;
         }
-        Ok(Self { tx, raw, undo, added: None })
+        Ok(Self { tx, raw, undo, moved: derive::Moved::default(), added: None })
     }
 
     /// Adds blocks, each following the one before it.
@@ -51,6 +53,7 @@ impl<'c> Step<'c> {
         partitions.cover(&mut self.tx, first.number, last.number).await?;
         rows::insert(&mut self.tx, blocks).await?;
         if !self.raw {
+            blocks.iter().for_each(|block| self.moved.add(block));
             derive::apply_objects(&mut self.tx, blocks).await?;
         }
         let first = self.added.map_or(first.number, |(first, _)| first);
@@ -58,11 +61,9 @@ impl<'c> Step<'c> {
         Ok(())
     }
 
-    pub(crate) async fn commit(mut self) -> Result<(), sqlx::Error> {
+    pub(crate) async fn commit(mut self) -> Result<(), Error> {
         if let Some((first, tip)) = self.added {
-            if !self.raw {
-                derive::apply_balances(&mut self.tx, first, tip.number).await?;
-            }
+            self.moved.apply(&mut self.tx).await?;
             state::announce(&mut self.tx, first, tip, self.undo.as_ref()).await?;
         } else if let Some(undo) = &self.undo {
             let hash: Option<Vec<u8>> = sqlx::query_scalar("SELECT hash FROM chain.blocks WHERE number = $1")
@@ -72,7 +73,7 @@ impl<'c> Step<'c> {
             let hash = hash.map(|hash| B256::from_slice(&hash)).unwrap_or_default();
             state::announce(&mut self.tx, undo.ancestor + 1, Tip { number: undo.ancestor, hash }, Some(undo)).await?;
         }
-        self.tx.commit().await
+        Ok(self.tx.commit().await?)
     }
 }
 
