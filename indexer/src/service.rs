@@ -101,7 +101,9 @@ impl Mirror {
     }
 
     async fn run(self, stop: CancellationToken) -> Result<(), Error> {
-        let outcome = sync::run(self.context, stop).boxed().await;
+        // A task: awaited here, every answer of node and database would wake another thread.
+        let outcome =
+            AbortOnDropHandle::new(tokio::spawn(sync::run(self.context, stop))).await.expect("mirroring does not panic");
         if let Err(error) = &outcome {
             error!(chain = self.chain.name, %error, "the mirror stopped");
         }

@@ -1,5 +1,6 @@
 //! What is asked of the node, and the proof of every answer.
 
+mod answers;
 mod endpoint;
 mod heads;
 mod proof;
@@ -21,7 +22,6 @@ use alloy::{
     rpc::json_rpc::{RpcRecv, RpcSend},
 };
 use futures::{FutureExt, future::BoxFuture};
-use serde_json::value::RawValue;
 use tracing::{info, warn};
 use url::{Host, Url};
 
@@ -36,6 +36,8 @@ use rpc::{REQUEST_TIMEOUT, Rpc};
 const ATTEMPTS: u32 = 5;
 /// Wait after the first failed attempt; doubled by each further one.
 const ATTEMPT_WAIT: Duration = Duration::from_millis(10);
+/// Receipts of this size are proved in less time than another thread needs to wake up.
+const PROVED_AT_ONCE_BYTES: usize = 32 * 1024;
 /// How often the endpoints that are not in use are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long to wait before an endpoint is asked to push again.
@@ -169,10 +171,11 @@ impl Node {
     }
 
     async fn listen_once(&self, index: usize) -> Option<()> {
-        let client = self.rpcs[index].client().await.ok()?;
-        client.pubsub_frontend()?;
-        let mut heads = RootProvider::<Ethereum>::new(client.clone()).subscribe_blocks().await.ok()?;
-        info!(endpoint = self.rpcs[index].name(), "the node pushes new blocks");
+        let rpc = &self.rpcs[index];
+        rpc.client().await.ok()?.pubsub_frontend()?;
+        // A connection of its own: behind an answer that is not acknowledged yet, many a server's TCP holds a pushed block back for 40 ms.
+        let mut heads = RootProvider::<Ethereum>::new(rpc.another_client().await.ok()?).subscribe_blocks().await.ok()?;
+        info!(endpoint = rpc.name(), "the node pushes new blocks");
         let _pushing = self.heads.begin();
         while let Ok(head) = heads.recv().await {
             self.heads.push(index, head.into());
@@ -317,13 +320,19 @@ impl Node {
     /// All receipts of each block, complete or an error. Asked by hash, so that another block's receipts cannot be mistaken for them.
     pub(crate) async fn receipts(&self, headers: &[&Header]) -> Result<Vec<Vec<Receipt>>, Error> {
         const METHOD: &str = "eth_getBlockReceipts";
-        let params = headers.iter().map(|header| (header.hash(),));
+        let params = headers.iter().map(|header| (header.hash(),)).collect();
         let asked = self.current.load(Ordering::Relaxed);
-        let answers: Vec<Box<RawValue>> = self.batch(asked, METHOD, params).await?;
+        let answers = self.rpcs[asked].answers(METHOD, params).await.inspect_err(|why| self.fail_over(asked, why))?;
         let headers: Vec<Header> = headers.iter().copied().cloned().collect();
+        let size = answers.size();
+        let prove = move || {
+            let receipts = answers.read(headers.len()).map_err(|reason| Error::Request { method: METHOD, reason })?;
+            headers.iter().zip(receipts).map(|(header, receipts)| proved_receipts(header, receipts)).collect()
+        };
+        if size <= PROVED_AT_ONCE_BYTES {
+            return prove();
+        }
         // Reading and hashing megabytes would keep everybody else waiting.
-        let prove =
-            move || headers.iter().zip(answers).map(|(header, answer)| proved_receipts(METHOD, header, &answer)).collect();
         tokio::task::spawn_blocking(prove).await.expect("reading receipts does not panic")
     }
 
@@ -337,9 +346,7 @@ impl Node {
     }
 }
 
-fn proved_receipts(method: &'static str, header: &Header, answer: &RawValue) -> Result<Vec<Receipt>, Error> {
-    let receipts: Option<Vec<Receipt>> =
-        serde_json::from_str(answer.get()).map_err(|error| Error::Request { method, reason: error.to_string() })?;
+fn proved_receipts(header: &Header, receipts: Option<Vec<Receipt>>) -> Result<Vec<Receipt>, Error> {
     let receipts = receipts.ok_or_else(|| Error::Missing(format!("the receipts of block {}", header.number())))?;
     header.prove_receipts(&receipts)?;
     Ok(receipts)

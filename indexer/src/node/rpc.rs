@@ -16,10 +16,11 @@ use alloy::{
     transports::{RpcError, TransportErrorKind, layers::RetryBackoffLayer},
 };
 use futures::FutureExt;
+use serde::Serialize;
 use tokio::sync::OnceCell;
 use url::Url;
 
-use super::{Endpoint, Error};
+use super::{Endpoint, Error, answers::Answers};
 
 /// A request that takes longer has failed.
 pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -35,6 +36,8 @@ pub(crate) struct Rpc {
     url: Url,
     endpoint: Endpoint,
     client: OnceCell<Connected>,
+    /// For [`Self::answers`]; none where there is no HTTP.
+    http: Option<reqwest::Client>,
     /// The chain that it must be on.
     expected: OnceLock<u64>,
     failures: AtomicU64,
@@ -50,10 +53,12 @@ struct Connected {
 impl Rpc {
     pub(super) fn new(url: Url) -> Self {
         let endpoint = Endpoint::new(&url);
+        let http = url.scheme().starts_with("http").then(reqwest::Client::new);
         Self {
             url,
             endpoint,
             client: OnceCell::new(),
+            http,
             expected: OnceLock::new(),
             failures: AtomicU64::new(0),
             failed_at: Mutex::new(None),
@@ -94,6 +99,11 @@ impl Rpc {
 
     pub(super) async fn client(&self) -> Result<&RpcClient, Error> {
         Ok(&self.connected().await?.client)
+    }
+
+    /// One that shares no connection with [`Self::client`].
+    pub(super) async fn another_client(&self) -> Result<RpcClient, Error> {
+        Ok(self.connect().boxed().await?.client)
     }
 
     async fn connected(&self) -> Result<&Connected, Error> {
@@ -145,6 +155,30 @@ impl Rpc {
         })
         .await
     }
+
+    /// The answers to a batch, not read yet.
+    pub(super) async fn answers<P: RpcSend>(&self, method: &'static str, params: Vec<P>) -> Result<Answers, Error> {
+        self.connected().await?;
+        if let Some(http) = self.http.as_ref().filter(|_| params.len() > 1) {
+            let question = |(id, params)| Question { jsonrpc: "2.0", id, method, params };
+            let questions: Vec<Question<'_, P>> = params.iter().enumerate().map(question).collect();
+            let answer = async { http.post(self.url.clone()).json(&questions).send().await?.error_for_status()?.bytes().await };
+            if let Some(body) = within(method, async { Ok(answer.await.ok()) }).await? {
+                return Ok(Answers::Together(body));
+            }
+        }
+        // This way waits for rate limits, and says what is wrong.
+        self.batch(method, params.into_iter()).await.map(Answers::Apart)
+    }
+}
+
+/// A request by HTTP.
+#[derive(Serialize)]
+struct Question<'a, P> {
+    jsonrpc: &'static str,
+    id: usize,
+    method: &'a str,
+    params: &'a P,
 }
 
 async fn within<T>(method: &'static str, answer: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {

@@ -81,7 +81,6 @@ impl Follower<'_> {
             progress.reached(self.tail.end() - from, self.context.counters.rows());
         }
         progress.finish();
-        self.partitions.index(&mut self.writer.conn).await?;
         info!(to = self.tail.end() - 1, elapsed = ?started.elapsed(), "caught up");
         Ok(())
     }

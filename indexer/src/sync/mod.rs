@@ -198,15 +198,18 @@ impl<'a> Follower<'a> {
         if head.number() < self.tail.start_block() {
             return Ok(Outcome::Current);
         }
-        if self.tail.contains(head.number(), head.hash()) {
-            return self.at_or_behind(&head).await;
-        }
-        if head.number() > self.tail.end() + LIVE_BLOCKS {
+        let outcome = if self.tail.contains(head.number(), head.hash()) {
+            self.at_or_behind(&head).await?
+        } else if head.number() > self.tail.end() + LIVE_BLOCKS {
             self.catch_up(head.number(), shutdown).await?;
+            return Ok(Outcome::Advanced);
         } else {
             self.follow_head(head).await?;
-        }
-        Ok(Outcome::Advanced)
+            Outcome::Advanced
+        };
+        // Only now: the rows are visible already.
+        self.partitions.index(&mut self.writer.conn).await?;
+        Ok(outcome)
     }
 
     /// The node's newest block is one that we have.
@@ -224,7 +227,6 @@ impl<'a> Follower<'a> {
 
     /// Commits blocks near the tip (and forgets others), then remembers them.
     async fn commit(&mut self, undo: Option<Undo>, blocks: &[Block]) -> Result<(), Failure> {
-        self.partitions.index(&mut self.writer.conn).await?;
         let mut step = Step::begin(&mut self.writer.conn, self.context.config.raw, undo).await?;
         step.add(blocks, &mut self.partitions).await?;
         step.commit().await?;
