@@ -5,7 +5,7 @@ use alloy::{
     providers::ext::AnvilApi,
 };
 use contracts::{dev::ISSUER, usdc::Usdc as Token};
-use serde_json::Value;
+use serde_json::{Value, json};
 use x402::{
     ERC6492_MAGIC, ExactPayload, PERMIT2_UPTO_PROXY, PaymentRequest, PaymentRequirements, Reason,
     batch::{BATCH_CONTRACT, BatchPayload, DepositAuthorization},
@@ -17,7 +17,8 @@ use crate::{
     harness::{Facilitator, PRICE, World},
 };
 
-/// A contract that refuses every call.
+/// A contract that takes every call and does nothing, and one that refuses every call.
+const SILENT: Bytes = bytes!("00");
 const REFUSING: Bytes = bytes!("60006000fd");
 
 impl World {
@@ -48,6 +49,8 @@ async fn a_token_that_is_not_what_the_seller_says_has_its_official_reason() {
             asked.extra.as_mut().unwrap().insert(key.into(), "9".into());
         })
     };
+    let silent = Address::repeat_byte(0xa1);
+    world.provider.anvil_set_code(silent, SILENT).await.unwrap();
     let mut elsewhere = world.payment();
     elsewhere.payment_payload.accepted.network = x402::Network::evm(1);
     let mut torn = world.payment();
@@ -65,6 +68,20 @@ async fn a_token_that_is_not_what_the_seller_says_has_its_official_reason() {
         assert_eq!(invalid_reason(&facilitator, &payment).await, reason.as_str());
         assert_eq!(facilitator.settle(&payment).await.error_reason, Some(reason));
     }
+    // It takes the call and moves nothing: only the receipt shows that.
+    let moved_nothing = facilitator.settle(&world.of_token(silent, |_| ())).await;
+    assert_eq!(moved_nothing.error_reason, Some(Reason::TransferEventMismatch), "{moved_nothing:?}");
+
+    // Version 1 asks for a least amount, and names it otherwise.
+    let payment = serde_json::to_value(world.payment().payment_payload.payload).unwrap();
+    let asked = json!({ "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": "10001", "resource": "http://shop/",
+        "description": "", "payTo": world.payee, "maxTimeoutSeconds": 60, "asset": usdc, "extra": { "name": "USDC", "version": "2" } });
+    let payment = json!({ "x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": payment });
+    let v1 = json!({ "x402Version": 1, "paymentPayload": payment, "paymentRequirements": asked });
+    assert_eq!(facilitator.post("verify", &v1).await.1["invalidReason"], Reason::AuthorizationValue.as_str());
+    assert_eq!(facilitator.post("settle", &v1).await.1["errorReason"], Reason::AuthorizationValue.as_str());
+    let (status, body) = facilitator.post("verify", &json!({ "x402Version": 7 })).await;
+    assert_eq!((status.as_u16(), &body["invalidReason"]), (400, &json!(Reason::InvalidPayload)));
 }
 
 #[tokio::test]
