@@ -17,10 +17,13 @@ use std::time::Duration;
 
 use alloy::primitives::Address;
 use api::Code;
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
+use uuid::Uuid;
 
 use crate::{
+    ledger::{self, AccountId, LedgerError, Order, Refused, What},
     problem::Problem,
     service::{Market, Parts},
 };
@@ -36,8 +39,25 @@ impl Parts {
     }
 }
 
-/// How long a look at what is to be sent may take. Whoever sends holds a lock; a node that hangs must not keep it from others.
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a look at what is to be sent may take. Whoever sends holds a lock in a database transaction that stands still meanwhile, which the
+/// database ends after ten seconds.
+const SEND_TIMEOUT: Duration = Duration::from_secs(8);
+/// Holds ended in one go.
+const END_MAX: i64 = 256;
+
+/// Ends the holds of what has ended: `ended` answers id, amount and whether it was paid, up to a limit. Any number of instances may: a hold
+/// ends once.
+async fn end_holds(market: &Market, ended: &'static str, paid_to: AccountId) -> sqlx::Result<()> {
+    for row in sqlx::query(ended).bind(END_MAX).fetch_all(&market.pool).await? {
+        let (id, amount): (Uuid, _) = (row.try_get("id")?, ledger::amount(row.try_get("amount")?));
+        let what = if row.try_get("is_paid")? { What::Post(id, paid_to, amount) } else { What::Void(id) };
+        match market.ledger.submit(Order { key: None, what }).await {
+            Ok(_) | Err(LedgerError::Refused(Refused::HoldEnded)) => {}
+            Err(error) => warn!(hold = %id, %error, "a hold is not ended yet"),
+        }
+    }
+    Ok(())
+}
 
 /// Why nothing could be sent. It is tried again.
 #[derive(Debug, thiserror::Error)]

@@ -7,20 +7,18 @@ use sqlx::{Row, postgres::PgRow};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::withdrawals::NEVER;
+use super::{END_MAX, withdrawals::NEVER};
 use crate::{
     auth::Caller,
     db,
     input::{self, Id, Params},
-    ledger::{self, Hold, LedgerError, Order, Purpose, Refused, What},
+    ledger::{self, Hold, Order, Purpose, What},
     problem::Problem,
     service::Market,
     wallet::{self, Idempotency},
 };
 
 const TEXT_LEN_MAX_CHARS: usize = 500;
-/// Redemptions dealt with in one go.
-const END_MAX: i64 = 256;
 
 /// `GET /api/v1/redemptions/methods`
 pub(crate) async fn methods(State(_): State<Market>) -> Result<Json<Vec<RedemptionOffer>>, Problem> {
@@ -162,19 +160,9 @@ pub(crate) async fn end(market: &Market) -> sqlx::Result<()> {
     .bind(END_MAX)
     .execute(&market.pool)
     .await?;
-    let ended = sqlx::query(
-        "SELECT r.id, r.amount, r.status = 'completed' AS is_paid FROM holds AS h JOIN redemptions AS r ON r.id = h.id
-         WHERE h.state = 1 AND r.status IN ('completed', 'failed', 'rejected', 'cancelled') ORDER BY r.id LIMIT $1",
-    );
-    for row in ended.bind(END_MAX).fetch_all(&market.pool).await? {
-        let (id, amount): (Uuid, _) = (row.try_get("id")?, ledger::amount(row.try_get("amount")?));
-        let what = if row.try_get("is_paid")? { What::Post(id, ledger::MINT, amount) } else { What::Void(id) };
-        match market.ledger.submit(Order { key: None, what }).await {
-            Ok(_) | Err(LedgerError::Refused(Refused::HoldEnded)) => {}
-            Err(error) => warn!(redemption = %id, %error, "the hold of a redemption is not ended yet"),
-        }
-    }
-    Ok(())
+    let ended = "SELECT r.id, r.amount, r.status = 'completed' AS is_paid FROM holds AS h JOIN redemptions AS r ON r.id = h.id
+         WHERE h.state = 1 AND r.status IN ('completed', 'failed', 'rejected', 'cancelled') ORDER BY r.id LIMIT $1";
+    super::end_holds(market, ended, ledger::MINT).await
 }
 
 async fn page_of(market: &Market, owner: Option<Uuid>, page: PageQuery) -> Result<Json<Page<Redemption>>, Problem> {

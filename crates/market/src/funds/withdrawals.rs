@@ -13,7 +13,7 @@ use crate::{
     auth::Caller,
     db,
     input::{self, Id, Params},
-    ledger::{self, Hold, LedgerError, Order, Purpose, Refused, What},
+    ledger::{self, Hold, Order, Purpose, What},
     problem::Problem,
     service::Market,
     wallet::{Idempotency, account},
@@ -22,8 +22,6 @@ use crate::{
 /// A hold that is not given back by itself.
 pub(super) const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
 const REASON_LEN_MAX_CHARS: usize = 500;
-/// Holds ended in one go.
-const END_MAX: i64 = 256;
 
 /// What may be withdrawn, in base units of USDC.
 #[derive(Clone, Copy, Debug)]
@@ -131,21 +129,11 @@ async fn decided(
     Ok(Json(now))
 }
 
-/// Pays out or gives back the holds of withdrawals that ended. Any number of instances may: a hold ends once.
+/// Pays out or gives back the holds of withdrawals that ended.
 pub(super) async fn end_holds(market: &Market) -> sqlx::Result<()> {
-    let ended = sqlx::query(
-        "SELECT w.id, w.amount, w.status = 'completed' AS is_paid FROM holds AS h JOIN withdrawals AS w ON w.id = h.id
-         WHERE h.state = 1 AND w.status IN ('completed', 'rejected', 'cancelled', 'failed') ORDER BY w.id LIMIT $1",
-    );
-    for row in ended.bind(END_MAX).fetch_all(&market.pool).await? {
-        let (id, amount): (Uuid, _) = (row.try_get("id")?, ledger::amount(row.try_get("amount")?));
-        let what = if row.try_get("is_paid")? { What::Post(id, ledger::OUTSIDE, amount) } else { What::Void(id) };
-        match market.ledger.submit(Order { key: None, what }).await {
-            Ok(_) | Err(LedgerError::Refused(Refused::HoldEnded)) => {}
-            Err(error) => warn!(withdrawal = %id, %error, "the hold of a withdrawal is not ended yet"),
-        }
-    }
-    Ok(())
+    let ended = "SELECT w.id, w.amount, w.status = 'completed' AS is_paid FROM holds AS h JOIN withdrawals AS w ON w.id = h.id
+         WHERE h.state = 1 AND w.status IN ('completed', 'rejected', 'cancelled', 'failed') ORDER BY w.id LIMIT $1";
+    super::end_holds(market, ended, ledger::OUTSIDE).await
 }
 
 async fn page_of(market: &Market, agent: Option<Uuid>, filter: WithdrawalFilter) -> Result<Json<Page<Withdrawal>>, Problem> {
