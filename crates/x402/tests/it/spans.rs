@@ -42,7 +42,8 @@ async fn every_stage_tells_the_payment_and_no_signature() {
     let lines = Lines::default();
     let subscriber =
         tracing_subscriber::fmt().with_ansi(false).with_span_events(FmtSpan::CLOSE).with_writer(lines.clone()).finish();
-    let _until_the_end = tracing::subscriber::set_default(subscriber);
+    // For all threads: where one has a subscriber of its own, a span that another thread came to first may be switched off.
+    tracing::subscriber::set_global_default(subscriber).unwrap();
     let ledger = Ledger::default();
     let pricing = Pricing::usdc(&Network::evm(84532), "0.05".parse().unwrap(), SELLER).unwrap();
     let layer = PaidLayer::new(ledger.gate().await, pricing);
