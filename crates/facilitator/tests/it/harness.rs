@@ -163,6 +163,21 @@ impl Facilitator {
         (answer.status(), answer.json().await.unwrap())
     }
 
+    /// Returns once so many payments were tried on the node.
+    pub(crate) async fn until_asked(&self, payments: usize) {
+        let asked = async {
+            loop {
+                let metrics = self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
+                let asked = metrics.lines().find_map(|line| line.strip_prefix("facilitator_questions_total "));
+                if asked.unwrap().parse::<usize>().unwrap() >= payments {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), asked).await.expect("all are tried");
+    }
+
     /// As a kill would end it: nothing is finished, nothing is written any more.
     pub(crate) async fn kill(self) {
         self.task.abort();

@@ -84,6 +84,34 @@ async fn a_payment_that_the_token_refuses_stops_no_other_of_its_batch() {
 }
 
 #[tokio::test]
+async fn as_many_payers_as_share_a_transaction_have_gas_enough_in_it() {
+    const PAYERS: usize = 201;
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payers: Vec<PrivateKeySigner> = (0..PAYERS).map(|_| PrivateKeySigner::random()).collect();
+    for payer in &payers {
+        contracts::dev::mint(&world.provider, payer.address(), PRICE).await.unwrap();
+    }
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    // While the journal stands still, one payment waits for it, and all others for that one.
+    let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
+    let mut still = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE facilitator.settlements IN ACCESS EXCLUSIVE MODE").execute(&mut *still).await.unwrap();
+    let payments: Vec<PaymentRequest> = payers.iter().map(|payer| world.payment_by(payer)).collect();
+    let settle = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
+    let mine = async {
+        facilitator.until_asked(PAYERS).await;
+        still.rollback().await.unwrap();
+        world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 201).await;
+        world.provider.anvil_mine(Some(1), None).await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(settle, mine);
+    assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
+    let transactions: HashSet<_> = answers.iter().map(|answer| &answer.transaction).collect();
+    assert!(transactions.len() < 5, "none had to be sent alone: {}", transactions.len());
+}
+
+#[tokio::test]
 async fn what_is_too_small_for_its_gas_is_refused() {
     let world = World::new().await;
     let facilitator = world.serve(&["--min-payment", "10001"]).await;
