@@ -151,6 +151,7 @@ async fn a_request_that_could_answer_too_much_is_refused_before_anything_is_read
         (format!("{{ ...f0 }} {laughs} fragment f30 on Query {{ status {{ reorgs }} }}"), "fragments of fragments"),
         ("{ ...f } fragment f on Query { ...f }".to_owned(), "a fragment in itself"),
         (format!("{{ status(x: {}{}) {{ reorgs }} }}", "[".repeat(10_000), "]".repeat(10_000)), "brackets"),
+        (format!("{}a", "{a#}\n".repeat(5_000)), "brackets that a comment seems to close"),
     ] {
         let body = json!({"query": query, "variables": {"n": 500}});
         let (status, answer) = post(&indexer, "application/graphql-response+json", &body).await;
