@@ -53,13 +53,24 @@ impl Access {
 pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
     let ip = client(request.headers(), connection, market.proxies);
-    let caller = auth::authenticate(&market, request.headers()).await;
-    let (name, limit) = match &caller {
-        Ok(Some(caller)) => (name(caller.who), market.limits.known),
-        // Who guesses keys is counted as nobody.
-        Ok(None) | Err(_) => (format!("ip {}", ip.map(|ip| ip.to_string()).unwrap_or_default()), market.limits.unknown),
+    let nobody = format!("ip {}", ip.map(|ip| ip.to_string()).unwrap_or_default());
+    // Proving a wallet may take the node's time, so it counts before it is looked at; and nobody is known by it yet.
+    let mut standing = None;
+    if auth::proves_wallet(request.headers()) {
+        standing = market.limits.take(&market.pool, &nobody, market.limits.unknown).await;
+    }
+    let caller = match standing {
+        Some(Standing { refused: true, .. }) => Ok(None),
+        _ => auth::authenticate(&market, request.headers()).await,
     };
-    let standing = market.limits.take(&market.pool, &name, limit).await;
+    if standing.is_none() {
+        let (name, limit) = match &caller {
+            Ok(Some(caller)) => (name(caller.who), market.limits.known),
+            // Who guesses keys is counted as nobody.
+            Ok(None) | Err(_) => (nobody, market.limits.unknown),
+        };
+        standing = market.limits.take(&market.pool, &name, limit).await;
+    }
     let admitted = match (&standing, caller) {
         (Some(standing), _) if standing.refused => {
             let seconds = standing.reset_seconds;

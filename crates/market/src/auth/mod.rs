@@ -161,6 +161,12 @@ impl Auth {
     }
 }
 
+/// Whether these headers are to prove a wallet.
+pub(crate) fn proves_wallet(headers: &HeaderMap) -> bool {
+    let scheme = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.split_once(' '));
+    headers.contains_key(x402::SIGN_IN_WITH_X) || scheme.is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("wallet"))
+}
+
 /// Who sends these headers; nobody, when they bring no credentials. Wrong ones are refused.
 pub(crate) async fn authenticate(market: &Market, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     if let Some(value) = headers.get(x402::SIGN_IN_WITH_X) {
