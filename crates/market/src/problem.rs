@@ -9,6 +9,9 @@ use tracing::error;
 /// Seconds after which to try again when something is not possible right now.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
+/// What Postgres says to a text that it cannot keep.
+const NOT_A_CHARACTER: &str = "22021";
+
 /// A refusal, on its way out.
 #[derive(Debug)]
 pub(crate) struct Problem(pub(crate) api::Problem);
@@ -42,6 +45,9 @@ impl From<sqlx::Error> for Problem {
     fn from(cause: sqlx::Error) -> Self {
         if matches!(cause, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) {
             return Self::new(Code::Unavailable, "The database does not answer, try again");
+        }
+        if cause.as_database_error().is_some_and(|error| error.code().as_deref() == Some(NOT_A_CHARACTER)) {
+            return Self::invalid("No text may contain a zero character");
         }
         Self::internal(&cause)
     }

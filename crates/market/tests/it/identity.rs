@@ -213,6 +213,7 @@ async fn wrong_passwords_lock_the_account_also_when_they_come_at_once() {
         async move { refusal(client.login(&request).await) }
     };
     assert_eq!(login("nobody@example.com", PASSWORD).await, Code::Unauthenticated);
+    assert_eq!(login("no\0body@example.com", PASSWORD).await, Code::InvalidRequest);
     let tries = futures::future::join_all((0..12).map(|_| login("me@example.com", "a wrong password"))).await;
     assert_eq!(tries.iter().filter(|code| **code == Code::Unauthenticated).count(), 5);
     assert_eq!(login("me@example.com", PASSWORD).await, Code::TooManyRequests, "the right one does not help now");
