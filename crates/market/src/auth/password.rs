@@ -1,5 +1,7 @@
 //! Passwords, by Argon2id with the parameters that OWASP recommends (19 MiB, two passes).
 
+use std::time::Duration;
+
 use argon2::{
     Argon2,
     password_hash::{PasswordHasher, PasswordVerifier, phc::PasswordHash},
@@ -10,6 +12,8 @@ use crate::{input, problem::Problem};
 
 /// Passwords hashed at a time: each takes 19 MiB and a core for some tens of milliseconds.
 static ROOM: Semaphore = Semaphore::const_new(4);
+/// How long anybody waits for that.
+const WAIT_MAX: Duration = Duration::from_secs(5);
 /// Checked when there is no such account, so that the answer takes as long. Of a random password.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZSBzYWx0IG9mIG91cnM$Wc2tqPbCWvfFTTwVlVmKNm6ctxWTkqrEfBvHOBOa2cE";
 const LEN_CHARS: std::ops::RangeInclusive<usize> = 12..=128;
@@ -40,7 +44,8 @@ pub(crate) async fn is_right(password: String, hash: Option<String>) -> Result<b
 }
 
 async fn work<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
-    let _place = ROOM.acquire().await.map_err(|e| Problem::internal(&e))?;
+    let busy = |_| Problem::new(api::Code::Unavailable, "Too many sign in at once: try again");
+    let _place = tokio::time::timeout(WAIT_MAX, ROOM.acquire()).await.map_err(busy)?.map_err(|e| Problem::internal(&e))?;
     tokio::task::spawn_blocking(job).await.map_err(|e| Problem::internal(&e))
 }
 
