@@ -188,10 +188,15 @@ impl Lane {
 
     /// Takes what else comes until all that was sent is mined, or the turn is full.
     async fn company(&self, queue: &mut Queue, turn: &mut Vec<Settlement>) {
-        while turn.len() < TURN_MAX && self.unmined() > 0 {
+        while self.unmined() > 0 {
+            let full = async {
+                while let room @ 1.. = TURN_MAX.saturating_sub(turn.len())
+                    && queue.recv_many(turn, room).await > 0
+                {}
+            };
             tokio::select! {
                 () = self.room.notified() => {}
-                Some(settlement) = queue.recv() => turn.push(settlement),
+                () = full => return,
             }
         }
     }
