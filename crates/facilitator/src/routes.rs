@@ -235,5 +235,10 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> String {
-    app.metrics.to_string()
+    let mut text = app.metrics.to_string();
+    text.push_str("# HELP facilitator_waiting Settlements that wait for their turn to be sent.\n# TYPE facilitator_waiting gauge\n");
+    for lane in &app.engine.lanes {
+        text.push_str(&format!("facilitator_waiting{{signer=\"{}\"}} {}\n", lane.address(), lane.waiting()));
+    }
+    text
 }

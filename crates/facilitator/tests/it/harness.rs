@@ -163,19 +163,19 @@ impl Facilitator {
         (answer.status(), answer.json().await.unwrap())
     }
 
-    /// Returns once so many payments were tried on the node.
-    pub(crate) async fn until_asked(&self, payments: usize) {
-        let asked = async {
+    /// Returns once so many payments wait to be sent by the only signer.
+    pub(crate) async fn until_waiting(&self, payments: usize) {
+        let waiting = async {
             loop {
                 let metrics = self.client.get(format!("{}/metrics", self.url)).send().await.unwrap().text().await.unwrap();
-                let asked = metrics.lines().find_map(|line| line.strip_prefix("facilitator_questions_total "));
-                if asked.unwrap().parse::<usize>().unwrap() >= payments {
+                let line = metrics.lines().find(|line| line.starts_with("facilitator_waiting{")).unwrap();
+                if line.rsplit(' ').next().unwrap().parse::<usize>().unwrap() >= payments {
                     return;
                 }
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(60), asked).await.expect("all are tried");
+        tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("all wait");
     }
 
     /// As a kill would end it: nothing is finished, nothing is written any more.

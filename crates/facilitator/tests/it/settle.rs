@@ -100,7 +100,7 @@ async fn as_many_payers_as_share_a_transaction_have_gas_enough_in_it() {
     let payments: Vec<PaymentRequest> = payers.iter().map(|payer| world.payment_by(payer)).collect();
     let settle = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
     let mine = async {
-        facilitator.until_asked(PAYERS).await;
+        facilitator.until_waiting(PAYERS).await;
         still.rollback().await.unwrap();
         world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 201).await;
         world.provider.anvil_mine(Some(1), None).await.unwrap();
