@@ -236,7 +236,9 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
 
 async fn metrics(State(app): State<Arc<App>>) -> String {
     let mut text = app.metrics.to_string();
-    text.push_str("# HELP facilitator_waiting Settlements that wait for their turn to be sent.\n# TYPE facilitator_waiting gauge\n");
+    text.push_str(
+        "# HELP facilitator_waiting Settlements that wait for their turn to be sent.\n# TYPE facilitator_waiting gauge\n",
+    );
     for lane in &app.engine.lanes {
         text.push_str(&format!("facilitator_waiting{{signer=\"{}\"}} {}\n", lane.address(), lane.waiting()));
     }

@@ -47,8 +47,10 @@ static CREATION_CODE: LazyLock<Bytes> =
     LazyLock::new(|| hex::decode(include_str!("Lens.hex").trim()).expect("hexadecimal, as scripts/lens writes it").into());
 /// Rounds at once: while the node works on one, the next is written and read.
 const ROUNDS_MAX: usize = 2;
-/// Creation code may have 49,152 bytes (EIP-3860), of which the lens has 3,000. A single asker may go beyond this.
-const ROUND_BYTES_MAX: usize = 40_000;
+/// Of creation code (EIP-3860).
+const CODE_BYTES_MAX: usize = 49_152;
+/// Of what creation code returns (EIP-170).
+const ANSWERS_BYTES_MAX: usize = 24_576;
 /// Who asks beyond these waits to be heard.
 const WAITING_MAX: usize = 1_024;
 
@@ -72,6 +74,15 @@ struct Round {
     trials: Vec<Trial>,
     holdings: Vec<Holding>,
     holders: Vec<oneshot::Sender<Result<bool, TransportError>>>,
+    size: Size,
+}
+
+/// Bytes, encoded, beside what every round has.
+#[derive(Clone, Copy, Default)]
+struct Size {
+    questions: usize,
+    /// At most, whatever a payer's contract returns.
+    answers: usize,
 }
 
 impl Question {
@@ -119,15 +130,25 @@ fn gone() -> TransportError {
 /// Sends rounds for as long as somebody can ask.
 async fn dispatch(provider: DynProvider, sender: Address, metrics: Arc<Metrics>, mut waiting: mpsc::Receiver<Waiting>) {
     let rounds = Arc::new(Semaphore::new(ROUNDS_MAX));
+    // Who did not fit into the round before.
+    let mut held = None;
     // The room first, so that those who come while there is none go together.
     while let Ok(room) = rounds.clone().acquire_owned().await {
-        let Some(first) = waiting.recv().await else { return };
+        let first = match held.take() {
+            Some(first) => first,
+            None => match waiting.recv().await {
+                Some(first) => first,
+                None => return,
+            },
+        };
         let mut round = Round::default();
-        let mut size = round.add(first);
-        while size < ROUND_BYTES_MAX
-            && let Ok(next) = waiting.try_recv()
-        {
-            size += round.add(next);
+        round.add(first);
+        while let Ok(next) = waiting.try_recv() {
+            if !round.has_room_for(&next) {
+                held = Some(next);
+                break;
+            }
+            round.add(next);
         }
         let (provider, metrics) = (provider.clone(), metrics.clone());
         tokio::spawn(async move {
@@ -139,19 +160,41 @@ async fn dispatch(provider: DynProvider, sender: Address, metrics: Arc<Metrics>,
     }
 }
 
+impl Waiting {
+    fn size(&self) -> Size {
+        /// Of a question beside its input, and of an answer beside its output.
+        const QUESTION_BYTES: usize = 7 * 32;
+        const ANSWER_BYTES: usize = 9 * 32;
+        /// As in Lens.sol.
+        const OUTPUT_BYTES_MAX: usize = 256;
+        match self {
+            Self::Trial(trial) => Size {
+                questions: trial.questions.iter().map(|q| QUESTION_BYTES + q.input.len().next_multiple_of(32)).sum(),
+                answers: trial.questions.len() * (ANSWER_BYTES + OUTPUT_BYTES_MAX),
+            },
+            Self::Holding(..) => Size { questions: 5 * 32, answers: 32 },
+        }
+    }
+}
+
 impl Round {
-    /// How many bytes it makes the round longer.
-    fn add(&mut self, waiting: Waiting) -> usize {
+    /// Whether it can be asked together with the others: nobody else may be the reason why a node refuses.
+    fn has_room_for(&self, waiting: &Waiting) -> bool {
+        /// Two lists: where each begins, and how long it is.
+        const LISTS_BYTES: usize = 4 * 32;
+        let more = waiting.size();
+        CREATION_CODE.len() + LISTS_BYTES + self.size.questions + more.questions <= CODE_BYTES_MAX
+            && LISTS_BYTES + self.size.answers + more.answers <= ANSWERS_BYTES_MAX
+    }
+
+    fn add(&mut self, waiting: Waiting) {
+        let size = waiting.size();
+        self.size = Size { questions: self.size.questions + size.questions, answers: self.size.answers + size.answers };
         match waiting {
-            Waiting::Trial(trial) => {
-                let size = size_of(&trial);
-                self.trials.push(trial);
-                size
-            }
+            Waiting::Trial(trial) => self.trials.push(trial),
             Waiting::Holding(holding, told) => {
                 self.holdings.push(holding);
                 self.holders.push(told);
-                HOLDING_BYTES
             }
         }
     }
@@ -208,13 +251,4 @@ impl Round {
 
 fn not_ethereum(what: &str) -> TransportError {
     TransportErrorKind::custom_str(&format!("the node does not run creation code in eth_call as Ethereum does: {what}"))
-}
-
-/// Of one, encoded.
-const HOLDING_BYTES: usize = 5 * 32;
-
-fn size_of(trial: &Trial) -> usize {
-    /// Of one question beside its input.
-    const HEAD_BYTES: usize = 7 * 32;
-    trial.questions.iter().map(|question| HEAD_BYTES + question.input.len().next_multiple_of(32)).sum()
 }

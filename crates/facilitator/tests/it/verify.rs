@@ -55,6 +55,27 @@ async fn a_payer_without_money_and_a_used_nonce_are_told_apart() {
     assert_eq!(refused.error_reason, Some(Reason::InsufficientBalance));
 }
 
+/// What the node says to a round may not be longer than a contract: many long refusals together were, and all got none.
+#[tokio::test]
+async fn a_crowd_of_used_payments_takes_no_answer_from_others() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let used = world.payment();
+    assert!(facilitator.settle(&used).await.success);
+    let long = |input: &str| {
+        let mut payment = world.payment();
+        payment.payment_payload.payload.insert("signature".into(), format!("0x{}", input.repeat(8_000)).into());
+        payment
+    };
+    let crowd: Vec<PaymentRequest> = (0..150).map(|i| if i % 15 == 0 { long("11") } else { used.clone() }).collect();
+    let crowd = futures::future::join_all(crowd.iter().map(|payment| facilitator.post("verify", payment)));
+    let honest: Vec<PaymentRequest> = (0..20).map(|_| world.payment()).collect();
+    let honest = futures::future::join_all(honest.iter().map(|payment| facilitator.post("verify", payment)));
+    let (crowd, honest) = tokio::join!(crowd, honest);
+    assert!(crowd.iter().all(|(status, body)| status.is_success() && body["isValid"] == false), "{crowd:?}");
+    assert!(honest.iter().all(|(_, body)| body["isValid"] == true), "{honest:?}");
+}
+
 #[tokio::test]
 async fn nonsense_is_answered_and_not_obeyed() {
     let world = World::new().await;
