@@ -1,5 +1,6 @@
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
+use alloy::primitives::{Address, B256};
 use api::{Code, Page, Purchase, PurchaseFilter, PurchaseStatus, ledger::Asset};
 use axum::{
     Json,
@@ -68,13 +69,38 @@ pub(crate) async fn content(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let begun = Instant::now();
+    let owned = owned(&market, id, &caller).await?;
+    let blob = market.contents.get(owned.content_hash, owned.content_size).await?;
+    let mut response = blob.asked(&owned.content_type, &headers).await?;
+    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+    response.headers_mut().insert(HeaderName::from_static(api::header::DELIVERY_MS), ms.into());
+    Ok(response)
+}
+
+/// Who reads what: a purchase, the calling agent and its wallet.
+pub(crate) type Reader = (Uuid, Option<Uuid>, Address);
+
+/// What somebody may read.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    content_hash: B256,
+    content_size: u64,
+    content_type: String,
+}
+
+/// What the caller bought. It is asked for once every few seconds: what was read may be read a moment longer.
+async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>, Problem> {
+    let reader = (id, caller.agent_id(), caller.wallet()?);
+    if let Some(owned) = market.owned.get(&reader).await {
+        return Ok(owned);
+    }
     let ids = id..Uuid::from_u128(id.as_u128().saturating_add(1));
-    let rows = of_caller(&market.pool, &caller, &PurchaseFilter::default(), ids, 1).await?;
+    let rows = of_caller(&market.pool, caller, &PurchaseFilter::default(), ids, 1).await?;
     let row = rows.first().ok_or_else(|| Problem::not_found("purchase of yours"))?;
     let bought = purchase(row)?;
     let buyer: Option<Uuid> = row.try_get("buyer_id")?;
     // One from the ledger is the agent's; one by x402 whoever has the wallet's.
-    let owns = if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == caller.wallet()? };
+    let owns = if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == reader.2 };
     if !owns {
         return Err(Problem::not_found("purchase of yours"));
     }
@@ -83,11 +109,10 @@ pub(crate) async fn content(
         PurchaseStatus::Reversed => return Err(Problem::new(Code::WrongState, "The purchase was reversed")),
         _ => return Err(Problem::new(Code::WrongState, "The payment has not settled")),
     }
-    let blob = market.contents.get(bought.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs()).await?;
-    let mut response = blob.asked(row.try_get("content_type")?, &headers).await?;
-    let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(HeaderName::from_static(api::header::DELIVERY_MS), ms.into());
-    Ok(response)
+    let (content_hash, content_size) = (bought.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs());
+    let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")? });
+    market.owned.insert(reader, owned.clone()).await;
+    Ok(owned)
 }
 
 fn purchase(row: &PgRow) -> Result<Purchase, sqlx::Error> {

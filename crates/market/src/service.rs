@@ -25,7 +25,9 @@ use crate::{
     funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
-    router, wallet,
+    purchases::{Owned, Reader},
+    router,
+    wallet::{self, purchase::Offer},
 };
 
 /// How long the facilitator may take for an answer; a settlement waits for its block.
@@ -33,6 +35,12 @@ const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Numbers of accounts kept in memory.
 const ACCOUNTS_MAX: u64 = 100_000;
+
+/// Listings kept in memory, and purchases.
+const OFFERS_MAX: u64 = 10_000;
+const OWNED_MAX: u64 = 100_000;
+/// How long; as credentials.
+const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]
@@ -55,6 +63,10 @@ pub(crate) struct Parts {
     pub(crate) anchor_every: Option<Duration>,
     /// Numbers of accounts, which never change.
     pub(crate) accounts: Cache<(Uuid, Asset), AccountId>,
+    /// What was for sale a moment ago.
+    pub(crate) offers: Cache<Uuid, Arc<Offer>>,
+    /// What could be read again a moment ago, by whom.
+    pub(crate) owned: Cache<Reader, Arc<Owned>>,
     /// Backs the ledger's USDC on chain.
     pub(crate) custody: Option<Address>,
     /// Signs for it, where withdrawals are sent from.
@@ -145,6 +157,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         ledger_key: config.ledger_key.clone(),
         anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),
+        offers: Cache::builder().max_capacity(OFFERS_MAX).time_to_live(REMEMBERED).build(),
+        owned: Cache::builder().max_capacity(OWNED_MAX).time_to_live(REMEMBERED).build(),
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),

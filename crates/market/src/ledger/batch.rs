@@ -47,6 +47,8 @@ pub(super) struct Batch {
     done: HashMap<B256, (B256, Posted)>,
     /// What buyers own, by buyer, listing and content.
     owned: HashMap<(Uuid, Uuid, B256), Posted>,
+    /// When the listings that are for sale changed last.
+    offers: HashMap<Uuid, OffsetDateTime>,
     /// With the state that each begins in.
     pub(super) withdrawals: Vec<(Hold, Withdrawal, &'static str)>,
     pub(super) redemptions: Vec<(Hold, Redemption)>,
@@ -65,6 +67,7 @@ impl Batch {
         let end = sqlx::query(end).fetch_one(&mut *conn).await?;
         let done = done(conn, orders).await?;
         let owned = owned(conn, orders).await?;
+        let offers = offers(conn, orders).await?;
         let holds = holds(conn, orders).await?;
         let reversible = reversible(conn, orders).await?;
         let withdrawn = request::withdrawn(conn, orders).await?;
@@ -104,6 +107,7 @@ impl Batch {
             reversed: Vec::new(),
             done,
             owned,
+            offers,
             reversible,
         })
     }
@@ -136,6 +140,9 @@ impl Batch {
     }
 
     fn sale(&mut self, sale: &Sale, key: Option<Key>, rates: &Rates) -> Result<Posted, Refused> {
+        if sale.offered.is_some() && sale.offered != self.offers.get(&sale.listing).copied() {
+            return Err(Refused::Changed);
+        }
         let owned = (sale.buyer.id, sale.listing, sale.content_hash);
         if let Some(posted) = self.owned.get(&owned) {
             let balance = self.accounts.balance(sale.buyer.account)?;
@@ -311,6 +318,26 @@ async fn owned(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMa
         owned.insert((row.try_get("buyer_id")?, row.try_get("listing_id")?, content), posted);
     }
     Ok(owned)
+}
+
+async fn offers(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, OffsetDateTime>> {
+    let mut ids: Vec<Uuid> = orders
+        .iter()
+        .filter_map(|order| match &order.what {
+            What::Sale(sale) => sale.offered.map(|_| sale.listing),
+            _ => None,
+        })
+        .collect();
+    ids.sort_unstable();
+    ids.dedup();
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(
+        "SELECT id, updated_at FROM listings
+         WHERE id = ANY($1) AND status = 'active' AND coalesce(expires_at > clock_timestamp(), TRUE)",
+    );
+    rows.bind(ids).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("updated_at")?))).collect()
 }
 
 async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, Held>> {

@@ -114,6 +114,8 @@ pub struct Sale {
     pub content_type: String,
     /// How long the buyer gets the same content again without charge.
     pub owned_for: time::Duration,
+    /// When the listing had changed last, as the buyer was charged for it: what has changed since is not sold. `None` sells what is no listing.
+    pub offered: Option<OffsetDateTime>,
 }
 
 /// Who, and with which account.
@@ -202,6 +204,9 @@ pub enum Refused {
     /// One key, two requests.
     #[error("the key was used for another request: use a new one for a new request")]
     KeyReused,
+    /// It is not for sale as it was.
+    #[error("the listing has just changed: look at it again")]
+    Changed,
     /// Nothing would move.
     #[error("payer and payee are the same")]
     ToOneself,

@@ -1,16 +1,18 @@
 //! One request, content back, paid from the ledger.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
+use alloy::primitives::B256;
 use api::{Code, Scope, ledger::Asset};
 use axum::{
     http::{HeaderName, HeaderValue},
     response::Response,
 };
+use money::{Bps, Usdc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::Row;
-use time::Duration;
+use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use super::{Idempotency, account};
@@ -18,7 +20,7 @@ use crate::{
     auth::Caller,
     content::Blob,
     db,
-    ledger::{How, Order, Party, Sale, What},
+    ledger::{How, LedgerError, Order, Party, Refused, Sale, What},
     listings,
     problem::Problem,
     service::Market,
@@ -26,6 +28,22 @@ use crate::{
 
 /// How long a buyer gets the same content of a listing again without charge.
 const OWNED_FOR: Duration = Duration::hours(1);
+
+/// Looks at a listing that changes all the time.
+const OFFERS_MAX: u32 = 3;
+
+/// A listing that could be bought when it was looked at. What it costs and brings is looked at again as the buyer is charged.
+#[derive(Debug)]
+pub(crate) struct Offer {
+    seller_id: Uuid,
+    creator_id: Option<Uuid>,
+    price: Usdc,
+    quality: Bps,
+    content_hash: B256,
+    content_size: u64,
+    content_type: String,
+    updated_at: OffsetDateTime,
+}
 
 /// The parameters of an express purchase.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
@@ -61,30 +79,19 @@ pub(crate) async fn buy(
     let asset = if method == Method::Token { Asset::Ard } else { Asset::Usdc };
     let buyer = caller.agent()?;
     caller.must_have(Scope::Buy)?;
-    let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
-    let mut blob = market.contents.get(content_hash, content_size).await?;
-    let royalty = match listing.creator_id {
-        Some(creator) => Some((account(market, creator, asset).await?, market.rates.royalty)),
-        None => None,
-    };
-    let sale = Sale {
-        id: Uuid::now_v7(),
-        listing: listing_id,
-        buyer: Party { id: buyer, account: account(market, buyer, asset).await? },
-        seller: Party { id: listing.seller_id, account: account(market, listing.seller_id, asset).await? },
-        royalty,
-        price: asset
-            .price_of(listing.price)
-            .ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
-        quality: listing.quality_bps.unwrap_or_default(),
-        content_hash,
-        content_size,
-        content_type: listing.content_type.clone(),
-        owned_for: OWNED_FOR,
-    };
     let key = key.map(|key| key.of(buyer, "/express", &(listing_id, method)));
-    let posted = market.ledger.submit(Order { key, what: What::Sale(sale) }).await?;
-    let mut content_type = listing.content_type;
+    let mut tries = 0;
+    let (posted, offer, mut blob) = loop {
+        tries += 1;
+        let offer = offer(market, listing_id).await?;
+        let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
+        let sale = sale(market, buyer, listing_id, &offer, asset).await?;
+        match market.ledger.submit(Order { key, what: What::Sale(sale) }).await {
+            Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
+            posted => break (posted?, offer, blob),
+        }
+    };
+    let mut content_type = offer.content_type.clone();
     if posted.how == How::Replayed {
         // What was bought then, whatever is sold now.
         (content_type, blob) = bought(market, posted.transfer).await?;
@@ -100,6 +107,48 @@ pub(crate) async fn buy(
         told.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?)));
     response.headers_mut().extend(told);
     Ok(response)
+}
+
+/// What is for sale, as it was a moment ago.
+async fn offer(market: &Market, listing_id: Uuid) -> Result<Arc<Offer>, Problem> {
+    if let Some(offer) = market.offers.get(&listing_id).await {
+        return Ok(offer);
+    }
+    let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
+    let offer = Arc::new(Offer {
+        seller_id: listing.seller_id,
+        creator_id: listing.creator_id,
+        price: listing.price,
+        quality: listing.quality_bps.unwrap_or_default(),
+        content_hash,
+        content_size,
+        content_type: listing.content_type,
+        updated_at: listing.updated_at,
+    });
+    market.offers.insert(listing_id, offer.clone()).await;
+    Ok(offer)
+}
+
+async fn sale(market: &Market, buyer: Uuid, listing: Uuid, offer: &Offer, asset: Asset) -> Result<Sale, Problem> {
+    let royalty = match offer.creator_id {
+        Some(creator) => Some((account(market, creator, asset).await?, market.rates.royalty)),
+        None => None,
+    };
+    let price = asset.price_of(offer.price);
+    Ok(Sale {
+        id: Uuid::now_v7(),
+        listing,
+        buyer: Party { id: buyer, account: account(market, buyer, asset).await? },
+        seller: Party { id: offer.seller_id, account: account(market, offer.seller_id, asset).await? },
+        royalty,
+        price: price.ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
+        quality: offer.quality,
+        content_hash: offer.content_hash,
+        content_size: offer.content_size,
+        content_type: offer.content_type.clone(),
+        owned_for: OWNED_FOR,
+        offered: Some(offer.updated_at),
+    })
 }
 
 async fn bought(market: &Market, transfer: u64) -> Result<(String, Blob), Problem> {

@@ -1,5 +1,6 @@
 //! Correctness under fire: clients buy, send, deposit, withdraw and redeem, sales are reversed, while Postgres and the market are killed at
-//! random. Whoever gets no answer asks again with the same key. For longer: `FLORIN_FIRE_SECONDS=600`.
+//! random. Whoever gets no answer asks again with the same key. For longer and with more: `FLORIN_FIRE_SECONDS=600`,
+//! `FLORIN_FIRE_CLIENTS=64`.
 
 use std::{
     collections::BTreeSet,
@@ -30,7 +31,9 @@ use crate::{
 };
 
 const CLIENTS: usize = 6;
-const SECONDS: u64 = 8;
+const SECONDS: usize = 8;
+/// Wallets that clients pay with; several may share one.
+const WALLETS: usize = 6;
 
 /// What one client was told, all of it for good.
 #[derive(Debug, Default)]
@@ -117,7 +120,8 @@ async fn number(pool: &PgPool, query: &'static str) -> i64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
-    let seconds = std::env::var("FLORIN_FIRE_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(SECONDS);
+    let option = |name, usual| std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual);
+    let (seconds, clients) = (option("FLORIN_FIRE_SECONDS", SECONDS), option("FLORIN_FIRE_CLIENTS", CLIENTS));
     let server = Postgres::start(None).await.unwrap();
     let database = server.create("fire", None).await.unwrap();
     let world = World::of(Stack::start(Options { database_url: Some(database.url), ..Options::default() }).await.unwrap());
@@ -133,8 +137,9 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
     let own = Ledger::start(pool.clone(), Rates::default());
 
     let mut members = Vec::new();
-    for account in 1..=CLIENTS {
-        members.push((account, market.join(&format!("agent {account}"), account, AgentType::Both).await));
+    for number in 0..clients {
+        let account = 1 + number % WALLETS;
+        members.push((account, market.join(&format!("agent {number}"), account, AgentType::Both).await));
     }
     let mut listings = Vec::new();
     for (_, member) in &members {
@@ -148,7 +153,7 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
     }
     let place = Arc::new(RwLock::new(market.url.clone()));
     let ids: Vec<Uuid> = members.iter().map(|(_, member)| member.agent.id).collect();
-    let end = Instant::now() + Duration::from_secs(seconds);
+    let end = Instant::now() + Duration::from_secs(seconds as u64);
     let clients = members.into_iter().map(|(account, member)| {
         let others = ids.iter().copied().filter(|id| *id != member.agent.id).collect();
         let client = Client { member, account, others, listings: listings.clone(), market: place.clone() };

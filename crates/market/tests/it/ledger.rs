@@ -86,6 +86,7 @@ fn sale(id: u128, buyer: Party, seller: Party, price: u64) -> Sale {
         content_size: 10_240,
         content_type: "application/json".into(),
         owned_for: time::Duration::ZERO,
+        offered: None,
     }
 }
 

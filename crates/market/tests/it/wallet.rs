@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use api::{
-    AgentType, Code,
+    AgentType, Code, UpdateListing,
     ledger::{Amount, Asset, Kind, Send, StatementQuery, VerifyQuery, Wallet},
 };
 use money::Usdc;
@@ -107,4 +107,23 @@ async fn money_is_sent_once_by_its_key_and_never_beyond_the_balance() {
     assert_eq!((free(&from.client.wallet().await.unwrap()), free(&to.client.wallet().await.unwrap())), (ard("110"), ard("90")));
     let post = reqwest::Client::new().post(market.url.join("api/v1/wallet/transfer").unwrap()).json(&thirty);
     assert_eq!(post.send().await.unwrap().status(), 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listing_costs_what_it_costs_when_it_is_paid_whichever_instance_changed_it() {
+    let world = World::new().await;
+    let (market, other) = (world.market().await, world.market().await);
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let buys = async |name: &str| {
+        let buyer = market.join(name, BUYER, AgentType::Buyer).await;
+        buyer.client.express_from_ledger(listing.id, Asset::Ard, "key").await
+    };
+    assert_eq!(buys("first").await.unwrap().headers["x-balance"], "50.00");
+    let elsewhere = seller.client.at(other.url.clone());
+    let price = Some(Usdc::from_base_units(20_000));
+    elsewhere.update_listing(listing.id, &UpdateListing { price, ..UpdateListing::default() }).await.unwrap();
+    assert_eq!(buys("second").await.unwrap().headers["x-balance"], "80.00");
+    elsewhere.delist(listing.id).await.unwrap();
+    assert_eq!(refusal(buys("third").await), Code::WrongState);
 }

@@ -1,0 +1,312 @@
+//! Measures the marketplace's money core, each part beside what it has to be compared with. `scripts/bench market` builds and runs it.
+
+#![allow(clippy::float_arithmetic)]
+
+mod load;
+mod peers;
+mod people;
+mod report;
+mod writer;
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use api::Client;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use market::Config;
+use sqlx::{PgPool, Row};
+use stack::{AnvilOptions, Chain};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    net::TcpListener,
+    process::{Child, Command},
+};
+use tokio_util::sync::CancellationToken;
+use url::Url;
+use uuid::Uuid;
+
+use crate::{
+    load::{Plan, Seen, What},
+    peers::Nginx,
+    people::People,
+    report::{Beside, Report},
+};
+
+/// Bytes of what is sold.
+const CONTENT_LEN_BYTES: usize = 10_240;
+/// Before each run: what runs for hours has been warm for long.
+const WARM: Duration = Duration::from_secs(1);
+/// Purchases that are read again, at most.
+const READ_MAX: i64 = 10_000;
+
+#[derive(Parser)]
+#[command(name = "scripts/bench market")]
+struct Cli {
+    #[command(subcommand)]
+    inner: Option<Inner>,
+    #[command(flatten)]
+    bench: Bench,
+}
+
+#[derive(Subcommand)]
+enum Inner {
+    /// The process of the load
+    #[command(hide = true)]
+    Load { plan: PathBuf },
+    /// The market, in a process that is measured
+    #[command(hide = true)]
+    Serve { rpc_url: Url, content: PathBuf },
+}
+
+/// What is measured.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Part {
+    /// The ledger's writer alone, beside pgbench with one sale a transaction
+    Writer,
+    /// Express purchases over HTTP: of 100 sellers, and of one
+    Express,
+    /// Reading again what was bought, beside nginx
+    Read,
+}
+
+/// How fast the money core is, on one Postgres with synchronous_commit on. Each part runs in turn with the others; the table shows medians.
+#[derive(Args)]
+struct Bench {
+    /// A database to write into (schemas market, chain and bench)
+    #[arg(long, env, hide_env_values = true)]
+    database_url: Option<String>,
+
+    /// Of each run, after a second that does not count
+    #[arg(long, default_value_t = 8)]
+    seconds: u64,
+
+    /// Runs of each, in turn
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+
+    /// Connections, each of which waits for an answer before it asks again
+    #[arg(long, default_value_t = 64)]
+    connections: usize,
+
+    /// What is measured, comma separated
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Writer, Part::Express, Part::Read])]
+    only: Vec<Part>,
+
+    /// Entries that the ledger has before, at least
+    #[arg(long, default_value_t = 0)]
+    entries: u64,
+
+    /// Listings that the market has before, at least
+    #[arg(long, default_value_t = 0)]
+    listings: u64,
+
+    /// Append the table to this file
+    #[arg(long)]
+    record: Option<PathBuf>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    if let Some(Inner::Load { plan }) = cli.inner {
+        return load::main(plan);
+    }
+    let runtime = tokio::runtime::Runtime::new()?;
+    let database_url = cli.bench.database_url.clone().context("set DATABASE_URL to a database that may be written into")?;
+    match cli.inner {
+        Some(Inner::Serve { rpc_url, content }) => runtime.block_on(serve(database_url, rpc_url, content)),
+        _ => runtime.block_on(bench(&cli.bench, &database_url)),
+    }
+}
+
+/// The market with what an operator gets who sets nothing else.
+async fn serve(database_url: String, rpc_url: Url, content: PathBuf) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    #[allow(clippy::print_stdout)]
+    {
+        println!("{address}");
+    }
+    // Nothing is settled here.
+    let facilitator = Url::parse("http://127.0.0.1:9/")?;
+    Ok(market::serve(Config::new(database_url, rpc_url, facilitator, content), listener, CancellationToken::new()).await?)
+}
+
+async fn bench(bench: &Bench, database_url: &str) -> Result<()> {
+    indexer::migrate(database_url).await?;
+    market::migrate(database_url).await?;
+    let pool = market::pool(database_url).await?;
+    let people = People::make(&pool).await?;
+    people.past(database_url, bench.entries, bench.listings).await?;
+    let directory = tempfile::tempdir()?;
+    let mut report = Report::default();
+    let mut shop = if bench.only.iter().any(|part| *part != Part::Writer) {
+        Some(Shop::open(bench, database_url, &pool, &people, directory.path()).await?)
+    } else {
+        None
+    };
+    for _ in 0..bench.rounds {
+        if bench.only.contains(&Part::Writer) {
+            writer(bench, database_url, &pool, &people, &mut report).await?;
+        }
+        if let Some(shop) = &mut shop {
+            if bench.only.contains(&Part::Express) {
+                shop.express(&mut report).await?;
+            }
+            if bench.only.contains(&Part::Read) {
+                shop.read(&mut report).await?;
+            }
+        }
+    }
+    let there = "SELECT (SELECT reltuples FROM pg_class WHERE oid = 'entries'::regclass)::bigint AS entries,
+         (SELECT reltuples FROM pg_class WHERE oid = 'listings'::regclass)::bigint AS listings";
+    let there = sqlx::query(there).fetch_one(&pool).await?;
+    let (entries, listings): (i64, i64) = (there.try_get("entries")?, there.try_get("listings")?);
+    let heading = format!(
+        "{} connections, {} rounds of {} s, medians; about {} entries and {} listings there; synchronous_commit {}, fsync {}",
+        bench.connections,
+        bench.rounds,
+        bench.seconds,
+        entries.max(0),
+        listings.max(0),
+        sqlx::query_scalar::<_, String>("SHOW synchronous_commit").fetch_one(&pool).await?,
+        sqlx::query_scalar::<_, String>("SHOW fsync").fetch_one(&pool).await?,
+    );
+    report.print(&heading, bench.record.as_deref())
+}
+
+async fn writer(bench: &Bench, database_url: &str, pool: &PgPool, people: &People, report: &mut Report) -> Result<()> {
+    for clients in [16, 48] {
+        let seen = peers::pgbench(database_url, clients, bench.seconds).await?;
+        report.add(&format!("pgbench, {clients} connections"), Beside::Pgbench, seen);
+    }
+    for (waiting, sellers, name) in
+        [(64, 100, "writer, 64 waiting"), (512, 100, "writer, 512 waiting"), (512, 1, "writer, 512 waiting, one seller")]
+    {
+        let seen = writer::run(pool, people, waiting, sellers, Duration::from_secs(bench.seconds)).await?;
+        report.add(name, Beside::Pgbench, seen);
+    }
+    Ok(())
+}
+
+/// A market with something to sell.
+struct Shop<'a> {
+    bench: &'a Bench,
+    pool: &'a PgPool,
+    people: &'a People,
+    directory: &'a Path,
+    address: SocketAddr,
+    body: Vec<u8>,
+    many: Vec<String>,
+    one: Vec<String>,
+    /// Purchases so far, of many and of one.
+    bought: [usize; 2],
+    nginx: Option<Nginx>,
+    _market: Child,
+    _chain: Chain,
+}
+
+impl<'a> Shop<'a> {
+    async fn open(
+        bench: &'a Bench,
+        database_url: &str,
+        pool: &'a PgPool,
+        people: &'a People,
+        directory: &'a Path,
+    ) -> Result<Self> {
+        let chain = Chain::start(&AnvilOptions::default()).await?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["--database-url", database_url, "serve", chain.rpc_url().as_str()]).arg(directory.join("store"));
+        let mut market = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let stdout = market.stdout.take().context("its output is piped")?;
+        let line = BufReader::new(stdout).lines().next_line().await?.context("the market did not start")?;
+        let (address, body) = (line.parse()?, content());
+        let client = Client::new(Url::parse(&format!("http://{line}/"))?);
+        let (many, one) = (people.publish(pool, &client, &body, false).await?, people.publish(pool, &client, &body, true).await?);
+        let nginx = if bench.only.contains(&Part::Read) { Nginx::start(directory, &body).await? } else { None };
+        if nginx.is_none() && bench.only.contains(&Part::Read) {
+            eprintln!("nginx is not there (Debian: nginx-light), so reading stands alone");
+        }
+        Ok(Self {
+            bench,
+            pool,
+            people,
+            directory,
+            address,
+            body,
+            many,
+            one,
+            bought: [0; 2],
+            nginx,
+            _market: market,
+            _chain: chain,
+        })
+    }
+
+    async fn express(&mut self, report: &mut Report) -> Result<()> {
+        let tokens = self.people.tokens(&format!("http://{}", self.address)).await?;
+        for (turn, name) in ["express buy, 100 sellers", "express buy, one seller"].into_iter().enumerate() {
+            let listings = if turn == 0 { &self.many } else { &self.one };
+            let mut seen = Seen::default();
+            for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
+                let what = What::Buy { tokens: tokens.clone(), listings: listings.clone(), first: self.bought[turn] };
+                let before = self.sales().await?;
+                seen = self.load(self.address, duration, what).await?;
+                let (after, count) = (self.sales().await?, i64::try_from(seen.count)?);
+                ensure!(after - before == count, "{count} purchases left {} sales", after - before);
+                self.bought[turn] += seen.count;
+            }
+            report.add(name, Beside::Nothing, seen);
+        }
+        Ok(())
+    }
+
+    /// How many there are: no charge without content is left out, and no content without charge.
+    async fn sales(&self) -> Result<i64> {
+        // The ledger's ids have no gap, and nothing else is appended meanwhile.
+        Ok(sqlx::query_scalar("SELECT last_id FROM ledger").fetch_one(self.pool).await?)
+    }
+
+    async fn read(&mut self, report: &mut Report) -> Result<()> {
+        let mut tokens = self.people.tokens(&format!("http://{}", self.address)).await?;
+        let buyers: Vec<Uuid> = self.people.buyers.iter().map(|buyer| buyer.id).collect();
+        if self.bought == [0; 2] {
+            let what = What::Buy { tokens: tokens.clone(), listings: self.many.clone(), first: 0 };
+            self.bought[0] = self.load(self.address, WARM, what).await?.count;
+        }
+        let rows = sqlx::query("SELECT id, buyer_id FROM sales WHERE listing_id = ANY($1) LIMIT $2");
+        let listings = self.many.iter().map(|id| id.parse()).collect::<Result<Vec<Uuid>, _>>()?;
+        let rows = rows.bind(listings).bind(READ_MAX).fetch_all(self.pool).await?;
+        let path = |row: &sqlx::postgres::PgRow| {
+            let (id, buyer): (Uuid, Uuid) = (row.try_get("id")?, row.try_get("buyer_id")?);
+            let token = buyers.iter().position(|known| *known == buyer).context("a buyer of ours")?;
+            Ok((format!("/api/v1/purchases/{id}/content"), tokens[token].clone()))
+        };
+        let ours: Vec<_> = rows.iter().map(path).collect::<Result<_>>()?;
+        // nginx gets the same bytes to read and leaves them unread.
+        let theirs = vec![(format!("/{}", peers::FILE), tokens.swap_remove(0))];
+        let nginx = self.nginx.as_ref().map(|nginx| ("nginx, the same body", nginx.address, theirs));
+        for (name, address, paths) in nginx.into_iter().chain([("reading what is owned", self.address, ours)]) {
+            let mut seen = Seen::default();
+            for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
+                seen = self.load(address, duration, What::Read(paths.clone())).await?;
+            }
+            report.add(name, Beside::Nginx, seen);
+        }
+        Ok(())
+    }
+
+    async fn load(&self, address: SocketAddr, duration: Duration, what: What) -> Result<Seen> {
+        let plan = Plan { address, connections: self.bench.connections, duration, what, body: self.body.clone() };
+        plan.run(self.directory).await
+    }
+}
+
+fn content() -> Vec<u8> {
+    let row = br#"{"hour":"2026-03-01T12:00:00Z","price":"61.20"},"#;
+    row.iter().copied().cycle().take(CONTENT_LEN_BYTES).collect()
+}

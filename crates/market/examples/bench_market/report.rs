@@ -1,0 +1,60 @@
+//! The table: medians of all rounds.
+
+use std::{fs::OpenOptions, io::Write, path::Path};
+
+use anyhow::Result;
+
+use crate::load::Seen;
+
+/// What each row is beside.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beside {
+    /// The best of pgbench.
+    Pgbench,
+    /// Nothing.
+    Nothing,
+    /// nginx.
+    Nginx,
+}
+
+#[derive(Default)]
+pub(crate) struct Report(Vec<(String, Beside, Vec<Seen>)>);
+
+impl Report {
+    pub(crate) fn add(&mut self, name: &str, beside: Beside, seen: Seen) {
+        eprintln!(
+            "{name}: {:.0} a second, p50 {:.2} ms, p99 {:.2} ms, load {:.2} cores",
+            seen.per_second, seen.p50_ms, seen.p99_ms, seen.load_cores
+        );
+        match self.0.iter_mut().find(|(known, ..)| known == name) {
+            Some((.., runs)) => runs.push(seen),
+            None => self.0.push((name.to_owned(), beside, vec![seen])),
+        }
+    }
+
+    #[allow(clippy::print_stdout)]
+    pub(crate) fn print(&self, heading: &str, record: Option<&Path>) -> Result<()> {
+        let mut text = format!("{heading}\n\n| | a second | times | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|\n");
+        for (name, beside, runs) in &self.0 {
+            let rate = median(runs, |seen| seen.per_second);
+            let peers =
+                self.0.iter().filter(|(peer, of, _)| of == beside && (peer.starts_with("pgbench") || peer.starts_with("nginx")));
+            let best = peers.map(|(.., runs)| median(runs, |seen| seen.per_second)).fold(0.0, f64::max);
+            let times = if best > 0.0 { format!("{:.2}", rate / best) } else { String::new() };
+            let (p50, p99) = (median(runs, |seen| seen.p50_ms), median(runs, |seen| seen.p99_ms));
+            let p99 = if p99 > 0.0 { format!("{p99:.2}") } else { String::new() };
+            text += &format!("| {name} | {rate:.0} | {times} | {p50:.2} | {p99} |\n");
+        }
+        println!("{text}");
+        if let Some(record) = record {
+            writeln!(OpenOptions::new().create(true).append(true).open(record)?, "{text}")?;
+        }
+        Ok(())
+    }
+}
+
+fn median(runs: &[Seen], of: impl Fn(&Seen) -> f64) -> f64 {
+    let mut values: Vec<f64> = runs.iter().map(of).collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or_default()
+}
