@@ -40,7 +40,9 @@ impl Servers {
 
 impl Used {
     pub(crate) fn since(self, before: Self) -> Self {
-        Self { indexer: self.indexer, node: self.node - before.node, database: self.database - before.database }
+        // What a process that is just ending used is counted nowhere for a moment.
+        let since = Duration::saturating_sub;
+        Self { indexer: self.indexer, node: since(self.node, before.node), database: since(self.database, before.database) }
     }
 }
 
