@@ -42,7 +42,9 @@ impl Answers {
 }
 
 fn together<T: DeserializeOwned>(body: &[u8], questions: usize) -> Result<Vec<Option<T>>, String> {
-    let mut answers: Vec<Answer<T>> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    // Looked through once as a whole, not again string by string.
+    let body = std::str::from_utf8(body).map_err(|error| error.to_string())?;
+    let mut answers: Vec<Answer<T>> = serde_json::from_str(body).map_err(|error| error.to_string())?;
     if answers.iter().any(|answer| answer.error.is_some()) {
         return Err("a question of the batch was refused".into());
     }
