@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use crate::{
     Error,
     block::Block,
-    store::{Copy, int},
+    store::{Tuples, int},
 };
 
 /// What blocks moved, by account and block.
@@ -24,8 +24,8 @@ struct Move {
     transfers: i64,
 }
 
-/// A version's balance and how many transfers led to it.
-type Held = (i64, i64);
+/// The balance of an account, and how many transfers led to it.
+pub(crate) type Held = BTreeMap<Address, (i64, i64)>;
 
 /// Looks each account up by itself: joined, the planner, which does not know yet how many accounts there are, would read them all. No more
 /// than one row answers (`balances_current`), and nobody else writes, so it is still where it was found.
@@ -69,30 +69,37 @@ impl Moved {
         if self.accounts.is_empty() {
             return Ok(());
         }
-        let closed = self.close(conn).await?;
-        let mut versions = Copy::new(6);
-        for (account, moves) in &self.accounts {
-            let (mut balance, mut transfers) = closed.get(account).copied().unwrap_or_default();
-            for (at, moved) in moves.iter().enumerate() {
-                let new = i64::try_from(i128::from(balance) + moved.amount);
-                balance = new.map_err(|_| Error::AmountTooLarge { token: self.token, block: moved.block })?;
-                transfers += moved.transfers;
-                let until = moves.get(at + 1).map(|next| int(next.block).to_be_bytes());
-                versions.row().bytes(self.token.as_slice()).bytes(account.as_slice()).bigint(int(moved.block));
-                versions.optional(until.as_ref().map(|until| until.as_slice())).bigint(balance).bigint(transfers);
-            }
-        }
-        let copy = "COPY chain.balances (token, account, from_block, until_block, balance, transfers) FROM STDIN BINARY";
-        Ok(versions.send(conn, copy).await?)
+        let held = self.close(conn).await?;
+        Ok(self.versions(&held)?.copy(conn, "balances").await?)
     }
 
-    async fn close(&self, conn: &mut PgConnection) -> Result<BTreeMap<Address, Held>, sqlx::Error> {
+    async fn close(&self, conn: &mut PgConnection) -> Result<Held, sqlx::Error> {
         let first = |moves: &Vec<Move>| moves.first().map_or(0, |first| int(first.block));
         let (accounts, blocks): (Vec<&[u8]>, Vec<i64>) =
             self.accounts.iter().map(|(account, moves)| (account.as_slice(), first(moves))).unzip();
         let closed: Vec<(Vec<u8>, i64, i64)> =
             sqlx::query_as(CLOSE).bind(self.token.as_slice()).bind(accounts).bind(blocks).fetch_all(conn).await?;
         Ok(closed.into_iter().map(|(account, balance, count)| (Address::from_slice(&account), (balance, count))).collect())
+    }
+
+    /// The versions that follow for accounts that held so much before; nothing when it is not told.
+    pub(crate) fn versions(&self, held: &Held) -> Result<Tuples, Error> {
+        let mut versions = Tuples::new(6);
+        for (account, moves) in &self.accounts {
+            let (mut balance, mut transfers) = held.get(account).copied().unwrap_or_default();
+            for (at, moved) in moves.iter().enumerate() {
+                let new = i64::try_from(i128::from(balance) + moved.amount);
+                balance = new.map_err(|_| self.too_large(moved.block))?;
+                transfers += moved.transfers;
+                versions.row().bytes(self.token.as_slice()).bytes(account.as_slice()).bigint(int(moved.block));
+                versions.optional_bigint(moves.get(at + 1).map(|next| int(next.block))).bigint(balance).bigint(transfers);
+            }
+        }
+        Ok(versions)
+    }
+
+    pub(crate) fn too_large(&self, block: u64) -> Error {
+        Error::AmountTooLarge { token: self.token, block }
     }
 }
 

@@ -26,7 +26,12 @@ pub use subscription::{Subscription, SubscriptionStatus};
 /// Every table of versions but that of balances.
 const TABLES: [&str; 6] = ["wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
-pub(crate) use balances::Moved;
+pub(crate) use balances::{Held, Moved};
+
+/// Whether blocks hold anything that [`apply_objects`] follows.
+pub(crate) fn touches_objects(blocks: &[Block]) -> bool {
+    blocks.iter().any(|block| !block.events.is_empty() || payments::may_pay(block))
+}
 
 /// Follows the events of blocks that were just inserted.
 pub(crate) async fn apply_objects(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {

@@ -15,64 +15,63 @@ const EVENTS: [&str; 8] = [
     "SplitPaid",
 ];
 
-/// An authorization whose recipient is a contract of ours that tells of it by an event is left to the event.
-const FROM_TRANSFERS: &str = "
-    INSERT INTO chain.payments (block_number, log_index, part, tx_index, kind, payer, payee, token, amount, reference)
-    SELECT block_number, log_index, 0, tx_index, 'x402', sender, recipient, token, amount, authorization_nonce
-    FROM chain.transfers AS t
-    WHERE block_number BETWEEN $1 AND $2
-      AND (authorization_nonce IS NOT NULL
-           OR (block_number, tx_index) IN (SELECT block_number, tx_index FROM chain.transactions
-                                           WHERE block_number BETWEEN $1 AND $2 AND recipient = ANY($3)))
-      AND NOT EXISTS (SELECT FROM chain.events AS e
-                      WHERE e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient)";
-
-/// The first payee of a split gets what rounding down leaves of the others' shares.
-const FROM_EVENTS: &str = "
-    INSERT INTO chain.payments (block_number, log_index, part, tx_index, kind, payer, payee, token, amount, reference)
+/// The payments of blocks, and their sums. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
+/// event. The first payee of a split gets what rounding down leaves of the others' shares.
+const FIND: &str = "
     WITH e AS MATERIALIZED (
         SELECT block_number, log_index, tx_index, contract, name, args FROM chain.events
-        WHERE block_number BETWEEN $1 AND $2 AND name = ANY($3)
+        WHERE block_number BETWEEN $1 AND $2 AND name = ANY($4)
+    ), found AS (
+        INSERT INTO chain.payments (block_number, log_index, part, tx_index, kind, payer, payee, token, amount, reference)
+        SELECT block_number, log_index, 0, tx_index, 'x402', sender, recipient, token, amount, authorization_nonce
+        FROM chain.transfers AS t
+        WHERE block_number BETWEEN $1 AND $2
+          AND (authorization_nonce IS NOT NULL
+               OR (block_number, tx_index) IN (SELECT block_number, tx_index FROM chain.transactions
+                                               WHERE block_number BETWEEN $1 AND $2 AND recipient = ANY($3)))
+          AND NOT EXISTS (SELECT FROM chain.events AS e
+                          WHERE e.block_number BETWEEN $1 AND $2
+                            AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient)
+        UNION ALL
+        SELECT block_number, log_index, 0, tx_index,
+               CASE name WHEN 'PaymentExecuted' THEN 'wallet' WHEN 'OrderExecuted' THEN 'treasury'
+                         WHEN 'PaymentRecorded' THEN 'router' ELSE 'subscription' END,
+               coalesce(chain.state_bytes(args, 'payer'), contract),
+               coalesce(chain.state_bytes(args, 'payee'), chain.state_bytes(args, 'to')),
+               chain.state_bytes(args, 'token'), (args ->> 'amount')::numeric,
+               CASE name WHEN 'OrderExecuted' THEN chain.state_bytes(args, 'paymentRef')
+                         WHEN 'SubscriptionCharged' THEN chain.state_bytes(args, 'id')
+                         ELSE chain.state_bytes(args, 'paymentId') END
+        FROM e WHERE name IN ('PaymentExecuted', 'OrderExecuted', 'PaymentRecorded', 'SubscriptionCharged')
+        UNION ALL
+        SELECT block_number, log_index, 0, tx_index, 'escrow', a.buyer, a.seller, a.token,
+               (args ->> CASE name WHEN 'AgreementReleased' THEN 'amount' ELSE 'toSeller' END)::numeric, chain.state_bytes(args, 'id')
+        FROM e, LATERAL (SELECT buyer, seller, token FROM chain.agreements
+                         WHERE key = chain.state_bytes(e.args, 'id') AND until_block IS NULL LIMIT 1) AS a
+        WHERE name = 'AgreementReleased' OR name = 'AgreementResolved' AND args ->> 'toSeller' <> '0'
+        UNION ALL
+        SELECT block_number, log_index, leg.part::int - 1, tx_index, 'batch', chain.state_bytes(args, 'payer'),
+               decode(substr(leg.word, 3, 40), 'hex'), chain.state_bytes(args, 'token'), chain.hex_to_numeric(substr(leg.word, 43)),
+               chain.state_bytes(args, 'paymentRef')
+        FROM e, jsonb_array_elements_text(args -> 'legs') WITH ORDINALITY AS leg (word, part)
+        WHERE name = 'BatchPaid'
+        UNION ALL
+        SELECT block_number, log_index, part, tx_index, 'split', payer, payee, token,
+               CASE part WHEN 0 THEN amount - coalesce(sum(share) FILTER (WHERE part > 0) OVER (PARTITION BY block_number, log_index), 0)
+                         ELSE share END,
+               reference
+        FROM (SELECT block_number, log_index, tx_index, share.part::int - 1 AS part, chain.state_bytes(args, 'payer') AS payer,
+                     chain.state_bytes(share.fields, 'payee') AS payee, chain.state_bytes(args, 'token') AS token,
+                     (args ->> 'amount')::numeric AS amount,
+                     div((args ->> 'amount')::numeric * (share.fields ->> 'bps')::numeric, 10000) AS share,
+                     chain.state_bytes(args, 'paymentRef') AS reference
+              FROM e, jsonb_array_elements(args -> 'shares') WITH ORDINALITY AS share (fields, part)
+              WHERE name = 'SplitPaid') AS shares
+        RETURNING block_number, kind, token, amount
     )
-    SELECT block_number, log_index, 0, tx_index,
-           CASE name WHEN 'PaymentExecuted' THEN 'wallet' WHEN 'OrderExecuted' THEN 'treasury'
-                     WHEN 'PaymentRecorded' THEN 'router' ELSE 'subscription' END,
-           coalesce(chain.state_bytes(args, 'payer'), contract),
-           coalesce(chain.state_bytes(args, 'payee'), chain.state_bytes(args, 'to')),
-           chain.state_bytes(args, 'token'), (args ->> 'amount')::numeric,
-           CASE name WHEN 'OrderExecuted' THEN chain.state_bytes(args, 'paymentRef')
-                     WHEN 'SubscriptionCharged' THEN chain.state_bytes(args, 'id')
-                     ELSE chain.state_bytes(args, 'paymentId') END
-    FROM e WHERE name IN ('PaymentExecuted', 'OrderExecuted', 'PaymentRecorded', 'SubscriptionCharged')
-    UNION ALL
-    SELECT block_number, log_index, 0, tx_index, 'escrow', a.buyer, a.seller, a.token,
-           (args ->> CASE name WHEN 'AgreementReleased' THEN 'amount' ELSE 'toSeller' END)::numeric, chain.state_bytes(args, 'id')
-    FROM e JOIN chain.agreements AS a ON a.key = chain.state_bytes(args, 'id') AND a.until_block IS NULL
-    WHERE name = 'AgreementReleased' OR name = 'AgreementResolved' AND args ->> 'toSeller' <> '0'
-    UNION ALL
-    SELECT block_number, log_index, leg.part::int - 1, tx_index, 'batch', chain.state_bytes(args, 'payer'),
-           decode(substr(leg.word, 3, 40), 'hex'), chain.state_bytes(args, 'token'), chain.hex_to_numeric(substr(leg.word, 43)),
-           chain.state_bytes(args, 'paymentRef')
-    FROM e, jsonb_array_elements_text(args -> 'legs') WITH ORDINALITY AS leg (word, part)
-    WHERE name = 'BatchPaid'
-    UNION ALL
-    SELECT block_number, log_index, part, tx_index, 'split', payer, payee, token,
-           CASE part WHEN 0 THEN amount - coalesce(sum(share) FILTER (WHERE part > 0) OVER (PARTITION BY block_number, log_index), 0)
-                     ELSE share END,
-           reference
-    FROM (SELECT block_number, log_index, tx_index, share.part::int - 1 AS part, chain.state_bytes(args, 'payer') AS payer,
-                 chain.state_bytes(share.fields, 'payee') AS payee, chain.state_bytes(args, 'token') AS token,
-                 (args ->> 'amount')::numeric AS amount,
-                 div((args ->> 'amount')::numeric * (share.fields ->> 'bps')::numeric, 10000) AS share,
-                 chain.state_bytes(args, 'paymentRef') AS reference
-          FROM e, jsonb_array_elements(args -> 'shares') WITH ORDINALITY AS share (fields, part)
-          WHERE name = 'SplitPaid') AS shares";
-
-const COUNT: &str = "
     INSERT INTO chain.payment_hours (hour, kind, token, payments, amount)
     SELECT date_trunc('hour', b.timestamp, 'UTC'), kind, token, count(*), sum(amount)
-    FROM chain.payments AS p JOIN chain.blocks AS b ON b.number = p.block_number
-    WHERE p.block_number BETWEEN $1 AND $2
+    FROM found AS p JOIN chain.blocks AS b ON b.number = p.block_number AND b.number BETWEEN $1 AND $2
     GROUP BY 1, 2, 3
     ON CONFLICT (hour, kind, token) DO UPDATE
     SET payments = payment_hours.payments + excluded.payments, amount = payment_hours.amount + excluded.amount";
@@ -93,20 +92,15 @@ pub(super) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(
     let touching = || blocks.iter().filter(|block| may_pay(block)).map(|block| block.number);
     let (Some(first), Some(last)) = (touching().min(), touching().max()) else { return Ok(()) };
     let proxies = PROXIES.map(|proxy| proxy.to_vec());
-    let transfers = sqlx::query(FROM_TRANSFERS).bind(int(first)).bind(int(last)).bind(&proxies[..]);
-    let mut found = transfers.execute(&mut *conn).await?.rows_affected();
-    let events = sqlx::query(FROM_EVENTS).bind(int(first)).bind(int(last)).bind(&EVENTS[..]);
-    found += events.execute(&mut *conn).await?.rows_affected();
-    if found > 0 {
-        sqlx::query(COUNT).bind(int(first)).bind(int(last)).execute(conn).await?;
-    }
+    let find = sqlx::query(FIND).bind(int(first)).bind(int(last)).bind(&proxies[..]).bind(&EVENTS[..]);
+    find.execute(conn).await?;
     Ok(())
 }
 
 /// The contracts that settle x402 payments signed for Permit2.
 const PROXIES: [alloy::primitives::Address; 2] = [Deployment::X402_EXACT_PERMIT2_PROXY, Deployment::X402_UPTO_PERMIT2_PROXY];
 
-fn may_pay(block: &Block) -> bool {
+pub(super) fn may_pay(block: &Block) -> bool {
     let event = |event: &crate::block::Event| event.decoded.as_ref().is_some_and(|e| EVENTS.contains(&e.name.as_str()));
     block.transfers.iter().any(|transfer| transfer.authorization_nonce.is_some())
         || block.transactions.iter().any(|tx| tx.recipient.is_some_and(|to| PROXIES.contains(&to)))

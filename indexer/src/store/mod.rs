@@ -1,19 +1,23 @@
 //! Writes to schema `chain`: blocks in, blocks out, always whole and with everything that follows from them.
 
-mod copy;
+mod append;
 mod partitions;
 mod rows;
 mod state;
+mod tuples;
 
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
 use alloy::primitives::B256;
 
 use crate::{Error, block::Block, derive};
+use rows::Rows;
 
-pub(crate) use copy::Copy;
+pub(crate) use append::append;
 pub(crate) use partitions::Partitions;
+pub(crate) use rows::RowTypes;
 pub(crate) use state::{Identity, Tip, load_children, load_recent, record_progress, register};
+pub(crate) use tuples::Tuples;
 
 /// A reorganisation.
 #[derive(Clone, Copy, Debug)]
@@ -51,13 +55,13 @@ impl<'c> Step<'c> {
     pub(crate) async fn add(&mut self, blocks: &[Block], partitions: &mut Partitions) -> Result<(), sqlx::Error> {
         let (Some(first), Some(last)) = (blocks.first(), blocks.last()) else { return Ok(()) };
         partitions.cover(&mut self.tx, first.number, last.number).await?;
-        rows::insert(&mut self.tx, blocks).await?;
+        Rows::of(blocks).copy(&mut self.tx).await?;
         if !self.raw {
             blocks.iter().for_each(|block| self.moved.add(block));
             derive::apply_objects(&mut self.tx, blocks).await?;
         }
         let first = self.added.map_or(first.number, |(first, _)| first);
-        self.added = Some((first, Tip { number: last.number, hash: last.hash }));
+        self.added = Some((first, last.into()));
         Ok(())
     }
 

@@ -1,8 +1,11 @@
 use sqlx::PgConnection;
 
-use super::{Undo, copy::Copy, int};
+use super::{
+    Undo, int,
+    tuples::{Array, RowType, Tuples},
+};
 use crate::{
-    block::{Block, Proof},
+    block::{Block, Event, Proof},
     decode,
 };
 
@@ -30,87 +33,88 @@ pub(super) async fn undo(conn: &mut PgConnection, undo: &Undo) -> Result<(), sql
     Ok(())
 }
 
-/// Adds the raw rows of blocks.
-pub(super) async fn insert(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
-    let mut rows = Rows::new();
-    blocks.iter().for_each(|block| rows.add(block));
-    rows.blocks.send(conn, "COPY chain.blocks (number, hash, parent_hash, timestamp, proof) FROM STDIN BINARY").await?;
-    let transactions =
-        "COPY chain.transactions (block_number, tx_index, hash, sender, recipient, gas_used, gas_price) FROM STDIN BINARY";
-    rows.transactions.send(conn, transactions).await?;
-    rows.contracts.send(conn, "COPY chain.contracts (address, kind, block_number, log_index) FROM STDIN BINARY").await?;
-    let events = "COPY chain.events (block_number, log_index, tx_index, contract, topics, data, name, args) FROM STDIN BINARY";
-    rows.events.send(conn, events).await?;
-    rows.event_keys.send(conn, "COPY chain.event_keys (key, block_number, log_index) FROM STDIN BINARY").await?;
-    let transfers = "COPY chain.transfers (block_number, log_index, tx_index, token, sender, recipient, amount, authorization_nonce) \
-                     FROM STDIN BINARY";
-    rows.transfers.send(conn, transfers).await
+/// The tables of raw rows, with how many columns each has.
+const TABLES: [(&str, i16); 6] =
+    [("blocks", 5), ("transactions", 7), ("contracts", 4), ("events", 8), ("event_keys", 3), ("transfers", 8)];
+
+/// The types of rows that statements take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RowTypes {
+    /// Of [`TABLES`].
+    raw: [RowType; TABLES.len()],
+    pub(super) balances: RowType,
 }
 
-struct Rows {
-    blocks: Copy,
-    transactions: Copy,
-    contracts: Copy,
-    events: Copy,
-    event_keys: Copy,
-    transfers: Copy,
+impl RowTypes {
+    pub(crate) async fn load(conn: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mut types = Self { balances: RowType::load(conn, "balances").await?, ..Self::default() };
+        for (of, (table, _)) in types.raw.iter_mut().zip(TABLES) {
+            *of = RowType::load(conn, table).await?;
+        }
+        Ok(types)
+    }
 }
+
+/// The raw rows of blocks, in the order of [`TABLES`].
+pub(super) struct Rows([Tuples; TABLES.len()]);
 
 impl Rows {
-    fn new() -> Self {
-        Self {
-            blocks: Copy::new(5),
-            transactions: Copy::new(7),
-            contracts: Copy::new(4),
-            events: Copy::new(8),
-            event_keys: Copy::new(3),
-            transfers: Copy::new(8),
+    pub(super) fn of(blocks: &[Block]) -> Self {
+        let mut rows = Self(TABLES.map(|(_, columns)| Tuples::new(columns)));
+        blocks.iter().for_each(|block| rows.add(block));
+        rows
+    }
+
+    /// Adds them, fast when there are many.
+    pub(super) async fn copy(self, conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+        for (tuples, (table, _)) in self.0.into_iter().zip(TABLES) {
+            tuples.copy(conn, table).await?;
         }
+        Ok(())
+    }
+
+    /// Each table's as a value of a statement.
+    pub(super) fn arrays(self, types: &RowTypes) -> impl Iterator<Item = Array> {
+        self.0.into_iter().zip(types.raw).map(|(tuples, of)| tuples.array(of))
     }
 
     fn add(&mut self, block: &Block) {
+        let [blocks, transactions, contracts, events, keys, transfers] = &mut self.0;
         let number = int(block.number);
         let proof = match block.proof {
-            Proof::Bloom => b"b",
-            Proof::Receipts => b"r",
+            Proof::Bloom => b'b',
+            Proof::Receipts => b'r',
         };
-        self.blocks.row().bigint(number).bytes(block.hash.as_slice()).bytes(block.parent_hash.as_slice());
-        self.blocks.timestamp(block.timestamp).bytes(proof);
+        blocks.row().bigint(number).bytes(block.hash.as_slice()).bytes(block.parent_hash.as_slice());
+        blocks.timestamp(block.timestamp).letter(proof);
         for tx in &block.transactions {
-            self.transactions.row().bigint(number).integer(tx.index).bytes(tx.hash.as_slice()).bytes(tx.sender.as_slice());
-            self.transactions
-                .optional(tx.recipient.as_ref().map(|to| to.as_slice()))
-                .bigint(int(tx.gas_used))
-                .bigint(int(tx.gas_price));
+            transactions.row().bigint(number).integer(tx.index).bytes(tx.hash.as_slice()).bytes(tx.sender.as_slice());
+            let recipient = tx.recipient.as_ref().map(|to| to.as_slice());
+            transactions.optional(recipient).bigint(int(tx.gas_used)).bigint(int(tx.gas_price));
         }
         for child in &block.children {
-            let kind = child.kind.as_str().as_bytes();
-            self.contracts.row().bytes(child.address.as_slice()).bytes(kind).bigint(number).integer(child.log_index);
+            let kind = Some(child.kind.as_str());
+            contracts.row().bytes(child.address.as_slice()).text(kind).bigint(number).integer(child.log_index);
         }
-        block.events.iter().for_each(|event| self.add_event(number, event));
+        block.events.iter().for_each(|event| add_event(events, keys, number, event));
         for transfer in &block.transfers {
-            self.transfers
-                .row()
-                .bigint(number)
-                .integer(transfer.log_index)
-                .integer(transfer.tx_index)
-                .bytes(transfer.token.as_slice());
-            self.transfers.bytes(transfer.sender.as_slice()).bytes(transfer.recipient.as_slice()).bigint(transfer.amount);
-            self.transfers.optional(transfer.authorization_nonce.as_ref().map(|nonce| nonce.as_slice()));
+            transfers.row().bigint(number).integer(transfer.log_index).integer(transfer.tx_index);
+            transfers.bytes(transfer.token.as_slice()).bytes(transfer.sender.as_slice()).bytes(transfer.recipient.as_slice());
+            transfers.bigint(transfer.amount).optional(transfer.authorization_nonce.as_ref().map(|nonce| nonce.as_slice()));
         }
     }
+}
 
-    fn add_event(&mut self, number: i64, event: &crate::block::Event) {
-        let log = &event.log;
-        self.events.row().bigint(number).integer(event.log_index).integer(event.tx_index).bytes(log.address.as_slice());
-        self.events.bytes_array(log.topics.iter().map(|topic| topic.as_slice())).bytes(&log.data);
-        let Some(decoded) = &event.decoded else {
-            self.events.optional(None).jsonb(None);
-            return;
-        };
-        self.events.bytes(decoded.name.as_bytes()).jsonb(Some(&decoded.args.to_string()));
-        for key in decode::keys(&decoded.args) {
-            self.event_keys.row().bytes(&key).bigint(number).integer(event.log_index);
-        }
+fn add_event(events: &mut Tuples, keys: &mut Tuples, number: i64, event: &Event) {
+    let log = &event.log;
+    events.row().bigint(number).integer(event.log_index).integer(event.tx_index).bytes(log.address.as_slice());
+    events.bytes_array(log.topics.iter().map(|topic| topic.as_slice())).bytes(&log.data);
+    let Some(decoded) = &event.decoded else {
+        events.text(None).jsonb(None);
+        return;
+    };
+    events.text(Some(&decoded.name)).jsonb(Some(&decoded.args.to_string()));
+    for key in decode::keys(&decoded.args) {
+        keys.row().bytes(&key).bigint(number).integer(event.log_index);
     }
 }

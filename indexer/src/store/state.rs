@@ -2,13 +2,19 @@ use alloy::primitives::{Address, B256};
 use sqlx::{PgConnection, Row};
 
 use super::{Undo, int};
-use crate::{Error, read::HEAD_CHANNEL, watch::Kind};
+use crate::{Error, block::Block, read::HEAD_CHANNEL, watch::Kind};
 
 /// A block by number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Tip {
     pub(crate) number: u64,
     pub(crate) hash: B256,
+}
+
+impl From<&Block> for Tip {
+    fn from(block: &Block) -> Self {
+        Self { number: block.number, hash: block.hash }
+    }
 }
 
 /// What a database mirrors; it never changes without indexing again.
@@ -85,12 +91,17 @@ pub(crate) async fn record_progress(conn: &mut PgConnection, head: Option<u64>, 
 
 /// Tells listeners, when the transaction commits, up to where the mirror now reaches and what was undone.
 pub(super) async fn announce(conn: &mut PgConnection, first: u64, tip: Tip, undo: Option<&Undo>) -> Result<(), sqlx::Error> {
+    sqlx::query("SELECT pg_notify($1, $2)").bind(HEAD_CHANNEL).bind(news(first, tip, undo)).execute(conn).await?;
+    Ok(())
+}
+
+/// What listeners are told.
+pub(super) fn news(first: u64, tip: Tip, undo: Option<&Undo>) -> String {
     let news = serde_json::json!({
         "number": tip.number,
         "hash": tip.hash,
         "first": first,
         "undone": undo.map(|undo| serde_json::json!({"from": undo.ancestor + 1, "to": undo.old.number})),
     });
-    sqlx::query("SELECT pg_notify($1, $2)").bind(HEAD_CHANNEL).bind(news.to_string()).execute(conn).await?;
-    Ok(())
+    news.to_string()
 }

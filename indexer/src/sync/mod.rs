@@ -18,7 +18,7 @@ use crate::{
     db::Writer,
     metrics::Counters,
     node::{self, Header, Node, Receipt},
-    store::{self, Identity, Partitions, Step, Tip, Undo},
+    store::{self, Identity, Partitions, RowTypes, Step, Tip, Undo},
     watch::{Targets, Watch},
 };
 use pace::Pace;
@@ -82,6 +82,8 @@ async fn lead(context: &Context, shutdown: &CancellationToken) -> Result<(), Err
 enum Outcome {
     /// All of the chain is mirrored.
     Current,
+    /// The node's newest block was added, and that this completes the mirror was recorded with it.
+    Completed,
     /// Something was committed; there may be more.
     Advanced,
     /// The node's chain ends before ours without contradicting it.
@@ -109,6 +111,7 @@ struct Follower<'a> {
     watch: Watch,
     tail: Tail,
     partitions: Partitions,
+    row_types: RowTypes,
     pace: Pace,
 }
 
@@ -128,7 +131,9 @@ impl<'a> Follower<'a> {
         let tail = Tail::new(context.targets.start_block, config.finality_blocks, recent);
         let watch = Watch::new(&context.targets, config.transfers);
         let partitions = Partitions::load(&mut writer.conn).await?;
-        let mut follower = Self { context, writer, watch, tail, partitions, pace: Pace::new(context.node.is_local()) };
+        let row_types = RowTypes::load(&mut writer.conn).await?;
+        let pace = Pace::new(context.node.is_local());
+        let mut follower = Self { context, writer, watch, tail, partitions, row_types, pace };
         follower.reload_watch(None).await?;
         Ok(follower)
     }
@@ -204,11 +209,10 @@ impl<'a> Follower<'a> {
             self.catch_up(head.number(), shutdown).await?;
             return Ok(Outcome::Advanced);
         } else {
-            self.follow_head(head).await?;
-            Outcome::Advanced
+            self.follow_head(head).await?
         };
         // Only now: the rows are visible already.
-        self.partitions.index(&mut self.writer.conn).await?;
+        self.partitions.tend(&mut self.writer.conn, self.tail.end()).await?;
         Ok(outcome)
     }
 
@@ -225,7 +229,16 @@ impl<'a> Follower<'a> {
         Ok(Outcome::Advanced)
     }
 
-    /// Commits blocks near the tip (and forgets others), then remembers them.
+    /// Adds blocks up to the node's newest, then remembers them.
+    async fn append(&mut self, blocks: &[Block]) -> Result<(), Failure> {
+        store::append(&mut self.writer.conn, self.context.config.raw, &self.row_types, blocks).await?;
+        let mut added = Added::default();
+        added.add(blocks);
+        self.remember(added);
+        Ok(())
+    }
+
+    /// Commits blocks near the tip and forgets others, then remembers them.
     async fn commit(&mut self, undo: Option<Undo>, blocks: &[Block]) -> Result<(), Failure> {
         let mut step = Step::begin(&mut self.writer.conn, self.context.config.raw, undo).await?;
         step.add(blocks, &mut self.partitions).await?;

@@ -39,11 +39,13 @@ impl Pace {
 
     pub(super) fn after(&mut self, outcome: &Outcome, pushed: bool) -> Duration {
         self.failures = 0;
-        if *outcome == Outcome::Advanced {
+        if matches!(outcome, Outcome::Advanced | Outcome::Completed) {
             self.block_time = (self.block_time * 3 + self.last_block.elapsed()) / 4;
             self.last_block = Instant::now();
             self.behind_since = None;
-            self.recorded = None;
+            self.recorded = (*outcome == Outcome::Completed).then_some(self.last_block);
+        }
+        if *outcome == Outcome::Advanced {
             return Duration::ZERO;
         }
         match (self.local, pushed) {

@@ -1,10 +1,10 @@
 //! Near the tip: blocks by hash, and what to do when they do not continue ours.
 
-use super::{Error, Failure, Fetched, Follower, Header, Tip, Undo, mirror};
+use super::{Error, Failure, Fetched, Follower, Header, Outcome, Tip, Undo, mirror};
 
 impl Follower<'_> {
     /// Makes `head` the tip: walks back from it to a block of ours, then replaces what is above that block in one transaction.
-    pub(super) async fn follow_head(&mut self, head: Header) -> Result<(), Failure> {
+    pub(super) async fn follow_head(&mut self, head: Header) -> Result<Outcome, Failure> {
         let new = Tip { number: head.number(), hash: head.hash() };
         let branch = self.branch(head).await?;
         let first = branch.first().map_or(new.number, Header::number);
@@ -17,7 +17,12 @@ impl Follower<'_> {
         for block in fetched {
             blocks.push(mirror(&self.context.node, &mut self.watch, block).await?);
         }
-        self.commit(undo, &blocks).await
+        if undo.is_none() && self.partitions.cover_already(first, new.number) {
+            self.append(&blocks).await?;
+            return Ok(Outcome::Completed);
+        }
+        self.commit(undo, &blocks).await?;
+        Ok(Outcome::Advanced)
     }
 
     /// The blocks from the first that is not ours to `head`, oldest first.

@@ -64,11 +64,10 @@ async fn once_the_mirror_has_reached_the_chain_every_index_is_there() {
     let pool = pool(&database).await;
     synced(&chain, &pool).await;
     indexer.stop().await;
-    let columns: Vec<String> = sqlx::query_scalar(
-        "SELECT pg_get_indexdef(indexrelid, 1, false) FROM pg_index WHERE indrelid = 'chain.transfers_0'::regclass ORDER BY 1",
-    )
-    .fetch_all(&pool)
-    .await
-    .unwrap();
-    assert_eq!(columns, ["authorization_nonce", "block_number", "recipient", "sender"]);
+    let first_columns = async |table: &str| -> Vec<String> {
+        let select = "SELECT pg_get_indexdef(indexrelid, 1, false) FROM pg_index WHERE indrelid = $1::regclass ORDER BY 1";
+        sqlx::query_scalar(select).bind(table).fetch_all(&pool).await.unwrap()
+    };
+    assert_eq!(first_columns("chain.transfers_0").await, ["authorization_nonce", "block_number", "recipient", "sender"]);
+    assert_eq!(first_columns("chain.balances").await, ["account", "token"]);
 }
