@@ -102,7 +102,8 @@ const FILL: [(&str, &str); 10] = [
         "CREATE INDEX ON chain.transactions (hash);
          CREATE INDEX ON chain.transfers (sender, block_number, log_index);
          CREATE INDEX ON chain.transfers (recipient, block_number, log_index);
-         CREATE INDEX ON chain.transfers (authorization_nonce) WHERE authorization_nonce IS NOT NULL",
+         CREATE INDEX ON chain.transfers (authorization_nonce) WHERE authorization_nonce IS NOT NULL;
+         CREATE UNIQUE INDEX ON chain.balances (account, token, from_block)",
     ),
     ("statistics", "VACUUM ANALYZE chain.blocks; VACUUM ANALYZE chain.transactions; VACUUM ANALYZE chain.transfers;
                     VACUUM ANALYZE chain.payments; VACUUM ANALYZE chain.payment_hours; VACUUM ANALYZE chain.balances"),
