@@ -220,13 +220,27 @@ pub struct UpdateAgent {
     pub endpoint: Option<Url>,
 }
 
-/// Which agents to list, newest first. Those that were deactivated are not listed.
+/// Whether an agent is there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentStatus {
+    /// It is.
+    #[default]
+    Active,
+    /// Not any more.
+    Deactivated,
+}
+
+/// Which agents to list, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AgentFilter {
     /// Of this type; one of `both` is also a seller and a buyer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_type: Option<AgentType>,
+    /// In this state; active when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<AgentStatus>,
     /// Can do this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capability: Option<String>,
@@ -243,4 +257,10 @@ pub struct AgentFilter {
     /// Rows wanted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,
+    /// Instead of `cursor` and `limit`: number of the page, from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page: Option<u32>,
+    /// Rows of such a page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub page_size: Option<u32>,
 }

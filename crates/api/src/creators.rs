@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     AccessToken,
-    ledger::{Amount, Balance, Wallet},
+    ledger::{Amount, Balance, RedemptionMethod, Wallet},
 };
 
 /// What a creator may do to what is not their own.
@@ -35,7 +35,7 @@ impl Role {
     }
 }
 
-/// How credits are paid out.
+/// How credits are paid out, once a month, from 10,000 ARD on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PayoutMethod {
@@ -48,6 +48,18 @@ pub enum PayoutMethod {
     Bank,
     /// As a gift card.
     GiftCard,
+}
+
+impl PayoutMethod {
+    /// How a payout is redeemed; `None` when there is none.
+    pub const fn redemption(self) -> Option<RedemptionMethod> {
+        match self {
+            Self::None => None,
+            Self::Upi => Some(RedemptionMethod::Upi),
+            Self::Bank => Some(RedemptionMethod::Bank),
+            Self::GiftCard => Some(RedemptionMethod::GiftCard),
+        }
+    }
 }
 
 /// Registers a creator.

@@ -5,6 +5,7 @@ pub mod chain;
 #[cfg(feature = "client")]
 mod client;
 mod creators;
+mod health;
 mod identity;
 pub mod ledger;
 mod listings;
@@ -14,18 +15,21 @@ mod purchases;
 mod schema;
 mod transactions;
 
-pub use agents::{Agent, AgentFilter, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent};
+pub use agents::{
+    Agent, AgentFilter, AgentStatus, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent,
+};
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
     ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, Refresh, RefreshToken,
     RegisterCreator, Role, Session, UpdateCreator,
 };
+pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
 pub use listings::{
     Category, CreateListing, Discover, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, SortBy, UpdateListing,
 };
-pub use page::{LIMIT_DEFAULT, LIMIT_MAX, Page, PageQuery};
+pub use page::{LIMIT_DEFAULT, LIMIT_MAX, PAGED_MAX, Page, PageQuery};
 pub use problem::{Code, Problem};
 pub use purchases::{Purchase, PurchaseFilter, PurchaseStatus};
 pub use transactions::{Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};

@@ -6,6 +6,9 @@ pub const LIMIT_DEFAULT: u32 = 20;
 /// Most rows of a page.
 pub const LIMIT_MAX: u32 = 100;
 
+/// Rows before a page that is asked for by its number, at most: beyond them pages go on by their cursors.
+pub const PAGED_MAX: u32 = 10_000;
+
 /// A page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Page<T> {

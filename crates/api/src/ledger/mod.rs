@@ -2,6 +2,7 @@
 
 mod amount;
 mod funds;
+mod house;
 pub mod merkle;
 mod redemptions;
 mod transfer;
@@ -11,7 +12,8 @@ pub use amount::{Amount, Asset, ParseAmountError};
 pub use funds::{
     Assign, Deposit, DepositStatus, OpenDeposit, Refuse, Unmatched, Withdraw, Withdrawal, WithdrawalFilter, WithdrawalStatus,
 };
-pub use redemptions::{HandedOver, Redeem, Redemption, RedemptionMethod, RedemptionOffer, RedemptionStatus};
+pub use house::{Currency, Supply, TierOffer};
+pub use redemptions::{HandedOver, Redeem, Redemption, RedemptionFilter, RedemptionMethod, RedemptionOffer, RedemptionStatus};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
 pub use wallet::{Balance, CsvQuery, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
 

@@ -120,6 +120,9 @@ pub struct Redemption {
     /// Why it was refused or failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The month whose payout to the creator it is, as 2026-11; absent for what was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payout_month: Option<String>,
     /// When it was asked for.
     #[serde(with = "time::serde::rfc3339")]
     #[schemars(with = "crate::schema::Time")]
@@ -128,6 +131,21 @@ pub struct Redemption {
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub ended_at: Option<OffsetDateTime>,
+}
+
+/// Which redemptions, newest first.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RedemptionFilter {
+    /// Only those that stand so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<RedemptionStatus>,
+    /// `next_cursor` of the page before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+    /// Rows wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u32>,
 }
 
 /// An operator's word that a redemption was handed over.

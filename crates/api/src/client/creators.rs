@@ -1,0 +1,79 @@
+//! People: sessions, their agents, roles.
+
+use http::Method;
+use uuid::Uuid;
+
+use super::{Client, ClientError, content};
+use crate::{
+    Agent, ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, Page, PageQuery, Refresh, RefreshToken,
+    RegisterCreator, Role, Session, UpdateCreator,
+};
+impl Client {
+    /// Registers a creator, who is signed in with it.
+    pub async fn register_creator(&self, request: &RegisterCreator) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/register", request).await
+    }
+
+    /// Signs a creator in.
+    pub async fn login(&self, request: &Login) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/login", request).await
+    }
+
+    /// Goes on with a session.
+    pub async fn refresh(&self, refresh_token: &RefreshToken) -> Result<Session, ClientError> {
+        // The access token has probably expired.
+        self.as_nobody().send(Method::POST, "api/v1/creators/refresh", &Refresh { refresh_token: refresh_token.clone() }).await
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, refresh_token: &RefreshToken) -> Result<(), ClientError> {
+        let request = self.as_nobody().request(Method::POST, "api/v1/creators/revoke");
+        content(request.json(&Refresh { refresh_token: refresh_token.clone() }).send().await?).await.map(drop)
+    }
+
+    /// Ends all sessions of the calling creator.
+    pub async fn end_all_sessions(&self) -> Result<(), ClientError> {
+        content(self.request(Method::POST, "api/v1/creators/revoke-all").send().await?).await.map(drop)
+    }
+
+    /// Changes the calling creator's password; all sessions but the new one end.
+    pub async fn change_password(&self, request: &ChangePassword) -> Result<Session, ClientError> {
+        self.send(Method::POST, "api/v1/creators/change-password", request).await
+    }
+
+    /// Reads the calling creator.
+    pub async fn creator(&self) -> Result<Creator, ClientError> {
+        self.get("api/v1/creators/me", &()).await
+    }
+
+    /// Changes the calling creator.
+    pub async fn update_creator(&self, change: &UpdateCreator) -> Result<Creator, ClientError> {
+        self.send(Method::PUT, "api/v1/creators/me", change).await
+    }
+
+    /// Lists the calling creator's agents, newest first.
+    pub async fn creators_agents(&self, page: &PageQuery) -> Result<Page<Agent>, ClientError> {
+        self.get("api/v1/creators/me/agents", page).await
+    }
+
+    /// Makes an agent the calling creator's, by a key of the agent.
+    pub async fn claim_agent(&self, id: Uuid, agent_token: &str) -> Result<Agent, ClientError> {
+        let claim = Claim { agent_token: agent_token.into() };
+        self.send(Method::POST, &format!("api/v1/creators/me/agents/{id}/claim"), &claim).await
+    }
+
+    /// How the calling creator's agents do.
+    pub async fn dashboard(&self) -> Result<Dashboard, ClientError> {
+        self.get("api/v1/creators/me/dashboard", &()).await
+    }
+
+    /// What the calling creator and the creator's agents have in the ledger.
+    pub async fn creator_wallet(&self) -> Result<CreatorWallet, ClientError> {
+        self.get("api/v1/creators/me/wallet", &()).await
+    }
+
+    /// Gives a creator a role, as an administrator.
+    pub async fn grant_role(&self, creator: Uuid, role: Role) -> Result<Creator, ClientError> {
+        self.send(Method::PUT, &format!("api/v1/admin/creators/{creator}/role"), &GrantRole { role }).await
+    }
+}
