@@ -53,6 +53,15 @@ pub enum Error {
         /// The end of what it printed.
         said: String,
     },
+    /// No S3 server anywhere.
+    #[error("no moto_server found: run scripts/setup, or name one with FLORIN_S3")]
+    NoS3,
+    /// The S3 server ended or was silent.
+    #[error("the S3 server did not start: {said}")]
+    S3 {
+        /// The end of what it printed.
+        said: String,
+    },
     /// As root there must be another user to run Postgres, which refuses root.
     #[error(
         "Postgres refuses to run as root and there is no user `postgres` or `nobody` to run it as: create one, or set DATABASE_URL"

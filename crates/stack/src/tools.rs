@@ -49,6 +49,13 @@ pub(crate) fn redis() -> Result<PathBuf, Error> {
     named.or_else(|| on_path("redis-server")).filter(|file| file.is_file()).ok_or(Error::NoRedis)
 }
 
+/// `FLORIN_S3`, or what `scripts/setup` installed.
+pub(crate) fn s3() -> Result<PathBuf, Error> {
+    let named = std::env::var_os("FLORIN_S3").map(PathBuf::from);
+    let installed = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/s3/bin/moto_server");
+    Some(named.unwrap_or_else(installed)).filter(|file| file.is_file()).ok_or(Error::NoS3)
+}
+
 /// Folders with Postgres server programs, best first: the one of `FLORIN_POSTGRES` alone, or the machine's, then the npm one.
 pub(crate) fn postgres_folders() -> Vec<PathBuf> {
     if let Some(named) = std::env::var_os("FLORIN_POSTGRES") {
