@@ -3,8 +3,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-use alloy::providers::DynProvider;
-use contracts::Deployment;
+use alloy::{
+    primitives::{Address, U256, keccak256},
+    providers::{DynProvider, ext::AnvilApi},
+    signers::local::PrivateKeySigner,
+};
+use contracts::{DeployError, Deployment};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use url::Url;
 
@@ -15,6 +19,8 @@ use crate::{
 };
 
 const CONFIRM_TIMEOUT_SECONDS: u64 = 60;
+/// What the custody account of the market has for gas: 10 ETH.
+const CUSTODY_GAS_WEI: u128 = 10_000_000_000_000_000_000;
 
 /// How to start the stack. Every port may be zero for a free one.
 #[derive(Clone, Debug, Default)]
@@ -136,6 +142,11 @@ impl Stack {
         self.services.market.url()
     }
 
+    /// The account that backs the market's balances. The market has its key, and sends withdrawals from it.
+    pub fn custody(&self) -> Address {
+        custody().address()
+    }
+
     /// One of the accounts with money, by its place among the ten.
     ///
     /// # Panics
@@ -153,6 +164,7 @@ impl Stack {
             ("market", self.market_url()),
         ];
         let mut lines: Vec<_> = services.iter().map(|(name, url)| ((*name).to_owned(), url.to_string())).collect();
+        lines.push(("market's custody".into(), self.custody().to_string()));
         lines.push(("database".into(), self.database_url().into()));
         lines.extend(self.deployment().addresses().into_iter().map(|(name, address)| (name.to_owned(), address.to_string())));
         lines.extend(Account::all().iter().map(|account| {
@@ -238,7 +250,15 @@ async fn start_market(
     let mut config = market::Config::new(database_url, chain.rpc_url().clone(), facilitator.clone(), content);
     config.chain_id = Some(CHAIN_ID);
     config.listen = address;
+    let key = custody();
+    chain.provider().anvil_set_balance(key.address(), U256::from(CUSTODY_GAS_WEI)).await.map_err(DeployError::from)?;
+    config.custody_key = Some(key);
     Service::start("market", address, market::serve(config, listener, stop.clone())).await
+}
+
+/// Its own key, beside the ten accounts, so that it has USDC by deposits only.
+fn custody() -> PrivateKeySigner {
+    PrivateKeySigner::from_bytes(&keccak256("florin dev custody")).expect("a hash is a scalar of the curve")
 }
 
 impl OwnDatabase {

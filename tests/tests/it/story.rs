@@ -13,7 +13,12 @@ async fn a_treasury_funds_an_agent_that_buys_by_x402_and_escrow_within_its_limit
     assert_eq!(receipt.from, facilitator, "the facilitator settles, the wallet makes no transaction");
 
     let balance = |name| report.reconciliation.accounts.iter().find(|(who, ..)| *who == name).unwrap().1.to_string();
-    assert_eq!(balance("agent's wallet"), "74.95", "100 funded, 0.05 by x402, 25 by escrow, 40 refused");
+    assert_eq!(
+        balance("agent's wallet"),
+        "74.90",
+        "100 funded, 0.05 by x402, 25 by escrow, 0.05 from what it deposited, 40 refused"
+    );
+    assert_eq!(balance("market's custody"), "0.05", "1 deposited, 0.95 withdrawn");
     assert_eq!(balance("escrow"), "0.00");
     stack.shutdown().await;
 }

@@ -12,7 +12,14 @@ fn once_plays_the_story_and_leaves_nothing_running() {
     let played = florin(&["dev", "--once"]).current_dir(root()).output().unwrap();
     let said = String::from_utf8_lossy(&played.stdout);
     assert!(played.status.success(), "{said}\n{}", String::from_utf8_lossy(&played.stderr));
-    for expected in ["2 of 3 owners signed", "402, signed, 200", "(SpendingLimitExceeded)", "Difference: 0"] {
+    for expected in [
+        "2 of 3 owners signed",
+        "402, signed, 200",
+        "credited at once",
+        "paid in a batch",
+        "(SpendingLimitExceeded)",
+        "Difference: 0",
+    ] {
         assert!(said.contains(expected), "{expected:?} not in:\n{said}");
     }
     let database = said.lines().find_map(|line| line.split("host=").nth(1)).unwrap().split('&').next().unwrap().to_owned();

@@ -9,6 +9,7 @@ mod escrow;
 mod interop;
 mod killed;
 mod lane;
+mod market_role;
 mod mistakes;
 mod onchain;
 mod treasury;

@@ -56,6 +56,8 @@ pub(super) struct Cast<'a> {
     /// The market as the seller and as the agent, once they are registered.
     pub(super) as_seller: MarketClient,
     pub(super) as_agent: MarketClient,
+    /// The agent's key at the market.
+    pub(super) agent_key: String,
     /// The two reports, once they are published.
     pub(super) small: Uuid,
     pub(super) big: Uuid,
@@ -77,6 +79,7 @@ impl<'a> Cast<'a> {
             wallet: Address::ZERO,
             as_seller: market.clone(),
             as_agent: market.clone(),
+            agent_key: String::new(),
             market,
             small: Uuid::nil(),
             big: Uuid::nil(),

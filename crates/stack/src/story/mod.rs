@@ -4,6 +4,7 @@
 //! reports. The agent finds the small one and pays for it by x402; it buys the big one through escrow; it tries to pay more than its limit
 //! and the chain refuses. In the end the mirror must hold every event, and every balance must be the chain's, to the unit.
 
+mod balance;
 mod cast;
 mod onchain;
 mod organisation;
@@ -30,6 +31,8 @@ const DAILY_LIMIT: Usdc = Usdc::from_base_units(50_000_000);
 const SMALL_PRICE: Usdc = Usdc::from_base_units(50_000);
 /// What the big report costs.
 const BIG_PRICE: Usdc = Usdc::from_base_units(25_000_000);
+/// What the agent puts into its balance at the market.
+const DEPOSIT: Usdc = Usdc::from_base_units(1_000_000);
 /// More than what is left of the daily limit by then, less than what is in the wallet.
 const TOO_MUCH: Usdc = Usdc::from_base_units(40_000_000);
 
@@ -125,6 +128,9 @@ pub async fn play(stack: &Stack, audience: &mut (impl Audience + Send)) -> Resul
     step!("Agent orders the big report, money in escrow", purchase::fund_escrow(&mut cast));
     step!("Seller delivers", purchase::deliver(&mut cast));
     step!("Agent reads it and releases the money", purchase::release(&mut cast));
+    step!("Agent deposits into its balance at the market", balance::deposit(&cast));
+    step!("Agent buys from the balance", balance::buy(&cast));
+    step!("Agent withdraws the rest", balance::withdraw(&cast));
     step!("Treasury pays two invoices in one batch", onchain::pay_invoices(&cast));
     step!("Agent overspends, the chain refuses", purchase::overspend(&cast));
     step!("Query API lists every event", reconcile::events(&cast));

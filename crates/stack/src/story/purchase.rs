@@ -25,7 +25,7 @@ use super::{
     reconcile::caught_up,
 };
 
-const SMALL_REPORT: &str = "city,price per kWh\nLisbon,0.21\nOslo,0.09\n";
+pub(super) const SMALL_REPORT: &str = "city,price per kWh\nLisbon,0.21\nOslo,0.09\n";
 const BIG_REPORT: &str = "A year of hourly electricity prices of forty cities, cleaned and explained.\n";
 /// How long the market may take to see what the chain shows.
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(20);
@@ -40,17 +40,19 @@ async fn register(
     agent_type: AgentType,
     wallet: Address,
     key: &PrivateKeySigner,
-) -> Result<MarketClient> {
+) -> Result<(MarketClient, String)> {
     let challenge = market.challenge(wallet).await?;
     let signature = key.sign_message_sync(challenge.message.as_bytes())?.as_bytes().into();
     let request = Register::new(name, agent_type, wallet, challenge.nonce, signature);
-    Ok(market.with_api_key(&market.register(&request).await?.api_key))
+    let key = market.register(&request).await?.api_key;
+    Ok((market.with_api_key(&key), key))
 }
 
 pub(super) async fn register_seller(cast: &mut Cast<'_>) -> Result<Told> {
     let (seller, agent) = (&cast.seller, &cast.agent);
-    cast.as_seller = register(&cast.market, "Grid Reports", AgentType::Seller, seller.address(), &seller.signer).await?;
-    cast.as_agent = register(&cast.market, "Procurement agent", AgentType::Buyer, cast.wallet, &agent.signer).await?;
+    (cast.as_seller, _) = register(&cast.market, "Grid Reports", AgentType::Seller, seller.address(), &seller.signer).await?;
+    (cast.as_agent, cast.agent_key) =
+        register(&cast.market, "Procurement agent", AgentType::Buyer, cast.wallet, &agent.signer).await?;
     Ok(Told::that("so does the agent, for its wallet"))
 }
 

@@ -53,7 +53,10 @@ pub(super) async fn events(cast: &Cast<'_>) -> Result<Told> {
         ensure!(!found.is_empty(), "the query API has no {name} of {contract}");
     }
     let transfers = indexer.transfers(cast.wallet, &api::PageQuery::default()).await?.data;
-    ensure!(transfers.len() == 3, "the wallet's transfers are funding, payment and escrow, not {transfers:?}");
+    ensure!(
+        transfers.len() == 5,
+        "the wallet's transfers are funding, payment, escrow, deposit and withdrawal, not {transfers:?}"
+    );
     Ok(Told::that(format!("{} kinds of events, {} transfers of the wallet", expected.len(), transfers.len())))
 }
 
@@ -75,13 +78,14 @@ pub(super) async fn caught_up(cast: &Cast<'_>, head: u64) -> Result<()> {
 /// Compares balances, account by account; a difference of one unit is an error.
 pub(super) async fn balances(cast: &Cast<'_>) -> Result<Reconciliation> {
     let indexer = IndexerClient::new(cast.stack.indexer_url().clone());
-    let everyone: [(&'static str, Address); 8] = [
+    let everyone: [(&'static str, Address); 9] = [
         ("organisation", cast.owners[0].address()),
         ("treasury", cast.treasury),
         ("agent's wallet", cast.wallet),
         ("escrow", cast.deployment.escrow),
         ("service's stake", cast.deployment.service_registry),
         ("payment router", cast.deployment.payment_router),
+        ("market's custody", cast.stack.custody()),
         ("seller", cast.seller.address()),
         ("facilitator", cast.stack.account(crate::Account::FACILITATOR).address),
     ];
