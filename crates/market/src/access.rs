@@ -26,6 +26,8 @@ pub(crate) enum Access {
     Agent(Scope),
     /// The same, or a wallet that was proven.
     Wallet(Scope),
+    /// An agent whose credentials have this scope, or a person.
+    Holder(Scope),
     /// A person.
     Creator,
     /// A person with this role.
@@ -41,8 +43,9 @@ impl Access {
         let caller = caller.ok_or_else(auth::refused)?;
         match self {
             Self::Open => Ok(()),
-            Self::Agent(scope) => caller.agent().and_then(|_| caller.must_have(scope)),
             Self::Wallet(scope) => caller.wallet().and_then(|_| caller.must_have(scope)),
+            Self::Holder(_) if caller.creator().is_ok() => Ok(()),
+            Self::Agent(scope) | Self::Holder(scope) => caller.agent().and_then(|_| caller.must_have(scope)),
             Self::Creator => caller.creator().map(drop),
             Self::Staff(role) => caller.staff(role).map(drop),
         }

@@ -1,4 +1,4 @@
-use api::{Agent, AgentFilter, Code, Page, Register, Registered, Scope, UpdateAgent};
+use api::{Agent, AgentFilter, AgentStatus, Code, Page, Register, Registered, Scope, UpdateAgent};
 use axum::{Json, extract::State, http::StatusCode};
 use money::Usdc;
 use serde_json::{Value, json};
@@ -68,12 +68,12 @@ pub(crate) async fn register(
 
 /// `GET /api/v1/agents`
 pub(crate) async fn list(State(market): State<Market>, Params(f): Params<AgentFilter>) -> Result<Json<Page<Agent>>, Problem> {
-    let limit = input::limit(f.limit)?;
+    let (skip, limit) = input::place(f.cursor.as_deref(), f.limit, f.page, f.page_size)?;
     let rows = sqlx::query(
-        "SELECT * FROM agents WHERE active AND id < $1 AND ($2::text IS NULL OR agent_type IN ($2, 'both'))
+        "SELECT * FROM agents WHERE active = $7 AND id < $1 AND ($2::text IS NULL OR agent_type IN ($2, 'both'))
              AND ($3::text[] IS NULL OR capabilities @> $3) AND ($4::text IS NULL OR availability = $4)
              AND ($5::bigint IS NULL OR cost_per_task <= $5)
-         ORDER BY id DESC LIMIT $6",
+         ORDER BY id DESC LIMIT $6 OFFSET $8",
     )
     .bind(input::before(f.cursor.as_deref())?)
     .bind(f.agent_type.map(db::name_of))
@@ -81,6 +81,8 @@ pub(crate) async fn list(State(market): State<Market>, Params(f): Params<AgentFi
     .bind(f.availability.map(db::name_of))
     .bind(f.max_cost.map(|cost| i64::try_from(cost.base_units()).unwrap_or(i64::MAX)))
     .bind(limit as i64 + 1)
+    .bind(f.status.unwrap_or_default() == AgentStatus::Active)
+    .bind(skip)
     .fetch_all(&market.pool)
     .await?;
     let agents = rows.iter().map(agent).collect::<Result<_, _>>()?;

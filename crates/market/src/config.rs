@@ -29,12 +29,16 @@ pub struct Config {
     #[arg(long, env = "FLORIN_FACILITATOR_URL", default_value = "http://127.0.0.1:8081")]
     pub facilitator_url: Url,
     /// Where the content is: a directory that every instance sees, or s3://BUCKET/PREFIX with AWS_ENDPOINT, AWS_REGION and the like in the
-    /// environment
-    #[arg(long, env = "FLORIN_MARKET_CONTENT")]
+    /// environment, or s3://BUCKET/PREFIX?endpoint=URL&region=REGION
+    #[arg(long, env = "FLORIN_MARKET_CONTENT", hide_env_values = true)]
     pub content: ContentAt,
-    /// Where clients reach the marketplace, named in offers and in messages to sign; without it, the address it listens on
+    /// Where clients reach the marketplace, named in offers, tokens and messages to sign. All instances have the same: the first that names one
+    /// writes it down, and it is the default of the others. Before any did, the address it listens on
     #[arg(long, env = "FLORIN_MARKET_PUBLIC_URL")]
     pub public_url: Option<Url>,
+    /// To change it, stop all instances and name the one until now here, once
+    #[arg(long, env = "FLORIN_MARKET_MOVED_FROM", requires = "public_url")]
+    pub moved_from: Option<Url>,
     /// File with the addresses of the contracts; without it, the deployment known for the chain
     #[arg(long, env = "FLORIN_DEPLOYMENT")]
     pub deployment: Option<PathBuf>,
@@ -124,6 +128,7 @@ impl Config {
             facilitator_url,
             content: content.into(),
             public_url: None,
+            moved_from: None,
             deployment: None,
             arbiter: None,
             deliver_within_seconds: Self::DELIVER_WITHIN_SECONDS,

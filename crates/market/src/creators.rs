@@ -1,8 +1,8 @@
 //! People: they own agents, get the royalties of what these sell, and some of them look after the market.
 
 use api::{
-    Agent, Claim, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, RegisterCreator, Role, Scope, Session,
-    UpdateCreator, ledger::Wallet,
+    Agent, Claim, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, PayoutMethod, RegisterCreator, Role,
+    Scope, Session, UpdateCreator, ledger::Wallet,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use sqlx::{PgPool, Row, postgres::PgRow, types};
@@ -74,6 +74,7 @@ pub(crate) async fn update(
     {
         return Err(Problem::invalid(format!("payout_details has at most {PAYOUT_DETAILS_LEN_MAX_BYTES} bytes")));
     }
+    let mut tx = market.pool.begin().await?;
     let row = sqlx::query(
         "UPDATE creators SET display_name = coalesce($2, display_name), phone = coalesce($3, phone), country = coalesce($4, country),
              payout_method = coalesce($5, payout_method), payout_details = coalesce($6, payout_details), updated_at = now()
@@ -85,9 +86,15 @@ pub(crate) async fn update(
     .bind(&change.country)
     .bind(change.payout_method.map(db::name_of))
     .bind(details)
-    .fetch_one(&market.pool)
+    .fetch_one(&mut *tx)
     .await?;
-    Ok(Json(creator(&row)?))
+    let creator = creator(&row)?;
+    let nowhere = creator.payout_details.as_ref().is_none_or(serde_json::Map::is_empty);
+    if creator.payout_method != PayoutMethod::None && nowhere {
+        return Err(Problem::invalid("payout_details must say where the payout goes, such as {\"upi\": \"name@bank\"}"));
+    }
+    tx.commit().await?;
+    Ok(Json(creator))
 }
 
 /// `GET /api/v1/creators/me/agents`

@@ -6,6 +6,8 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions, PgRow},
 };
 
+use url::Url;
+
 use crate::Error;
 
 const POOL_CONNECTIONS_MAX: u32 = 16;
@@ -47,6 +49,21 @@ pub async fn pool(database_url: &str) -> Result<PgPool, Error> {
     ]);
     let pool = PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
     pool.connect_with(options).await.map_err(Error::DatabaseUnreachable)
+}
+
+/// Where the market is, which all instances agree on: what this one says, else what another said before.
+pub(crate) async fn public_url(pool: &PgPool, given: Option<&Url>, moved_from: Option<&Url>) -> Result<Option<Url>, Error> {
+    if let Some(given) = given {
+        let first =
+            "INSERT INTO settings (public_url) VALUES ($1) ON CONFLICT (only_row) DO UPDATE SET public_url = excluded.public_url
+             WHERE settings.public_url = $2";
+        sqlx::query(first).bind(given.as_str()).bind(moved_from.map(Url::as_str)).execute(pool).await?;
+    }
+    let kept: Option<String> = sqlx::query_scalar("SELECT public_url FROM settings").fetch_optional(pool).await?;
+    match (given, kept) {
+        (Some(given), Some(kept)) if given.as_str() != kept => Err(Error::PublicUrl { given: given.clone(), kept }),
+        (_, kept) => Ok(kept.and_then(|kept| kept.parse().ok())),
+    }
 }
 
 pub(crate) fn address(row: &PgRow, column: &str) -> Result<Address, sqlx::Error> {

@@ -21,7 +21,7 @@ pub(crate) async fn discover(
     State(market): State<Market>,
     Params(search): Params<Discover>,
 ) -> Result<Json<Page<Listing>>, Problem> {
-    let limit = input::limit(search.limit)?;
+    let (skip, limit) = input::place(search.cursor.as_deref(), search.limit, search.page, search.page_size)?;
     let words = search.q.as_deref().map(str::trim).filter(|q| !q.is_empty());
     input::text("q", words.unwrap_or_default(), 0..=QUERY_LEN_MAX_CHARS)?;
     let mut query = QueryBuilder::<Postgres>::new("SELECT * FROM (SELECT l.*, a.wallet AS seller_wallet, a.creator_id, ");
@@ -68,7 +68,7 @@ pub(crate) async fn discover(
         let (key, id) = position(cursor).ok_or_else(|| Problem::invalid("cursor must be the next_cursor of another page"))?;
         query.push(" WHERE (sort_key, id) < (").push_bind(key).push(", ").push_bind(id).push(")");
     }
-    query.push(" ORDER BY sort_key DESC, id DESC LIMIT ").push_bind(limit as i64 + 1);
+    query.push(" ORDER BY sort_key DESC, id DESC LIMIT ").push_bind(limit as i64 + 1).push(" OFFSET ").push_bind(skip);
     let rows = query.build().fetch_all(&market.pool).await?;
     let found = rows.iter().map(|row| Ok((row.try_get::<i64, _>("sort_key")?, listings::listing(row)?)));
     let found = found.collect::<Result<Vec<_>, sqlx::Error>>()?;

@@ -51,6 +51,17 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// Instances differ about where the market is.
+    #[error(
+        "--public-url is {given}, but this market's database says {kept}: give all instances the same, since tokens and signatures are made \
+         for it; to move the market, stop all of them and start with --moved-from {kept}"
+    )]
+    PublicUrl {
+        /// Given here.
+        given: url::Url,
+        /// What the others have.
+        kept: String,
+    },
     /// The facilitator's address cannot be used.
     #[error("FLORIN_FACILITATOR_URL: {0}")]
     Facilitator(#[from] x402::FacilitatorError),

@@ -94,6 +94,28 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<usize, Problem> {
     }
 }
 
+/// Where a page begins that is asked for by a cursor or by its number: rows to skip, and rows to show.
+pub(crate) fn place(
+    cursor: Option<&str>,
+    limit: Option<u32>,
+    page: Option<u32>,
+    size: Option<u32>,
+) -> Result<(i64, usize), Problem> {
+    if page.is_none() && size.is_none() {
+        return Ok((0, self::limit(limit)?));
+    }
+    if cursor.is_some() || limit.is_some() {
+        return Err(Problem::invalid("page and page_size do not go with cursor and limit: use the ones or the others"));
+    }
+    let (page, size) = (page.unwrap_or(1), size.unwrap_or(api::LIMIT_DEFAULT));
+    if page == 0 || !(1..=api::LIMIT_MAX).contains(&size) {
+        return Err(Problem::invalid(format!("page must be 1 or more, and page_size from 1 to {}", api::LIMIT_MAX)));
+    }
+    let skip = (page - 1).checked_mul(size).filter(|skip| *skip <= api::PAGED_MAX);
+    let skip = skip.ok_or_else(|| Problem::invalid(format!("beyond {} rows, go on by next_cursor", api::PAGED_MAX)))?;
+    Ok((skip.into(), size as usize))
+}
+
 /// The id at which a page continues: below every UUID of version 7 that is older.
 pub(crate) fn before(cursor: Option<&str>) -> Result<Uuid, Problem> {
     let bad = |_| Problem::invalid("cursor must be the next_cursor of another page");

@@ -12,6 +12,7 @@ mod error;
 mod etag;
 mod express;
 mod funds;
+mod health;
 mod input;
 pub mod ledger;
 mod limits;
@@ -22,6 +23,7 @@ mod problem;
 mod purchases;
 mod router;
 mod service;
+mod trace;
 mod transactions;
 mod wallet;
 

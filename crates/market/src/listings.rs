@@ -143,18 +143,19 @@ pub(crate) async fn show(State(market): State<Market>, Id(id): Id) -> Result<Jso
 
 /// `GET /api/v1/listings`
 pub(crate) async fn list(State(market): State<Market>, Params(f): Params<ListingFilter>) -> Result<Json<Page<Listing>>, Problem> {
-    let limit = input::limit(f.limit)?;
+    let (skip, limit) = input::place(f.cursor.as_deref(), f.limit, f.page, f.page_size)?;
     let asked = f.status.unwrap_or(ListingStatus::Active);
     // What has expired is active in the table.
     let stored = if asked == ListingStatus::Expired { ListingStatus::Active } else { asked };
     let condition = "WHERE l.status = $1 AND ($2::text IS NULL OR l.category = $2) AND l.id < $3
-             AND (l.status <> 'active' OR coalesce(l.expires_at <= now(), FALSE) = $5) ORDER BY l.id DESC LIMIT $4";
+             AND (l.status <> 'active' OR coalesce(l.expires_at <= now(), FALSE) = $5) ORDER BY l.id DESC LIMIT $4 OFFSET $6";
     let rows = sqlx::query(sqlx::AssertSqlSafe(format!("{SELECT} {condition}")))
         .bind(db::name_of(stored))
         .bind(f.category.map(db::name_of))
         .bind(input::before(f.cursor.as_deref())?)
         .bind(limit as i64 + 1)
         .bind(asked == ListingStatus::Expired)
+        .bind(skip)
         .fetch_all(&market.pool)
         .await?;
     let listings = rows.iter().map(listing).collect::<Result<_, _>>()?;

@@ -106,6 +106,7 @@ fn security(access: Access) -> Value {
         Access::Open => json!([{}]),
         Access::Agent(scope) => json!([{"agent": [scope]}]),
         Access::Wallet(scope) => json!([{"agent": [scope]}, {"wallet": []}]),
+        Access::Holder(scope) => json!([{"agent": [scope]}, {"creator": []}]),
         Access::Creator => json!([{"creator": []}]),
         Access::Staff(role) => json!([{"creator": [role]}]),
     }

@@ -3,7 +3,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use api::{Code, Role, Scope};
 use axum::{
     Json, Router,
-    extract::{DefaultBodyLimit, State},
+    extract::DefaultBodyLimit,
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware,
     response::{Html, Response},
@@ -13,7 +13,6 @@ use tower_http::{
     catch_panic::CatchPanicLayer,
     request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
     timeout::TimeoutLayer,
-    trace::TraceLayer,
 };
 
 use crate::{
@@ -22,20 +21,21 @@ use crate::{
     content::CONTENT_LEN_MAX_BYTES,
     creators, discover, etag, express,
     funds::{books, deposits, redemptions, top_up, withdrawals},
+    health,
     input::JSON_LEN_MAX_BYTES,
     listings, openapi,
     operation::Operation,
     problem::Problem,
     purchases,
     service::Market,
-    transactions, wallet,
+    trace, transactions, wallet,
 };
 
 /// Longer than a settlement may take.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// An upload of the largest content over a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Nothing of the market loads anything from elsewhere, is shown within another page, or tells where a link was followed.
 const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -50,12 +50,13 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
 /// Everything that can be asked for, below `/api/v1`.
 #[rustfmt::skip] // One line each: it is read as a table.
 pub(crate) fn operations() -> Vec<Operation> {
-    use Access::{Agent, Creator, Open, Staff, Wallet};
+    use Access::{Agent, Creator, Holder, Open, Staff, Wallet};
     use Scope::{Buy, Manage, Read, Sell, Transfer};
     use auth::{keys, sessions};
     use crate::operation::{delete, get, post, put};
     vec![
-        get("/health", ("health", "Whether the market works"), Open, health),
+        get("/health", ("health", "How the market is, and what there is"), Open, health::counts),
+        get("/health/cdn", ("content_health", "How this instance serves content"), Open, health::content),
 
         post("/agents/challenge", ("challenge", "A message that proves a wallet when signed"), Open, auth::wallet::challenge),
         post("/agents/register", ("register_agent", "Register an agent with a proven wallet"), Open, agents::register),
@@ -103,6 +104,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/wallet/balance", ("balance", "What the calling agent has in the ledger"), Agent(Read), wallet::balance),
         get("/wallet/history", ("statement", "The calling agent's statement, newest first"), Agent(Read), wallet::statement),
         get("/wallet/statement.csv", ("statement_csv", "All of the calling agent's statement as CSV, oldest first"), Agent(Read), wallet::csv),
+        get("/wallet/supply", ("supply", "How much there is of each asset"), Open, wallet::house::supply),
+        get("/wallet/tiers", ("tiers", "What tiers there are, and what they take off the fee"), Open, wallet::house::tiers),
+        get("/wallet/currencies", ("currencies", "What ARD is worth"), Open, wallet::house::currencies),
         post("/wallet/transfer", ("transfer", "Send money to another agent"), Agent(Transfer), wallet::send),
         get("/wallet/ledger/verify", ("verify_ledger", "Prove sealed batches again"), Open, wallet::verify),
         get("/wallet/ledger/seals", ("seals", "Sealed batches"), Open, wallet::seals),
@@ -123,11 +127,11 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/admin/withdrawals/{id}/reject", ("reject_withdrawal", "Refuse a withdrawal that is in no batch yet"), Staff(Role::Finance), withdrawals::reject),
         get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, oldest first"), Staff(Role::Finance), deposits::unmatched),
         post("/admin/deposits/assign", ("assign_deposit", "Say whose such USDC is"), Staff(Role::Finance), deposits::assign),
-        post("/redemptions", ("redeem", "Redeem ARD for something outside"), Agent(Transfer), redemptions::request),
-        get("/redemptions", ("redemptions", "The calling agent's redemptions, newest first"), Agent(Read), redemptions::list),
+        post("/redemptions", ("redeem", "Redeem ARD for something outside"), Holder(Transfer), redemptions::request),
+        get("/redemptions", ("redemptions", "The caller's redemptions, newest first"), Holder(Read), redemptions::list),
         get("/redemptions/methods", ("redemption_methods", "What ARD is redeemed for"), Open, redemptions::methods),
-        get("/redemptions/{id}", ("redemption", "A redemption of the calling agent"), Agent(Read), redemptions::show),
-        post("/redemptions/{id}/cancel", ("cancel_redemption", "Take back a redemption that is not approved"), Agent(Transfer), redemptions::cancel),
+        get("/redemptions/{id}", ("redemption", "A redemption of the caller"), Holder(Read), redemptions::show),
+        post("/redemptions/{id}/cancel", ("cancel_redemption", "Take back a redemption that is not approved"), Holder(Transfer), redemptions::cancel),
         get("/redemptions/admin", ("all_redemptions", "Everybody's redemptions, newest first"), Staff(Role::Finance), redemptions::list_all),
         post("/redemptions/admin/{id}/approve", ("approve_redemption", "Let a redemption be handed over"), Staff(Role::Finance), redemptions::approve),
         post("/redemptions/admin/{id}/complete", ("complete_redemption", "Say that a redemption was handed over"), Staff(Role::Finance), redemptions::complete),
@@ -156,7 +160,7 @@ pub(crate) fn router(market: Market) -> Router {
     }
     let router = Router::new()
         .nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)))
-        .route("/health", get(health))
+        .route("/health", get(health::works))
         .route("/.well-known/jwks.json", get(auth::keys::key_set))
         .route("/metrics", get(books::metrics))
         .route("/openapi.json", get(async move || Json(document.clone())))
@@ -166,7 +170,7 @@ pub(crate) fn router(market: Market) -> Router {
     router
         .layer(middleware::map_response(harden))
         .layer(CatchPanicLayer::new())
-        .layer(TraceLayer::new_for_http())
+        .layer(middleware::from_fn(trace::follow))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
         .with_state(market)
@@ -177,13 +181,4 @@ async fn harden(mut response: Response) -> Response {
         response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
     }
     response
-}
-
-/// `GET /health`
-async fn health(State(market): State<Market>) -> Result<Json<serde_json::Value>, Problem> {
-    sqlx::query("SELECT 1")
-        .execute(&market.pool)
-        .await
-        .map_err(|_| Problem::new(Code::Unavailable, "The database does not answer"))?;
-    Ok(Json(serde_json::json!({"status": "ok", "chain_id": market.deployment.chain_id})))
 }

@@ -9,9 +9,9 @@ use api::{Role, ledger::Asset};
 use contracts::Deployment;
 use moka::future::Cache;
 use sqlx::PgPool;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::warn;
+use tracing::{Instrument, warn};
 use url::Url;
 use uuid::Uuid;
 use x402::{FacilitatorClient, Network, Token};
@@ -32,6 +32,9 @@ use crate::{
 
 /// How long the facilitator may take for an answer; a settlement waits for its block.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long it is good enough to know how many agents, listings and transactions there are.
+const COUNTED: Duration = Duration::from_secs(60);
 
 /// Numbers of accounts kept in memory.
 const ACCOUNTS_MAX: u64 = 100_000;
@@ -67,6 +70,8 @@ pub(crate) struct Parts {
     pub(crate) offers: Cache<Uuid, Arc<Offer>>,
     /// What could be read again a moment ago, by whom.
     pub(crate) owned: Cache<Reader, Arc<Owned>>,
+    /// How many agents, listings and transactions there are, now and then.
+    pub(crate) counted: Cache<(), [u64; 3]>,
     /// Backs the ledger's USDC on chain.
     pub(crate) custody: Option<Address>,
     /// Signs for it, where withdrawals are sent from.
@@ -93,6 +98,13 @@ impl std::ops::Deref for Market {
 
     fn deref(&self) -> &Parts {
         &self.0
+    }
+}
+
+impl Parts {
+    /// Does something for the request at hand that goes on when its client hangs up, and when the service is told to end.
+    pub(crate) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.tasks.spawn(work.in_current_span())
     }
 }
 
@@ -144,13 +156,14 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     let contents = Contents::open(&config.content).await;
     let local = listener.local_addr().map_err(Error::Http)?;
     let default_url = || Url::parse(&format!("http://{local}/")).expect("a socket address makes a URL");
-    let public_url = config.public_url.clone().unwrap_or_else(default_url);
     let secrets: Vec<_> = config.token_secrets.iter().map(|secret| secret.0).collect();
     if secrets.is_empty() {
         warn!("without FLORIN_MARKET_TOKEN_SECRETS access tokens end with this process, and are good at this instance only");
     }
     let secrets = if secrets.is_empty() { vec![auth::random().0] } else { secrets };
     let (pool, rates) = (db::pool(&config.database_url).await?, Rates::default());
+    let public_url = db::public_url(&pool, config.public_url.as_ref(), config.moved_from.as_ref()).await?;
+    let public_url = public_url.unwrap_or_else(default_url);
     Ok(Market(Arc::new(Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
@@ -159,6 +172,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         accounts: Cache::new(ACCOUNTS_MAX),
         offers: Cache::builder().max_capacity(OFFERS_MAX).time_to_live(REMEMBERED).build(),
         owned: Cache::builder().max_capacity(OWNED_MAX).time_to_live(REMEMBERED).build(),
+        counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),

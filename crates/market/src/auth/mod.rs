@@ -79,6 +79,14 @@ impl Caller {
         }
     }
 
+    /// Whoever can have money in the ledger: the agent or the creator.
+    pub(crate) fn holder(&self) -> Result<Uuid, Problem> {
+        match self.who {
+            Who::Agent { id, .. } | Who::Creator { id, .. } => Ok(id),
+            Who::Wallet(_) => Err(Problem::new(Code::Forbidden, "This is for agents and creators")),
+        }
+    }
+
     /// The creator, if its role is enough.
     pub(crate) fn staff(&self, needed: Role) -> Result<Uuid, Problem> {
         match self.who {

@@ -3,9 +3,17 @@
 mod range;
 mod store;
 
-use std::{io, sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use alloy::primitives::B256;
+use api::{CacheTier, ContentHealth};
 use axum::{
     body::Body,
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
@@ -36,6 +44,16 @@ const CACHE_IDLE: Duration = Duration::from_secs(600);
 pub(crate) struct Contents {
     store: Store,
     hot: Cache<B256, Bytes>,
+    counts: Arc<Counts>,
+}
+
+/// Since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    hits: AtomicU64,
+    misses: AtomicU64,
+    streamed: AtomicU64,
+    evicted: AtomicU64,
 }
 
 /// Content that is certain to be there, ready to be sent.
@@ -57,8 +75,11 @@ enum Source {
 impl Contents {
     pub(crate) async fn open(at: &ContentAt) -> io::Result<Self> {
         let weigh = |_: &B256, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let hot = Cache::builder().max_capacity(CACHE_LEN_MAX_BYTES).weigher(weigh).time_to_idle(CACHE_IDLE).build();
-        Ok(Self { store: Store::open(at).await?, hot })
+        let counts = Arc::<Counts>::default();
+        let hot = Cache::builder().max_capacity(CACHE_LEN_MAX_BYTES).weigher(weigh).time_to_idle(CACHE_IDLE);
+        let listener = Arc::clone(&counts);
+        let hot = hot.eviction_listener(move |_, _, _| count(&listener.evicted));
+        Ok(Self { store: Store::open(at).await?, hot: hot.build(), counts })
     }
 
     /// Stores what `body` brings. When this returns, it survives a power cut.
@@ -70,6 +91,7 @@ impl Contents {
     pub(crate) async fn get(&self, hash: B256, len: u64) -> io::Result<Blob> {
         let blob = |source, hit| Blob { store: self.store.clone(), source, hash, len, hit };
         if len > CACHED_LEN_MAX_BYTES {
+            count(&self.counts.streamed);
             let object = self.store.open_object(hash, None).await?;
             return match object.meta.size {
                 found if found == len => Ok(blob(Source::Object(Box::new(object)), false)),
@@ -79,13 +101,42 @@ impl Contents {
         let entry = self.hot.entry(hash).or_try_insert_with(self.read(hash)).await;
         let entry = entry.map_err(|e: Arc<io::Error>| io::Error::new(e.kind(), e))?;
         let hit = !entry.is_fresh();
+        count(if hit { &self.counts.hits } else { &self.counts.misses });
         Ok(blob(Source::Memory(entry.into_value()), hit))
+    }
+
+    /// How content was served since the start.
+    pub(crate) fn health(&self) -> ContentHealth {
+        let Counts { hits, misses, streamed, evicted } = &*self.counts;
+        let [hits, misses, streamed, evicted] = [hits, misses, streamed, evicted].map(|count| count.load(Ordering::Relaxed));
+        let hit_rate = (u128::from(hits) * 10_000).checked_div(u128::from(hits) + u128::from(misses));
+        let memory = CacheTier {
+            name: "memory".into(),
+            served: hits,
+            blobs: Some(self.hot.entry_count()),
+            bytes: Some(self.hot.weighted_size()),
+            bytes_max: Some(CACHE_LEN_MAX_BYTES),
+            evicted: Some(evicted),
+        };
+        let store = CacheTier {
+            name: "store".into(),
+            served: misses + streamed,
+            blobs: None,
+            bytes: None,
+            bytes_max: None,
+            evicted: None,
+        };
+        ContentHealth { hit_rate_bps: hit_rate.and_then(|bps| u16::try_from(bps).ok()), tiers: vec![memory, store] }
     }
 
     async fn read(&self, hash: B256) -> io::Result<Bytes> {
         let bytes = self.store.read(hash).await?;
         if Sha256::digest(&bytes).as_slice() == hash.as_slice() { Ok(bytes) } else { Err(damaged(hash, "its hash differs")) }
     }
+}
+
+fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
 }
 
 fn damaged(hash: B256, what: &str) -> io::Error {

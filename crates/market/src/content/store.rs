@@ -14,11 +14,12 @@ use uuid::Uuid;
 const PART_LEN_BYTES: usize = 5 * 1024 * 1024;
 
 /// Where content is kept.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum ContentAt {
     /// In files below this directory, each written through to the disk.
     Directory(PathBuf),
-    /// At an object store that this URL names, with the environment's credentials: `s3://bucket/prefix`; or `memory:///`, for trying things.
+    /// At an object store that this URL names, with the environment's settings: `s3://bucket/prefix`; what stands in its query goes before the
+    /// environment: `?endpoint=https://…&region=…`. Or `memory:///`, for trying things.
     Url(Url),
 }
 
@@ -36,11 +37,19 @@ impl From<PathBuf> for ContentAt {
     }
 }
 
+/// Leaves out the query, as [`fmt::Display`] does.
+impl fmt::Debug for ContentAt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
 impl fmt::Display for ContentAt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Directory(directory) => directory.display().fmt(f),
-            Self::Url(url) => url.fmt(f),
+            // The query may hold a secret.
+            Self::Url(url) => url.as_str().split('?').next().unwrap_or_default().fmt(f),
         }
     }
 }
@@ -87,7 +96,9 @@ impl Store {
             }
             ContentAt::Url(url) if url.scheme() == "memory" => (Arc::new(InMemory::new()), Path::default()),
             ContentAt::Url(url) => {
-                let (objects, root) = object_store::parse_url_opts(url, std::env::vars())?;
+                let (mut place, said) = (url.clone(), url.query_pairs().into_owned());
+                place.set_query(None);
+                let (objects, root) = object_store::parse_url_opts(&place, std::env::vars().chain(said))?;
                 (objects.into(), root)
             }
         };

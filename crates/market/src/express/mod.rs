@@ -125,7 +125,7 @@ async fn finish(market: &Market, mut entry: Entry, begun: Instant) -> Result<Res
     if entry.settled_at.is_none() {
         // On its own task: a buyer who hangs up does not stop it halfway.
         let (at, owned) = (market.clone(), entry.clone());
-        let settling = market.tasks.spawn(async move { settle::settle(&at, &owned).await });
+        let settling = market.spawn(async move { settle::settle(&at, &owned).await });
         match settling.await.map_err(|e| Problem::internal(&e))?? {
             Outcome::Settled(transaction) => entry.transaction_hash = transaction,
             Outcome::Pending => {

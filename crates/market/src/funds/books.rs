@@ -145,6 +145,7 @@ pub(crate) async fn metrics(State(market): State<Market>) -> Result<impl IntoRes
              (SELECT last_id FROM ledger) AS last_id, (SELECT count(*) FROM unmatched) AS unmatched,
              (SELECT count(*) FROM withdrawals WHERE status = 'awaiting_approval') AS awaiting,
              (SELECT count(*) FROM withdrawals WHERE status = 'pending') AS pending,
+             (SELECT count(*) FROM redemptions WHERE status IN ('pending', 'processing')) AS redemptions,
              (SELECT count(*) FROM batches WHERE status = 'open') AS batches,
              (SELECT coalesce(max(first_id + count - 1), 0) FROM seals) AS sealed
          FROM books",
@@ -162,10 +163,15 @@ pub(crate) async fn metrics(State(market): State<Market>) -> Result<impl IntoRes
         ("market_deposits_unmatched", "unmatched", "transfers to the custody account from nobody known"),
         ("market_withdrawals_awaiting_approval", "awaiting", "withdrawals an operator has to decide"),
         ("market_withdrawals_pending", "pending", "withdrawals that wait for a batch"),
+        ("market_redemptions_open", "redemptions", "redemptions an operator has to decide or hand over"),
         ("market_batches_open", "batches", "batches of withdrawals that are not final"),
     ] {
         let value: i64 = row.try_get(column)?;
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
+    }
+    for tier in market.contents.health().tiers {
+        let (name, served) = (tier.name, tier.served);
+        let _ = writeln!(text, "market_content_served_total{{tier=\"{name}\"}} {served}");
     }
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

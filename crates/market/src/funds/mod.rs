@@ -7,6 +7,7 @@
 pub(crate) mod anchor;
 pub(crate) mod books;
 pub(crate) mod deposits;
+pub(crate) mod monthly;
 mod payout;
 pub(crate) mod redemptions;
 pub(crate) mod top_up;
@@ -16,16 +17,21 @@ pub(crate) mod withdrawals;
 use std::time::Duration;
 
 use alloy::primitives::Address;
-use api::Code;
+use api::{
+    Code,
+    ledger::{Amount, Asset},
+};
 use sqlx::Row;
+use time::{OffsetDateTime, macros::datetime};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::{
-    ledger::{self, AccountId, LedgerError, Order, Refused, What},
+    ledger::{self, AccountId, Hold, Key, LedgerError, Order, Purpose, Refused, What},
     problem::Problem,
     service::{Market, Parts},
+    wallet,
 };
 
 /// How often it is looked for what is new on chain.
@@ -44,6 +50,32 @@ impl Parts {
 const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 /// Holds ended in one go.
 const END_MAX: i64 = 256;
+
+/// A hold that is not given back by itself.
+const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
+
+/// Sets money aside together with what it is for, once for a key. The id of both.
+async fn set_aside(
+    market: &Market,
+    owner: Uuid,
+    asset: Asset,
+    amount: Amount,
+    key: Key,
+    what: impl FnOnce(Hold) -> What,
+) -> Result<Uuid, Problem> {
+    let from = wallet::account(market, owner, asset).await?;
+    let held = ledger::open(&market.pool, owner, asset, Purpose::Held).await?;
+    let hold = Hold { id: Uuid::now_v7(), from, held, amount, expires_at: NEVER };
+    Ok(market.ledger.submit(Order { key: Some(key), what: what(hold) }).await?.reference)
+}
+
+/// Refuses who would approve what is their own, or their agent's.
+async fn must_be_anothers(market: &Market, staff: Uuid, owner: Uuid) -> Result<(), Problem> {
+    let owned = "SELECT EXISTS (SELECT FROM agents WHERE id = $1 AND creator_id = $2)";
+    let is_own = owner == staff || sqlx::query_scalar(owned).bind(owner).bind(staff).fetch_one(&market.pool).await?;
+    let refused = || Problem::new(Code::Forbidden, "Nobody approves what is paid to themselves: somebody else has to");
+    if is_own { Err(refused()) } else { Ok(()) }
+}
 
 /// Ends the holds of what has ended: `ended` answers id, amount and whether it was paid, up to a limit. Any number of instances may: a hold
 /// ends once.

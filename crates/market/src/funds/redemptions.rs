@@ -1,21 +1,23 @@
 use api::{
-    Code, Page, PageQuery,
-    ledger::{Asset, HandedOver, Redeem, Redemption, RedemptionMethod, RedemptionOffer, RedemptionStatus, Refuse},
+    Code, Page,
+    ledger::{
+        Asset, HandedOver, Redeem, Redemption, RedemptionFilter, RedemptionMethod, RedemptionOffer, RedemptionStatus, Refuse,
+    },
 };
 use axum::{Json, extract::State, http::StatusCode};
 use sqlx::{Row, postgres::PgRow};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::{END_MAX, withdrawals::NEVER};
+use super::{END_MAX, must_be_anothers, set_aside};
 use crate::{
     auth::Caller,
     db,
     input::{self, Id, Params},
-    ledger::{self, Hold, Order, Purpose, What},
+    ledger::{self, What},
     problem::Problem,
     service::Market,
-    wallet::{self, Idempotency},
+    wallet::Idempotency,
 };
 
 const TEXT_LEN_MAX_CHARS: usize = 500;
@@ -38,7 +40,7 @@ pub(crate) async fn request(
     key: Idempotency,
     input::Json(request): input::Json<Redeem>,
 ) -> Result<(StatusCode, Json<Redemption>), Problem> {
-    let agent = caller.agent()?;
+    let owner = caller.holder()?;
     let Redeem { method, amount, details } = request.clone();
     if amount < method.least() {
         return Err(Problem::invalid(format!("amount must be at least {} ARD for this method", method.least())));
@@ -46,47 +48,44 @@ pub(crate) async fn request(
     let at_once = method == RedemptionMethod::ApiCredits;
     let details_min = if at_once { 0 } else { 3 };
     input::text("details", details.as_deref().unwrap_or_default(), details_min..=TEXT_LEN_MAX_CHARS)?;
-    let from = wallet::account(&market, agent, Asset::Ard).await?;
-    let held = ledger::open(&market.pool, agent, Asset::Ard, Purpose::Held).await?;
-    let hold = Hold { id: Uuid::now_v7(), from, held, amount, expires_at: NEVER };
-    let asked = ledger::Redemption { owner: agent, method: db::name_of(method), details, needs_approval: !at_once };
-    let key = Some(key.of(agent, "/redemptions", &request));
-    let posted = market.ledger.submit(Order { key, what: What::Redeem(hold, asked) }).await?;
+    let asked = ledger::Redemption { owner, method: db::name_of(method), details, needs_approval: !at_once, payout_month: None };
+    let key = key.of(owner, "/redemptions", &request);
+    let id = set_aside(&market, owner, Asset::Ard, amount, key, |hold| What::Redeem(hold, asked)).await?;
     follow_up(&market).await;
-    Ok((StatusCode::CREATED, Json(find(&market, posted.reference, Some(agent)).await?)))
+    Ok((StatusCode::CREATED, Json(find(&market, id, Some(owner)).await?)))
 }
 
 /// `GET /api/v1/redemptions`
 pub(crate) async fn list(
     State(market): State<Market>,
     caller: Caller,
-    Params(page): Params<PageQuery>,
+    Params(filter): Params<RedemptionFilter>,
 ) -> Result<Json<Page<Redemption>>, Problem> {
-    page_of(&market, Some(caller.agent()?), page).await
+    page_of(&market, Some(caller.holder()?), filter).await
 }
 
 /// `GET /api/v1/redemptions/admin`: everybody's
 pub(crate) async fn list_all(
     State(market): State<Market>,
-    Params(page): Params<PageQuery>,
+    Params(filter): Params<RedemptionFilter>,
 ) -> Result<Json<Page<Redemption>>, Problem> {
-    page_of(&market, None, page).await
+    page_of(&market, None, filter).await
 }
 
 /// `GET /api/v1/redemptions/{id}`
 pub(crate) async fn show(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
-    Ok(Json(find(&market, id, Some(caller.agent()?)).await?))
+    Ok(Json(find(&market, id, Some(caller.holder()?)).await?))
 }
 
 /// `POST /api/v1/redemptions/{id}/cancel`: until it is approved.
 pub(crate) async fn cancel(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
-    let agent = caller.agent()?;
-    find(&market, id, Some(agent)).await?;
+    find(&market, id, Some(caller.holder()?)).await?;
     decide(&market, id, &[RedemptionStatus::Pending], RedemptionStatus::Cancelled, None, None).await
 }
 
 /// `POST /api/v1/redemptions/admin/{id}/approve`
-pub(crate) async fn approve(State(market): State<Market>, Id(id): Id) -> Result<Json<Redemption>, Problem> {
+pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
+    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
     decide(&market, id, &[RedemptionStatus::Pending], RedemptionStatus::Processing, None, None).await
 }
 
@@ -165,11 +164,13 @@ pub(crate) async fn end(market: &Market) -> sqlx::Result<()> {
     super::end_holds(market, ended, ledger::MINT).await
 }
 
-async fn page_of(market: &Market, owner: Option<Uuid>, page: PageQuery) -> Result<Json<Page<Redemption>>, Problem> {
-    let limit = input::limit(page.limit)?;
-    let rows =
-        sqlx::query("SELECT * FROM redemptions WHERE ($1::uuid IS NULL OR owner = $1) AND id < $2 ORDER BY id DESC LIMIT $3");
-    let rows = rows.bind(owner).bind(input::before(page.cursor.as_deref())?).bind(limit as i64 + 1);
+async fn page_of(market: &Market, owner: Option<Uuid>, f: RedemptionFilter) -> Result<Json<Page<Redemption>>, Problem> {
+    let limit = input::limit(f.limit)?;
+    let rows = sqlx::query(
+        "SELECT * FROM redemptions WHERE ($1::uuid IS NULL OR owner = $1) AND id < $2 AND ($3::text IS NULL OR status = $3)
+         ORDER BY id DESC LIMIT $4",
+    );
+    let rows = rows.bind(owner).bind(input::before(f.cursor.as_deref())?).bind(f.status.map(db::name_of)).bind(limit as i64 + 1);
     let redemptions = rows.fetch_all(&market.pool).await?.iter().map(redemption).collect::<sqlx::Result<_>>()?;
     Ok(Json(input::page(redemptions, limit, |redemption: &Redemption| redemption.id.to_string())))
 }
@@ -192,6 +193,7 @@ fn redemption(row: &PgRow) -> sqlx::Result<Redemption> {
         details: row.try_get("details")?,
         receipt: row.try_get("receipt")?,
         reason: row.try_get("reason")?,
+        payout_month: row.try_get("payout_month")?,
         created_at: row.try_get("created_at")?,
         ended_at: row.try_get("ended_at")?,
     })

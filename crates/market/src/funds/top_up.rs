@@ -83,7 +83,7 @@ pub(crate) async fn top_up(
     }
     // On its own task: a caller who hangs up does not stop it halfway.
     let (at, payer) = (market.clone(), exact.payer());
-    let task = market.tasks.spawn(async move { settle(&at, &deposit, &request).await });
+    let task = market.spawn(async move { settle(&at, &deposit, &request).await });
     match task.await.map_err(|error| Problem::internal(&error))?? {
         Settled::Yes(told) => {
             let mut receipt =

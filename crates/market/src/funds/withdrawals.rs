@@ -5,22 +5,20 @@ use api::{
 };
 use axum::{Json, extract::State, http::StatusCode};
 use sqlx::{Row, postgres::PgRow};
-use time::{OffsetDateTime, macros::datetime};
 use tracing::warn;
 use uuid::Uuid;
 
+use super::{must_be_anothers, set_aside};
 use crate::{
     auth::Caller,
     db,
     input::{self, Id, Params},
-    ledger::{self, Hold, Order, Purpose, What},
+    ledger::{self, What},
     problem::Problem,
     service::Market,
-    wallet::{Idempotency, account},
+    wallet::Idempotency,
 };
 
-/// A hold that is not given back by itself.
-pub(super) const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
 const REASON_LEN_MAX_CHARS: usize = 500;
 
 /// What may be withdrawn, in base units of USDC.
@@ -50,13 +48,10 @@ pub(crate) async fn request(
     }
     // A stolen key must not be enough to send the money elsewhere.
     let unapproved_max = if recipient == wallet { unapproved_max } else { Amount::ZERO };
-    let from = account(&market, agent, Asset::Usdc).await?;
-    let held = ledger::open(&market.pool, agent, Asset::Usdc, Purpose::Held).await?;
-    let hold = Hold { id: Uuid::now_v7(), from, held, amount: request.amount, expires_at: NEVER };
     let asked = ledger::Withdrawal { agent, recipient, day_max, unapproved_max };
-    let key = Some(key.of(agent, "/wallet/withdrawals", &request));
-    let posted = market.ledger.submit(Order { key, what: What::Withdraw(hold, asked) }).await?;
-    Ok((StatusCode::CREATED, Json(find(&market, posted.reference, Some(agent)).await?)))
+    let key = key.of(agent, "/wallet/withdrawals", &request);
+    let id = set_aside(&market, agent, Asset::Usdc, request.amount, key, |hold| What::Withdraw(hold, asked)).await?;
+    Ok((StatusCode::CREATED, Json(find(&market, id, Some(agent)).await?)))
 }
 
 /// `GET /api/v1/wallet/withdrawals`
@@ -91,7 +86,8 @@ pub(crate) async fn list_all(
 }
 
 /// `POST /api/v1/admin/withdrawals/{id}/approve`
-pub(crate) async fn approve(State(market): State<Market>, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
+pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
+    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.agent_id).await?;
     let approve = "UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval'";
     let approved = sqlx::query(approve).bind(id).execute(&market.pool).await?.rows_affected() == 1;
     decided(&market, id, None, approved, WithdrawalStatus::Pending).await

@@ -12,6 +12,7 @@ mod seal;
 mod write;
 mod writer;
 
+pub(crate) use accounts::House;
 pub use accounts::{AccountId, Purpose, open};
 use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind};
@@ -25,10 +26,10 @@ use uuid::Uuid;
 pub use writer::Ledger;
 
 /// The account that ARD is minted from.
-pub const MINT: AccountId = accounts::House::of(Asset::Ard).outside;
+pub const MINT: AccountId = House::of(Asset::Ard).outside;
 
 /// The account that USDC comes from and goes to: minus its balance is what the custody account on chain must cover.
-pub const OUTSIDE: AccountId = accounts::House::of(Asset::Usdc).outside;
+pub const OUTSIDE: AccountId = House::of(Asset::Usdc).outside;
 
 /// Units that are not negative; nothing else.
 pub(crate) fn amount(units: i64) -> Amount {

@@ -33,6 +33,8 @@ pub struct Redemption {
     pub details: Option<String>,
     /// Whether an operator has to approve.
     pub needs_approval: bool,
+    /// The month whose payout it is, if it is one.
+    pub payout_month: Option<String>,
 }
 
 impl Batch {
@@ -68,13 +70,14 @@ impl Batch {
                 .await?;
         }
         for (hold, asked) in &self.redemptions {
-            sqlx::query("INSERT INTO redemptions (id, owner, method, amount, details, status) VALUES ($1, $2, $3, $4, $5, $6)")
+            sqlx::query("INSERT INTO redemptions (id, owner, method, amount, details, status, payout_month) VALUES ($1, $2, $3, $4, $5, $6, $7)")
                 .bind(hold.id)
                 .bind(asked.owner)
                 .bind(&asked.method)
                 .bind(hold.amount.signed())
                 .bind(&asked.details)
                 .bind(if asked.needs_approval { "pending" } else { "processing" })
+                .bind(&asked.payout_month)
                 .execute(&mut *conn)
                 .await?;
         }

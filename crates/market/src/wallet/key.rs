@@ -1,4 +1,4 @@
-use alloy::primitives::B256;
+use alloy::primitives::{B256, keccak256};
 use api::Code;
 use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
@@ -25,6 +25,12 @@ impl Idempotency {
         let request = serde_json::to_vec(request).expect("what was read from JSON is written as JSON");
         Key { key: B256::from_slice(&key), fingerprint: B256::from_slice(&Sha256::digest(request)) }
     }
+}
+
+/// The key of what is done once whoever asks for it.
+pub(crate) fn once(what: &str, whose: Uuid, when: &str) -> Key {
+    let digest = keccak256([what.as_bytes(), whose.as_bytes(), when.as_bytes()].concat());
+    Key { key: digest, fingerprint: digest }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Idempotency {

@@ -1,5 +1,6 @@
 //! The ledger over HTTP: balances, statements, sending, and proofs.
 
+pub(crate) mod house;
 mod key;
 pub(crate) mod purchase;
 mod statement;
@@ -26,7 +27,7 @@ use crate::{
     problem::Problem,
     service::Market,
 };
-pub(crate) use key::Idempotency;
+pub(crate) use key::{Idempotency, once};
 pub(crate) use statement::{csv, statement};
 pub(crate) use upkeep::{Newcomer, upkeep, welcome};
 

@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::account;
+use super::{account, key};
 use crate::{
     auth::sessions,
-    funds::redemptions,
-    ledger::{self, Key, LedgerError, Move, Order, Refused, What},
+    funds::{monthly, redemptions},
+    ledger::{self, LedgerError, Move, Order, Refused, What},
     limits,
     problem::Problem,
     service::Market,
@@ -60,6 +60,9 @@ async fn once(market: &Market) -> sqlx::Result<()> {
         }
     }
     redemptions::end(market).await?;
+    if let Err(Problem(problem)) = monthly::pay_out(market).await {
+        warn!(%problem, "creators are not paid out yet");
+    }
     for who in [Newcomer::Agent, Newcomer::Creator] {
         let table = who.table();
         let new = sqlx::AssertSqlSafe(format!("SELECT id FROM {table} WHERE NOT welcomed LIMIT $1"));
@@ -99,10 +102,8 @@ pub(crate) async fn welcome(market: &Market, who: Newcomer, id: Uuid) {
 
 async fn try_welcome(market: &Market, who: Newcomer, id: Uuid) -> Result<(), Problem> {
     let to = account(market, id, Asset::Ard).await?;
-    let digest = alloy::primitives::keccak256([b"welcome", id.as_bytes().as_slice()].concat());
-    let key = Key { key: digest, fingerprint: digest };
     let what = What::Move(Move { kind: Kind::Bonus, from: ledger::MINT, to, amount: WELCOME, reference: id, memo: None });
-    market.ledger.submit(Order { key: Some(key), what }).await?;
+    market.ledger.submit(Order { key: Some(key::once("welcome", id, "")), what }).await?;
     let welcomed = format!("UPDATE {} SET welcomed = TRUE WHERE id = $1", who.table());
     sqlx::query(sqlx::AssertSqlSafe(welcomed)).bind(id).execute(&market.pool).await?;
     Ok(())

@@ -71,7 +71,7 @@ pub(crate) async fn metric(market: &Market, name: &str) -> i64 {
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
 }
 
-async fn top_up(member: &Member, account: usize, amount: &str) -> Result<ToppedUp, api::ClientError> {
+pub(crate) async fn top_up(member: &Member, account: usize, amount: &str) -> Result<ToppedUp, api::ClientError> {
     let ToppedUp::PaymentRequired(asked) = member.client.top_up(usdc(amount), None).await? else {
         panic!("credited for nothing")
     };

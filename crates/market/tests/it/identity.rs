@@ -60,14 +60,28 @@ async fn tokens_of_one_instance_are_good_at_another_that_shares_the_secret() {
         let public_url = Some("https://market.example/".parse().unwrap());
         market::Config { token_secrets, public_url, ..world.config() }
     };
-    let (one, two) = (Market::start(with(vec![[1; 32]])).await, Market::start(with(vec![[2; 32], [1; 32]])).await);
+    // One names the market's address, which is the others' too; who names another does not start.
+    let unnamed = |config: market::Config| market::Config { public_url: None, ..config };
+    let elsewhere =
+        |config: market::Config| market::Config { public_url: Some("https://other.example/".parse().unwrap()), ..config };
+    let (one, two) = (Market::start(with(vec![[1; 32]])).await, Market::start(unnamed(with(vec![[2; 32], [1; 32]]))).await);
     let three = Market::start(with(vec![[2; 32]])).await;
     let agent = one.join("agent", SELLER, AgentType::Both).await;
     let token = agent.client.token(&TokenRequest::default()).await.unwrap();
     assert!(two.client.with_token(&token).wallet().await.is_ok(), "a secret that was replaced is believed");
     assert_eq!(refusal(three.client.with_token(&token).wallet().await), Code::Unauthenticated);
+    let start = async |config: market::Config| {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        market::serve(config, listener, tokio_util::sync::CancellationToken::new()).await.unwrap_err().to_string()
+    };
+    let refused = start(elsewhere(with(vec![[2; 32]]))).await;
+    assert!(refused.contains("--moved-from https://market.example/"), "{refused}");
     let keys: serde_json::Value =
         reqwest::get(one.url.join(".well-known/jwks.json").unwrap()).await.unwrap().json().await.unwrap();
+    let moved = market::Config { moved_from: Some("https://market.example/".parse().unwrap()), ..elsewhere(with(vec![[1; 32]])) };
+    Market::start(moved.clone()).await.stop().await;
+    Market::start(moved).await.stop().await;
+    assert!(start(with(vec![[1; 32]])).await.contains("https://other.example/"));
     assert!(keys["keys"].as_array().unwrap().iter().all(|key| key["kty"] == "OKP" && key.get("d").is_none()));
 }
 

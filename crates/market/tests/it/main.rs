@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod about;
 mod access;
 mod agents;
 mod anchor;
@@ -14,6 +15,8 @@ mod harness;
 mod identity;
 mod ledger;
 mod listings;
+mod object_store;
+mod payout;
 mod redemptions;
 mod relay;
 mod schema;
