@@ -120,12 +120,12 @@ async fn accounts(conn: &mut PgConnection, after: i64) -> sqlx::Result<(i64, Opt
 
 /// What the ledger owes in USDC and what the custody account has, both as of the last block that was walked.
 async fn cover(conn: &mut PgConnection, market: &Market, custody: Address) -> sqlx::Result<(i64, i64)> {
-    // Paid out in a final block and still held in the ledger; credited and not yet in a final block.
+    // Paid out in a final block and still held in the ledger; settled and not yet in a final block, credited or about to be.
     let row = sqlx::query(
         "SELECT -balance - coalesce((SELECT sum(w.amount) FROM holds JOIN withdrawals AS w USING (id) WHERE state = 1 AND status = 'completed'), 0)::bigint
                  AS owed,
              coalesce((SELECT walked_to FROM custody WHERE address = $2), 0) AS walked_to,
-             coalesce((SELECT sum(amount) FROM deposits WHERE payer_nonce IS NOT NULL AND block_number IS NULL AND status = 'completed'
+             coalesce((SELECT sum(amount) FROM deposits WHERE payer_nonce IS NOT NULL AND block_number IS NULL AND status IN ('arrived', 'completed')
                            AND valid_before > coalesce((SELECT extract(epoch FROM b.timestamp)::bigint FROM chain.blocks AS b
                                                         JOIN custody AS c ON c.walked_to = b.number AND c.address = $2), 0)), 0)::bigint
                  AS early
