@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 use x402::{
     FacilitatorClient, Network, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, Token, V2, VerifyResponse,
     batch::{BatchPayload, Chain, ChannelConfig, ChannelState, Voucher, VoucherPayload},
+    client::hot_key,
     header,
     server::{Authorizer, ChannelStore, Channels, Gate, MemoryChannels, PaidLayer, Pricing},
 };
@@ -53,8 +54,14 @@ async fn store() -> Arc<dyn ChannelStore> {
 }
 
 /// Pays again and again through one channel until `end`; the latencies.
-async fn buy(url: String, offer: PaymentRequirements, authorizer: Address, end: Instant) -> Vec<Duration> {
-    let (key, chain, client) = (PrivateKeySigner::random(), Chain::of(&offer).unwrap(), reqwest::Client::new());
+async fn buy(
+    client: reqwest::Client,
+    url: String,
+    offer: PaymentRequirements,
+    authorizer: Address,
+    end: Instant,
+) -> Vec<Duration> {
+    let (key, chain) = (hot_key(&PrivateKeySigner::random()), Chain::of(&offer).unwrap());
     let channel_config = ChannelConfig {
         payer: key.address(),
         payer_authorizer: key.address(),
@@ -98,8 +105,11 @@ async fn main() {
     let layer = PaidLayer::new(Gate::new(facilitator).channels(channels), Pricing::offers(vec![offer.clone()]));
     let url = listen(Router::new().route("/", get(|| async { "an answer" })).layer(layer)).await;
 
+    // Each reads the certificates of the system, which takes longer than a hundred payments.
+    let clients: Vec<_> = (0..buyers).map(|_| reqwest::Client::new()).collect();
     let (begun, end) = (Instant::now(), Instant::now() + Duration::from_secs(seconds));
-    let bought: Vec<_> = (0..buyers).map(|_| tokio::spawn(buy(url.clone(), offer.clone(), authorizer, end))).collect();
+    let bought: Vec<_> =
+        clients.into_iter().map(|client| tokio::spawn(buy(client, url.clone(), offer.clone(), authorizer, end))).collect();
     let mut latencies = Vec::new();
     for buyer in bought {
         latencies.extend(buyer.await.unwrap());

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use alloy::{
     primitives::{Address, B256, Bytes, U256, aliases::U40, keccak256},
     sol_types::{Eip712Domain, SolStruct},
@@ -6,6 +8,16 @@ use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::{BATCH_CONTRACT, WITHDRAW_DELAY_MAX_SECS, WITHDRAW_DELAY_MIN_SECS, abi::sol, decimal};
 use crate::{PaymentRequirements, Reason, Scheme, recover_strict};
+
+/// What every request hashes, once.
+static CHANNEL_CONFIG: LazyLock<B256> = LazyLock::new(type_hash::<sol::ChannelConfig>);
+static VOUCHER: LazyLock<B256> = LazyLock::new(type_hash::<sol::Voucher>);
+static REFUND: LazyLock<B256> = LazyLock::new(type_hash::<sol::Refund>);
+static CLAIM_BATCH: LazyLock<B256> = LazyLock::new(type_hash::<sol::ClaimBatch>);
+
+fn type_hash<T: SolStruct>() -> B256 {
+    keccak256(T::eip712_encode_type().as_bytes())
+}
 
 /// The contract on one chain: what every hash of the scheme is bound to. Keep it; its separator is hashed once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,27 +40,28 @@ impl Chain {
         requirements.network.chain_id().map(Self::new)
     }
 
-    fn hash(&self, message: &impl SolStruct) -> B256 {
+    fn hash(&self, type_hash: &B256, message: &impl SolStruct) -> B256 {
+        let message = keccak256([type_hash.as_slice(), &message.eip712_encode_data()].concat());
         let mut bytes = [0; 66];
         bytes[..2].copy_from_slice(&[0x19, 0x01]);
         bytes[2..34].copy_from_slice(self.separator.as_slice());
-        bytes[34..].copy_from_slice(message.eip712_hash_struct().as_slice());
+        bytes[34..].copy_from_slice(message.as_slice());
         keccak256(bytes)
     }
 
     /// The channel with this configuration, which is its hash.
     pub fn channel_id(&self, config: &ChannelConfig) -> B256 {
-        self.hash(&config.to_typed())
+        self.hash(&CHANNEL_CONFIG, &config.to_typed())
     }
 
     /// What the payer's side signs to let the payee claim up to `ceiling` in all.
     pub fn voucher_hash(&self, channel_id: B256, ceiling: u128) -> B256 {
-        self.hash(&sol::Voucher { channelId: channel_id, maxClaimableAmount: ceiling })
+        self.hash(&VOUCHER, &sol::Voucher { channelId: channel_id, maxClaimableAmount: ceiling })
     }
 
     /// What the receiver's authorizer signs to give `amount` back; `nonce` is the channel's `refundNonce`.
     pub fn refund_hash(&self, channel_id: B256, nonce: U256, amount: u128) -> B256 {
-        self.hash(&sol::Refund { channelId: channel_id, nonce, amount })
+        self.hash(&REFUND, &sol::Refund { channelId: channel_id, nonce, amount })
     }
 
     /// What the receiver's authorizer signs to let anybody send these claims.
@@ -58,7 +71,7 @@ impl Chain {
             maxClaimableAmount: claim.voucher.max_claimable_amount,
             totalClaimed: claim.total_claimed,
         });
-        self.hash(&sol::ClaimBatch { claims: claims.collect() })
+        self.hash(&CLAIM_BATCH, &sol::ClaimBatch { claims: claims.collect() })
     }
 }
 
@@ -113,6 +126,11 @@ impl ChannelConfig {
         if chain.channel_id(self) != channel_id {
             return Err(Reason::BatchChannelIdMismatch);
         }
+        self.check_terms(requirements)
+    }
+
+    /// The same for a channel that has this configuration.
+    pub(crate) fn check_terms(&self, requirements: &PaymentRequirements) -> Result<(), Reason> {
         if requirements.pay_to_address() != Some(self.receiver) {
             return Err(Reason::BatchReceiverMismatch);
         }

@@ -114,7 +114,7 @@ impl BatchPayload {
     /// [`PayloadError`] says what is wrong with it.
     pub fn from_json(payload: &JsonMap) -> Result<Self, PayloadError> {
         let malformed = |e: serde_json::Error| PayloadError::Malformed(e.to_string().chars().take(200).collect());
-        let payload: Self = serde_json::from_value(serde_json::Value::Object(payload.clone())).map_err(malformed)?;
+        let payload = Self::deserialize(payload).map_err(malformed)?;
         let deposit = if let Self::Deposit(p) = &payload { p.deposit.authorization.signature().len() } else { 0 };
         let voucher = payload.voucher().map_or(0, |voucher| voucher.signature.len());
         match deposit.max(voucher) {

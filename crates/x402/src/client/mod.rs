@@ -9,6 +9,7 @@ mod daily;
 mod error;
 mod exchange;
 mod hooks;
+mod hot_key;
 mod journal;
 mod lists;
 #[cfg(feature = "middleware")]
@@ -32,6 +33,7 @@ pub use daily::{BudgetError, DailyBudget};
 pub use error::PayError;
 pub use exchange::{Answer, Client, Paid};
 pub use hooks::Hooks;
+pub use hot_key::{HotKey, Libsecp256k1, hot_key};
 pub use journal::{Journal, JournalError, Receipt};
 pub use lists::HostPattern;
 pub use payer::{Allowance, KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest};

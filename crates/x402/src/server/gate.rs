@@ -148,9 +148,14 @@ impl Gate {
         let backend = self.backend(Scheme::of(&requirements), &payload);
         let (backend, reservations) = backend.map_err(|reason| refuse(Some(&reason)))?;
         let refund = if let Backend::Channel(turn) = &backend { turn.acknowledgement() } else { None };
-        check_extension_echo(&offers.required(None, false), &payload)
-            .map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
-        let key = payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
+        if payload.extensions.is_some() {
+            check_extension_echo(&offers.required(None, false), &payload)
+                .map_err(|_| refuse(Some(&Reason::ExtensionEchoMismatch)))?;
+        }
+        let key = match &backend {
+            Backend::Channel(turn) => turn.key().clone(),
+            Backend::Facilitator(_) => payload.key().map_err(|_| refuse(Some(&Reason::InvalidPayload)))?,
+        };
         tracing::Span::current().record("payment", tracing::field::display(key.nonce));
         let fingerprint = fingerprint(&payload, &requirements, offers);
         let id = offers.extras.payment_id(payload.extensions.as_ref()).map_err(|code| Box::new(answer::bad_request(code)))?;

@@ -63,7 +63,7 @@ impl Settlement {
     }
 
     #[tracing::instrument(name = "x402.settle", skip_all, fields(url = self.offers.resource.url, payer = %self.key.payer, payment = %self.key.nonce))]
-    async fn settle(self, sender: oneshot::Sender<Result<Settled, Response>>) {
+    async fn settle(mut self, sender: oneshot::Sender<Result<Settled, Response>>) {
         let verdict = self.verdict().await;
         metrics::settled(match &verdict {
             Verdict::Settled(_) => "settled",
@@ -96,15 +96,15 @@ impl Settlement {
         }
     }
 
-    async fn verdict(&self) -> Verdict {
+    async fn verdict(&mut self) -> Verdict {
         if let Some(receipt) = &self.kept.receipt {
             return Verdict::Settled(receipt.clone());
         }
-        let mut request = self.request.clone();
-        request.payment_requirements.amount = self.kept.charge.unwrap_or(request.payment_requirements.amount);
-        let mut answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&request)).await;
+        let amount = &mut self.request.payment_requirements.amount;
+        *amount = self.kept.charge.unwrap_or(*amount);
+        let mut answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&self.request)).await;
         if answer.as_ref().is_ok_and(SettleResponse::is_pending) {
-            answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&request)).await;
+            answer = metrics::timed(Stage::Settle, self.key.nonce, self.backend.settle(&self.request)).await;
         }
         match answer {
             Ok(receipt) if receipt.success => Verdict::Settled(receipt),

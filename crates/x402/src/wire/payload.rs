@@ -42,13 +42,13 @@ impl PaymentPayload {
         match Scheme::of(&self.accepted) {
             Some(Scheme::Exact) => self.exact_key(),
             Some(Scheme::Upto) => self.upto_key(),
-            Some(Scheme::BatchSettlement) => self.channel_key(),
+            Some(Scheme::BatchSettlement) => self.channel_key(&BatchPayload::from_json(&self.payload)?),
             None => Err(PayloadError::UnknownType),
         }
     }
 
-    fn channel_key(&self) -> Result<PaymentKey, PayloadError> {
-        let payload = BatchPayload::from_json(&self.payload)?;
+    /// The key of a voucher: its payload is `payload`.
+    pub(crate) fn channel_key(&self, payload: &BatchPayload) -> Result<PaymentKey, PayloadError> {
         let (Some(config), Some(voucher), Some(chain)) = (payload.channel_config(), payload.voucher(), Chain::of(&self.accepted))
         else {
             return Err(PayloadError::UnknownType);

@@ -9,6 +9,7 @@ use super::Turn;
 use crate::{
     FacilitatorError, JsonMap, PaymentRequest, PaymentRequirements, Reason, TokenAmount, VerifyResponse,
     batch::{BatchPayload, ChannelState},
+    recover_strict,
     server::channels::{Channel, now_ms},
 };
 
@@ -90,8 +91,8 @@ impl Turn {
         if self.voucher.max_claimable_amount > channel.balance {
             return None;
         }
-        let verdict = self.config.check(&self.chain, self.voucher.channel_id, requirements).and_then(|()| {
-            if self.voucher.signer(&self.chain) != Some(self.config.payer_authorizer) {
+        let verdict = self.config.check_terms(requirements).and_then(|()| {
+            if recover_strict(self.key.nonce, &self.voucher.signature) != Some(self.config.payer_authorizer) {
                 return Err(Reason::BatchVoucherSignature);
             }
             if self.voucher.max_claimable_amount <= channel.total_claimed {

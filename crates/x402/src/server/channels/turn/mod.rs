@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use self::hold::Held;
 use super::{Channel, Channels, now_ms};
 use crate::{
-    FacilitatorError, PayloadError, PaymentPayload, PaymentRequest, PaymentRequirements, Reason, SettleResponse,
+    FacilitatorError, PayloadError, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequirements, Reason, SettleResponse,
     batch::{BatchPayload, Chain, ChannelConfig, ChannelState, Voucher},
     server::ReservationError,
 };
@@ -29,6 +29,8 @@ pub(in crate::server) struct Turn {
     config: ChannelConfig,
     voucher: Voucher,
     chain: Chain,
+    /// Names the voucher; its nonce is the hash that was signed.
+    key: PaymentKey,
     /// The channel as it was judged, for the reservation.
     judged: Mutex<Option<(Channel, PaymentRequirements)>>,
 }
@@ -39,7 +41,13 @@ impl Turn {
             return Err(PayloadError::UnknownType);
         };
         let chain = Chain::of(&payment.accepted).ok_or(PayloadError::UnknownType)?;
-        Ok(Self { channels, payload, config, voucher, chain, judged: Mutex::default() })
+        let key = payment.channel_key(&payload)?;
+        Ok(Self { channels, payload, config, voucher, chain, key, judged: Mutex::default() })
+    }
+
+    /// What makes this payment the same one wherever it turns up.
+    pub(in crate::server) fn key(&self) -> &PaymentKey {
+        &self.key
     }
 
     /// Gives money back instead of buying something.
@@ -54,8 +62,7 @@ impl Turn {
 
     /// Names this voucher among those of its channel.
     fn pending_id(&self) -> u64 {
-        let hash = self.chain.voucher_hash(self.voucher.channel_id, self.voucher.max_claimable_amount);
-        hash.as_slice().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
+        self.key.nonce.as_slice().first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
     }
 
     /// Charges what the request cost.
