@@ -45,8 +45,12 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
 
 /// Connections for reading.
 pub(crate) async fn read_pool(database_url: &str) -> Result<PgPool, Error> {
-    let options =
-        options(database_url)?.options([("statement_timeout", STATEMENT_TIMEOUT_MS), ("default_transaction_read_only", "on")]);
+    let options = options(database_url)?.options([
+        ("statement_timeout", STATEMENT_TIMEOUT_MS),
+        ("default_transaction_read_only", "on"),
+        // A plan for anybody would be wrong for a busy account.
+        ("plan_cache_mode", "force_custom_plan"),
+    ]);
     PgPoolOptions::new()
         .max_connections(POOL_CONNECTIONS_MAX)
         .acquire_timeout(ACQUIRE_TIMEOUT)

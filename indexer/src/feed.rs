@@ -179,13 +179,30 @@ async fn hash_of(conn: &mut PgConnection, block: u64) -> Result<Option<u32>, sql
 
 /// The items after `cursor`, which is moved behind them; none when there is nothing new.
 pub(crate) async fn next(pool: &PgPool, wish: &Wish, cursor: &mut Cursor) -> Result<Vec<Item>, FeedError> {
+    loop {
+        let (items, more) = look(pool, wish, cursor).await?;
+        if !items.is_empty() || !more {
+            return Ok(items);
+        }
+    }
+}
+
+/// The items in what one read looks at, and whether there is more to look at.
+async fn look(pool: &PgPool, wish: &Wish, cursor: &mut Cursor) -> Result<(Vec<Item>, bool), FeedError> {
     let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mirror = mirror(&mut tx).await?;
     let mut items = undone(&mut tx, &mirror, cursor).await?;
-    let Some(head) = &mirror.head else { return Ok(items) };
-    let last = (head.number + 1).saturating_sub(wish.confirmations.max(1));
-    if !items.is_empty() || last < cursor.position.block {
-        return Ok(items);
+    let Some(head) = &mirror.head else { return Ok((items, false)) };
+    let newest = (head.number + 1).saturating_sub(wish.confirmations.max(1));
+    if !items.is_empty() || newest < cursor.position.block {
+        return Ok((items, false));
+    }
+    let mut last = newest;
+    for topic in &wish.topics {
+        if let Some(horizon) = horizon(&mut tx, *topic, wish, cursor, newest).await? {
+            // Whole blocks, so that the cursor says how far was looked; at least one, so that it moves.
+            last = last.min(horizon.block.saturating_sub(1).max(cursor.position.block + 1));
+        }
     }
     for topic in &wish.topics {
         items.extend(read_topic(&mut tx, *topic, wish, cursor, last).await?);
@@ -202,7 +219,7 @@ pub(crate) async fn next(pool: &PgPool, wish: &Wish, cursor: &mut Cursor) -> Res
         items.truncate(batch);
         *cursor = items[batch - 1].cursor;
     }
-    Ok(items)
+    Ok((items, last < newest))
 }
 
 /// Tells of what was undone that the reader knows of, and moves the cursor back before it.
@@ -231,6 +248,46 @@ async fn undone(conn: &mut PgConnection, mirror: &Mirror, cursor: &mut Cursor) -
     Ok(items)
 }
 
+fn events_of(wish: &Wish, cursor: &Cursor, last: u64) -> EventFilter {
+    EventFilter {
+        contract: wish.contract,
+        name: wish.name.clone(),
+        account: wish.account,
+        blocks: Span { from: None, to: Some(last) },
+        after: Some(cursor.after(Topic::Events)),
+        order: Order::Asc,
+        limit: BATCH,
+        ..Default::default()
+    }
+}
+
+fn payments_of(wish: &Wish, cursor: &Cursor, last: u64) -> PaymentFilter {
+    PaymentFilter {
+        account: wish.account,
+        kind: wish.kind,
+        blocks: Span { from: None, to: Some(last) },
+        after: Some(cursor.after(Topic::Payments)),
+        order: Order::Asc,
+        limit: BATCH,
+        ..Default::default()
+    }
+}
+
+/// How far one read can look for items of a topic, if not to the last block.
+async fn horizon(
+    conn: &mut PgConnection,
+    topic: Topic,
+    wish: &Wish,
+    cursor: &Cursor,
+    last: u64,
+) -> Result<Option<Position>, sqlx::Error> {
+    match topic {
+        Topic::Events => read::events_horizon(conn, &events_of(wish, cursor, last)).await,
+        Topic::Payments => read::payments_horizon(conn, &payments_of(wish, cursor, last)).await,
+        Topic::Transfers | Topic::Blocks => Ok(None),
+    }
+}
+
 async fn read_topic(
     conn: &mut PgConnection,
     topic: Topic,
@@ -238,8 +295,7 @@ async fn read_topic(
     cursor: &Cursor,
     last: u64,
 ) -> Result<Vec<Item>, sqlx::Error> {
-    let blocks = Span { from: None, to: Some(last) };
-    let (after, order, limit) = (Some(cursor.after(topic)), Order::Asc, BATCH);
+    let (blocks, order, limit) = (Span { from: None, to: Some(last) }, Order::Asc, BATCH);
     let item = |position: Position, hash: &B256, data: Value| Item {
         kind: topic.kind(),
         cursor: Cursor { position, topic, reorg: cursor.reorg, hash: short(hash) },
@@ -247,20 +303,17 @@ async fn read_topic(
     };
     match topic {
         Topic::Events => {
-            let (account, contract, name) = (wish.account, wish.contract, wish.name.clone());
-            let filter = EventFilter { account, contract, name, blocks, after, order, limit, ..Default::default() };
-            let rows = read::events(conn, &filter).await?;
+            let rows = read::events(conn, &events_of(wish, cursor, last)).await?;
             rows.iter().map(|row| Ok(item(row.place.position(), &row.place.block_hash, to_json(row)?))).collect()
         }
         Topic::Transfers => {
+            let after = Some(cursor.after(topic));
             let filter = TransferFilter { account: wish.account, blocks, after, order, limit, ..Default::default() };
             let rows = read::transfers(conn, &filter).await?;
             rows.iter().map(|row| Ok(item(row.place.position(), &row.place.block_hash, to_json(row)?))).collect()
         }
         Topic::Payments => {
-            let (account, kind) = (wish.account, wish.kind);
-            let filter = PaymentFilter { account, kind, blocks, after, order, limit, ..Default::default() };
-            let rows = read::payments(conn, &filter).await?;
+            let rows = read::payments(conn, &payments_of(wish, cursor, last)).await?;
             rows.iter().map(|row| Ok(item(row.position(), &row.place.block_hash, to_json(row)?))).collect()
         }
         Topic::Blocks => {

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::sync::Added;
+use crate::{sync::Added, verify::COMPARED};
 
 /// What the writer of this process did since it started.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Counters {
     node_failures: AtomicU64,
     proof_failures: AtomicU64,
     reconciliations: AtomicU64,
-    differences: AtomicU64,
+    differences: [AtomicU64; COMPARED.len()],
 }
 
 impl Counters {
@@ -38,14 +38,16 @@ impl Counters {
     }
 
     /// The state was compared with the chain.
-    pub(crate) fn reconciled(&self, differences: usize) {
+    pub(crate) fn reconciled(&self, differences: [u64; COMPARED.len()]) {
+        for (kept, found) in self.differences.iter().zip(differences) {
+            kept.store(found, Ordering::Relaxed);
+        }
         self.reconciliations.fetch_add(1, Ordering::Relaxed);
-        self.differences.store(u64::try_from(differences).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// What the last comparison with the chain found; it must be zero.
-    pub(crate) fn differences(&self) -> u64 {
-        self.differences.load(Ordering::Relaxed)
+    /// What the last comparison with the chain found in each of [`COMPARED`]; it must be zero.
+    pub(crate) fn differences(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        COMPARED.into_iter().zip(self.differences.iter().map(|found| found.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn committed(&self, tip: Option<u64>, added: &Added) {
@@ -73,7 +75,7 @@ impl Counters {
             ("florin_indexer_node_failures_total", "Requests to the node without a usable answer.", load(&self.node_failures)),
             (
                 "florin_indexer_reconciliations_total",
-                "Comparisons of every mirrored balance, agreement and wallet with the chain.",
+                "Comparisons of every mirrored balance, agreement, wallet and treasury with the chain.",
                 load(&self.reconciliations),
             ),
             ("florin_indexer_proof_failures_total", "Answers that contradicted the block's hash.", load(&self.proof_failures)),

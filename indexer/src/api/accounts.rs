@@ -113,5 +113,5 @@ async fn list(snapshot: Snapshot, account: Option<Address>, f: Filter) -> Result
         ..Default::default()
     };
     let rows = read::transfers(&mut *snapshot.conn().await, &filter).await?;
-    snapshot.page(rows, f.limit, f.cursor, |transfer| transfer.place.position()).await
+    snapshot.page(rows, f.limit, f.cursor, None, |transfer| transfer.place.position()).await
 }

@@ -41,7 +41,7 @@ async fn list(snapshot: Snapshot, f: Filter) -> Result<Page<Block>, Problem> {
         limit: f.limit.rows_to_read(),
     };
     let rows = read::blocks(&mut *snapshot.conn().await, &filter).await?;
-    snapshot.page(rows, f.limit, f.cursor, |block| Position::start_of(block.number)).await
+    snapshot.page(rows, f.limit, f.cursor, None, |block| Position::start_of(block.number)).await
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@ use std::{
 use alloy::{primitives::Address, sol_types::SolCall};
 use contracts::usdc::Usdc::balanceOfCall;
 use sqlx::{PgConnection, PgPool};
+use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::{
@@ -18,6 +19,10 @@ use crate::{
 
 /// Accounts whose balance before the mirror is remembered.
 const REMEMBERED_MAX: usize = 10_000;
+
+/// Accounts that the node is asked about at the same time. Each holds a connection to the database meanwhile, of which there are twice as many:
+/// asking for accounts that nobody asked for before takes the API from nobody.
+const ASKED_MAX: usize = 8;
 
 /// A chain that is mirrored here.
 pub(crate) struct Chain {
@@ -35,6 +40,7 @@ pub(crate) struct Chain {
     pub(crate) bell: Bell,
     /// It never changes: it is of a block before the first.
     held_before: Mutex<HashMap<Address, u64>>,
+    asking: Semaphore,
     /// The newest block that was seen, and when first.
     seen: Mutex<(Option<u64>, Instant)>,
 }
@@ -65,6 +71,7 @@ impl Chain {
             node,
             bell,
             held_before: Mutex::default(),
+            asking: Semaphore::new(ASKED_MAX),
             seen: Mutex::new((None, Instant::now())),
         }
     }
@@ -84,6 +91,8 @@ impl Chain {
         if let Some(held) = self.held_before.lock().unwrap_or_else(PoisonError::into_inner).get(&account) {
             return Ok(*held);
         }
+        let asking = self.asking.try_acquire();
+        let _asking = asking.map_err(|_| Problem::unavailable("The node is being asked about other accounts, try again"))?;
         let call = balanceOfCall { account }.abi_encode();
         let answer = self.node.call(self.usdc, call.into(), At::Number(block)).await.map_err(|error| {
             Problem::unavailable(format!("What {account} held before the mirror begins (block {block}) cannot be read: {error}"))

@@ -49,7 +49,7 @@ struct Filter {
 }
 
 async fn list(snapshot: Snapshot, f: Filter) -> Result<Page<Event>, Problem> {
-    let filter = EventFilter {
+    let mut filter = EventFilter {
         contract: f.contract,
         name: f.name,
         account: f.account,
@@ -57,9 +57,11 @@ async fn list(snapshot: Snapshot, f: Filter) -> Result<Page<Event>, Problem> {
         tx: f.tx,
         blocks: Span { from: f.from_block, to: f.to_block },
         after: f.cursor.map(|cursor| cursor.position),
+        until: None,
         order: f.order,
         limit: f.limit.rows_to_read(),
     };
+    filter.until = read::events_horizon(&mut *snapshot.conn().await, &filter).await?;
     let rows = read::events(&mut *snapshot.conn().await, &filter).await?;
-    snapshot.page(rows, f.limit, f.cursor, |event| event.place.position()).await
+    snapshot.page(rows, f.limit, f.cursor, filter.until, |event| event.place.position()).await
 }

@@ -8,7 +8,7 @@ use url::form_urlencoded;
 
 use super::problem::Problem;
 use crate::{
-    read::{Named, Position},
+    read::{self, Found, Named, Position},
     schema,
 };
 
@@ -18,7 +18,11 @@ const PAGE_ROWS: u32 = 50;
 pub(super) const PAGE_ROWS_MAX: u32 = 500;
 
 /// Reads the parameters of a path and a query string; an unknown, repeated or malformed one is a problem.
-pub(super) fn read<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
+pub(super) fn params<T: DeserializeOwned>(pairs: &[(String, String)]) -> Result<T, Problem> {
+    // Postgres keeps no such text, so nothing is called that.
+    if let Some((name, _)) = pairs.iter().find(|(_, value)| value.contains('\0')) {
+        return Err(Problem::invalid_parameter(format!("{name} contains a zero byte")));
+    }
     let query = form_urlencoded::Serializer::new("/?".to_owned()).extend_pairs(pairs).finish();
     let uri: Uri = query.parse().map_err(|_| Problem::invalid_parameter("the parameters are too long"))?;
     let Query(params) = Query::try_from_uri(&uri).map_err(|error| Problem::invalid_parameter(reason(&error)))?;
@@ -138,7 +142,8 @@ impl JsonSchema for Cursor {
 pub(super) struct Page<T> {
     /// The rows.
     pub(super) data: Vec<T>,
-    /// For the page after this one; null when this is the last.
+    /// For the page after this one; null when this is the last. A page that looked for what is rare may have fewer rows than asked for, or none,
+    /// and still not be the last.
     pub(super) next_cursor: Option<String>,
     /// Rows of this block and later ones that earlier pages had are no longer of the chain: drop them and read again with `from_block`.
     /// Null when nothing was undone since the page before.
@@ -156,8 +161,9 @@ impl<T> Page<T> {
     }
 
     /// As [`Page::new`], for lists whose pages continue after an address or id.
-    pub(super) fn by_key<R>(rows: Vec<Named<R>>, limit: Limit, answer: impl Fn(Named<R>) -> T) -> Self {
-        let Page { data, next_cursor, .. } = Page::new(rows, limit, |row| hex::encode_prefixed(row.id()));
+    pub(super) fn by_key<R>(found: Found<R>, limit: Limit, answer: impl Fn(Named<R>) -> T) -> Self {
+        let Page { data, next_cursor, .. } = Page::new(found.rows, limit, |row| hex::encode_prefixed(row.id()));
+        let next_cursor = next_cursor.or(found.looked_to.map(|key| hex::encode_prefixed(read::id(&key))));
         Self { data: data.into_iter().map(answer).collect(), next_cursor, undone_from: None }
     }
 }

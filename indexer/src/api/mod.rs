@@ -26,7 +26,7 @@ use axum::{
     Router,
     extract::{Path, RawPathParams, RawQuery, State},
     http::{HeaderMap, StatusCode},
-    middleware::from_fn_with_state,
+    middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
 use tokio::sync::Semaphore;
@@ -137,5 +137,6 @@ pub(crate) fn router(state: ApiState) -> Router {
         .layer(from_fn_with_state(state.times.clone(), times::measure))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
         .layer(CatchPanicLayer::new())
+        .layer(from_fn(problem::shape))
         .with_state(state)
 }

@@ -49,7 +49,7 @@ impl Operation {
             of_the_mirror: true,
             params: P::json_schema,
             answer: SchemaGenerator::subschema_for::<A>,
-            call: Box::new(move |snapshot, pairs| match input::read(pairs) {
+            call: Box::new(move |snapshot, pairs| match input::params(pairs) {
                 Ok(params) => {
                     let answer = call(snapshot, params);
                     Box::pin(async move { serde_json::to_vec(&answer.await?).map_err(|_| Problem::internal()) })
@@ -84,8 +84,10 @@ impl Operation {
         pairs.extend(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned());
         let snapshot = Snapshot::take(api.chain(chain.as_deref().unwrap_or_default())?).await?;
         let tag = self.of_the_mirror.then(|| tag(&snapshot));
-        let known = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).unwrap_or_default();
-        let unchanged = tag.as_deref().is_some_and(|tag| known.split(',').any(|known| known.trim() == tag));
+        let known = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+        // A proxy that compresses answers calls the tag weak.
+        let mut known = known.flat_map(|tags| tags.split(',')).map(|known| known.trim().trim_start_matches("W/"));
+        let unchanged = tag.as_deref().is_some_and(|tag| known.any(|known| known == tag));
         let body = if unchanged { Vec::new() } else { self.answer(snapshot.clone(), &pairs).await? };
         let mut response = Response::new(Body::from(body));
         if unchanged {
@@ -99,7 +101,8 @@ impl Operation {
 /// The same text as long as the same blocks are mirrored.
 fn tag(snapshot: &Snapshot) -> String {
     let hash = snapshot.mirror.head.as_ref().map(|head| head.hash).unwrap_or_default();
-    format!("\"{}-{}-{hash:x}\"", env!("CARGO_PKG_VERSION"), snapshot.mirror.finality_blocks)
+    let (version, mirror) = (env!("CARGO_PKG_VERSION"), &snapshot.mirror);
+    format!("\"{version}-{}-{}-{hash:x}\"", mirror.start_block, mirror.finality_blocks)
 }
 
 /// Says which block the answer is of.

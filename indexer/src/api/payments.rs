@@ -59,7 +59,7 @@ struct Filter {
 }
 
 async fn payments(snapshot: Snapshot, f: Filter) -> Result<Page<Payment>, Problem> {
-    let filter = PaymentFilter {
+    let mut filter = PaymentFilter {
         account: f.account,
         payer: f.payer,
         payee: f.payee,
@@ -69,11 +69,13 @@ async fn payments(snapshot: Snapshot, f: Filter) -> Result<Page<Payment>, Proble
         tx: f.tx,
         blocks: Span { from: f.from_block, to: f.to_block },
         after: f.cursor.map(|cursor| cursor.position),
+        until: None,
         order: f.order,
         limit: f.limit.rows_to_read(),
     };
+    filter.until = read::payments_horizon(&mut *snapshot.conn().await, &filter).await?;
     let rows = read::payments(&mut *snapshot.conn().await, &filter).await?;
-    snapshot.page(rows, f.limit, f.cursor, Payment::position).await
+    snapshot.page(rows, f.limit, f.cursor, filter.until, Payment::position).await
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

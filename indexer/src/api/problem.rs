@@ -1,10 +1,18 @@
 use axum::{
     Json,
+    body::to_bytes,
+    extract::Request,
     http::{HeaderValue, StatusCode, header},
+    middleware::Next,
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
 use tracing::error;
+
+/// What Postgres calls a query that ran into `statement_timeout`.
+const QUERY_CANCELED: &str = "57014";
+/// Longest explanation that is taken over from a layer below.
+const DETAIL_BYTES_MAX: usize = 1_000;
 
 /// An error as `application/problem+json` (RFC 9457). `code` is stable; `detail` is for people.
 #[derive(Debug, Serialize, schemars::JsonSchema)]
@@ -67,6 +75,10 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong here", "It was logged")
     }
 
+    fn too_long() -> Self {
+        Self::unavailable("This took too long: ask for fewer rows or blocks, or again later")
+    }
+
     /// Whether what was asked for is not on the chain.
     pub(super) fn is_not_found(&self) -> bool {
         self.code == "not_found"
@@ -90,9 +102,31 @@ impl From<sqlx::Error> for Problem {
         if matches!(cause, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) {
             return Self::unavailable("The database does not answer, try again");
         }
+        if cause.as_database_error().and_then(|cause| cause.code()).is_some_and(|code| code == QUERY_CANCELED) {
+            return Self::too_long();
+        }
         error!(error = %cause, "a query failed");
         Self::internal()
     }
+}
+
+/// Gives every error the shape of a [`Problem`]: also those of the layers around the handlers, which are text or nothing.
+pub(super) async fn shape(request: Request, next: Next) -> Response {
+    let response = next.run(request).await;
+    let status = response.status();
+    let typed = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| !kind.as_bytes().starts_with(b"text/"));
+    if typed || !(status.is_client_error() || status.is_server_error()) {
+        return response;
+    }
+    let problem = match status {
+        StatusCode::SERVICE_UNAVAILABLE => Problem::too_long(),
+        status if status.is_server_error() => Problem::internal(),
+        status => {
+            let said = to_bytes(response.into_body(), DETAIL_BYTES_MAX).await.unwrap_or_default();
+            Problem { status: status.as_u16(), ..Problem::invalid_parameter(String::from_utf8_lossy(&said)) }
+        }
+    };
+    problem.into_response()
 }
 
 impl IntoResponse for Problem {

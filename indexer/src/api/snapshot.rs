@@ -55,12 +55,13 @@ impl Snapshot {
         Err(Problem::not_mirrored(format!("Not all transfers of {account} are mirrored here (--transfers ours)")))
     }
 
-    /// A page out of rows that were read with [`Limit::rows_to_read`].
+    /// A page out of rows that were read with [`Limit::rows_to_read`], up to `horizon` if that is given.
     pub(super) async fn page<T>(
         &self,
         rows: Vec<T>,
         limit: Limit,
         cursor: Option<Cursor>,
+        horizon: Option<Position>,
         position: impl Fn(&T) -> Position,
     ) -> Result<Page<T>, Problem> {
         let seen = cursor.map_or(self.mirror.reorgs, |cursor| cursor.reorg);
@@ -69,7 +70,8 @@ impl Snapshot {
             std::cmp::Ordering::Equal => None,
             std::cmp::Ordering::Greater => return Err(Problem::invalid_parameter("cursor is of another mirror: begin again")),
         };
-        let next = |row: &T| Cursor { position: position(row), reorg: self.mirror.reorgs }.to_string();
-        Ok(Page { undone_from, ..Page::new(rows, limit, next) })
+        let next = |position: Position| Cursor { position, reorg: self.mirror.reorgs }.to_string();
+        let Page { data, next_cursor, .. } = Page::new(rows, limit, |row| next(position(row)));
+        Ok(Page { data, next_cursor: next_cursor.or(horizon.map(next)), undone_from })
     }
 }

@@ -81,7 +81,7 @@ pub(super) async fn page(snapshot: Snapshot, f: Filter) -> Result<StatementPage,
     let newest = if f.order == Order::Desc { shown.first() } else { shown.last() };
     let closing_balance = newest.map_or(opening_balance, |line| line.balance);
     lines.truncate(wanted + 1);
-    let lines = snapshot.page(lines, f.limit, f.cursor, |line| line.place.position()).await?;
+    let lines = snapshot.page(lines, f.limit, f.cursor, None, |line| line.place.position()).await?;
     Ok(StatementPage { address: f.address, opening_balance, closing_balance, lines })
 }
 
@@ -111,7 +111,7 @@ pub(super) async fn csv(
     let part = |name: &str| path.iter().find(|(found, _)| *found == name).map_or("", |(_, value)| value);
     let mut pairs: Vec<(String, String)> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
     pairs.push(("address".into(), part("address").into()));
-    let filter: CsvFilter = input::read(&pairs)?;
+    let filter: CsvFilter = input::params(&pairs)?;
     let chain = api.chain(part("chain"))?.clone();
     let snapshot = Snapshot::take(&chain).await?;
     let file = File {

@@ -80,14 +80,13 @@ pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResp
             ("indexed_block", "Newest mirrored block.", indexed),
             ("lag_blocks", "Blocks announced and not mirrored.", status.lag_blocks),
             ("checked_seconds", "Seconds since the mirror was last known to be complete.", age),
-            (
-                "differences",
-                "Balances, agreements, wallets and treasuries that were not the chain's when last compared.",
-                chain.counters.differences(),
-            ),
         ];
         for (name, help, value) in gauges {
             page.add(&format!("florin_indexer_{name}"), help, "gauge", &of, value);
+        }
+        for (what, value) in chain.counters.differences() {
+            let help = "What was not the chain's when last compared; it must be 0.";
+            page.add("florin_indexer_differences", help, "gauge", &with(&of, &format!("what=\"{what}\"")), value);
         }
         for (name, help, value) in chain.counters.counts() {
             page.add(name, help, "counter", &of, value);
@@ -95,7 +94,7 @@ pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResp
         let (endpoints, current) = chain.node.endpoints();
         for (index, rpc) in endpoints.iter().enumerate() {
             let labels = format!("endpoint=\"{}\",index=\"{index}\"", rpc.name());
-            let labels = if of.is_empty() { labels } else { format!("{of},{labels}") };
+            let labels = with(&of, &labels);
             let help = "Answers of an endpoint that could not be used.";
             page.add("florin_indexer_endpoint_failures_total", help, "counter", &labels, rpc.failures());
         }
@@ -104,6 +103,11 @@ pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResp
     }
     let text = page.to_string() + &api.times.to_string();
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text))
+}
+
+/// Labels after those of the chain.
+fn with(of: &str, labels: &str) -> String {
+    if of.is_empty() { labels.to_owned() } else { format!("{of},{labels}") }
 }
 
 /// Metrics by name, with all samples of one together as the format wants it.

@@ -79,6 +79,9 @@ impl Filter {
         topics.sort_unstable();
         topics.dedup();
         let (account, contract, name, kind) = (self.account, self.contract, self.name.clone(), self.kind);
+        if name.as_ref().is_some_and(|name| name.contains('\0')) {
+            return Err(Problem::invalid_parameter("name contains a zero byte"));
+        }
         Ok(Wish { topics, account, contract, name, kind, confirmations: self.confirmations.unwrap_or(1) })
     }
 }
@@ -106,7 +109,7 @@ struct Reader {
 impl Reader {
     async fn admit(api: &ApiState, path: &RawPathParams, query: Option<String>, headers: &HeaderMap) -> Result<Self, Problem> {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
-        let filter: Filter = input::read(&pairs)?;
+        let filter: Filter = input::params(&pairs)?;
         let wish = filter.wish()?;
         let chain = path.iter().find(|(name, _)| *name == "chain").map_or("", |(_, value)| value);
         let chain = api.chain(chain)?.clone();
@@ -194,7 +197,7 @@ pub(super) async fn ws(
 ) -> Result<Response, Problem> {
     let reader = Reader::admit(&api, &path, query, &headers).await?;
     // Nothing but pings and a close is expected from the reader.
-    Ok(upgrade.max_message_size(1024).on_upgrade(move |socket| send_all(reader, socket)))
+    Ok(upgrade.max_frame_size(1024).max_message_size(1024).on_upgrade(move |socket| send_all(reader, socket)))
 }
 
 async fn send_all(reader: Reader, mut socket: WebSocket) {

@@ -3,8 +3,20 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus, objects};
+use super::{Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus, objects::COLUMNS, page::Condition};
 use crate::store::int;
+
+/// Keys that a page looks at, at most, when it may leave some of them out.
+pub const KEYS_LOOKED_AT_MAX: u32 = 1_000;
+
+/// A page of objects.
+#[derive(Clone, Debug)]
+pub struct Found<T> {
+    /// Those found, by key.
+    pub rows: Vec<Named<T>>,
+    /// The last key looked at, when [`KEYS_LOOKED_AT_MAX`] of them did not fill the page: more may come after it.
+    pub looked_to: Option<Vec<u8>>,
+}
 
 /// An object with the bytes that name it: its address or id.
 #[derive(Clone, Debug, PartialEq)]
@@ -18,10 +30,15 @@ pub struct Named<T> {
 impl<T> Named<T> {
     /// The address, or the id: of a proposal without the treasury's address before it.
     pub fn id(&self) -> &[u8] {
-        const ADDRESS_BYTES: usize = 20;
-        const PROPOSAL_BYTES: usize = 52;
-        if self.key.len() == PROPOSAL_BYTES { &self.key[ADDRESS_BYTES..] } else { &self.key }
+        id(&self.key)
     }
+}
+
+/// The id in a key.
+pub fn id(key: &[u8]) -> &[u8] {
+    const ADDRESS_BYTES: usize = 20;
+    const PROPOSAL_BYTES: usize = 52;
+    if key.len() == PROPOSAL_BYTES { &key[ADDRESS_BYTES..] } else { key }
 }
 
 /// Which agreements to read. Every condition given must hold.
@@ -45,19 +62,16 @@ pub struct AgreementFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Result<Vec<Named<Agreement>>, sqlx::Error> {
-    let mut query = objects::select("agreements");
-    at(&mut query, filter.at_block);
-    if let Some(buyer) = &filter.buyer {
-        query.push(" AND buyer = ").push_bind(buyer.as_slice());
-    }
-    if let Some(seller) = &filter.seller {
-        query.push(" AND seller = ").push_bind(seller.as_slice());
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Result<Found<Agreement>, sqlx::Error> {
+    let list = List {
+        table: "agreements",
+        parties: [party("buyer", filter.buyer.as_ref()), party("seller", filter.seller.as_ref())].into_iter().flatten().collect(),
+        status: filter.status.map(|status| Condition::Text("status", status.as_str())),
+        at_block: filter.at_block,
+        after: filter.after.as_ref().map(|key| key.as_slice()),
+        limit: filter.limit,
+    };
+    list.read(conn).await
 }
 
 /// Which subscriptions to read. Every condition given must hold.
@@ -81,22 +95,16 @@ pub struct SubscriptionFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn subscriptions(
-    conn: &mut PgConnection,
-    filter: &SubscriptionFilter,
-) -> Result<Vec<Named<Subscription>>, sqlx::Error> {
-    let mut query = objects::select("subscriptions");
-    at(&mut query, filter.at_block);
-    if let Some(payer) = &filter.payer {
-        query.push(" AND payer = ").push_bind(payer.as_slice());
-    }
-    if let Some(payee) = &filter.payee {
-        query.push(" AND payee = ").push_bind(payee.as_slice());
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND status = ").push_bind(status.as_str());
-    }
-    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+pub async fn subscriptions(conn: &mut PgConnection, filter: &SubscriptionFilter) -> Result<Found<Subscription>, sqlx::Error> {
+    let list = List {
+        table: "subscriptions",
+        parties: [party("payer", filter.payer.as_ref()), party("payee", filter.payee.as_ref())].into_iter().flatten().collect(),
+        status: filter.status.map(|status| Condition::Text("status", status.as_str())),
+        at_block: filter.at_block,
+        after: filter.after.as_ref().map(|key| key.as_slice()),
+        limit: filter.limit,
+    };
+    list.read(conn).await
 }
 
 /// Which services to read. Every condition given must hold.
@@ -118,16 +126,16 @@ pub struct ServiceFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result<Vec<Named<Service>>, sqlx::Error> {
-    let mut query = objects::select("services");
-    at(&mut query, filter.at_block);
-    if let Some(owner) = &filter.owner {
-        query.push(" AND owner = ").push_bind(owner.as_slice());
-    }
-    if let Some(payee) = &filter.payee {
-        query.push(" AND payee = ").push_bind(payee.as_slice());
-    }
-    page(conn, query, filter.after.as_ref().map(|id| id.as_slice()), filter.limit).await
+pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result<Found<Service>, sqlx::Error> {
+    let list = List {
+        table: "services",
+        parties: [party("owner", filter.owner.as_ref()), party("payee", filter.payee.as_ref())].into_iter().flatten().collect(),
+        status: None,
+        at_block: filter.at_block,
+        after: filter.after.as_ref().map(|key| key.as_slice()),
+        limit: filter.limit,
+    };
+    list.read(conn).await
 }
 
 /// Which agent wallets to read. Every condition given must hold.
@@ -147,13 +155,16 @@ pub struct WalletFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn wallets(conn: &mut PgConnection, filter: &WalletFilter) -> Result<Vec<Named<Value>>, sqlx::Error> {
-    let mut query = objects::select("wallets");
-    at(&mut query, filter.at_block);
-    if let Some(owner) = &filter.owner {
-        query.push(" AND owner = ").push_bind(owner.as_slice());
-    }
-    page(conn, query, filter.after.as_ref().map(|address| address.as_slice()), filter.limit).await
+pub async fn wallets(conn: &mut PgConnection, filter: &WalletFilter) -> Result<Found<Value>, sqlx::Error> {
+    let list = List {
+        table: "wallets",
+        parties: party("owner", filter.owner.as_ref()).into_iter().collect(),
+        status: None,
+        at_block: filter.at_block,
+        after: filter.after.as_ref().map(|key| key.as_slice()),
+        limit: filter.limit,
+    };
+    list.read(conn).await
 }
 
 /// Reads treasuries as of the end of a block or now, by address.
@@ -165,10 +176,9 @@ pub async fn treasuries(
     at_block: Option<u64>,
     after: Option<Address>,
     limit: u32,
-) -> Result<Vec<Named<Value>>, sqlx::Error> {
-    let mut query = objects::select("treasuries");
-    at(&mut query, at_block);
-    page(conn, query, after.as_ref().map(|address| address.as_slice()), limit).await
+) -> Result<Found<Value>, sqlx::Error> {
+    let after = after.as_ref().map(|address| address.as_slice());
+    List { table: "treasuries", parties: Vec::new(), status: None, at_block, after, limit }.read(conn).await
 }
 
 /// Which orders and changes to read. Every condition given must hold.
@@ -190,42 +200,85 @@ pub struct ProposalFilter {
 ///
 /// # Errors
 /// When the database fails.
-pub async fn proposals(conn: &mut PgConnection, filter: &ProposalFilter) -> Result<Vec<Named<Value>>, sqlx::Error> {
+pub async fn proposals(conn: &mut PgConnection, filter: &ProposalFilter) -> Result<Found<Value>, sqlx::Error> {
     let after = filter.after.map(|id| [filter.treasury.as_slice(), id.as_slice()].concat());
-    let mut query = objects::select("proposals");
-    at(&mut query, filter.at_block);
-    query.push(" AND treasury = ").push_bind(filter.treasury.as_slice());
-    if let Some(status) = &filter.status {
-        query.push(" AND status = ").push_bind(status);
-    }
-    page(conn, query, after.as_deref(), filter.limit).await
+    let list = List {
+        table: "proposals",
+        parties: vec![Condition::Bytes("treasury", filter.treasury.as_slice())],
+        status: filter.status.as_deref().map(|status| Condition::Text("status", status)),
+        at_block: filter.at_block,
+        after: after.as_deref(),
+        limit: filter.limit,
+    };
+    list.read(conn).await
 }
 
-/// The versions that hold at the end of a block, or now.
-fn at(query: &mut QueryBuilder<Postgres>, block: Option<u64>) {
-    match block {
-        Some(block) => {
-            query.push(" WHERE from_block <= ").push_bind(int(block));
-            query.push(" AND (until_block IS NULL OR until_block > ").push_bind(int(block)).push(")");
-        }
-        None => {
-            query.push(" WHERE until_block IS NULL");
-        }
-    }
+fn party<'a>(column: &'static str, account: Option<&'a Address>) -> Option<Condition<'a>> {
+    account.map(|account| Condition::Bytes(column, account.as_slice()))
 }
 
-async fn page<T: DeserializeOwned + 'static>(
-    conn: &mut PgConnection,
-    mut query: QueryBuilder<Postgres>,
-    after: Option<&[u8]>,
+/// A page of a table of versions.
+struct List<'a> {
+    table: &'static str,
+    /// Who must be party; there are indexes for each of them, then the key.
+    parties: Vec<Condition<'a>>,
+    /// With an index for what stands now, by itself and after each party.
+    status: Option<Condition<'a>>,
+    at_block: Option<u64>,
+    after: Option<&'a [u8]>,
     limit: u32,
-) -> Result<Vec<Named<T>>, sqlx::Error> {
-    if let Some(after) = after {
-        query.push(" AND key > ").push_bind(after);
+}
+
+impl List<'_> {
+    async fn read<T: DeserializeOwned + 'static>(self, conn: &mut PgConnection) -> Result<Found<T>, sqlx::Error> {
+        // Only what stands now and is found by an index is sure to be wanted.
+        let exact = self.at_block.is_none() && self.parties.len() < 2;
+        let steps = if exact { self.limit } else { self.limit.max(KEYS_LOOKED_AT_MAX) };
+        let mut query = self.keys(steps);
+        query.push(format!(
+            "SELECT {COLUMNS} FROM keys, LATERAL (SELECT * FROM chain.{} AS o WHERE o.key = keys.found",
+            self.table
+        ));
+        match self.at_block {
+            Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
+            None => query.push(" AND until_block IS NULL"),
+        };
+        query.push(") AS v WHERE TRUE");
+        self.parties.iter().chain(&self.status).for_each(|condition| condition.push(&mut query, "v"));
+        // In their order as they are: WITH RECURSIVE hands out a key when it has found it, and looks for no further one than the LIMIT takes.
+        query.push(" LIMIT ").push_bind(i64::from(self.limit));
+        let rows: Vec<PgRow> = query.build().fetch_all(&mut *conn).await?;
+        let rows: Vec<Named<T>> = rows.iter().map(named).collect::<Result<_, _>>()?;
+        let mut looked_to = None;
+        if !exact && rows.len() < usize::try_from(self.limit).unwrap_or(usize::MAX) {
+            let mut last = self.keys(steps);
+            last.push("SELECT found FROM keys WHERE step = ").push_bind(i64::from(steps));
+            looked_to = last.build_query_scalar().fetch_optional(conn).await?;
+        }
+        Ok(Found { rows, looked_to })
     }
-    query.push(" ORDER BY key LIMIT ").push_bind(i64::from(limit));
-    let rows: Vec<PgRow> = query.build().fetch_all(conn).await?;
-    rows.iter().map(named).collect()
+
+    /// Keys that may be wanted: from one to the next by an index, however many versions each has.
+    fn keys(&self, steps: u32) -> QueryBuilder<Postgres> {
+        let mut query = QueryBuilder::new("WITH RECURSIVE keys (found, step) AS ((");
+        self.next(&mut query, "key, 1::bigint");
+        if let Some(after) = self.after {
+            query.push(" AND s.key > ").push_bind(after);
+        }
+        query.push(" ORDER BY key LIMIT 1) UNION ALL SELECT next.key, step + 1 FROM keys, LATERAL (");
+        self.next(&mut query, "key");
+        query.push(" AND s.key > keys.found ORDER BY key LIMIT 1) AS next WHERE step < ").push_bind(i64::from(steps)).push(") ");
+        query
+    }
+
+    fn next(&self, query: &mut QueryBuilder<Postgres>, columns: &str) {
+        query.push(format!("SELECT {columns} FROM chain.{} AS s WHERE TRUE", self.table));
+        self.parties.iter().take(1).for_each(|party| party.push(query, "s"));
+        if self.at_block.is_none() {
+            query.push(" AND s.until_block IS NULL");
+            self.status.iter().for_each(|status| status.push(query, "s"));
+        }
+    }
 }
 
 fn named<T: DeserializeOwned + 'static>(row: &PgRow) -> Result<Named<T>, sqlx::Error> {

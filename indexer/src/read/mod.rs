@@ -9,6 +9,7 @@ mod events;
 mod head;
 mod lists;
 mod objects;
+mod page;
 mod payments;
 mod statement;
 mod stats;
@@ -20,17 +21,18 @@ use crate::{schema, store::int};
 pub use accounts::{Account, SignedUsdc, Transfer, TransferFilter, account, transfers};
 pub use authorizations::{Authorization, AuthorizationState, authorization};
 pub use blocks::{Block, BlockFilter, Proof, block, blocks};
-pub use events::{Event, EventFilter, events};
+pub use events::{Event, EventFilter, events, events_horizon};
 pub use head::{Head, Mirror, Status, head, mirror, status, undone_since, wait_for_block};
 pub use lists::{
-    AgreementFilter, Named, ProposalFilter, ServiceFilter, SubscriptionFilter, WalletFilter, agreements, proposals, services,
-    subscriptions, treasuries, wallets,
+    AgreementFilter, Found, KEYS_LOOKED_AT_MAX, Named, ProposalFilter, ServiceFilter, SubscriptionFilter, WalletFilter,
+    agreements, id, proposals, services, subscriptions, treasuries, wallets,
 };
 pub use objects::{
     Agreement, AgreementStatus, Announced, Limit, Offer, Service, State, Subscription, SubscriptionStatus, agreement, limits,
     proposal, service, subscription, treasury, wallet,
 };
-pub use payments::{Payment, PaymentFilter, PaymentKind, payments};
+pub use page::LOOKED_AT_MAX;
+pub use payments::{Payment, PaymentFilter, PaymentKind, payments, payments_horizon};
 pub use statement::{Line, Statement, StatementFilter, statement};
 pub use stats::{Stat, StatFilter, stats};
 

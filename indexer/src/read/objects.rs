@@ -95,7 +95,7 @@ async fn state<T: DeserializeOwned + 'static>(
     key: &[u8],
     at_block: Option<u64>,
 ) -> Result<Option<State<T>>, sqlx::Error> {
-    let mut query = select(table);
+    let mut query = QueryBuilder::<Postgres>::new(format!("SELECT {COLUMNS} FROM chain.{table}"));
     query.push(" WHERE key = ").push_bind(key);
     match at_block {
         Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
@@ -105,17 +105,13 @@ async fn state<T: DeserializeOwned + 'static>(
     found.as_ref().map(State::read).transpose()
 }
 
-/// Selects the key and what a [`State`] is made of.
-pub(super) fn select(table: &str) -> QueryBuilder<Postgres> {
-    QueryBuilder::new(format!(
-        "SELECT key, from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1 AS confirmations,
-                (SELECT finality_blocks FROM chain.sync) AS finality_blocks
-         FROM chain.{table}"
-    ))
-}
+/// The key and what a [`State`] is made of.
+pub(super) const COLUMNS: &str =
+    "key, from_block, state, (SELECT max(number) FROM chain.blocks) - from_block + 1 AS confirmations,
+    (SELECT finality_blocks FROM chain.sync) AS finality_blocks";
 
 impl<T: DeserializeOwned + 'static> State<T> {
-    /// Reads a row of [`select`].
+    /// Reads a row of [`COLUMNS`].
     pub(super) fn read(row: &PgRow) -> Result<Self, sqlx::Error> {
         let Json(state) = row.try_get("state")?;
         let number = |column: &str| row.try_get::<i64, _>(column).map(i64::unsigned_abs);
@@ -138,7 +134,7 @@ pub struct Limit {
     #[serde(serialize_with = "text")]
     #[schemars(with = "schema::Units")]
     pub daily_limit: u128,
-    /// What counts against it: the payments of the last 24 to 32 hours, in base units.
+    /// What counts against it: the payments and funded agreements of the last 24 to 32 hours, in base units.
     #[serde(serialize_with = "text")]
     #[schemars(with = "schema::Units")]
     pub spent: u128,
@@ -183,35 +179,42 @@ async fn spent(
     state: &State,
     now: OffsetDateTime,
 ) -> Result<BTreeMap<(Address, Address), u128>, sqlx::Error> {
-    let registered: BTreeMap<&String, &Value> = state.state["operators"].as_object().into_iter().flatten().collect();
+    // What an operator spent before it was registered as it is now does not count.
+    let registered = state.state["operators"].as_object().into_iter().flatten().filter_map(|(operator, fields)| {
+        let operator: Address = operator.parse().ok()?;
+        Some((operator.to_vec(), int(fields["since_block"].as_u64()?)))
+    });
+    let (operators, since): (Vec<Vec<u8>>, Vec<i64>) = registered.unzip();
+    let Some(first) = window_start(&mut *conn, now).await? else { return Ok(BTreeMap::new()) };
     let rows = sqlx::query(
-        "WITH clock AS (
-             SELECT floor(greatest(extract(epoch FROM $2::timestamptz), extract(epoch FROM max(timestamp))) / $3) AS bucket
-             FROM (SELECT timestamp FROM chain.blocks ORDER BY number DESC LIMIT 1) AS head
-         ), window_start AS (
-             SELECT coalesce(min(number), 9223372036854775807) AS block FROM chain.blocks
-             WHERE timestamp >= to_timestamp(((SELECT bucket FROM clock) - $4) * $3)
-         )
-         SELECT chain.state_bytes(args, 'operator') AS operator, chain.state_bytes(args, 'token') AS token,
-                block_number, (args ->> 'amount')::text AS amount
-         FROM chain.events
-         WHERE contract = $1 AND name = 'PaymentExecuted' AND block_number >= (SELECT block FROM window_start)",
+        "SELECT o.operator, chain.state_bytes(args, 'token') AS token, sum((args ->> 'amount')::numeric)::text AS amount
+         FROM chain.events JOIN unnest($3::bytea[], $4::bigint[]) AS o (operator, since)
+           ON o.operator = chain.state_bytes(args, 'operator') AND block_number >= o.since
+         WHERE contract = $1 AND name IN ('PaymentExecuted', 'EscrowOpened') AND block_number >= $2
+         GROUP BY 1, 2",
     )
     .bind(wallet.as_slice())
-    .bind(now)
-    .bind(BUCKET_SECONDS)
-    .bind(BUCKETS_BEFORE)
+    .bind(first)
+    .bind(operators)
+    .bind(since)
     .fetch_all(conn)
     .await?;
-    let mut spent: BTreeMap<(Address, Address), u128> = BTreeMap::new();
-    for row in &rows {
-        let (operator, token) = (address(row, "operator")?, address(row, "token")?);
-        let registration = registered.iter().find(|(name, _)| name.parse() == Ok(operator)).map(|(_, fields)| *fields);
-        let since = registration.and_then(|fields| fields["since_block"].as_u64()).unwrap_or(u64::MAX);
-        if row.try_get::<i64, _>("block_number")?.unsigned_abs() >= since {
-            let amount: u128 = row.try_get::<String, _>("amount")?.parse().unwrap_or_default();
-            *spent.entry((operator, token)).or_default() += amount;
-        }
-    }
-    Ok(spent)
+    let sum = |row: &PgRow| {
+        let amount: u128 = row.try_get::<&str, _>("amount")?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        Ok(((address(row, "operator")?, address(row, "token")?), amount))
+    };
+    rows.iter().map(sum).collect()
+}
+
+/// The first block whose payments still count; none when those of no block do.
+async fn window_start(conn: &mut PgConnection, now: OffsetDateTime) -> Result<Option<i64>, sqlx::Error> {
+    let newest = "SELECT timestamp FROM chain.blocks ORDER BY number DESC LIMIT 1";
+    let newest: Option<OffsetDateTime> = sqlx::query_scalar(newest).fetch_optional(&mut *conn).await?;
+    let bucket = newest.map_or(now, |newest| newest.max(now)).unix_timestamp().div_euclid(BUCKET_SECONDS);
+    let start = OffsetDateTime::from_unix_timestamp((bucket - BUCKETS_BEFORE) * BUCKET_SECONDS).unwrap_or(now);
+    // Not min(number), which would be looked for from the oldest block on.
+    sqlx::query_scalar("SELECT number FROM chain.blocks WHERE timestamp >= $1 ORDER BY timestamp, number LIMIT 1")
+        .bind(start)
+        .fetch_optional(conn)
+        .await
 }

@@ -1,8 +1,12 @@
 use alloy::primitives::{Address, B256};
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{Order, PLACE, PLACE_JOIN, Place, Position, Span, address, index, place};
-use crate::{schema, store::int};
+use super::{
+    Order, PLACE, PLACE_JOIN, Place, Position, Span, address,
+    page::{Condition, PART, Range},
+    place,
+};
+use crate::schema;
 
 /// Something that was paid, told once whichever way it went.
 #[derive(Clone, Debug, serde::Serialize, schemars::JsonSchema)]
@@ -106,10 +110,60 @@ pub struct PaymentFilter {
     pub blocks: Span,
     /// Beyond this position in the order of the page.
     pub after: Option<Position>,
+    /// Up to this position in the order of the page, itself included.
+    pub until: Option<Position>,
     /// Which come first.
     pub order: Order,
     /// Most rows.
     pub limit: u32,
+}
+
+impl PaymentFilter {
+    const fn range(&self) -> Range {
+        Range { blocks: self.blocks, after: self.after, until: self.until, order: self.order }
+    }
+
+    /// What rows are found by, what fits the fewest first. There is an index for each but the token.
+    fn conditions(&self) -> Vec<Condition<'_>> {
+        let conditions = [
+            self.reference.as_ref().map(|reference| Condition::Bytes("reference", reference.as_slice())),
+            self.payer.as_ref().map(|payer| Condition::Bytes("payer", payer.as_slice())),
+            self.payee.as_ref().map(|payee| Condition::Bytes("payee", payee.as_slice())),
+            self.kind.map(|kind| Condition::Text("kind", kind.as_str())),
+            self.token.as_ref().map(|token| Condition::Bytes("token", token.as_slice())),
+        ];
+        conditions.into_iter().flatten().collect()
+    }
+
+    /// The condition with an index, if there is one.
+    fn along(&self) -> Option<Condition<'_>> {
+        self.conditions().into_iter().find(|condition| !matches!(condition, Condition::Bytes("token", _)))
+    }
+}
+
+/// By or to the account.
+fn sides(account: &Address) -> [Condition<'_>; 2] {
+    [Condition::Bytes("payer", account.as_slice()), Condition::Bytes("payee", account.as_slice())]
+}
+
+/// Where a page has to end so that it looks at no more than [`super::LOOKED_AT_MAX`] payments, whatever it is asked for; none where it needs no
+/// end. To be given as [`PaymentFilter::until`].
+///
+/// # Errors
+/// When the database fails.
+pub async fn payments_horizon(conn: &mut PgConnection, filter: &PaymentFilter) -> Result<Option<Position>, sqlx::Error> {
+    let (range, conditions, along) = (filter.range(), filter.conditions(), filter.along());
+    match &filter.account {
+        _ if filter.tx.is_some() => Ok(None),
+        Some(account) if !conditions.is_empty() => {
+            let [payer, payee] = sides(account);
+            let one = range.horizon(conn, "payments", Some(payer), PART).await?;
+            let other = range.horizon(conn, "payments", Some(payee), PART).await?;
+            Ok(range.nearer(one, other))
+        }
+        None if conditions.len() > usize::from(along.is_some()) => range.horizon(conn, "payments", along, PART).await,
+        _ => Ok(None),
+    }
 }
 
 /// Reads a page of payments.
@@ -121,52 +175,33 @@ pub async fn payments(conn: &mut PgConnection, filter: &PaymentFilter) -> Result
     match &filter.account {
         // Two ordered index scans, merged: an OR would read the account's whole history.
         Some(account) => {
+            let [payer, payee] = sides(account);
             query.push("(");
-            side(&mut query, filter, Some(("payer", account)));
+            side(&mut query, filter, Some(payer));
             query.push(") UNION (");
-            side(&mut query, filter, Some(("payee", account)));
+            side(&mut query, filter, Some(payee));
             query.push(")");
         }
         None => side(&mut query, filter, None),
     }
     query.push(") SELECT t.kind, t.payer, t.payee, t.token, t.amount::text AS amount, t.reference, t.part, ");
-    query.push(PLACE).push(" FROM t ").push(PLACE_JOIN).push(" WHERE TRUE");
-    page(&mut query, "t", None, filter);
+    query.push(PLACE).push(" FROM t ").push(PLACE_JOIN);
+    filter.range().order(&mut query, "t", PART, false);
+    query.push(" LIMIT ").push_bind(i64::from(filter.limit));
     query.build().fetch_all(conn).await?.iter().map(payment).collect()
 }
 
-fn side<'a>(query: &mut QueryBuilder<Postgres>, filter: &'a PaymentFilter, account: Option<(&str, &'a Address)>) {
+fn side(query: &mut QueryBuilder<Postgres>, filter: &PaymentFilter, account: Option<Condition<'_>>) {
     query.push("SELECT * FROM chain.payments AS s WHERE TRUE");
-    let accounts = [account, filter.payer.as_ref().map(|a| ("payer", a)), filter.payee.as_ref().map(|a| ("payee", a))];
-    for (column, account) in accounts.into_iter().flatten().chain(filter.token.as_ref().map(|a| ("token", a))) {
-        query.push(format!(" AND s.{column} = ")).push_bind(account.to_vec());
-    }
-    if let Some(kind) = filter.kind {
-        query.push(" AND s.kind = ").push_bind(kind.as_str());
-    }
-    if let Some(reference) = &filter.reference {
-        query.push(" AND s.reference = ").push_bind(reference.to_vec());
-    }
+    let found = account.is_some() || filter.tx.is_some() || filter.along().is_some();
+    account.into_iter().chain(filter.conditions()).for_each(|condition| condition.push(query, "s"));
     if let Some(tx) = &filter.tx {
         query.push(" AND (s.block_number, s.tx_index) IN (SELECT block_number, tx_index FROM chain.transactions WHERE hash = ");
-        query.push_bind(tx.to_vec()).push(")");
+        query.push_bind(tx.as_slice()).push(")");
     }
-    filter.blocks.conditions(query, "s");
-    page(query, "s", filter.after, filter);
-}
-
-fn page(query: &mut QueryBuilder<Postgres>, table: &str, after: Option<Position>, filter: &PaymentFilter) {
-    let (beyond, direction) = filter.order.words();
-    if let Some(after) = after {
-        query
-            .push(format!(" AND ({table}.block_number, {table}.log_index, {table}.part) {beyond} ("))
-            .push_bind(int(after.block));
-        query.push(", ").push_bind(index(after.log)).push(", ").push_bind(index(after.part)).push(")");
-    }
-    query.push(format!(
-        " ORDER BY {table}.block_number {direction}, {table}.log_index {direction}, {table}.part {direction} LIMIT "
-    ));
-    query.push_bind(i64::from(filter.limit));
+    filter.range().conditions(query, "s", PART);
+    filter.range().order(query, "s", PART, found);
+    query.push(" LIMIT ").push_bind(i64::from(filter.limit));
 }
 
 fn payment(row: &PgRow) -> Result<Payment, sqlx::Error> {

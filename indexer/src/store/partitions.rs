@@ -16,15 +16,15 @@ const BLOCKS: u64 = 1_000_000;
 /// A partition is made when so few blocks are missing to its first, so that none has to wait for it.
 const AHEAD_BLOCKS: u64 = 10_000;
 const TABLES: [&str; 4] = ["transactions", "events", "event_keys", "transfers"];
-/// Indexes by which rows are found, but not written: table, name, unique, what.
+/// Indexes by which rows are found, but not written: table, name, unique, what. Where nulls would be is explained in `read/page.rs`.
 const INDEXES: [(&str, &str, &str, &str); 8] = [
     ("transactions", "hash", "", "(hash)"),
-    ("events", "contract", "", "(contract, block_number, log_index)"),
-    ("events", "name", "", "(name, block_number, log_index)"),
-    ("event_keys", "key", "UNIQUE", "(key, block_number, log_index)"),
+    ("events", "contract", "", "(contract, block_number NULLS FIRST, log_index NULLS FIRST)"),
+    ("events", "name", "", "(name, block_number NULLS FIRST, log_index NULLS FIRST)"),
+    ("event_keys", "key", "UNIQUE", "(key, block_number NULLS FIRST, log_index NULLS FIRST)"),
     ("event_keys", "block", "", "(block_number)"),
-    ("transfers", "sender", "", "(sender, block_number, log_index)"),
-    ("transfers", "recipient", "", "(recipient, block_number, log_index)"),
+    ("transfers", "sender", "", "(sender, block_number NULLS FIRST, log_index NULLS FIRST)"),
+    ("transfers", "recipient", "", "(recipient, block_number NULLS FIRST, log_index NULLS FIRST)"),
     ("transfers", "authorization", "", "(authorization_nonce) WHERE authorization_nonce IS NOT NULL"),
 ];
 

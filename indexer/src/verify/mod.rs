@@ -1,5 +1,6 @@
 //! Whether the mirror is what the chain says: rows proved again, and state compared with what the contracts answer.
 
+mod facts;
 mod treasuries;
 mod wallets;
 
@@ -9,7 +10,12 @@ use alloy::{
     primitives::{Address, B256, Bytes, I256, U256},
     sol_types::SolCall,
 };
-use contracts::{Deployment, escrow::Escrow::agreementOfCall, multicall3::Multicall3, usdc::Usdc::balanceOfCall};
+use contracts::{
+    Deployment,
+    escrow::{Escrow::agreementOfCall, IEscrow::Agreement},
+    multicall3::Multicall3,
+    usdc::Usdc::balanceOfCall,
+};
 use sqlx::{PgConnection, PgPool};
 use tracing::{error, warn};
 
@@ -27,6 +33,34 @@ use crate::{
 
 /// Objects that are compared at a time, with one request.
 const CALLS_AT_ONCE: i64 = 200;
+/// Differences that are told in words. There may be as many as there are accounts.
+const TOLD_MAX: u64 = 100;
+
+/// What is compared with the chain, by its names in the metric.
+pub(crate) const COMPARED: [&str; 4] = ["balances", "agreements", "wallets", "treasuries"];
+
+/// What is not as the chain says.
+#[derive(Default)]
+pub(crate) struct Found {
+    count: u64,
+    told: Vec<Difference>,
+}
+
+impl Found {
+    fn add(&mut self, head: &Head, what: impl FnOnce() -> String) {
+        if self.count < TOLD_MAX {
+            self.told.push(Difference { block: head.number, what: what() });
+        }
+        self.count += 1;
+    }
+
+    /// All of them; what was not kept as one.
+    fn told(self, what: &str, block: u64) -> Vec<Difference> {
+        let more = self.count.saturating_sub(TOLD_MAX);
+        let more = (more > 0).then(|| Difference { block, what: format!("and {more} more differences in {what}") });
+        self.told.into_iter().chain(more).collect()
+    }
+}
 
 /// Fetches and proves blocks again and compares them with their rows; then compares the state at the newest mirrored block with the chain's.
 /// Without bounds, every mirrored block. `progress` is told the last block that was compared.
@@ -54,7 +88,9 @@ pub async fn verify(config: &Config, from: Option<u64>, to: Option<u64>, progres
         watch.add(address, kind);
     }
     let mut report = sync::verify(&mut conn, &node, &watch, from..=to, progress).await?;
-    report.differences.extend(reconcile(&mut conn, &node, &targets, config).await?);
+    for (what, found) in COMPARED.into_iter().zip(reconcile(&mut conn, &node, &targets, config).await?) {
+        report.differences.extend(found.told(what, to));
+    }
     Ok(report)
 }
 
@@ -66,8 +102,8 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
         let compared = async { reconcile(&mut *pool.acquire().await?, &node, &targets, &config).await };
         match compared.await {
             Ok(found) => {
-                counters.reconciled(found.len());
-                for difference in &found {
+                counters.reconciled(found.each_ref().map(|found| found.count));
+                for difference in found.iter().flat_map(|found| &found.told) {
                     error!(block = difference.block, "{}", difference.what);
                 }
             }
@@ -76,7 +112,8 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
     }
 }
 
-/// Compares every mirrored balance, agreement, wallet and treasury with what the chain says at the newest mirrored block.
+/// Compares every mirrored balance, agreement, wallet and treasury with what the chain says at the newest mirrored block, in the order of
+/// [`COMPARED`].
 ///
 /// All are read at that block, so nothing that happens meanwhile makes a difference. Read in pages: memory does not grow with the mirror.
 pub(crate) async fn reconcile(
@@ -84,15 +121,16 @@ pub(crate) async fn reconcile(
     node: &Node,
     targets: &Targets,
     config: &Config,
-) -> Result<Vec<Difference>, Error> {
+) -> Result<[Found; 4], Error> {
     let mut tx = sqlx::Connection::begin(conn).await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
-    let Some(head) = read::head(&mut tx).await? else { return Ok(Vec::new()) };
-    let mut found = reconcile_balances(&mut tx, node, targets, config, &head).await?;
-    found.extend(reconcile_agreements(&mut tx, node, targets, &head).await?);
-    found.extend(wallets::reconcile(&mut tx, node, &head).await?);
-    found.extend(treasuries::reconcile(&mut tx, node, &head).await?);
-    Ok(found)
+    let Some(head) = read::head(&mut tx).await? else { return Ok(Default::default()) };
+    Ok([
+        reconcile_balances(&mut tx, node, targets, config, &head).await?,
+        reconcile_agreements(&mut tx, node, targets, &head).await?,
+        wallets::reconcile(&mut tx, node, &head).await?,
+        treasuries::reconcile(&mut tx, node, &head).await?,
+    ])
 }
 
 /// A mirrored balance is what came and went since the start block, so it is compared with the change since the block before it. Where USDC pays
@@ -103,13 +141,13 @@ async fn reconcile_balances(
     targets: &Targets,
     config: &Config,
     head: &Head,
-) -> Result<Vec<Difference>, Error> {
+) -> Result<Found, Error> {
     if targets.usdc == ARC_USDC {
-        return Ok(Vec::new());
+        return Ok(Found::default());
     }
     let complete = config.transfers == Transfers::All;
     let ours: Vec<Vec<u8>> = targets.contracts.iter().map(|address| address.to_vec()).collect();
-    let (mut found, mut after) = (Vec::new(), Vec::new());
+    let (mut found, mut after) = (Found::default(), Vec::new());
     loop {
         let page: Vec<(Vec<u8>, i64)> = sqlx::query_as(
             "SELECT account, balance FROM chain.balances WHERE until_block IS NULL AND token = $1 AND account > $2 AND account <> $3
@@ -135,9 +173,9 @@ async fn reconcile_balances(
             let change = now.map(|now| I256::from_raw(now) - I256::from_raw(before.unwrap_or_default()));
             if change != I256::try_from(mirrored).ok() {
                 let change = change.map_or_else(|| "unreadable".to_owned(), |change| change.to_string());
-                let what =
-                    format!("{account}: the mirror says {mirrored} base units of USDC since its first block, the chain {change}");
-                found.push(Difference { block: head.number, what });
+                found.add(head, || {
+                    format!("{account}: the mirror says {mirrored} base units of USDC since its first block, the chain {change}")
+                });
             }
         }
     }
@@ -150,16 +188,11 @@ async fn balances(node: &Node, token: Address, accounts: &[Address], at: At) -> 
     Ok(answers.iter().map(|answer| balanceOfCall::abi_decode_returns(answer).ok()).collect())
 }
 
-async fn reconcile_agreements(
-    conn: &mut PgConnection,
-    node: &Node,
-    targets: &Targets,
-    head: &Head,
-) -> Result<Vec<Difference>, Error> {
-    let (mut found, mut after) = (Vec::new(), Vec::new());
+async fn reconcile_agreements(conn: &mut PgConnection, node: &Node, targets: &Targets, head: &Head) -> Result<Found, Error> {
+    let (mut found, mut after) = (Found::default(), Vec::new());
     loop {
-        let page: Vec<(Vec<u8>, String, String, String)> = sqlx::query_as(
-            "SELECT key, status, funded::text, released::text FROM chain.agreements
+        let page: Vec<(Vec<u8>, String, String, String, i64)> = sqlx::query_as(
+            "SELECT key, status, funded::text, released::text, coalesce((state ->> 'window_ends')::bigint, 0) FROM chain.agreements
              WHERE until_block IS NULL AND key > $1 ORDER BY key LIMIT $2",
         )
         .bind(&after)
@@ -170,15 +203,19 @@ async fn reconcile_agreements(
         after.clone_from(last);
         let calls = page.iter().map(|(id, ..)| (targets.escrow, agreementOfCall { id: B256::from_slice(id) }.abi_encode()));
         let answers = ask(node, At::Hash(head.hash), calls.collect()).await?;
-        for ((id, state, funded, released), answer) in page.into_iter().zip(answers) {
-            let actual = agreementOfCall::abi_decode_returns(&answer)
-                .map(|actual| (status(actual.status).to_owned(), actual.funded.to_string(), actual.released.to_string()));
-            let mirrored = (state, funded, released);
+        for ((id, state, funded, released, ends), answer) in page.into_iter().zip(answers) {
+            let actual = agreementOfCall::abi_decode_returns(&answer).map(|actual| {
+                let Agreement { status, windowEnds, funded, released, .. } = actual;
+                (self::status(status).to_owned(), funded.to_string(), released.to_string(), windowEnds.to::<u64>())
+            });
+            let mirrored = (state, funded, released, ends.unsigned_abs());
             if actual.as_ref().ok() != Some(&mirrored) {
                 let id = B256::from_slice(&id);
-                let what =
-                    format!("agreement {id}: the mirror says {mirrored:?} (state, funded, released), the chain {actual:?}");
-                found.push(Difference { block: head.number, what });
+                found.add(head, || {
+                    format!(
+                        "agreement {id}: the mirror says {mirrored:?} (state, funded, released, window), the chain {actual:?}"
+                    )
+                });
             }
         }
     }

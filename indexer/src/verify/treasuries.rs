@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::{
-    primitives::{Address, Bytes, U256},
-    sol_types::SolCall,
-};
+use alloy::primitives::{Address, U256};
 use contracts::treasury::Treasury::{
     allowedFromCall, delaysCall, isGuardianCall, ownerEpochCall, ownersCall, pausedCall, policyOfCall, thresholdCall,
 };
 use serde::Deserialize;
 use sqlx::{PgConnection, types::Json};
 
-use super::{At, CALLS_AT_ONCE, Difference, Error, Head, Node, ask};
+use super::{
+    Error, Found, Head, Node,
+    facts::{Fact, check},
+};
 
 /// Treasuries that are read at a time.
 const TREASURIES_AT_ONCE: i64 = 40;
@@ -46,17 +46,9 @@ struct Limits {
     only_allowed: bool,
 }
 
-/// Something that the mirror says of a contract, and how the contract is asked about it.
-struct Fact {
-    treasury: Address,
-    what: String,
-    call: Vec<u8>,
-    holds: Box<dyn Fn(&Bytes) -> bool + Send + Sync>,
-}
-
 /// Compares every treasury with what its contract answers at the mirrored block.
-pub(super) async fn reconcile(conn: &mut PgConnection, node: &Node, head: &Head) -> Result<Vec<Difference>, Error> {
-    let (mut found, mut after) = (Vec::new(), Vec::new());
+pub(super) async fn reconcile(conn: &mut PgConnection, node: &Node, head: &Head) -> Result<Found, Error> {
+    let (mut found, mut after) = (Found::default(), Vec::new());
     loop {
         let page: Vec<(Vec<u8>, Json<Treasury>)> = sqlx::query_as(
             "SELECT key, state FROM chain.treasuries WHERE until_block IS NULL AND key > $1 ORDER BY key LIMIT $2",
@@ -68,50 +60,33 @@ pub(super) async fn reconcile(conn: &mut PgConnection, node: &Node, head: &Head)
         let Some((last, _)) = page.last() else { return Ok(found) };
         after.clone_from(last);
         let facts: Vec<Fact> = page.into_iter().flat_map(|(key, Json(said))| said.facts(Address::from_slice(&key))).collect();
-        for facts in facts.chunks(usize::try_from(CALLS_AT_ONCE).unwrap_or(usize::MAX)) {
-            let calls = facts.iter().map(|fact| (fact.treasury, fact.call.clone())).collect();
-            let answers = ask(node, At::Hash(head.hash), calls).await?;
-            let wrong = facts.iter().zip(answers).filter(|(fact, answer)| !(fact.holds)(answer));
-            found.extend(wrong.map(|(Fact { treasury, what, .. }, answer)| Difference {
-                block: head.number,
-                what: format!("treasury {treasury}: the mirror says {what}, the chain {answer}"),
-            }));
-        }
+        check(node, head, &facts, &mut found).await?;
     }
 }
 
 impl Treasury {
     fn facts(self, treasury: Address) -> Vec<Fact> {
-        fn fact<C: SolCall>(
-            treasury: Address,
-            what: String,
-            call: C,
-            holds: impl Fn(C::Return) -> bool + Send + Sync + 'static,
-        ) -> Fact {
-            let holds = Box::new(move |answer: &Bytes| C::abi_decode_returns(answer).is_ok_and(&holds));
-            Fact { treasury, what, call: call.abi_encode(), holds }
-        }
         let Self { owners, threshold, owner_epoch, guardians, change_delay, recipient_cooldown, paused, policies } = self;
         let mut facts = vec![
-            fact(treasury, format!("threshold {threshold}"), thresholdCall {}, move |actual| actual == U256::from(threshold)),
-            fact(treasury, format!("owner epoch {owner_epoch}"), ownerEpochCall {}, move |actual| actual == owner_epoch),
-            fact(treasury, format!("delays {change_delay} and {recipient_cooldown}"), delaysCall {}, move |actual| {
+            Fact::new(treasury, format!("threshold {threshold}"), thresholdCall {}, move |actual| {
+                actual == U256::from(threshold)
+            }),
+            Fact::new(treasury, format!("owner epoch {owner_epoch}"), ownerEpochCall {}, move |actual| actual == owner_epoch),
+            Fact::new(treasury, format!("delays {change_delay} and {recipient_cooldown}"), delaysCall {}, move |actual| {
                 (actual.changeDelay, actual.recipientCooldown) == (change_delay, recipient_cooldown)
             }),
-            fact(treasury, format!("paused {paused}"), pausedCall {}, move |actual| actual == paused),
-            fact(treasury, format!("owners {owners:?}"), ownersCall {}, move |actual| BTreeSet::from_iter(actual) == owners),
+            Fact::new(treasury, format!("paused {paused}"), pausedCall {}, move |actual| actual == paused),
+            Fact::new(treasury, format!("owners {owners:?}"), ownersCall {}, move |actual| BTreeSet::from_iter(actual) == owners),
         ];
-        facts.extend(
-            guardians.into_iter().map(|account| {
-                fact(treasury, format!("guardian {account}"), isGuardianCall { account }, |is_guardian| is_guardian)
-            }),
-        );
+        facts.extend(guardians.into_iter().map(|account| {
+            Fact::new(treasury, format!("guardian {account}"), isGuardianCall { account }, |is_guardian| is_guardian)
+        }));
         let policies = policies
             .into_iter()
             .flat_map(|(spender, tokens)| tokens.into_iter().map(move |(token, policy)| (spender, token, policy)));
         for (spender, token, Policy { limits, epoch, recipients }) in policies {
             let what = format!("for {spender} and {token} {limits:?} of epoch {epoch}");
-            facts.push(fact(treasury, what, policyOfCall { spender, token }, move |actual| {
+            facts.push(Fact::new(treasury, what, policyOfCall { spender, token }, move |actual| {
                 let actual_limits = Limits {
                     daily_limit: actual.policy.dailyLimit.to_string(),
                     order_max: actual.policy.orderMax.to_string(),
@@ -122,7 +97,7 @@ impl Treasury {
             }));
             facts.extend(recipients.into_iter().map(|(recipient, from)| {
                 let what = format!("{spender} may pay {recipient} in {token} from {from} on");
-                fact(treasury, what, allowedFromCall { spender, token, recipient }, move |actual| actual == from)
+                Fact::new(treasury, what, allowedFromCall { spender, token, recipient }, move |actual| actual == from)
             }));
         }
         facts

@@ -1,100 +1,170 @@
 //! Wallets as their own contracts tell them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use alloy::{primitives::Address, sol_types::SolCall};
+use alloy::primitives::{Address, B256, U256};
 use contracts::agent_wallet::AgentWallet::{
-    approvalRuleCall, guardianCall, operatorOfCall, operatorsCall, ownerCall, pendingOwnerCall,
+    approvalRuleCall, guardianCall, isApproverCall, isRecipientCall, laneOfCall, operatorOfCall, operatorsCall, ownerCall,
+    pendingOwnerCall, policyOfCall, recoveryCall, remainingCall,
 };
 use serde::Deserialize;
-use sqlx::{PgConnection, types::Json};
+use sqlx::PgConnection;
 
-use super::{At, Difference, Error, Head, Node, ask};
+use super::{
+    Error, Found, Head, Node,
+    facts::{Fact, check},
+};
+use crate::read::{self, Limit, Named, WalletFilter};
 
-/// Wallets that are compared at a time: five calls each, and one for every operator.
-const WALLETS_AT_ONCE: i64 = 40;
+/// Wallets that are read at a time.
+const WALLETS_AT_ONCE: u32 = 40;
 
-/// What views can tell of a wallet. Policies follow from events only, and are compared by what remains of them.
-#[derive(Debug, Default, PartialEq, Deserialize)]
+/// What views can tell of a wallet. Approvers and recipients that the contract has and the mirror has not are not seen: it lists neither.
+#[derive(Debug, Deserialize)]
 struct Wallet {
     owner: Address,
     pending_owner: Option<Address>,
     guardian: Option<Address>,
+    recovery: Option<Recovery>,
+    approvers: Vec<Address>,
     approvals_required: u8,
     approval_epoch: u32,
     operators: BTreeMap<Address, Operator>,
 }
 
-#[derive(Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+struct Recovery {
+    new_owner: Address,
+    ready_at: u64,
+}
+
+#[derive(Debug, Deserialize)]
 struct Operator {
     lane: u32,
     epoch: u32,
     frozen: bool,
+    policies: BTreeMap<Address, Policy>,
+    recipients: BTreeSet<Address>,
+    lanes: BTreeMap<B256, Lane>,
 }
 
-/// Compares every wallet with what its contract answers at the mirrored block.
-pub(super) async fn reconcile(conn: &mut PgConnection, node: &Node, head: &Head) -> Result<Vec<Difference>, Error> {
-    let (mut found, mut after) = (Vec::new(), Vec::new());
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Policy {
+    payment_max: String,
+    daily_limit: String,
+    approval_above: String,
+    expires_at: String,
+    only_allowed: bool,
+}
+
+#[derive(Debug, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Lane {
+    token: Address,
+    payment_max: String,
+    payments_per_period: String,
+    period_seconds: String,
+    expires_at: String,
+    only_allowed: bool,
+}
+
+/// Compares every wallet, and what remains of its limits, with what its contract answers at the mirrored block.
+pub(super) async fn reconcile(conn: &mut PgConnection, node: &Node, head: &Head) -> Result<Found, Error> {
+    let (mut found, mut after) = (Found::default(), None);
     loop {
-        let page: Vec<(Vec<u8>, Json<Wallet>)> =
-            sqlx::query_as("SELECT key, state FROM chain.wallets WHERE until_block IS NULL AND key > $1 ORDER BY key LIMIT $2")
-                .bind(&after)
-                .bind(WALLETS_AT_ONCE)
-                .fetch_all(&mut *conn)
-                .await?;
-        let Some((last, _)) = page.last() else { return Ok(found) };
-        after.clone_from(last);
-        let addresses: Vec<Address> = page.iter().map(|(key, _)| Address::from_slice(key)).collect();
-        let actual = read(node, At::Hash(head.hash), &addresses).await?;
-        for ((address, (_, Json(mirrored))), actual) in addresses.iter().zip(page).zip(actual) {
-            if actual.as_ref() != Some(&mirrored) {
-                let what = format!("wallet {address}: the mirror says {mirrored:?}, the chain {actual:?}");
-                found.push(Difference { block: head.number, what });
+        let filter = WalletFilter { after, limit: WALLETS_AT_ONCE, ..Default::default() };
+        let page = read::wallets(conn, &filter).await?.rows;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(Address::from_slice(&last.key));
+        let mut facts = Vec::new();
+        for Named { key, state } in page {
+            let wallet = Address::from_slice(&key);
+            let limits = read::limits(conn, wallet, &state, head.timestamp).await?;
+            match serde_json::from_value::<Wallet>(state.state) {
+                Ok(said) => facts.extend(said.facts(wallet, limits)),
+                Err(error) => found.add(head, || format!("{wallet}: what the mirror says is no wallet: {error}")),
             }
         }
+        check(node, head, &facts, &mut found).await?;
     }
 }
 
-/// The wallets; none where a view does not answer.
-async fn read(node: &Node, at: At, addresses: &[Address]) -> Result<Vec<Option<Wallet>>, Error> {
-    let calls = addresses.iter().flat_map(|wallet| {
-        let views = [
-            ownerCall {}.abi_encode(),
-            pendingOwnerCall {}.abi_encode(),
-            guardianCall {}.abi_encode(),
-            approvalRuleCall {}.abi_encode(),
+impl Wallet {
+    fn facts(self, wallet: Address, limits: Vec<Limit>) -> Vec<Fact> {
+        let Self { owner, pending_owner, guardian, recovery, approvers, approvals_required, approval_epoch, operators } = self;
+        let known: BTreeSet<Address> = operators.keys().copied().collect();
+        let mut facts = vec![
+            Fact::new(wallet, format!("owner {owner}"), ownerCall {}, move |actual| actual == owner),
+            Fact::new(wallet, format!("pending owner {pending_owner:?}"), pendingOwnerCall {}, move |actual| {
+                somebody(actual) == pending_owner
+            }),
+            Fact::new(wallet, format!("guardian {guardian:?}"), guardianCall {}, move |actual| somebody(actual) == guardian),
+            Fact::new(wallet, format!("{recovery:?}"), recoveryCall {}, move |actual| {
+                let actual = Recovery { new_owner: actual.newOwner, ready_at: actual.readyAt.to::<u64>() };
+                actual == recovery.unwrap_or_default()
+            }),
+            Fact::new(
+                wallet,
+                format!("{approvals_required} approvals of epoch {approval_epoch}"),
+                approvalRuleCall {},
+                move |actual| (actual.approvalsRequired, actual.approvalEpoch) == (approvals_required, approval_epoch),
+            ),
+            Fact::new(wallet, format!("operators {known:?}"), operatorsCall {}, move |actual| {
+                BTreeSet::from_iter(actual) == known
+            }),
         ];
-        views.into_iter().chain([operatorsCall {}.abi_encode()]).map(|view| (*wallet, view))
-    });
-    let answers = ask(node, at, calls.collect()).await?;
-    let mut wallets: Vec<Option<Wallet>> = answers
-        .chunks(5)
-        .map(|answers| {
-            let rule = approvalRuleCall::abi_decode_returns(&answers[3]).ok()?;
-            let operators = operatorsCall::abi_decode_returns(&answers[4]).ok()?;
-            Some(Wallet {
-                owner: ownerCall::abi_decode_returns(&answers[0]).ok()?,
-                pending_owner: somebody(pendingOwnerCall::abi_decode_returns(&answers[1]).ok()?),
-                guardian: somebody(guardianCall::abi_decode_returns(&answers[2]).ok()?),
-                approvals_required: rule.approvalsRequired,
-                approval_epoch: rule.approvalEpoch,
-                operators: operators.into_iter().map(|operator| (operator, Operator::default())).collect(),
+        facts.extend(approvers.into_iter().map(|account| {
+            Fact::new(wallet, format!("approver {account}"), isApproverCall { account }, |is_approver| is_approver)
+        }));
+        facts.extend(operators.into_iter().flat_map(|(account, operator)| operator.facts(wallet, account)));
+        facts.extend(limits.into_iter().map(|Limit { operator, token, remaining, .. }| {
+            let what = format!("{operator} may still pay {remaining} of {token}");
+            Fact::new(wallet, what, remainingCall { operator, token }, move |actual| actual == U256::from(remaining))
+        }));
+        facts
+    }
+}
+
+impl Operator {
+    fn facts(self, wallet: Address, account: Address) -> Vec<Fact> {
+        let Self { lane, epoch, frozen, policies, recipients, lanes } = self;
+        let what = format!("operator {account} of lane {lane}, epoch {epoch}, frozen {frozen}");
+        let mut facts = vec![Fact::new(wallet, what, operatorOfCall { account }, move |actual| {
+            (actual.lane, actual.epoch, actual.frozen) == (lane, epoch, frozen)
+        })];
+        facts.extend(policies.into_iter().map(|(token, policy)| {
+            let what = format!("for {account} and {token} {policy:?}");
+            Fact::new(wallet, what, policyOfCall { operator: account, token }, move |actual| {
+                policy
+                    == Policy {
+                        payment_max: actual.paymentMax.to_string(),
+                        daily_limit: actual.dailyLimit.to_string(),
+                        approval_above: actual.approvalAbove.to_string(),
+                        expires_at: actual.expiresAt.to_string(),
+                        only_allowed: actual.onlyAllowed,
+                    }
             })
-        })
-        .collect();
-    let mut operators: Vec<(Address, Address, &mut Operator)> = Vec::new();
-    for (wallet, state) in addresses.iter().zip(&mut wallets) {
-        operators
-            .extend(state.iter_mut().flat_map(|state| &mut state.operators).map(|(key, operator)| (*wallet, *key, operator)));
+        }));
+        facts.extend(recipients.into_iter().map(|recipient| {
+            let what = format!("{account} may pay {recipient}");
+            Fact::new(wallet, what, isRecipientCall { operator: account, recipient }, |is_recipient| is_recipient)
+        }));
+        facts.extend(lanes.into_values().map(|lane| {
+            let what = format!("for {account} {lane:?}");
+            Fact::new(wallet, what, laneOfCall { operator: account }, move |actual| {
+                lane == Lane {
+                    token: actual.token,
+                    payment_max: actual.paymentMax.to_string(),
+                    payments_per_period: actual.paymentsPerPeriod.to_string(),
+                    period_seconds: actual.periodSeconds.to_string(),
+                    expires_at: actual.expiresAt.to_string(),
+                    only_allowed: actual.onlyAllowed,
+                }
+            })
+        }));
+        facts
     }
-    let calls = operators.iter().map(|(wallet, account, _)| (*wallet, operatorOfCall { account: *account }.abi_encode()));
-    let answers = ask(node, at, calls.collect()).await?;
-    for ((.., operator), answer) in operators.into_iter().zip(answers) {
-        if let Ok(actual) = operatorOfCall::abi_decode_returns(&answer) {
-            *operator = Operator { lane: actual.lane, epoch: actual.epoch, frozen: actual.frozen };
-        }
-    }
-    Ok(wallets)
 }
 
 /// The zero address stands for nobody.

@@ -42,6 +42,10 @@ async fn a_parameter_that_cannot_be_used_is_named() {
         ("/api/v1/chain/events?limit=0", "limit must be from 1 to 500"),
         ("/api/v1/chain/events?cursor=x", "next_cursor"),
         ("/api/v1/chain/accounts/0x12", "string"),
+        ("/api/v1/chain/events?name=%00", "zero byte"),
+        ("/api/v1/chain/stream?name=%00", "zero byte"),
+        ("/api/v1/chain/webhooks/7/dead-letters", "UUID"),
+        ("/api/v1/chain/stream/ws", "Connection header"),
     ] {
         let (status, problem) = indexer.get(path).await;
         assert_eq!((status, problem["code"].as_str()), (400, Some("invalid_parameter")), "{path}: {problem}");

@@ -12,6 +12,7 @@ mod mirror;
 mod openapi;
 mod paging;
 mod payments;
+mod rare;
 mod reorg;
 mod restart;
 mod schema;

@@ -8,10 +8,10 @@ use alloy::{
     },
     providers::ext::AnvilApi,
     rpc::types::{TransactionReceipt, TransactionRequest},
-    sol_types::{SolCall, SolEvent},
+    sol_types::{SolCall, SolEvent, SolValue},
 };
 use contracts::{
-    agent_wallet::AgentWallet::{acceptOwnershipCall, executePaymentCall, freezeCall, transferOwnershipCall},
+    agent_wallet::AgentWallet::{acceptOwnershipCall, executePaymentCall, freezeCall, openEscrowCall, transferOwnershipCall},
     agent_wallet_factory::{
         AgentWalletFactory::{WalletCreated, createWalletCall},
         IAgentWallet as Config,
@@ -105,6 +105,14 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
         (&serde_json::json!("30000000"), &serde_json::json!("70000000")),
         "{shown}"
     );
+
+    // What is put into escrow leaves the wallet too.
+    let terms = Terms { buyer: wallet, ..terms(&chain, 20_000_000) };
+    let terms = SolValue::abi_decode(&terms.abi_encode()).unwrap();
+    call(&chain, OPERATOR, wallet, openEscrowCall { terms }).await;
+    synced(&chain, &pool).await;
+    let (_, shown) = indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await;
+    assert_eq!(shown["limits"][0]["remaining"], "50000000", "{shown}");
 
     let (_, owned) = indexer.get(&format!("/api/v1/chain/wallets?owner={}", chain.accounts[OWNER])).await;
     assert_eq!(owned["data"][0]["id"].as_str().unwrap().parse::<Address>().unwrap(), wallet);

@@ -1,6 +1,9 @@
 //! Proving again finds what somebody changed in the database, and nothing else.
 
-use crate::harness::{Chain, Indexer, config, database, pool, synced};
+use crate::{
+    harness::{Chain, Indexer, config, database, pool, synced},
+    story::make_one_of_each,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn proving_again_finds_every_row_that_is_not_the_chains() {
@@ -67,8 +70,9 @@ async fn what_accounts_had_before_the_first_block_is_no_difference() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_running_indexer_says_when_a_balance_is_not_the_chains() {
+async fn a_running_indexer_says_what_is_not_as_the_chain_says() {
     let chain = Chain::start().await;
+    make_one_of_each(&chain).await;
     let database = database().await;
     let mut config = config(&chain, &database);
     config.reconcile_seconds = 1;
@@ -80,15 +84,25 @@ async fn a_running_indexer_says_when_a_balance_is_not_the_chains() {
         let metrics = reqwest::get(format!("{}/metrics", indexer.url)).await.unwrap().text().await.unwrap();
         metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
     };
+    let differences = async |what: &str| metric(&format!("florin_indexer_differences{{what=\"{what}\"}} ")).await;
     while metric("florin_indexer_reconciliations_total ").await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    assert_eq!(metric("florin_indexer_differences ").await, 0);
-    let spoil = "UPDATE chain.balances SET balance = balance - 1 WHERE account = $1 AND until_block IS NULL";
-    sqlx::query(spoil).bind(chain.accounts[3].as_slice()).execute(&pool).await.unwrap();
-    while metric("florin_indexer_differences ").await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    let spoiled = [
+        ("balances", "UPDATE chain.balances SET balance = balance - 1 WHERE account = $1 AND until_block IS NULL"),
+        ("agreements", "UPDATE chain.agreements SET state = jsonb_set(state, '{released}', '\"1\"') WHERE $1 IS NOT NULL"),
+        ("wallets", "UPDATE chain.wallets SET state = jsonb_set(state, '{owner}', to_jsonb('0x' || encode($1, 'hex')))"),
+        ("treasuries", "UPDATE chain.treasuries SET state = jsonb_set(state, '{paused}', 'true') WHERE $1 IS NOT NULL"),
+    ];
+    for (what, _) in spoiled {
+        assert_eq!(differences(what).await, 0, "{what}");
     }
-    assert_eq!(metric("florin_indexer_differences ").await, 1);
+    for (what, spoil) in spoiled {
+        sqlx::query(spoil).bind(chain.accounts[3].as_slice()).execute(&pool).await.unwrap();
+        while differences(what).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+        assert_eq!(differences(what).await, 1, "{what}");
+    }
     indexer.stop().await;
 }
