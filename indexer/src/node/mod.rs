@@ -174,7 +174,9 @@ impl Node {
         let rpc = &self.rpcs[index];
         rpc.client().await.ok()?.pubsub_frontend()?;
         // A connection of its own: behind an answer that is not acknowledged yet, many a server's TCP holds a pushed block back for 40 ms.
-        let mut heads = RootProvider::<Ethereum>::new(rpc.another_client().await.ok()?).subscribe_blocks().await.ok()?;
+        // It closes with its last provider.
+        let provider = RootProvider::<Ethereum>::new(rpc.another_client().await.ok()?);
+        let mut heads = provider.subscribe_blocks().await.ok()?;
         info!(endpoint = rpc.name(), "the node pushes new blocks");
         let _pushing = self.heads.begin();
         while let Ok(head) = heads.recv().await {
