@@ -55,6 +55,14 @@ binding!(
     permit2_collector, Permit2Collector, "dev/Permit2Collector.json"
 );
 binding!(
+    /// The dev chain's stand-in for the escrow of the x402 scheme `auth-capture`.
+    auth_capture_escrow, AuthCaptureEscrow, "dev/AuthCaptureEscrow.json"
+);
+binding!(
+    /// Its collector of payments by EIP-3009.
+    erc3009_payment_collector, Erc3009PaymentCollector, "dev/Erc3009PaymentCollector.json"
+);
+binding!(
     /// An agent's wallet: limits per operator, and the x402 lane.
     agent_wallet, AgentWallet, "artifacts/AgentWallet.json"
 );

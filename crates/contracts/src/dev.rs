@@ -1,5 +1,5 @@
 //! A dev chain that looks like Base Sepolia to wallets, clients and facilitators: Circle's real USDC, Permit2, Multicall3 at their
-//! addresses, and stand-ins for x402's proxies and channels. Only for anvil: it writes code and storage straight into the state.
+//! addresses, and stand-ins for x402's proxies, channels and escrow. Only for anvil: it writes code and storage straight into the state.
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256, address, b256, keccak256},
@@ -10,10 +10,12 @@ use money::Usdc;
 
 use crate::{
     DeployError, Deployment, Plan, Step,
+    auth_capture_escrow::AuthCaptureEscrow,
     batch_settlement::BatchSettlement,
     create2_address,
     deploy::{create, deploy},
     erc3009_collector::Erc3009Collector,
+    erc3009_payment_collector::Erc3009PaymentCollector,
     multicall3::Multicall3,
     permit2_collector::Permit2Collector,
     signature_checker::SignatureChecker,
@@ -37,9 +39,15 @@ pub const ISSUER: Address = address!("a0Ee7A142d267C1f36714E4a8F75612F20a79720")
 const IMPLEMENTATION_SLOT: B256 = b256!("7050c9e0f4ca769c69bd3a8ef740bc37934f8e2c036e5a723fd8ee048ed3f8c3");
 const ADMIN_SLOT: B256 = b256!("10d6a54a4754c8869d6886b5f5d7fbfa5b4522237ea5c60d11bc4e7a1ff9390b");
 
-/// The proxies by which x402 uses Permit2, the channels of its scheme `batch-settlement` and their collectors, where every chain has them.
-/// These are stand-ins of our own: the canonical code is in no package.
-const STAND_INS: [(Address, &Bytes); 5] = [
+/// The escrow of the x402 scheme `auth-capture`, and its collector of payments by EIP-3009, where the official client looks for them.
+pub const AUTH_CAPTURE: (Address, Address) =
+    (address!("f96815976523E00e65Be8f34cA5e64b4f41EB19c"), address!("8612dfdc421f80336cd14E8EF9cb1E765dB5ab88"));
+
+/// The proxies by which x402 uses Permit2, the channels of its scheme `batch-settlement` and the escrow of `auth-capture` with their
+/// collectors, where every chain has them. These are stand-ins of our own: the canonical code is in no package.
+const STAND_INS: [(Address, &Bytes); 7] = [
+    (AUTH_CAPTURE.0, &AuthCaptureEscrow::DEPLOYED_BYTECODE),
+    (AUTH_CAPTURE.1, &Erc3009PaymentCollector::DEPLOYED_BYTECODE),
     (Deployment::X402_EXACT_PERMIT2_PROXY, &X402ExactPermit2Proxy::DEPLOYED_BYTECODE),
     (Deployment::X402_UPTO_PERMIT2_PROXY, &X402UptoPermit2Proxy::DEPLOYED_BYTECODE),
     (address!("4020074e9dF2ce1deE5A9C1b5c3f541D02a10003"), &BatchSettlement::DEPLOYED_BYTECODE),
