@@ -65,8 +65,8 @@ impl Charge {
             }
         };
         match scheme {
-            Some(Scheme::Upto | Scheme::BatchSettlement) if charge > maximum => Err(above(charge)),
-            Some(Scheme::Upto | Scheme::BatchSettlement) => Ok(charge),
+            Some(Scheme::Upto | Scheme::BatchSettlement | Scheme::AuthCapture) if charge > maximum => Err(above(charge)),
+            Some(Scheme::Upto | Scheme::BatchSettlement | Scheme::AuthCapture) => Ok(charge),
             Some(Scheme::Exact) | None if charge != maximum => Err(ChargeError::Fixed { price: maximum }),
             Some(Scheme::Exact) | None => Ok(charge),
         }

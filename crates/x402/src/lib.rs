@@ -4,6 +4,7 @@
 pub mod a2a;
 mod amount;
 mod assets;
+pub mod auth_capture;
 pub mod batch;
 #[cfg(all(any(feature = "a2a", feature = "mcp"), any(feature = "client", feature = "server")))]
 mod call;

@@ -273,6 +273,70 @@ reasons! {
     BatchRefundNoBalance = "invalid_batch_settlement_evm_refund_no_balance",
     /// Channels: the amount to give back is not a positive number.
     BatchRefundAmountInvalid = "invalid_batch_settlement_evm_refund_amount_invalid",
+    /// Escrow: the scheme is not `auth-capture`.
+    AuthCaptureScheme = "invalid_auth_capture_evm_scheme",
+    /// Escrow: payload and requirements name different networks.
+    AuthCaptureNetworkMismatch = "invalid_auth_capture_evm_network_mismatch",
+    /// Escrow: the payload has not the fields of its type.
+    AuthCapturePayloadFormat = "invalid_auth_capture_evm_payload_format",
+    /// Escrow: the payload is of no type that can be settled, or of one that cannot be verified.
+    AuthCapturePayloadType = "invalid_auth_capture_evm_payload_type",
+    /// Escrow: a field of `extra` is missing, or the escrow or the fee is not one that is served.
+    AuthCaptureExtra = "invalid_auth_capture_evm_extra",
+    /// Escrow: the payment flow is not `escrow`.
+    AuthCaptureUnsupportedPaymentFlow = "invalid_auth_capture_evm_unsupported_payment_flow",
+    /// Escrow: the operator is not of a type that is served.
+    AuthCaptureUnsupportedOperatorType = "invalid_auth_capture_evm_unsupported_operator_type",
+    /// Escrow: a policy contract is named.
+    AuthCapturePolicy = "invalid_auth_capture_evm_policy",
+    /// Escrow: the money does not move by EIP-3009.
+    AuthCaptureUnsupportedMethod = "invalid_auth_capture_evm_unsupported_asset_transfer_method",
+    /// Escrow: nobody is named who would say when to capture.
+    AuthCaptureMissingReceiverAuthorizer = "invalid_auth_capture_evm_missing_receiver_authorizer",
+    /// Escrow: the operator is none of the facilitator's signers.
+    AuthCaptureOperatorNotAdmitted = "invalid_auth_capture_evm_operator_not_admitted",
+    /// Escrow: another operator than the offer names.
+    AuthCaptureOperatorMismatch = "invalid_auth_capture_evm_operator_mismatch",
+    /// Escrow: the salt does not commit to the receiver's authorizer.
+    AuthCaptureSaltBindingMismatch = "invalid_auth_capture_evm_salt_binding_mismatch",
+    /// Escrow: the receiver's authorizer did not sign the capture or the void.
+    AuthCaptureAuthorizerSignature = "invalid_auth_capture_evm_authorizer_signature",
+    /// Escrow: the receiver's authorizer did not sign that the rest is given back.
+    AuthCaptureVoidAuthorizerSignature = "invalid_auth_capture_evm_void_authorizer_signature",
+    /// Escrow: nothing would be left to give back.
+    AuthCaptureVoidRemainder = "invalid_auth_capture_evm_void_remainder_full_capture",
+    /// Escrow: the escrow holds, or paid out, something else than was signed for.
+    AuthCaptureUnexpectedState = "invalid_auth_capture_evm_unexpected_payment_state",
+    /// Escrow: the time to capture is over, or nearly.
+    AuthCaptureDeadlineExpired = "invalid_auth_capture_evm_capture_deadline_expired",
+    /// Escrow: the deadlines do not follow each other.
+    AuthCaptureDeadlineOrdering = "invalid_auth_capture_evm_deadline_ordering",
+    /// Escrow: the payment expired, or expires too soon.
+    AuthCaptureAuthorizationExpired = "invalid_auth_capture_evm_authorization_expired",
+    /// Escrow: the payment is not valid yet.
+    AuthCaptureNotYetValid = "invalid_auth_capture_evm_authorization_not_yet_valid",
+    /// Escrow: the payer did not sign this.
+    AuthCaptureSignature = "invalid_auth_capture_evm_signature",
+    /// Escrow: the payer's wallet has no code yet, and is not deployed here.
+    AuthCaptureFactoryNotAllowed = "invalid_auth_capture_evm_erc6492_factory_not_allowed",
+    /// Escrow: another amount.
+    AuthCaptureAmountMismatch = "invalid_auth_capture_evm_amount_mismatch",
+    /// Escrow: the money would not go to the escrow's collector.
+    AuthCaptureCollectorMismatch = "invalid_auth_capture_evm_token_collector_mismatch",
+    /// Escrow: the nonce is not the hash of these terms: another receiver, token, deadline, fee or operator was signed for.
+    AuthCaptureNonceMismatch = "invalid_auth_capture_evm_nonce_mismatch",
+    /// Escrow: the payer has too little.
+    AuthCaptureInsufficientBalance = "invalid_auth_capture_evm_insufficient_balance",
+    /// Escrow: the payment was put into the escrow before.
+    AuthCaptureAlreadyCollected = "invalid_auth_capture_evm_payment_already_collected",
+    /// Escrow: less is held than was to be captured.
+    AuthCaptureInsufficientAuthorization = "invalid_auth_capture_evm_insufficient_authorization",
+    /// Escrow: nothing is held.
+    AuthCaptureZeroAuthorization = "invalid_auth_capture_evm_zero_authorization",
+    /// Escrow: the call would revert.
+    AuthCaptureSimulationFailed = "invalid_auth_capture_evm_simulation_failed",
+    /// Escrow: the transaction reverted on chain.
+    AuthCaptureTransactionReverted = "invalid_auth_capture_evm_transaction_reverted",
     /// Broadcast, outcome not known yet: ask again with the same payment, never with a new one.
     SettlementPending = "settlement_pending",
     /// The network is not served.

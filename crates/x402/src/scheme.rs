@@ -14,10 +14,12 @@ pub enum Scheme {
     Upto,
     /// Vouchers of a payment channel, claimed on chain many at a time.
     BatchSettlement,
+    /// Money that is held while the work is done.
+    AuthCapture,
 }
 
 impl Scheme {
-    const ALL: [Self; 3] = [Self::Exact, Self::Upto, Self::BatchSettlement];
+    const ALL: [Self; 4] = [Self::Exact, Self::Upto, Self::BatchSettlement, Self::AuthCapture];
 
     /// Its name on the wire.
     pub const fn as_str(self) -> &'static str {
@@ -25,6 +27,7 @@ impl Scheme {
             Self::Exact => "exact",
             Self::Upto => "upto",
             Self::BatchSettlement => "batch-settlement",
+            Self::AuthCapture => "auth-capture",
         }
     }
 
@@ -38,11 +41,12 @@ impl Scheme {
         Self::from_name(&offer.scheme)
     }
 
-    /// When its money may move.
+    /// When its money may move. The first is meant where an offer does not say.
     pub fn flows(self) -> &'static [PaymentFlow] {
         match self {
             Self::Exact => &[PaymentFlow::Authorization, PaymentFlow::Upfront],
             Self::Upto | Self::BatchSettlement => &[PaymentFlow::Authorization],
+            Self::AuthCapture => &[PaymentFlow::Escrow],
         }
     }
 
@@ -51,6 +55,7 @@ impl Scheme {
         match self {
             Self::Exact | Self::Upto => &[],
             Self::BatchSettlement => &["channelState", "voucherState"],
+            Self::AuthCapture => &["captureDeadline", "refundDeadline"],
         }
     }
 }

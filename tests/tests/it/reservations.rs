@@ -166,7 +166,8 @@ impl Store {
                 Call::Keep { lease, work: body, crash } => {
                     let Some(lease) = pick(lease) else { continue };
                     let charge = Some(TokenAmount(U256::from(50_000)));
-                    let kept = Kept { work: work(body), charge, receipt: crash.then(receipt) };
+                    let deposit = body.is_none().then(receipt);
+                    let kept = Kept { work: work(body), charge, deposit, receipt: crash.then(receipt) };
                     let done = self.choose(crash).keep(leases[lease], kept.clone()).await;
                     let state = model.held(lease).map(|state| {
                         state.kept = Some(kept);

@@ -254,7 +254,7 @@ impl<P: Payer> Client<P> {
         for attempt in 0..=RESENDS_MAX {
             let sending = with_payment(&request, &under_way.payment)?;
             let wait = match self.paying.execute(sending).instrument(under_way.payment.span()).await {
-                Ok(response) if response.status().is_server_error() => {
+                Ok(response) if response.status().is_server_error() && !is_concluded(&response) => {
                     cause = format!("the server answered {}", response.status());
                     retry_after(&response).unwrap_or(RESEND_WAIT)
                 }
@@ -325,6 +325,12 @@ impl<P: Payer> Client<P> {
             }
         }
     }
+}
+
+/// Whether the server says what became of the money although its handler failed: it has moved, or is held and was not given back.
+fn is_concluded(response: &Response) -> bool {
+    let is_held = |receipt: &SettleResponse| receipt.extra.as_ref().is_some_and(|extra| extra.contains_key("depositTransaction"));
+    receipt(response.headers()).is_some_and(|receipt| receipt.success || is_held(&receipt))
 }
 
 fn with_payment(request: &Request, payment: &Payment) -> Result<Request, PayError> {

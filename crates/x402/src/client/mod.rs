@@ -36,7 +36,9 @@ pub use hooks::Hooks;
 pub use hot_key::{HotKey, Libsecp256k1, hot_key};
 pub use journal::{Journal, JournalError, Receipt};
 pub use lists::HostPattern;
-pub use payer::{Allowance, KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest};
+pub use payer::{
+    Allowance, HoldRequest, KeyPayer, Payer, PayerError, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest,
+};
 pub use policy::Policy;
 pub use purse::Purse;
 pub use reclaim::ReclaimError;

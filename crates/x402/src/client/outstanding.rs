@@ -15,9 +15,9 @@ use super::{
     journal::Held,
     offer::{Demand, Version},
     payer::now_secs,
-    reclaim::Signed,
+    reclaim::{self, Signed},
 };
-use crate::{DecodeError, PaymentKey, PaymentPayload, PaymentRequirements, V2, header, v1};
+use crate::{DecodeError, PaymentKey, PaymentPayload, PaymentRequirements, Scheme, V2, auth_capture::Terms, header, v1};
 
 /// Signed payments whose outcome is not known, at most.
 pub(super) const OUTSTANDING_MAX: usize = 1024;
@@ -87,6 +87,17 @@ impl Payment {
         };
         let payment = PaymentPayload { x402_version: V2, resource: None, accepted, payload, extensions: None };
         payment.key().ok()
+    }
+
+    /// Where its money is held, if it is.
+    pub(super) fn held(&self) -> Option<reclaim::Held> {
+        let Proof::V2(payment) = &self.proof else { return None };
+        let collect = payment.collect().ok().filter(|_| Scheme::of(&payment.accepted) == Some(Scheme::AuthCapture))?;
+        let (terms, chain_id) = (Terms::of(&payment.accepted).ok()?, payment.accepted.network.chain_id()?);
+        let (payer, expiry) = (collect.authorization.from, collect.pre_approval_expiry());
+        let info = terms.payment(&payment.accepted, payer, expiry, collect.salt).ok()?;
+        let escrow = terms.auth_capture_escrow;
+        Some(reclaim::Held { escrow, id: info.hash(chain_id, escrow) })
     }
 
     /// The span of sending it.
@@ -165,9 +176,9 @@ impl Account {
         state.signed.push_back(signed);
     }
 
-    /// Keys of what was signed and not served, and when it ends.
-    pub(super) fn signed(&self) -> Vec<(PaymentKey, u64)> {
-        self.state().signed.iter().map(|signed| (signed.key.clone(), signed.valid_before)).collect()
+    /// Keys of what was signed and not served, or is held, and when it ends.
+    pub(super) fn signed(&self) -> Vec<(PaymentKey, u64, Option<reclaim::Held>)> {
+        self.state().signed.iter().map(|signed| (signed.key.clone(), signed.valid_before, signed.held)).collect()
     }
 
     /// Whoever takes it decides what it counts.
@@ -175,6 +186,11 @@ impl Account {
         let mut state = self.state();
         let index = state.signed.iter().position(|signed| signed.key == *key)?;
         state.signed.remove(index)
+    }
+
+    /// What was served has cost what was signed, unless it was only held.
+    fn served(&self, key: &PaymentKey) {
+        self.state().signed.retain(|signed| signed.key != *key || signed.held.is_some());
     }
 
     /// A payment made for the same request before, if it may still settle. Reads the disk.
@@ -236,7 +252,7 @@ impl UnderWay {
     pub(crate) fn done(mut self) {
         self.ended = true;
         if let Some(key) = self.payment.key() {
-            self.account.take_signed(&key);
+            self.account.served(&key);
         }
     }
 }

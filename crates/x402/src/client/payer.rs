@@ -14,7 +14,9 @@ use alloy::{
 use super::DepositRequest;
 use crate::{
     Eip2612Permit, Eip3009Authorization, Erc20Approval, JsonMap, PERMIT2, Permit2Authorization, Permit2Permitted, TokenAmount,
-    TokenDomain, TransferMethod, Witness, batch::DepositAuthorization,
+    TokenDomain, TransferMethod, Witness,
+    auth_capture::{Deployment, PaymentInfo},
+    batch::DepositAuthorization,
 };
 
 /// What a payer is asked to sign.
@@ -30,6 +32,24 @@ pub struct TransferRequest {
     pub valid_before_max: u64,
     /// Unix seconds until which it must last at least, or the server would refuse it as too late.
     pub valid_before_min: u64,
+}
+
+/// Money that a payer is asked to have held while a seller works (scheme `auth-capture`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldRequest {
+    /// The token and its EIP-712 domain, chain included.
+    pub token: TokenDomain,
+    /// Who may have how much of it, and until when. Its salt makes it unlike all before.
+    pub payment: PaymentInfo,
+    /// Where it is held.
+    pub deployment: Deployment,
+}
+
+impl HoldRequest {
+    /// What is signed to agree, and its hash.
+    pub fn unsigned(&self) -> (Eip3009Authorization, B256) {
+        self.payment.authorization(&self.token, &self.deployment)
+    }
 }
 
 /// A complete transfer, signed.
@@ -125,6 +145,11 @@ pub trait Payer: Send + Sync {
     ) -> impl Future<Output = Result<DepositAuthorization, PayerError>> + Send {
         std::future::ready(Err(PayerError::Refused("it does not pay through channels".into())))
     }
+
+    /// Signs that money is held while a seller works.
+    fn authorize_hold(&self, _hold: &HoldRequest) -> impl Future<Output = Result<Bytes, PayerError>> + Send {
+        std::future::ready(Err(PayerError::Refused("it has no money held".into())))
+    }
 }
 
 impl<P: Payer + ?Sized> Payer for Arc<P> {
@@ -154,6 +179,10 @@ impl<P: Payer + ?Sized> Payer for Arc<P> {
         deposit: &DepositRequest,
     ) -> impl Future<Output = Result<DepositAuthorization, PayerError>> + Send {
         (**self).authorize_deposit(deposit)
+    }
+
+    fn authorize_hold(&self, hold: &HoldRequest) -> impl Future<Output = Result<Bytes, PayerError>> + Send {
+        (**self).authorize_hold(hold)
     }
 }
 
@@ -293,6 +322,10 @@ impl<S: Signer + Send + Sync> Payer for KeyPayer<S> {
     async fn authorize_deposit(&self, deposit: &DepositRequest) -> Result<DepositAuthorization, PayerError> {
         let (hash, authorization) = deposit.unsigned(rand::random::<[u8; 32]>().into());
         Ok(authorization.signed(self.sign(hash).await?))
+    }
+
+    async fn authorize_hold(&self, hold: &HoldRequest) -> Result<Bytes, PayerError> {
+        self.sign(hold.unsigned().1).await
     }
 }
 

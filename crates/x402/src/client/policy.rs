@@ -8,9 +8,13 @@ use super::{
     approval::Approval,
     budget::{Limits, Spending},
     lists::{Lists, normal},
+    payer::now_secs,
     signing::Way,
 };
-use crate::{Network, PaymentFlow, PaymentRequirements, Scheme, Token, TokenDomain, TransferMethod};
+use crate::{
+    Network, PaymentFlow, PaymentRequirements, Scheme, Token, TokenDomain, TransferMethod,
+    auth_capture::{Deployment, Terms},
+};
 
 /// What may be paid. Every rule is checked before anything is signed, in this order, and the first that fails is the [`Refusal`]:
 ///
@@ -36,6 +40,8 @@ pub struct Policy {
     denied_assets: Vec<(Network, Address)>,
     pub(super) approval: Option<Approval>,
     pub(super) validity_max_secs: u64,
+    escrows: Vec<Deployment>,
+    hold_max_secs: u64,
 }
 
 impl Default for Policy {
@@ -52,6 +58,8 @@ impl Default for Policy {
             denied_assets: Vec::new(),
             approval: None,
             validity_max_secs: 600,
+            escrows: Vec::new(),
+            hold_max_secs: 24 * 3600,
         }
     }
 }
@@ -154,6 +162,21 @@ impl Policy {
         self
     }
 
+    /// Allows money to be held in this escrow while a seller works (scheme `auth-capture`); without it none is. All that may be captured
+    /// counts as spent, until [`Purse::reclaim`](super::Purse::reclaim) finds that it was not.
+    ///
+    /// The escrow is trusted with the money: name only one whose code you know, with the collector that belongs to it.
+    pub fn allow_escrow(mut self, deployment: Deployment) -> Self {
+        self.escrows.push(deployment);
+        self
+    }
+
+    /// The longest an escrow may hold money before it can be taken back, in seconds: a day unless told.
+    pub fn hold_max_secs(mut self, secs: u64) -> Self {
+        self.hold_max_secs = secs;
+        self
+    }
+
     /// Rule 1.
     pub(super) fn check_host(&self, host: &str) -> Result<(), Refusal> {
         if self.hosts.permit(|pattern| pattern.covers(host)) { Ok(()) } else { Err(Refusal::HostNotAllowed(normal(host))) }
@@ -182,7 +205,11 @@ impl Policy {
     /// Rule 2 of one offer.
     pub(super) fn judge(&self, offer: &PaymentRequirements, methods: &[TransferMethod]) -> Result<Price, Refusal> {
         let unsupported = || Refusal::NoSupportedOffer { offered: describe(std::slice::from_ref(offer)) };
-        let way = Way::of(offer).filter(|way| methods.contains(&way.method())).ok_or_else(unsupported)?;
+        let way = match Scheme::of(offer) {
+            Some(Scheme::AuthCapture) => Some(Way::Held(self.escrow_of(offer)?)),
+            _ => Way::of(offer),
+        };
+        let way = way.filter(|way| methods.contains(&way.method())).ok_or_else(unsupported)?;
         let flows = Scheme::of(offer).map_or(&[][..], Scheme::flows);
         let supported = offer.payment_flow().is_some_and(|flow| flows.contains(&flow)) && offer.network.chain_id().is_some();
         let payee = offer.pay_to_address().filter(|_| supported).ok_or_else(unsupported)?;
@@ -196,6 +223,19 @@ impl Policy {
         match offer.amount.to_usdc() {
             Some(usdc) if usdc <= self.max_per_payment => Ok(Price { usdc, domain, way }),
             price => Err(Refusal::TooExpensive { price: price.unwrap_or(Usdc::MAX), max: self.max_per_payment }),
+        }
+    }
+
+    /// The escrow of an offer that holds money, when it is an allowed one and gives the money back in time.
+    fn escrow_of(&self, offer: &PaymentRequirements) -> Result<Deployment, Refusal> {
+        let unsupported = |_| Refusal::NoSupportedOffer { offered: describe(std::slice::from_ref(offer)) };
+        let terms = Terms::of(offer).map_err(unsupported)?;
+        terms.authorizer().map_err(unsupported)?;
+        let is_named = |known: &&Deployment| known.escrow == terms.auth_capture_escrow;
+        let known = self.escrows.iter().find(is_named).ok_or(Refusal::EscrowNotAllowed(terms.auth_capture_escrow))?;
+        match terms.capture_deadline.saturating_sub(now_secs()) {
+            secs if secs > self.hold_max_secs => Err(Refusal::HeldTooLong { secs, max: self.hold_max_secs }),
+            _ => Ok(*known),
         }
     }
 

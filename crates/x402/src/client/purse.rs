@@ -168,7 +168,8 @@ impl<P: Payer> Purse<P> {
         reserved.signed = true;
         if let (None, Some(key)) = (&hold, under_way.payment.key()) {
             let (spending, day) = (reserved.spending.clone(), reserved.day.take());
-            self.account.sign(Signed { key, valid_before: under_way.payment.valid_before, spending, day });
+            let held = under_way.payment.held();
+            self.account.sign(Signed { key, valid_before: under_way.payment.valid_before, spending, day, held });
         }
         under_way.channel = hold;
         self.hooks.after_payment(&proposal);
@@ -249,8 +250,9 @@ pub(super) struct ReservedDay {
 }
 
 impl ReservedDay {
-    /// Gives it back in the background. A process that ends before has spent a little less than it says.
-    pub(super) fn give_back(self) {
+    /// Gives `price` of it back in the background. A process that ends before has spent a little less than it says.
+    pub(super) fn give_back(mut self, price: Usdc) {
+        self.spending.price = price;
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn_blocking(move || {
             if let Err(error) = self.budget.give_back(&self.spending, self.day) {
@@ -267,7 +269,7 @@ impl Drop for Reserved<'_> {
         }
         self.account.give_back(&self.spending);
         if let Some(day) = self.day.take() {
-            day.give_back();
+            day.give_back(self.spending.price);
         }
     }
 }

@@ -1,7 +1,7 @@
 use alloy::{
     contract::Error as CallError,
     eips::BlockId,
-    primitives::{B256, U256},
+    primitives::{Address, B256, U256},
     providers::{DynProvider, Provider},
     sol,
     transports::{RpcError, TransportErrorKind},
@@ -9,13 +9,15 @@ use alloy::{
 use money::Usdc;
 
 use super::{Payer, Purse, budget::Spending, purse::ReservedDay};
-use crate::{PERMIT2, PaymentKey, TransferMethod};
+use crate::{PERMIT2, PaymentKey, TokenAmount, TransferMethod};
 
 sol! {
     #[sol(rpc)]
     interface Nonces {
         function authorizationState(address authorizer, bytes32 nonce) external view returns (bool);
         function nonceBitmap(address owner, uint256 word) external view returns (uint256);
+        function paymentState(bytes32 paymentInfoHash) external view
+            returns (bool hasCollectedPayment, uint120 capturableAmount, uint120 refundableAmount);
     }
 }
 
@@ -42,12 +44,21 @@ pub(super) struct Signed {
     pub(super) valid_before: u64,
     pub(super) spending: Spending,
     pub(super) day: Option<ReservedDay>,
+    /// Where it is held, if it is: what of it was captured is known when nothing is held any more.
+    pub(super) held: Option<Held>,
+}
+
+/// A payment in an escrow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    pub(super) escrow: Address,
+    pub(super) id: B256,
 }
 
 impl<P: Payer> Purse<P> {
-    /// Gives back to the budgets what was signed and can never settle: it ended before the last finalized block, and is unused in it. Of
-    /// the payments that this purse and its clones signed and nobody served, the latest 1024; today's budget only what was signed today.
-    /// Returns how much it was.
+    /// Gives back to the budgets what was signed and can never settle: it ended before the last finalized block, and is unused in it. And of
+    /// what was held in an escrow that part which the escrow gave back. Of the payments that this purse and its clones signed and nobody
+    /// served, or that were held, the latest 1024; today's budget only what was signed today. Returns how much it was.
     ///
     /// # Errors
     /// [`ReclaimError`] when `node` does not tell.
@@ -55,23 +66,40 @@ impl<P: Payer> Purse<P> {
         let chain = node.get_chain_id().await?;
         let block = node.get_block(BlockId::finalized()).await?.ok_or(ReclaimError::NotFinal)?;
         let mut sum = Usdc::ZERO;
-        for (key, valid_before) in self.account.signed() {
-            // Permit2 takes one in the very second of its deadline, EIP-3009 does not.
-            if key.network.chain_id() != Some(chain) || valid_before >= block.header.timestamp {
+        for (key, valid_before, held) in self.account.signed() {
+            if key.network.chain_id() != Some(chain) {
                 continue;
             }
-            if is_used(node, &key, block.header.hash).await? {
-                self.account.take_signed(&key);
-            } else if let Some(signed) = self.account.take_signed(&key) {
-                self.account.give_back(&signed.spending);
+            // Permit2 takes one in the very second of its deadline, EIP-3009 does not.
+            let has_ended = valid_before < block.header.timestamp;
+            let spent = match held {
+                Some(held) => captured(node, held, block.header.hash, has_ended).await?,
+                None if !has_ended => None,
+                None if is_used(node, &key, block.header.hash).await? => Some(Usdc::MAX),
+                None => Some(Usdc::ZERO),
+            };
+            let Some(spent) = spent else { continue };
+            if let Some(signed) = self.account.take_signed(&key) {
+                let price = signed.spending.price.saturating_sub(spent);
+                self.account.give_back(&Spending { price, ..signed.spending });
                 if let Some(day) = signed.day {
-                    day.give_back();
+                    day.give_back(price);
                 }
-                sum = sum.checked_add(signed.spending.price).unwrap_or(Usdc::MAX);
+                sum = sum.checked_add(price).unwrap_or(Usdc::MAX);
             }
         }
         Ok(sum)
     }
+}
+
+/// What was captured of a payment that an escrow holds nothing of any more; `None` while that is not known.
+async fn captured(node: &DynProvider, held: Held, block: B256, has_ended: bool) -> Result<Option<Usdc>, CallError> {
+    let state = Nonces::new(held.escrow, node).paymentState(held.id).block(BlockId::hash(block)).call().await?;
+    if !state.hasCollectedPayment {
+        return Ok(has_ended.then_some(Usdc::ZERO));
+    }
+    let captured = TokenAmount(state.refundableAmount.to()).to_usdc().unwrap_or(Usdc::MAX);
+    Ok(state.capturableAmount.is_zero().then_some(captured))
 }
 
 async fn is_used(node: &DynProvider, key: &PaymentKey, block: B256) -> Result<bool, CallError> {

@@ -17,6 +17,17 @@ pub enum Refusal {
         /// Schemes and networks offered.
         offered: String,
     },
+    /// The offer would have money held in an escrow that the policy does not name.
+    #[error("the escrow {0} may hold no money: allow it, with its collector, in the policy if you know its code")]
+    EscrowNotAllowed(Address),
+    /// The money could be taken back too late.
+    #[error("the money would be held for {secs} s and the longest allowed is {max} s: raise the limit if it is worth it")]
+    HeldTooLong {
+        /// How long, from now.
+        secs: u64,
+        /// What is allowed.
+        max: u64,
+    },
     /// The network is denied, or not among the allowed ones.
     #[error("payments on {0} are not allowed: allow the network in the policy")]
     NetworkNotAllowed(Network),
@@ -84,7 +95,7 @@ impl Refusal {
     pub(super) fn closeness(&self) -> u8 {
         match self {
             Self::HostNotAllowed(_) | Self::NoSupportedOffer { .. } => 0,
-            Self::NetworkNotAllowed(_) => 1,
+            Self::NetworkNotAllowed(_) | Self::EscrowNotAllowed(_) | Self::HeldTooLong { .. } => 1,
             Self::UnknownAsset { .. } => 2,
             Self::PayeeNotAllowed(_) => 3,
             Self::TooExpensive { .. } => 4,

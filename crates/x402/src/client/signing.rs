@@ -1,16 +1,17 @@
 //! What is signed for an offer, scheme by scheme, and that the payer signed just that.
 
-use alloy::primitives::{Address, U256};
+use alloy::primitives::{Address, B256, U256};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
-    Allowance, PayError, Payer, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest, offer::Demand, payer::now_secs,
-    policy::Price,
+    Allowance, HoldRequest, PayError, Payer, SignedAuthorization, SignedPermit2, Sponsored, TransferRequest, offer::Demand,
+    payer::now_secs, policy::Price,
 };
 use crate::{
     Eip3009Payload, ExactPayload, JsonMap, PERMIT2, PaymentRequirements, Permit2Payload, Permit2Witness, Scheme, TokenAmount,
     TransferMethod, UptoWitness, Witness,
+    auth_capture::{AuthCapturePayload, CollectPayload, Deployment, Terms, bound_salt},
 };
 
 /// What a server must have left of a payment's life, in seconds.
@@ -25,6 +26,8 @@ pub(super) enum Way {
     Exact(TransferMethod),
     /// Scheme `upto`, settled by nobody but this facilitator.
     Upto { facilitator: Address },
+    /// Scheme `auth-capture`, held in this escrow.
+    Held(Deployment),
 }
 
 impl Way {
@@ -37,6 +40,8 @@ impl Way {
             }
             Scheme::Upto => None,
             Scheme::BatchSettlement => TransferMethod::of(offer).map(Self::Channel),
+            // Whether an escrow may be trusted is for the policy to say.
+            Scheme::AuthCapture => None,
         }
     }
 
@@ -45,6 +50,7 @@ impl Way {
         match self {
             Self::Exact(method) | Self::Channel(method) => method,
             Self::Upto { .. } => TransferMethod::Permit2,
+            Self::Held(_) => TransferMethod::Eip3009,
         }
     }
 }
@@ -89,7 +95,29 @@ pub(super) async fn sign<P: Payer>(
             let witness = UptoWitness { to: transfer.to, facilitator, valid_after: TokenAmount::ZERO };
             Ok(Signed::by_permit2(authorize_permit2(payer, &transfer, witness, sponsored).await?))
         }
+        Way::Held(deployment) => hold(payer, offer, transfer, deployment).await,
     }
+}
+
+async fn hold<P: Payer>(
+    payer: &P,
+    offer: &PaymentRequirements,
+    transfer: TransferRequest,
+    deployment: Deployment,
+) -> Result<Signed, PayError> {
+    let judged = |_| PayError::PayerMismatch("the offer of auth-capture");
+    let terms = Terms::of(offer).map_err(judged)?;
+    let salt_nonce = B256::from(rand::random::<[u8; 32]>());
+    let salt = bound_salt(terms.authorizer().map_err(judged)?, salt_nonce);
+    let expiry = transfer.valid_before_max.min(terms.capture_deadline);
+    let payment = terms.payment(offer, payer.address(), expiry, salt).map_err(judged)?;
+    let request = HoldRequest { token: transfer.token, payment, deployment };
+    let signature = payer.authorize_hold(&request).await?;
+    let (authorization, _) = request.unsigned();
+    let payload = CollectPayload { authorization, signature, salt, salt_nonce: Some(salt_nonce) };
+    let payload = AuthCapturePayload::Collect(payload).to_json();
+    // Until then it may be captured.
+    Ok(Signed { payload, allowance: None, valid_before: terms.capture_deadline })
 }
 
 fn transfer(offer: &PaymentRequirements, price: &Price, validity_max_secs: u64) -> Result<TransferRequest, PayError> {

@@ -53,10 +53,12 @@ impl PaidTool {
             Outcome::Answer(response) => return into_result(*response).await,
             Outcome::Verified(payment) => payment,
         };
-        let result = worked(&payment, work()).await;
+        let mut result = worked(&payment, work()).await;
         let failed = result.get("isError").and_then(Value::as_bool).unwrap_or(false);
         if failed {
-            payment.cancel().await;
+            if let Some(receipt) = payment.cancel().await {
+                object_under(&mut result, "_meta").insert(PAYMENT_RESPONSE.into(), json!(receipt));
+            }
             return result;
         }
         into_result(payment.respond(response(result)).await).await

@@ -16,7 +16,7 @@ impl Backend {
     /// Of `scheme`; `None` when it is not served.
     pub(super) fn of(scheme: Scheme, facilitator: &FacilitatorClient) -> Option<Self> {
         match scheme {
-            Scheme::Exact | Scheme::Upto => Some(Self::Facilitator(facilitator.clone())),
+            Scheme::Exact | Scheme::Upto | Scheme::AuthCapture => Some(Self::Facilitator(facilitator.clone())),
             Scheme::BatchSettlement => None,
         }
     }

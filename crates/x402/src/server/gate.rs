@@ -11,6 +11,7 @@ use http::HeaderMap;
 use super::{
     Channels, Claim, Extras, Kept, MemoryReservations, Reservations, Served, Settled, Work, answer,
     backend::Backend,
+    escrow::{Escrow, as_taken},
     extras::SignInFailure,
     metrics::{self, Stage},
     reservations::REMEMBERED,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     Charge, ChargeError, FacilitatorClient, JsonMap, PaymentKey, PaymentPayload, PaymentRequest, PaymentRequired,
-    PaymentRequirements, Reason, ResourceInfo, Scheme, V2, check_extension_echo, find_matching, header,
+    PaymentRequirements, Reason, ResourceInfo, Scheme, SettleResponse, V2, check_extension_echo, find_matching, header,
 };
 
 /// Longest answer held back until it is paid for. Longer ones need the flow `upfront`.
@@ -59,6 +60,7 @@ pub struct Gate {
     facilitator: FacilitatorClient,
     reservations: Arc<dyn Reservations>,
     channels: Option<Channels>,
+    escrow: Option<Escrow>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -80,7 +82,7 @@ pub enum Outcome {
 impl Gate {
     /// A gate that asks `facilitator` and remembers payments in this process.
     pub fn new(facilitator: FacilitatorClient) -> Self {
-        Self { facilitator, reservations: Arc::new(MemoryReservations::default()), channels: None }
+        Self { facilitator, reservations: Arc::new(MemoryReservations::default()), channels: None, escrow: None }
     }
 
     /// Shares reservations with other copies of the service.
@@ -95,6 +97,17 @@ impl Gate {
         self
     }
 
+    /// Also sells for money that is held while the handler works: what [`Escrow::offer`] makes of an offer can be paid.
+    pub fn escrow(mut self, escrow: Escrow) -> Self {
+        self.escrow = Some(escrow);
+        self
+    }
+
+    /// What is offered now.
+    fn dated(&self, offers: &Offers) -> Offers {
+        self.escrow.as_ref().map_or_else(|| offers.clone(), |escrow| escrow.with_deadlines(offers))
+    }
+
     /// Who settles payments of this scheme, and who keeps them apart.
     fn backend(&self, scheme: Option<Scheme>, payload: &PaymentPayload) -> Result<(Backend, Arc<dyn Reservations>), Reason> {
         let no_match = || Reason::Other("No matching payment requirements".into());
@@ -103,6 +116,7 @@ impl Gate {
                 let turn = Arc::new(channels.turn(payload).map_err(|_| Reason::BatchPayloadType)?);
                 Ok((Backend::Channel(turn.clone()), turn))
             }
+            (Some(Scheme::AuthCapture), _) if self.escrow.is_none() => Err(no_match()),
             (Some(scheme), _) => {
                 let backend = Backend::of(scheme, &self.facilitator).ok_or_else(no_match)?;
                 Ok((backend, self.reservations.clone()))
@@ -111,10 +125,11 @@ impl Gate {
         }
     }
 
-    /// Judges the payment in `headers` for `offers`.
+    /// Judges the payment in `headers` for `offers`. One of the flow `escrow` is held when this returns, and has then to be settled or
+    /// cancelled.
     #[tracing::instrument(name = "x402.check", skip_all, fields(url = offers.resource.url, payment))]
     pub async fn check(&self, headers: &HeaderMap, offers: &Offers) -> Outcome {
-        let outcome = match self.try_check(headers, offers).await {
+        let outcome = match self.try_check(headers, &self.dated(offers)).await {
             Ok(verified) => Outcome::Verified(Box::new(verified)),
             Err(response) => Outcome::Answer(response),
         };
@@ -132,7 +147,9 @@ impl Gate {
             return Ok(None);
         }
         let wallet = offers.extras.signed_in(headers, offers, &*self.reservations).await.map_err(|failure| match failure {
-            SignInFailure::Invalid(error) => Box::new(answer::unpaid(headers, offers, Some(&Reason::Other(error.to_string())))),
+            SignInFailure::Invalid(error) => {
+                Box::new(answer::unpaid(headers, &self.dated(offers), Some(&Reason::Other(error.to_string()))))
+            }
             SignInFailure::Store(error) => unavailable(&error),
         });
         metrics::signed_in(&wallet);
@@ -145,6 +162,7 @@ impl Gate {
         let payload: PaymentPayload = header::decode(value.as_bytes()).map_err(|_| refuse(Some(&Reason::InvalidPayload)))?;
         let no_match = Reason::Other("No matching payment requirements".into());
         let requirements = find_matching(&offers.accepts, &payload).cloned().ok_or_else(|| refuse(Some(&no_match)))?;
+        let requirements = as_taken(requirements, &payload.accepted);
         let backend = self.backend(Scheme::of(&requirements), &payload);
         let (backend, reservations) = backend.map_err(|reason| refuse(Some(&reason)))?;
         let refund = if let Backend::Channel(turn) = &backend { turn.acknowledgement() } else { None };
@@ -216,9 +234,13 @@ impl Gate {
             Claim::New(lease) => (lease, None),
             Claim::Resume(lease, kept) => (lease, Some(kept)),
         };
-        let resumed = kept.is_some();
+        let is_held = Scheme::of(&request.payment_requirements) == Some(Scheme::AuthCapture);
+        let escrow = self.escrow.clone().filter(|_| is_held);
+        // What is only held was not worked for, as far as anybody knows.
+        let resumed = kept.is_some() && escrow.is_none();
         let settlement = Settlement {
             backend,
+            escrow,
             reservations,
             key,
             lease,
@@ -230,7 +252,7 @@ impl Gate {
         };
         match settlement.kept.work.clone() {
             Some(work) => Err(Box::new(deliver(settlement, work).await)),
-            None => Ok(VerifiedPayment { settlement: Some(settlement), resumed }),
+            None => Ok(VerifiedPayment { settlement: Some(settlement.hold().await.map_err(Box::new)?), resumed }),
         }
     }
 }
@@ -360,21 +382,18 @@ impl VerifiedPayment {
     pub async fn respond(mut self, mut response: Response) -> Response {
         let told = answer::take_charge(&mut response);
         if response.status().as_u16() >= 400 {
-            self.cancel().await;
-            return response;
+            return self.cancelled(response).await;
         }
         if let Err(error) = told.and_then(|told| told.map_or(Ok(()), |charge| self.charge(charge))) {
             tracing::error!(%error, "the handler's charge cannot be taken; nothing was");
-            self.cancel().await;
-            return answer::failed();
+            return self.cancelled(answer::failed()).await;
         }
         let (parts, body) = response.into_parts();
         let Ok(body) = to_bytes(body, ANSWER_LEN_MAX_BYTES).await else {
             tracing::error!(
                 "the handler's answer failed or is longer than {ANSWER_LEN_MAX_BYTES} bytes: use the flow upfront to stream"
             );
-            self.cancel().await;
-            return answer::failed();
+            return self.cancelled(answer::failed()).await;
         };
         let work = Work { status: parts.status, headers: parts.headers, body };
         let mut settlement = self.settlement.take().expect("taken only by calls that consume self");
@@ -382,18 +401,31 @@ impl VerifiedPayment {
         deliver(settlement, work).await
     }
 
-    /// Gives the payment back unused: the client may use it again.
-    pub async fn cancel(mut self) {
-        if let Some(settlement) = self.settlement.take() {
-            give_back(settlement, self.resumed).await;
+    /// Gives the payment back unused: the client may use it again. Where money was held it was used; then this is the receipt of how the
+    /// money was given back, or could not be, which is for the client.
+    pub async fn cancel(mut self) -> Option<SettleResponse> {
+        let settlement = self.settlement.take()?;
+        // In a task of its own: a client that hangs up does not stop it.
+        tokio::spawn(give_back(settlement, self.resumed)).await.ok().flatten()
+    }
+
+    /// What the client is told when the handler failed.
+    async fn cancelled(self, mut response: Response) -> Response {
+        if let Some(receipt) = self.cancel().await {
+            answer::mark_paid(&mut response, &receipt);
         }
+        response
     }
 }
 
 /// A payment of which a settlement was begun is never forgotten.
-async fn give_back(settlement: Settlement, resumed: bool) {
+async fn give_back(settlement: Settlement, resumed: bool) -> Option<SettleResponse> {
+    if settlement.kept.deposit.is_some() {
+        return settlement.void().await;
+    }
     let Settlement { reservations, lease, .. } = settlement;
     log(if resumed { reservations.suspend(lease).await } else { reservations.release(lease).await });
+    None
 }
 
 impl Drop for VerifiedPayment {

@@ -5,6 +5,7 @@ mod backend;
 #[cfg(any(feature = "a2a", feature = "mcp"))]
 pub(crate) mod call;
 mod channels;
+mod escrow;
 mod extras;
 mod gate;
 mod layer;
@@ -19,6 +20,7 @@ pub use channels::PostgresChannels;
 pub use channels::{
     Authorizer, Channel, ChannelManager, ChannelStore, Channels, ClaimPolicy, Claimed, ManagerError, MemoryChannels, Pending,
 };
+pub use escrow::Escrow;
 pub use extras::{Extras, SignInRule};
 pub use gate::{Gate, Offers, Outcome, VerifiedPayment};
 pub use layer::{PaidLayer, PaidService, Payer, PaymentInfo, Pricing, Seller};

@@ -43,6 +43,7 @@ impl PaymentPayload {
             Some(Scheme::Exact) => self.exact_key(),
             Some(Scheme::Upto) => self.upto_key(),
             Some(Scheme::BatchSettlement) => self.channel_key(&BatchPayload::from_json(&self.payload)?),
+            Some(Scheme::AuthCapture) => self.collect_key(),
             None => Err(PayloadError::UnknownType),
         }
     }

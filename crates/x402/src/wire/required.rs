@@ -132,7 +132,7 @@ impl PaymentRequirements {
     /// When money moves; `None` for a flow this crate does not know, which must not be paid.
     pub fn payment_flow(&self) -> Option<PaymentFlow> {
         match self.extra.as_ref().and_then(|extra| extra.get("paymentFlow")) {
-            None | Some(Value::Null) => Some(PaymentFlow::default()),
+            None | Some(Value::Null) => Some(Scheme::of(self).map_or_else(PaymentFlow::default, |scheme| scheme.flows()[0])),
             Some(name) => serde_json::from_value(name.clone()).ok(),
         }
     }

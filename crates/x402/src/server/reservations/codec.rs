@@ -14,6 +14,8 @@ struct Head {
     receipt: Option<SettleResponse>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     charge: Option<TokenAmount>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    deposit: Option<SettleResponse>,
     work: Option<WorkHead>,
 }
 
@@ -30,7 +32,8 @@ pub(super) fn encode(kept: &Kept) -> Vec<u8> {
         status: work.status.as_u16(),
         headers: work.headers.iter().map(|(name, value)| (name.to_string(), STANDARD.encode(value))).collect(),
     };
-    let head = Head { receipt: kept.receipt.clone(), charge: kept.charge, work: work.map(head) };
+    let (receipt, deposit) = (kept.receipt.clone(), kept.deposit.clone());
+    let head = Head { receipt, charge: kept.charge, deposit, work: work.map(head) };
     let mut bytes = serde_json::to_vec(&head).expect("texts and numbers serialize");
     bytes.push(b'\n');
     bytes.extend_from_slice(work.map_or(&[], |work| &work.body));
@@ -68,7 +71,7 @@ fn decode(bytes: &[u8]) -> Option<Kept> {
             Some(Work { status: StatusCode::from_u16(status).ok()?, headers: map, body })
         }
     };
-    Some(Kept { receipt: head.receipt, charge: head.charge, work })
+    Some(Kept { receipt: head.receipt, charge: head.charge, deposit: head.deposit, work })
 }
 
 pub(super) fn store(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ReservationError {

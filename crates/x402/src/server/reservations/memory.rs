@@ -41,8 +41,8 @@ struct Entry {
 #[derive(Clone, Debug)]
 enum State {
     Reserved,
-    Kept(Kept),
-    Spent(Served),
+    Kept(Box<Kept>),
+    Spent(Box<Served>),
 }
 
 impl State {
@@ -68,12 +68,12 @@ impl Table {
         let entry = self.entries.get_mut(&key)?;
         let lapsed = entry.until <= Instant::now();
         match entry.state.clone() {
-            State::Spent(served) => Some(Claim::Spent(Box::new(served))),
+            State::Spent(served) => Some(Claim::Spent(served)),
             State::Reserved if lapsed => None,
             State::Kept(kept) if lapsed && entry.fingerprint == fingerprint => {
                 let taken = Lease::of(key);
                 (entry.holder, entry.until) = (taken.holder, Instant::now() + lease);
-                Some(Claim::Resume(taken, Box::new(kept)))
+                Some(Claim::Resume(taken, kept))
             }
             State::Reserved | State::Kept(_) => Some(Claim::Busy),
         }
@@ -179,7 +179,7 @@ impl Reservations for MemoryReservations {
     }
 
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
-        ready(self.table().set(lease, State::Kept(kept), Instant::now() + self.lease)).boxed()
+        ready(self.table().set(lease, State::Kept(Box::new(kept)), Instant::now() + self.lease)).boxed()
     }
 
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {
@@ -187,7 +187,7 @@ impl Reservations for MemoryReservations {
     }
 
     fn spend(&self, lease: Lease, served: Served) -> BoxFuture<'_, Result<(), ReservationError>> {
-        ready(self.table().set(lease, State::Spent(served), Instant::now())).boxed()
+        ready(self.table().set(lease, State::Spent(Box::new(served)), Instant::now())).boxed()
     }
 
     fn release(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

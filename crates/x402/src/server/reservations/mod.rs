@@ -50,7 +50,7 @@ pub struct Lease {
 
 impl From<Served> for Kept {
     fn from(served: Served) -> Self {
-        Self { work: served.work, charge: None, receipt: Some(served.receipt) }
+        Self { work: served.work, receipt: Some(served.receipt), ..Self::default() }
     }
 }
 
@@ -67,6 +67,8 @@ pub struct Kept {
     pub work: Option<Work>,
     /// What is charged, in base units, when the handler said so; otherwise what was offered.
     pub charge: Option<TokenAmount>,
+    /// The receipt of what is held for it, where money is held while the work is done.
+    pub deposit: Option<SettleResponse>,
     /// The receipt, when it settled but the client was gone.
     pub receipt: Option<SettleResponse>,
 }
