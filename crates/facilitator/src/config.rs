@@ -5,6 +5,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use url::Url;
+use x402::auth_capture::Deployment;
 
 use crate::journal::JournalFile;
 
@@ -62,6 +63,14 @@ pub struct Config {
     /// their own
     #[arg(long, env = "FLORIN_CHANNEL_AUTHORIZER_KEY", hide_env_values = true, value_name = "KEY")]
     pub channel_authorizer_key: Option<SignerKey>,
+
+    /// Hold money while sellers work (scheme `auth-capture`): the address of AuthCaptureEscrow and of its ERC3009PaymentCollector
+    ///
+    /// Each signer is an operator of the escrow: a payment that was put into it through one can be captured or given back by no other. So keep
+    /// a signer, and its coin, until the captures of its payments are over; after that payers take back what is left by themselves. Without
+    /// this flag the scheme is not served.
+    #[arg(long, env = "FLORIN_AUTH_CAPTURE", value_name = "ESCROW:COLLECTOR")]
+    pub auth_capture: Option<Deployment>,
 
     /// How long a settlement may take to be mined before its caller is told that it is pending, in seconds
     #[arg(long, env = "FLORIN_CONFIRM_TIMEOUT_SECONDS", value_name = "SECONDS", default_value_t = 60)]

@@ -15,7 +15,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use x402::{PaymentRequest, Scheme, SettleResponse};
 
 use crate::{
-    Error, channels, exact,
+    Error, channels, escrow, exact,
     fees::FeeOracle,
     journal::Journal,
     lane::{Lane, Queue},
@@ -132,6 +132,7 @@ impl Engine {
         match Scheme::of(&request.payment_requirements) {
             Some(Scheme::Upto) => upto::settle(self, request).await,
             Some(Scheme::BatchSettlement) => channels::settle(self, request).await,
+            Some(Scheme::AuthCapture) => escrow::settle(self, request).await,
             _ => exact::settle(self, request).await,
         }
     }

@@ -54,6 +54,9 @@ pub enum Error {
     /// The address given for the PaymentRouter has no code.
     #[error("there is no contract at the payment router's address {0} on chain {1}: correct --payment-router or leave it out")]
     NoRouter(Address, u64),
+    /// An address given for the escrow, or for its collector, has no code.
+    #[error("there is no contract at {0} on chain {1}: correct --auth-capture or leave it out")]
+    NoEscrow(Address, u64),
     /// Too many settlements wait, or the journal or the node failed just now.
     #[error("the settlement was not begun: ask again with the same payment")]
     Busy,

@@ -9,6 +9,7 @@ mod config;
 mod elsewhere;
 mod engine;
 mod error;
+mod escrow;
 mod exact;
 mod fees;
 mod journal;
@@ -40,6 +41,7 @@ use sqlx::{
 };
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use x402::auth_capture::Deployment;
 
 pub use config::{AdmissionConfig, ApiKey, Config, MalformedApiKey, MalformedKey, SettlementConfig, SignerKey};
 pub use error::Error;
@@ -152,9 +154,10 @@ async fn open(
     let lens = lens::Lens::new(provider.clone(), sender, metrics.clone());
     let authorizer = config.channel_authorizer_key.clone().map(|key| key.0);
     let channels = channels::Channels::new(chain_id, authorizer);
+    let escrow = find_escrow(config, &provider, chain_id).await?;
     let min_payment = U256::from(settings.min_payment.unwrap_or(0));
     let sponsor = settings.approval_gas_max.map(|max| approval::Sponsor::new(max, settings.approval_gas_daily));
-    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels, min_payment, sponsor };
+    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels, escrow, min_payment, sponsor };
     Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
 }
 
@@ -168,6 +171,17 @@ async fn find_router(settings: &SettlementConfig, provider: &DynProvider, chain_
         (false, Some(given)) => Err(Error::NoRouter(given, chain_id)),
         (is_there, _) => Ok(is_there.then_some(router)),
     }
+}
+
+/// The escrow of the scheme `auth-capture`, if there is to be one.
+async fn find_escrow(config: &Config, provider: &DynProvider, chain_id: u64) -> Result<Option<Deployment>, Error> {
+    let Some(deployment) = config.auth_capture else { return Ok(None) };
+    for contract in [deployment.escrow, deployment.collector] {
+        if provider.get_code_at(contract).await?.is_empty() {
+            return Err(Error::NoEscrow(contract, chain_id));
+        }
+    }
+    Ok(Some(deployment))
 }
 
 /// Whether asking costs nothing.

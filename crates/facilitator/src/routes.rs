@@ -25,6 +25,7 @@ use crate::{
     admission::{self, Admission},
     catalogue, channels,
     engine::Engine,
+    escrow,
     metrics::{Metrics, Stage},
     node::Connection,
     status::{self, Recent},
@@ -127,8 +128,10 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
 }
 
 async fn judged(app: &App, request: &PaymentRequest) -> Result<VerifyResponse, Error> {
-    if Scheme::of(&request.payment_requirements) == Some(Scheme::BatchSettlement) {
-        return channels::verify(&app.engine, request).await;
+    match Scheme::of(&request.payment_requirements) {
+        Some(Scheme::BatchSettlement) => return channels::verify(&app.engine, request).await,
+        Some(Scheme::AuthCapture) => return escrow::verify(&app.engine, request).await,
+        _ => {}
     }
     let payer = request.payment_payload.exact().ok().map(|payload| payload.payer());
     Ok(match app.engine.verify(request).await? {
@@ -223,7 +226,8 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let upto = upto::kind(&app.engine, &network);
     let channels = kind(2, Scheme::BatchSettlement, network.to_string());
     let channels = SupportedKind { extra: app.engine.verifier.channels.extra(), ..channels };
-    let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(v1).collect();
+    let escrow = escrow::kind(&app.engine, &network);
+    let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(escrow).chain(v1).collect();
     let approvals = app.engine.verifier.sponsor.as_ref().map(|_| ERC20_APPROVAL_GAS_SPONSORING);
     let bazaar = app.database.as_ref().map(|_| catalogue::BAZAAR);
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();

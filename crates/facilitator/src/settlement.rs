@@ -18,7 +18,7 @@ pub(crate) enum Method {
     Eip3009,
     /// The nonce of a Permit2 transfer, which Permit2 burns.
     Permit2,
-    /// A call of the channels' contract: a hash of what it does.
+    /// A call of the channels' contract, or of the escrow's by its operator: a hash of what it does.
     Channel,
     /// A gift of coin for the gas of a payer's approval: the nonce of that transaction. Its token is the zero address.
     Gas,

@@ -212,6 +212,7 @@ pub(crate) async fn migrate(database_url: &str) -> Result<(), Error> {
 
 async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
     let (listener, address) = listen(port).await?;
+    let (escrow, collector) = contracts::dev::AUTH_CAPTURE;
     let config = facilitator::Config {
         database_url: Some(database_url.to_owned()),
         journal: None,
@@ -221,6 +222,7 @@ async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &
         signer_keys: vec![Account::at(Account::FACILITATOR).signer.into()],
         wallet_factories: vec![chain.deployment().agent_wallet_factory],
         channel_authorizer_key: None,
+        auth_capture: Some(x402::auth_capture::Deployment { escrow, collector }),
         confirm_timeout_seconds: CONFIRM_TIMEOUT_SECONDS,
         settlement: facilitator::SettlementConfig::default(),
         admission: facilitator::AdmissionConfig::default(),

@@ -35,7 +35,7 @@ sol! {
 
 /// Who judges a signature on chain, where the account has no code.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Judge {
+pub(crate) enum Judge {
     /// The token, or the channels' contract.
     Strict,
     /// Permit2.
@@ -84,7 +84,7 @@ impl Engine {
         Ok(totals.map(|totals| (totals.totalClaimed, totals.totalSettled)))
     }
 
-    pub(super) async fn code_is_empty(&self, account: Address) -> Result<bool, Error> {
+    pub(crate) async fn code_is_empty(&self, account: Address) -> Result<bool, Error> {
         Ok(self.verifier.provider.get_code_at(account).await?.is_empty())
     }
 
@@ -93,7 +93,7 @@ impl Engine {
     }
 
     /// Whether `account` signed, as the contract that judges it on chain would say: an account with code is asked, whatever its key signed.
-    pub(super) async fn has_signed(&self, account: Address, hash: B256, signature: &Bytes, judge: Judge) -> Result<bool, Error> {
+    pub(crate) async fn has_signed(&self, account: Address, hash: B256, signature: &Bytes, judge: Judge) -> Result<bool, Error> {
         if self.code_is_empty(account).await? {
             let signer = match judge {
                 Judge::Strict => recover_strict(hash, signature),
@@ -134,7 +134,7 @@ impl Engine {
     }
 
     /// `None` when it reverts or answers something else.
-    async fn ask<C: SolCall>(&self, to: Address, call: C) -> Result<Option<C::Return>, Error> {
+    pub(crate) async fn ask<C: SolCall>(&self, to: Address, call: C) -> Result<Option<C::Return>, Error> {
         let request = TransactionRequest::default().to(to).input(Bytes::from(call.abi_encode()).into());
         match self.verifier.provider.call(request).await {
             Ok(answer) => Ok(C::abi_decode_returns(&answer).ok()),

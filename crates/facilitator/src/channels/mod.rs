@@ -4,6 +4,7 @@ mod chain;
 mod settle;
 mod verify;
 
+pub(crate) use chain::Judge;
 pub(crate) use settle::settle;
 pub(crate) use verify::verify;
 

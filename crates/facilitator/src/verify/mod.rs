@@ -8,7 +8,10 @@ use alloy::{
     primitives::{Address, U256},
     providers::DynProvider,
 };
-use x402::{Eip2612Permit, Eip3009Authorization, ExactPayload, PaymentRequest, Reason, Scheme, Token, TokenDomain};
+use x402::{
+    Eip2612Permit, Eip3009Authorization, ExactPayload, PaymentRequest, Reason, Scheme, Token, TokenDomain,
+    auth_capture::Deployment,
+};
 
 pub(crate) use self::{
     terms::{Names, VALIDITY_MIN_SECONDS, now},
@@ -80,6 +83,8 @@ pub(crate) struct Verifier {
     pub(crate) chain_id: u64,
     pub(crate) factories: Vec<Address>,
     pub(crate) channels: Channels,
+    /// Without one the scheme `auth-capture` is not served.
+    pub(crate) escrow: Option<Deployment>,
     /// Smallest payment that is settled, in base units.
     pub(crate) min_payment: U256,
     /// Without one no approvals are carried.

@@ -7,6 +7,8 @@ mod channels;
 mod channels_interop;
 mod deposits;
 mod discovery;
+mod escrow;
+mod escrow_interop;
 mod front;
 mod harness;
 mod interop;
