@@ -39,6 +39,16 @@ impl Row {
         Self { name, events, rounds: Vec::new() }
     }
 
+    fn rate(&self) -> u64 {
+        rate(self.events, median(self.rounds.iter().map(|m| m.elapsed).collect()))
+    }
+
+    /// How many times another row's rate this one's is.
+    fn tell_ratio(&self, other: &Self) {
+        let tenths = self.rate() * 10 / other.rate().max(1);
+        println!("{} is {}.{} times {}", self.name, tenths / 10, tenths % 10, other.name);
+    }
+
     fn tell(&self) {
         let time = |of: fn(&Measured) -> Duration| median(self.rounds.iter().map(of).collect());
         let elapsed = time(|m| m.elapsed);
@@ -47,7 +57,7 @@ impl Row {
         println!(
             "{:44} {:>9} events/s  {:>6.2} s  {memory:>5} MB   {:>5.2} {:>5.2} {:>5.2}",
             self.name,
-            rate(self.events, elapsed),
+            self.rate(),
             elapsed.as_secs_f64(),
             indexer.as_secs_f64(),
             node.as_secs_f64(),
@@ -84,6 +94,11 @@ pub(crate) async fn measure(chain: &Chain, postgres: &Postgres, rounds: usize, p
     }
     println!("{:44} {:>47}", "", "CPU s: indexer, node, database");
     rows.iter().for_each(Row::tell);
+    if let [_, _, raw, full, _, peer_raw, peer_full] = rows.as_slice() {
+        println!();
+        raw.tell_ratio(peer_raw);
+        full.tell_ratio(peer_full);
+    }
 }
 
 async fn limit(servers: &Servers, work: impl Future<Output = Duration>) -> Measured {
