@@ -1,6 +1,9 @@
 //! Payments that somebody else settled.
 
-use alloy::{consensus::Transaction as _, primitives::B256, providers::Provider, rpc::types::Filter, sol_types::SolEvent};
+use alloy::{
+    consensus::Transaction as _, primitives::B256, providers::Provider, rpc::types::Filter, sol_types::SolEvent,
+    transports::TransportErrorKind,
+};
 
 use crate::{
     Error,
@@ -16,7 +19,8 @@ const LOOK_BACK_BLOCKS: u64 = 1_000;
 const LOOK_BACK_TRANSACTIONS: usize = 64;
 
 impl Engine {
-    /// The transaction in which somebody else settled this payment, if it did what ours would have done.
+    /// The transaction in which somebody else settled this payment, if it did what ours would have done. A node that shows the logs of a
+    /// transaction and not the rest of it is behind: an error, for a payment must not be called failed by what it cannot tell yet.
     pub(crate) async fn settled_elsewhere(&self, key: Key, transfer: &Transfer) -> Result<Option<B256>, Error> {
         if !self.verifier.is_used(&key).await? {
             return Ok(None);
@@ -37,16 +41,20 @@ impl Engine {
         let logs = provider.get_logs(&filter).await?;
         for hash in logs.iter().rev().filter_map(|log| log.transaction_hash).take(LOOK_BACK_TRANSACTIONS) {
             if key.method == Method::Permit2 {
-                let Some(transaction) = provider.get_transaction_by_hash(hash).await? else { continue };
+                let transaction = provider.get_transaction_by_hash(hash).await?.ok_or_else(behind)?;
                 if !permit2::settles(transaction.to(), transaction.input(), transfer, key.nonce.into()) {
                     continue;
                 }
             }
-            let receipt = provider.get_transaction_receipt(hash).await?;
-            if receipt.is_some_and(|receipt| receipt.status() && transfer.is_in(receipt.logs())) {
+            let receipt = provider.get_transaction_receipt(hash).await?.ok_or_else(behind)?;
+            if receipt.status() && transfer.is_in(receipt.logs()) {
                 return Ok(Some(hash));
             }
         }
         Ok(None)
     }
+}
+
+fn behind() -> Error {
+    Error::Node(TransportErrorKind::custom_str("it shows the logs of a transaction and not the rest of it"))
 }

@@ -158,7 +158,8 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error>
     let mut receipts = receipts(engine, due.iter().map(|due| &due.open)).await?.into_iter();
     let (mut judged, mut closed) = (Vec::new(), Vec::new());
     for Due { lane, open, mined } in due {
-        let (slot, receipt) = (open.slot, receipts.next().flatten());
+        // What the node failed to tell is asked again by the next look; the others need not wait for it.
+        let (slot, Some(Some(receipt))) = (open.slot, receipts.next()) else { continue };
         let block = receipt.as_ref().and_then(|receipt| receipt.block_number.zip(receipt.block_hash));
         if mined.is_some() && mined == block {
             closed.push((lane, slot));
@@ -207,20 +208,28 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error>
     Ok(())
 }
 
-/// For each slot the receipt of the attempt that was mined.
-async fn receipts(engine: &Engine, open: impl Iterator<Item = &Open> + Clone) -> Result<Vec<Option<TransactionReceipt>>, Error> {
+/// For each slot the receipt of the attempt that was mined, if there is one; nothing where the node failed to tell.
+async fn receipts(
+    engine: &Engine,
+    open: impl Iterator<Item = &Open> + Clone,
+) -> Result<Vec<Option<Option<TransactionReceipt>>>, Error> {
     let hashes: Vec<(B256,)> = open.clone().flat_map(|open| open.attempts.iter().map(|attempt| (attempt.hash,))).collect();
     let provider = &engine.verifier.provider;
     let mut answers =
         rpc::many::<_, Option<TransactionReceipt>>(provider, "eth_getTransactionReceipt", hashes).await?.into_iter();
     let mut found = Vec::new();
     for open in open {
-        let mut receipt = None;
-        for _ in &open.attempts {
-            let answer = answers.next().transpose()?.flatten();
-            receipt = receipt.or(answer);
+        let (mut receipt, mut is_told) = (None, true);
+        for answer in answers.by_ref().take(open.attempts.len()) {
+            match answer {
+                Ok(answer) => receipt = receipt.or(answer),
+                Err(error) => {
+                    tracing::warn!(signer = %open.slot.signer, %error, "a receipt could not be asked for; trying again");
+                    is_told = false;
+                }
+            }
         }
-        found.push(receipt);
+        found.push((is_told || receipt.is_some()).then_some(receipt));
     }
     Ok(found)
 }
@@ -283,7 +292,7 @@ async fn judge_elsewhere(engine: &Engine, entry: &Entry, reason: Reason) -> Entr
 pub(crate) async fn look_elsewhere(engine: &Engine, entry: &Entry) -> Result<(), Error> {
     let open = engine.journal.open(entry.slot.chain_id, entry.slot.signer).await?;
     let Some(open) = open.into_iter().find(|open| open.slot == entry.slot) else { return Ok(()) };
-    if let Some(receipt) = receipts(engine, [&open].into_iter()).await?.pop().flatten() {
+    if let Some(receipt) = receipts(engine, [&open].into_iter()).await?.pop().flatten().flatten() {
         engine.journal.record(&judge(engine, &open, &receipt).await.0).await?;
     }
     Ok(())

@@ -62,9 +62,13 @@ impl World {
     }
 
     pub(crate) fn config(&self, more: &[&str]) -> facilitator::Config {
+        self.config_at(self.anvil.rpc_url().as_str(), more)
+    }
+
+    /// With another way to the node.
+    pub(crate) fn config_at(&self, rpc_url: &str, more: &[&str]) -> facilitator::Config {
         let key = format!("{:x}", self.signer.to_bytes());
-        let rpc_url = self.anvil.rpc_url().to_string();
-        let flags = ["f", "--database-url", &self.database.url, "--rpc-url", &rpc_url, "--signer-keys", &key];
+        let flags = ["f", "--database-url", &self.database.url, "--rpc-url", rpc_url, "--signer-keys", &key];
         Flags::try_parse_from(flags.iter().chain(more)).unwrap().config
     }
 

@@ -12,6 +12,7 @@ mod escrow_interop;
 mod front;
 mod harness;
 mod interop;
+mod lying;
 mod permit2;
 mod reasons;
 mod recovery;

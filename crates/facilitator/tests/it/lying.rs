@@ -1,0 +1,188 @@
+//! What a node that does not do its work, or says what is not so, does to payments: nothing but time is lost.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use alloy::{
+    primitives::{hex, keccak256},
+    providers::Provider,
+};
+use axum::{Json, Router, extract::State, routing::post};
+use futures::future::join_all;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use x402::{PaymentRequest, SettleResponse};
+
+use crate::harness::{Facilitator, PRICE, World};
+
+/// Longer than the facilitator believes a node to be only slow, in every way it has to.
+const LONG: Duration = Duration::from_secs(7);
+
+/// What the node does instead of its work.
+#[derive(Clone, Copy, Debug)]
+enum Lie {
+    /// Takes so many transactions and sends none of them on.
+    LosesTransactions(usize),
+    /// Knows of no receipt, for long.
+    HidesReceipts,
+    /// Shows the chain as it is now, for long.
+    IsBehind,
+    /// Says of a third of all questions that it failed, when it did not. Without a pattern, which would hit the same question again and again.
+    FailsOften,
+    /// Does what this method asks, and does not answer the first time.
+    FallsSilent(&'static str),
+}
+
+/// A lie that is told.
+#[derive(Debug)]
+struct Told {
+    lie: Lie,
+    since: Instant,
+    head: u64,
+    calls: usize,
+}
+
+/// Stands between the facilitator and the node.
+#[derive(Clone)]
+struct Relay {
+    node: String,
+    client: reqwest::Client,
+    told: Arc<Mutex<Option<Told>>>,
+}
+
+impl Relay {
+    /// With the URL under which it is asked.
+    async fn start(world: &World) -> (Self, String) {
+        let relay = Self { node: world.anvil.rpc_url().to_string(), client: reqwest::Client::new(), told: Arc::default() };
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let router = Router::new().route("/", post(Self::answer)).with_state(relay.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        (relay, url)
+    }
+
+    async fn lies(&self, world: &World, lie: Lie) {
+        let head = world.provider.get_block_number().await.unwrap();
+        *self.told.lock().unwrap() = Some(Told { lie, since: Instant::now(), head, calls: 0 });
+    }
+
+    async fn answer(State(relay): State<Self>, Json(request): Json<Value>) -> Json<Value> {
+        Json(match request {
+            Value::Array(calls) => join_all(calls.into_iter().map(|call| relay.one(call))).await.into(),
+            call => relay.one(call).await,
+        })
+    }
+
+    async fn one(&self, mut call: Value) -> Value {
+        let (id, method) = (call["id"].clone(), call["method"].as_str().unwrap().to_owned());
+        let told = |result: Value| json!({ "jsonrpc": "2.0", "id": id, "result": result });
+        let (lie, head) = self.now(&method).map_or((None, String::new()), |(lie, head)| (Some(lie), format!("{head:#x}")));
+        match (lie, method.as_str()) {
+            (Some(Lie::LosesTransactions(_)), _) => {
+                return told(json!(keccak256(hex::decode(call["params"][0].as_str().unwrap()).unwrap())));
+            }
+            (Some(Lie::HidesReceipts), _) => return told(Value::Null),
+            (Some(Lie::IsBehind), "eth_blockNumber") => return told(json!(head)),
+            (Some(Lie::IsBehind), "eth_getTransactionCount" | "eth_call" | "eth_getCode") => call["params"][1] = json!(head),
+            (Some(Lie::IsBehind), "eth_getTransactionReceipt" | "eth_getTransactionByHash") => return told(Value::Null),
+            (Some(Lie::IsBehind), "eth_getLogs") => return told(json!([])),
+            _ => {}
+        }
+        let answer = self.client.post(&self.node).json(&call).send().await.unwrap().json().await.unwrap();
+        match lie {
+            Some(Lie::FailsOften) => {
+                json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32000, "message": "out of luck" } })
+            }
+            Some(Lie::FallsSilent(_)) => std::future::pending().await,
+            _ => answer,
+        }
+    }
+
+    /// The lie that is told to this call, if one is, and the block that was the newest when it began.
+    fn now(&self, method: &str) -> Option<(Lie, u64)> {
+        let mut told = self.told.lock().unwrap();
+        let Told { lie, since, head, calls } = told.as_mut()?;
+        let is_meant = match *lie {
+            Lie::LosesTransactions(_) => method == "eth_sendRawTransaction",
+            Lie::HidesReceipts => method == "eth_getTransactionReceipt",
+            Lie::FallsSilent(silent) => method == silent,
+            Lie::IsBehind | Lie::FailsOften => true,
+        };
+        *calls += usize::from(is_meant);
+        let is_told = match *lie {
+            Lie::LosesTransactions(times) => *calls <= times,
+            Lie::HidesReceipts | Lie::IsBehind => since.elapsed() < LONG,
+            Lie::FailsOften => keccak256(calls.to_be_bytes())[0].is_multiple_of(3),
+            Lie::FallsSilent(_) => *calls == 1,
+        };
+        (is_meant && is_told).then_some((*lie, *head))
+    }
+}
+
+/// As a client does: asks again with the same payment until the outcome is known.
+async fn settle(facilitator: &Facilitator, payment: &PaymentRequest) -> SettleResponse {
+    let mut last = String::new();
+    let known = async {
+        loop {
+            let (status, body) = facilitator.post("settle", payment).await;
+            last = body.to_string();
+            if status == StatusCode::OK {
+                let answer: SettleResponse = serde_json::from_value(body).unwrap();
+                if !answer.is_pending() {
+                    return answer;
+                }
+            } else {
+                assert!(status.is_server_error(), "{status} {body}");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let known = tokio::time::timeout(Duration::from_secs(60), known).await;
+    known.unwrap_or_else(|_| panic!("the outcome is still not known: {last}"))
+}
+
+#[tokio::test]
+async fn whatever_a_node_says_a_payment_settles_once_and_is_called_settled() {
+    let world = World::new().await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &[])).await;
+    let lies = [
+        Lie::LosesTransactions(2),
+        Lie::HidesReceipts,
+        Lie::IsBehind,
+        Lie::FailsOften,
+        Lie::FallsSilent("eth_sendRawTransaction"),
+        Lie::FallsSilent("eth_getTransactionReceipt"),
+    ];
+    for (paid, lie) in (1..).zip(lies) {
+        relay.lies(&world, lie).await;
+        let payment = world.payment();
+        let answer = settle(&facilitator, &payment).await;
+        assert!(answer.success, "{lie:?}: {answer:?}");
+        let receipt = world.provider.get_transaction_receipt(answer.transaction_hash().unwrap()).await.unwrap();
+        assert!(receipt.unwrap().status(), "{lie:?}: what is answered is what paid");
+        assert_eq!(settle(&facilitator, &payment).await.transaction, answer.transaction, "{lie:?}");
+        assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(paid).unwrap(), "{lie:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_node_showed_and_then_forgets_stays_settled() {
+    let world = World::new().await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &[])).await;
+    let payments: Vec<PaymentRequest> = (0..20).map(|_| world.payment()).collect();
+    relay.lies(&world, Lie::FailsOften).await;
+    let ask = || join_all(payments.iter().map(|payment| settle(&facilitator, payment)));
+    let answers = ask().await;
+    assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
+    // As if all of them had never been.
+    if let Some(told) = relay.told.lock().unwrap().as_mut() {
+        (told.lie, told.since) = (Lie::IsBehind, Instant::now());
+    }
+    assert_eq!(ask().await, answers);
+    assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(20).unwrap());
+}
