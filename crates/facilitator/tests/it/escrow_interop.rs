@@ -12,7 +12,7 @@ use std::{
 use alloy::{providers::ext::AnvilApi, signers::local::PrivateKeySigner};
 use axum::{Extension, Router, routing::get};
 use futures::future::join_all;
-use http::StatusCode;
+use axum::http::StatusCode;
 use money::Usdc;
 use serde_json::Value;
 use tokio::sync::Notify;
