@@ -1,5 +1,5 @@
 //! Paid tools (MCP) and paid tasks (A2A) on the real chain, with the official SDKs on the other side. Only Python has an official MCP
-//! payment package; for A2A there is none, so scripts join the official SDKs of A2A and x402.
+//! payment package; elsewhere scripts join the official SDKs of MCP or A2A and x402.
 
 use std::process::Command;
 
@@ -119,25 +119,31 @@ async fn answer_mcp(tool: &PaidTool, request: &Value) -> Response {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn tools_are_sold_to_and_bought_from_the_official_mcp_sdk() {
+async fn tools_are_sold_to_and_bought_from_the_official_mcp_sdks() {
     let world = World::new().await;
     let facilitator = world.serve(&[]).await;
-    let (mut seller, mut buyer) = (python("python"), python("python"));
-    seller.arg("tests/interop/mcp/sell.py");
-    buyer.arg("tests/interop/mcp/buy.py");
-    let (ours, theirs) = tokio::join!(mcp_server(&world, &facilitator), world.official_seller(seller, &facilitator));
-
-    let url = ours.to_string();
-    let mut bought = vec![world.bought_by::<Told>(buyer, &[&[world.anvil.rpc_url().as_str(), &url], &CITIES[..]].concat()).await];
-    let (url, purse): (Url, _) = (theirs.urls[0].parse().unwrap(), world.purse());
-    let mut by_us = Vec::new();
-    for city in CITIES {
-        let params = map(json!({ "name": "weather", "arguments": { "city": city } }));
-        let called = call_tool(&purse, &url, params, |params| rpc(url.clone(), "tools/call", params)).await.unwrap();
-        let (text, failed) = (called.value["content"][0]["text"].as_str().unwrap().to_owned(), called.value["isError"] == true);
-        by_us.push(Told { text, failed, receipt: called.receipt });
+    let ours = mcp_server(&world, &facilitator).await;
+    let script = |name: &str| {
+        let mut command = python("python");
+        command.arg(format!("tests/interop/mcp/{name}.py"));
+        command
+    };
+    let mut bought = Vec::new();
+    for (buyer, seller) in [(script("buy"), script("sell")), (node("mcp/buy.mjs"), node("mcp/sell.mjs"))] {
+        let theirs = world.official_seller(seller, &facilitator).await;
+        let args = [&[world.anvil.rpc_url().as_str(), ours.as_str()], &CITIES[..]].concat();
+        bought.push(world.bought_by::<Told>(buyer, &args).await);
+        let (url, purse): (Url, _) = (theirs.urls[0].parse().unwrap(), world.purse());
+        let mut by_us = Vec::new();
+        for city in CITIES {
+            let params = map(json!({ "name": "weather", "arguments": { "city": city } }));
+            let called = call_tool(&purse, &url, params, |params| rpc(url.clone(), "tools/call", params)).await.unwrap();
+            let (text, failed) =
+                (called.value["content"][0]["text"].as_str().unwrap().to_owned(), called.value["isError"] == true);
+            by_us.push(Told { text, failed, receipt: called.receipt });
+        }
+        bought.push(by_us);
     }
-    bought.push(by_us);
 
     for told in bought {
         let [sold, failed]: [Told; 2] = told.try_into().unwrap();
@@ -147,7 +153,7 @@ async fn tools_are_sold_to_and_bought_from_the_official_mcp_sdk() {
     }
     assert_eq!(
         world.balance(world.payee).await,
-        Usdc::from_base_units(2 * PRICE.base_units()),
+        Usdc::from_base_units(4 * PRICE.base_units()),
         "a tool that fails costs nothing"
     );
 }
