@@ -73,6 +73,7 @@ struct State {
     spent: Option<Served>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one at a time")]
 #[derive(Debug, PartialEq)]
 enum Found {
     Nothing,
