@@ -10,9 +10,9 @@ use std::{
 };
 
 use alloy::{providers::ext::AnvilApi, signers::local::PrivateKeySigner};
+use axum::http::StatusCode;
 use axum::{Extension, Router, routing::get};
 use futures::future::join_all;
-use axum::http::StatusCode;
 use money::Usdc;
 use serde_json::Value;
 use tokio::sync::Notify;
