@@ -14,7 +14,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, warn};
 use url::Url;
 use uuid::Uuid;
-use x402::{FacilitatorClient, Network, Token};
+use x402::{FacilitatorClient, Network, Token, TraceContext};
 
 use crate::{
     Config, Error,
@@ -104,7 +104,7 @@ impl std::ops::Deref for Market {
 impl Parts {
     /// Does something for the request at hand that goes on when its client hangs up, and when the service is told to end.
     pub(crate) fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-        self.tasks.spawn(work.in_current_span())
+        self.tasks.spawn(TraceContext::carried(work.in_current_span()))
     }
 }
 

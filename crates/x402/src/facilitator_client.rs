@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
-use crate::{PaymentRequest, SettleResponse, SupportedResponse, VerifyResponse};
+use crate::{PaymentRequest, SettleResponse, SupportedResponse, TraceContext, VerifyResponse};
 
 /// How long one call may take, retries after 429 included. A settlement waits for its block.
 const TIMEOUT: Duration = Duration::from_secs(90);
@@ -138,7 +138,7 @@ impl FacilitatorClient {
         request: impl Fn() -> RequestBuilder,
     ) -> Result<T, FacilitatorError> {
         for attempt in 0..=RATE_LIMIT_RETRIES_MAX {
-            let request = request();
+            let request = request().headers(TraceContext::headers());
             let request = if let Some(token) = &self.bearer { request.bearer_auth(token) } else { request };
             let response = request.send().await.map_err(|error| self.failed(error))?;
             if response.status() != StatusCode::TOO_MANY_REQUESTS {

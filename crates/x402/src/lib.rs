@@ -24,6 +24,8 @@ mod scheme;
 #[cfg(feature = "server")]
 pub mod server;
 mod signature;
+#[cfg(feature = "facilitator-client")]
+mod trace;
 mod upto;
 pub mod v1;
 mod wire;
@@ -47,6 +49,8 @@ pub use network::{Network, ParseNetworkError};
 pub use reason::Reason;
 pub use scheme::Scheme;
 pub use signature::{ERC6492_MAGIC, Erc6492Signature, InvalidErc6492, recover_permit2, recover_strict};
+#[cfg(feature = "facilitator-client")]
+pub use trace::{InvalidTraceparent, TraceContext};
 pub use upto::{PERMIT2_UPTO_PROXY, UptoPayload, UptoWitness, typed as upto_typed, upto_extra};
 pub use wire::{
     AnyPaymentRequest, DecodeError, ExtensionEchoMismatch, JsonMap, PaymentFlow, PaymentKey, PaymentPayload, PaymentRequest,

@@ -8,7 +8,10 @@ use api::{
 };
 use serde_json::Value;
 
-use crate::harness::{BUYER, Market, PRICE, SELLER, World, goods};
+use crate::{
+    harness::{BUYER, Market, PRICE, SELLER, World, buy, goods},
+    relay::{Fault, Relay},
+};
 
 async fn get<T: serde::de::DeserializeOwned>(market: &Market, path: &str) -> T {
     reqwest::get(market.url.join(path).unwrap()).await.unwrap().error_for_status().unwrap().json().await.unwrap()
@@ -81,6 +84,33 @@ async fn lists_have_numbered_pages_too() {
         (agents(None).await, agents(Some(AgentStatus::Deactivated)).await),
         (vec!["seller".into()], vec!["gone".to_owned()])
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trace_goes_on_to_the_facilitator() {
+    let world = World::new().await;
+    let relay = Relay::start(world.stack.facilitator_url(), Fault::Refused).await;
+    relay.repair();
+    let market = Market::start(market::Config { facilitator_url: relay.url.clone(), ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"0.21"))).await.unwrap();
+    let payment = market.payment(&listing, BUYER).await;
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = reqwest::Client::new().get(market.client.express_url(listing.id)).header("payment-signature", &payment);
+    let answer = request.header("traceparent", parent).header("x-request-id", "mine").send().await.unwrap();
+    assert_eq!((answer.status().as_u16(), &answer.headers()["x-request-id"]), (200, &"mine".parse().unwrap()));
+    let traces = relay.traces();
+    assert_eq!(traces.len(), 2, "verified and settled: {traces:?}");
+    for trace in traces {
+        assert!(
+            trace.starts_with("00-0af7651916cd43dd8448eb211c80319c-") && trace.ends_with("-01") && trace != parent,
+            "{trace}"
+        );
+    }
+    // Without one, the market begins a trace.
+    buy(&market, &listing, &market.payment(&listing, 7).await).await;
+    let traces = relay.traces();
+    assert!(traces.len() == 4 && traces[2][..35] == traces[3][..35] && !traces[2].contains("0af765"), "{traces:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,7 @@
 //! A facilitator's address that goes wrong on demand, in front of the real facilitator.
 
 use std::sync::{
-    Arc,
+    Arc, Mutex,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,7 +9,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::State,
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -34,6 +34,7 @@ pub(crate) struct Relay {
     /// Lets refusals go out.
     pub(crate) go: Arc<Notify>,
     broken: Arc<AtomicBool>,
+    traces: Arc<Mutex<Vec<String>>>,
     fault: Fault,
     real: Url,
 }
@@ -43,7 +44,8 @@ impl Relay {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let broken = Arc::new(AtomicBool::new(true));
-        let relay = Self { url, asked: Arc::default(), go: Arc::default(), broken, fault, real: real.clone() };
+        let (asked, go, traces) = Default::default();
+        let relay = Self { url, asked, go, broken, traces, fault, real: real.clone() };
         let router = Router::new().route("/verify", post(verify)).route("/settle", post(settle)).with_state(relay.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         relay
@@ -53,7 +55,14 @@ impl Relay {
         self.broken.store(false, Ordering::Relaxed);
     }
 
-    async fn forward(&self, what: &str, body: Bytes) -> Response {
+    /// The `traceparent` of each request that was forwarded.
+    pub(crate) fn traces(&self) -> Vec<String> {
+        self.traces.lock().unwrap().clone()
+    }
+
+    async fn forward(&self, what: &str, headers: &HeaderMap, body: Bytes) -> Response {
+        let trace = headers.get("traceparent").map(|value| value.to_str().unwrap().to_owned());
+        self.traces.lock().unwrap().extend(trace);
         let url = self.real.join(what).unwrap();
         let answer = reqwest::Client::new().post(url).header("content-type", "application/json").body(body).send().await.unwrap();
         let status = answer.status();
@@ -61,15 +70,15 @@ impl Relay {
     }
 }
 
-async fn verify(State(relay): State<Relay>, body: Bytes) -> Response {
-    relay.forward("verify", body).await
+async fn verify(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> Response {
+    relay.forward("verify", &headers, body).await
 }
 
-async fn settle(State(relay): State<Relay>, body: Bytes) -> Response {
+async fn settle(State(relay): State<Relay>, headers: HeaderMap, body: Bytes) -> Response {
     match relay.fault {
-        _ if !relay.broken.load(Ordering::Relaxed) => relay.forward("settle", body).await,
+        _ if !relay.broken.load(Ordering::Relaxed) => relay.forward("settle", &headers, body).await,
         Fault::AnswerLost => {
-            relay.forward("settle", body).await;
+            relay.forward("settle", &headers, body).await;
             relay.asked.notify_one();
             (StatusCode::BAD_GATEWAY, "lost").into_response()
         }

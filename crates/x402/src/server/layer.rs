@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     BAZAAR, Discovery, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, Eip2612Permit, Erc20Approval, JsonMap, Network,
-    PaymentFlow, PaymentRequirements, ResourceInfo, Token, UnknownAsset, header,
+    PaymentFlow, PaymentRequirements, ResourceInfo, Token, TraceContext, UnknownAsset, header,
 };
 
 /// Longest body of a request whose purchase has a name: all of it is part of what the name means.
@@ -252,7 +252,8 @@ where
         let clone = self.inner.clone();
         let inner = std::mem::replace(&mut self.inner, clone);
         let layer = self.layer.clone();
-        async move { layer.serve(request, inner).await }.boxed()
+        let trace = TraceContext::of(request.headers());
+        trace.scope(async move { layer.serve(request, inner).await }).boxed()
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     escrow::{Escrow, EscrowError, not_given_back},
     metrics::{self, Stage},
 };
-use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse};
+use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse, TraceContext};
 
 /// A payment that settled.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ impl Settlement {
             return Err(answer::try_again("the server is overloaded; nothing was charged"));
         }
         let (sender, receiver) = oneshot::channel();
-        tokio::spawn(self.settle(sender));
+        tokio::spawn(TraceContext::carried(self.settle(sender)));
         match receiver.await {
             Ok(outcome) => outcome,
             Err(_) => Err(answer::try_again("the settlement was interrupted")),
