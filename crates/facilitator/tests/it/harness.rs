@@ -137,6 +137,14 @@ impl World {
         tokio::time::timeout(Duration::from_secs(60), found).await.expect(query)
     }
 
+    /// Mines for as long as it is polled: what is in the journal may reach the node a moment later.
+    pub(crate) async fn mine_on(&self) {
+        loop {
+            self.provider.anvil_mine(Some(1), None).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     pub(crate) async fn balance(&self, account: Address) -> Usdc {
         let balance = Token::new(self.deployment.usdc, &self.provider).balanceOf(account).call().await.unwrap();
         balance.try_into().unwrap()

@@ -71,9 +71,9 @@ async fn a_payment_that_the_token_refuses_stops_no_other_of_its_batch() {
     let settle = join_all(payments.iter().map(|payment| facilitator.settle(payment)));
     let mine = async {
         world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 22).await;
-        world.provider.anvil_mine(Some(1), None).await.unwrap();
+        world.mine_on().await;
     };
-    let (answers, ()) = tokio::join!(settle, mine);
+    let answers = tokio::select! { answers = settle => answers, () = mine => unreachable!() };
     assert!(answers[..20].iter().all(|answer| answer.success), "{answers:?}");
     let refused: Vec<_> = answers[20..].iter().filter(|answer| !answer.success).collect();
     assert_eq!(refused.len(), 1, "{answers:?}");
@@ -102,10 +102,9 @@ async fn as_many_payers_as_share_a_transaction_have_gas_enough_in_it() {
     let mine = async {
         facilitator.until_waiting(PAYERS).await;
         still.rollback().await.unwrap();
-        world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 201).await;
-        world.provider.anvil_mine(Some(1), None).await.unwrap();
+        world.mine_on().await;
     };
-    let (answers, ()) = tokio::join!(settle, mine);
+    let answers = tokio::select! { answers = settle => answers, () = mine => unreachable!() };
     assert!(answers.iter().all(|answer| answer.success), "{answers:?}");
     let transactions: HashSet<_> = answers.iter().map(|answer| &answer.transaction).collect();
     assert!(transactions.len() < 5, "none had to be sent alone: {}", transactions.len());

@@ -138,8 +138,10 @@ async fn tools_are_sold_to_and_bought_from_the_official_mcp_sdks() {
         for city in CITIES {
             let params = map(json!({ "name": "weather", "arguments": { "city": city } }));
             let called = call_tool(&purse, &url, params, |params| rpc(url.clone(), "tools/call", params)).await.unwrap();
-            let (text, failed) =
-                (called.value["content"][0]["text"].as_str().unwrap().to_owned(), called.value["isError"] == true);
+            let (text, failed) = (
+                called.value["content"][0]["text"].as_str().unwrap().to_owned(),
+                called.value.get("isError") == Some(&Value::Bool(true)),
+            );
             by_us.push(Told { text, failed, receipt: called.receipt });
         }
         bought.push(by_us);
