@@ -6,6 +6,7 @@ use alloy::{
     signers::local::PrivateKeySigner,
 };
 use api::{Role, ledger::Asset};
+use axum::serve::ListenerExt;
 use contracts::Deployment;
 use moka::future::Cache;
 use sqlx::PgPool;
@@ -119,6 +120,12 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
     let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
     let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    // An answer whose head and body are written one after the other must not wait for the client to acknowledge the head.
+    let listener = listener.tap_io(|connection| {
+        if let Err(error) = connection.set_nodelay(true) {
+            warn!(%error, "a connection stays slow");
+        }
+    });
     let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
     shutdown.cancel();
     market.tasks.close();

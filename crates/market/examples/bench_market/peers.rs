@@ -49,7 +49,19 @@ pub(crate) async fn pgbench(database_url: &str, clients: usize, seconds: u64) ->
 /// nginx, which is at its best with a file: from the kernel's memory to the socket.
 pub(crate) struct Nginx {
     pub(crate) address: SocketAddr,
-    _process: Child,
+    process: Child,
+}
+
+/// Killed, it would leave its workers behind.
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        use nix::{sys::signal, unistd::Pid};
+        if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok())
+            && let Err(error) = signal::kill(Pid::from_raw(id), signal::Signal::SIGTERM)
+        {
+            eprintln!("nginx still runs: {error}");
+        }
+    }
 }
 
 impl Nginx {
@@ -70,11 +82,11 @@ impl Nginx {
         let file = directory.join("nginx.conf");
         std::fs::write(&file, config)?;
         let mut command = Command::new(program);
-        command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(&file).stdin(Stdio::null()).kill_on_drop(true);
-        let process = command.spawn()?;
+        command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(&file).stdin(Stdio::null());
+        let nginx = Self { address, process: command.spawn()? };
         for _ in 0..100 {
             if TcpStream::connect(address).await.is_ok() {
-                return Ok(Some(Self { address, _process: process }));
+                return Ok(Some(nginx));
             }
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
