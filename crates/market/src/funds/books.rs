@@ -11,6 +11,7 @@ use alloy::primitives::Address;
 use axum::{extract::State, http::header, response::IntoResponse};
 use indexer::read;
 use sqlx::{PgConnection, PgPool, Row};
+use time::OffsetDateTime;
 use tracing::error;
 
 use crate::{ledger, problem::Problem, service::Market};
@@ -31,7 +32,9 @@ pub(super) async fn clean(pool: &PgPool) -> sqlx::Result<bool> {
 pub(super) async fn look(market: &Market, custody: Address) -> sqlx::Result<()> {
     let mut tx = market.pool.begin().await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
-    let last = sqlx::query("SELECT checked_to, scanned_to, last_id FROM books, ledger").fetch_one(&mut *tx).await?;
+    let last =
+        sqlx::query("SELECT now() AS begun, checked_to, scanned_to, last_id FROM books, ledger").fetch_one(&mut *tx).await?;
+    let begun: OffsetDateTime = last.try_get("begun")?;
     let (checked_to, scanned_to, last_id): (i64, i64, i64) =
         (last.try_get("checked_to")?, last.try_get("scanned_to")?, last.try_get("last_id")?);
     let to = last_id.min(checked_to + TRANSFERS_MAX);
@@ -49,8 +52,11 @@ pub(super) async fn look(market: &Market, custody: Address) -> sqlx::Result<()> 
     }
     // What is wrong stays in the range of the next look.
     let done = if violation.is_some() { (checked_to, scanned_to) } else { (to, scanned) };
-    let found = "UPDATE books SET checked_to = $1, scanned_to = $2, owed = $3, covered = $4, violation = $5, checked_at = now()";
-    sqlx::query(found).bind(done.0).bind(done.1).bind(owed).bind(covered).bind(violation).execute(&market.pool).await?;
+    // Another instance may have looked at something newer meanwhile.
+    let found = "UPDATE books SET checked_to = $1, scanned_to = $2, owed = $3, covered = $4, violation = $5, checked_at = $6
+         WHERE checked_at < $6";
+    let found = sqlx::query(found).bind(done.0).bind(done.1).bind(owed).bind(covered).bind(violation).bind(begun);
+    found.execute(&market.pool).await?;
     Ok(())
 }
 
