@@ -66,6 +66,21 @@ pub(crate) async fn public_url(pool: &PgPool, given: Option<&Url>, moved_from: O
     }
 }
 
+/// The account that backs the ledger's USDC, which all instances agree on and which stays: what this one says, else what another said before.
+pub(crate) async fn custody(pool: &PgPool, given: Option<Address>) -> Result<Option<Address>, Error> {
+    if let Some(given) = given {
+        // Nothing is walked yet, not even block 0.
+        let first = "INSERT INTO custody (address, walked_to) VALUES ($1, -1) ON CONFLICT DO NOTHING";
+        sqlx::query(first).bind(given.as_slice()).execute(pool).await?;
+    }
+    let kept = sqlx::query("SELECT address FROM custody").fetch_optional(pool).await?;
+    let kept = kept.map(|row| address(&row, "address")).transpose()?;
+    match (given, kept) {
+        (Some(given), Some(kept)) if given != kept => Err(Error::Custody { given, kept }),
+        (_, kept) => Ok(kept),
+    }
+}
+
 pub(crate) fn address(row: &PgRow, column: &str) -> Result<Address, sqlx::Error> {
     let bytes: &[u8] = row.try_get(column)?;
     Address::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))

@@ -40,6 +40,17 @@ pub enum Error {
         /// The key's.
         key: alloy::primitives::Address,
     },
+    /// The ledger is backed by another account.
+    #[error(
+        "the custody account given is {given}, but this market's ledger is backed by {kept}: name that one (--custody or \
+         FLORIN_MARKET_CUSTODY_KEY), since what is owed and what came in are counted there"
+    )]
+    Custody {
+        /// Given here.
+        given: alloy::primitives::Address,
+        /// What the ledger has.
+        kept: alloy::primitives::Address,
+    },
     /// No USDC is known on the chain.
     #[error(transparent)]
     Asset(#[from] x402::UnknownAsset),

@@ -171,6 +171,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     let (pool, rates) = (db::pool(&config.database_url).await?, Rates::default());
     let public_url = db::public_url(&pool, config.public_url.as_ref(), config.moved_from.as_ref()).await?;
     let public_url = public_url.unwrap_or_else(default_url);
+    let custody = config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address));
+    let custody = db::custody(&pool, custody).await?;
     Ok(Market(Arc::new(Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
@@ -184,7 +186,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
-        custody: config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address)),
+        custody,
         custody_key: config.custody_key.clone(),
         withdrawal_limits: config.withdrawal_limits(),
         deployment,

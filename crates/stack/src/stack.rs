@@ -37,6 +37,8 @@ pub struct Options {
     pub block_seconds: Option<u64>,
     /// A Postgres server to use instead of an own one; a database is made on it and removed in the end.
     pub database_url: Option<String>,
+    /// Starts no market: a test of the market starts those it needs, in this stack's database.
+    pub without_market: bool,
 }
 
 /// The whole product, running. Dropping it stops everything; [`Stack::shutdown`] also waits for it.
@@ -53,7 +55,7 @@ pub struct Stack {
 struct Services {
     facilitator: Service,
     indexer: Service,
-    market: Service,
+    market: Option<Service>,
 }
 
 /// A database of this stack, and the server if it is this stack's as well.
@@ -86,13 +88,25 @@ impl Stack {
     /// # Errors
     /// As [`Stack::start`].
     pub async fn for_test() -> Result<Self, Error> {
+        Self::copy(&Options::default()).await
+    }
+
+    /// The same for a test of the market: see [`Options::without_market`].
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn without_market() -> Result<Self, Error> {
+        Self::copy(&Options { without_market: true, ..Options::default() }).await
+    }
+
+    async fn copy(options: &Options) -> Result<Self, Error> {
         let shared = shared::get().await?;
         let copy = async {
             let database = shared.postgres.create(&unique_name(), Some(&shared.template)).await?;
             Ok(OwnDatabase { database, server: Some(Server::Shared(&shared.postgres)) })
         };
         let (chain, database) = tokio::try_join!(Chain::resume(&shared.state), copy)?;
-        Self::serve(&Options::default(), chain, database).await
+        Self::serve(options, chain, database).await
     }
 
     async fn serve(options: &Options, chain: Chain, database: OwnDatabase) -> Result<Self, Error> {
@@ -138,8 +152,11 @@ impl Stack {
     }
 
     /// Where the market answers.
+    ///
+    /// # Panics
+    /// When there is none: see [`Options::without_market`].
     pub const fn market_url(&self) -> &Url {
-        self.services.market.url()
+        self.services.market.as_ref().expect("a stack with a market").url()
     }
 
     /// The account that backs the market's balances. The market has its key, and sends withdrawals from it.
@@ -190,12 +207,17 @@ impl Services {
             start_facilitator(options.facilitator_port, chain, database_url, stop),
             start_indexer(options.indexer_port, chain, database_url, stop),
         )?;
-        let market = start_market(options.market_port, chain, database_url, facilitator.url(), stop).await?;
+        let market = match options.without_market {
+            true => None,
+            false => Some(start_market(options.market_port, chain, database_url, facilitator.url(), stop).await?),
+        };
         Ok(Self { facilitator, indexer, market })
     }
 
     async fn stopped(self) {
-        self.market.stopped().await;
+        if let Some(market) = self.market {
+            market.stopped().await;
+        }
         self.facilitator.stopped().await;
         self.indexer.stopped().await;
     }

@@ -104,6 +104,7 @@ impl Dev {
             market_port: self.market_port,
             block_seconds: self.block_seconds,
             database_url: self.database_url.clone(),
+            without_market: false,
         }
     }
 }

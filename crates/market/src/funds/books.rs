@@ -130,16 +130,16 @@ async fn cover(conn: &mut PgConnection, market: &Market, custody: Address) -> sq
     let row = sqlx::query(
         "SELECT -balance - coalesce((SELECT sum(w.amount) FROM holds JOIN withdrawals AS w USING (id) WHERE state = 1 AND status = 'completed'), 0)::bigint
                  AS owed,
-             coalesce((SELECT walked_to FROM custody WHERE address = $2), 0) AS walked_to,
+             walked_to,
              coalesce((SELECT sum(amount) FROM deposits WHERE payer_nonce IS NOT NULL AND block_number IS NULL AND status IN ('arrived', 'completed')
-                           AND valid_before > coalesce((SELECT extract(epoch FROM b.timestamp)::bigint FROM chain.blocks AS b
-                                                        JOIN custody AS c ON c.walked_to = b.number AND c.address = $2), 0)), 0)::bigint
-                 AS early
-         FROM accounts WHERE id = $1",
+                           AND valid_before > coalesce((SELECT extract(epoch FROM b.timestamp)::bigint FROM chain.blocks AS b WHERE b.number = walked_to), 0)),
+                 0)::bigint AS early
+         FROM accounts, custody WHERE id = $1",
     );
-    let row = row.bind(ledger::OUTSIDE).bind(custody.as_slice()).fetch_one(&mut *conn).await?;
-    let walked_to: i64 = row.try_get("walked_to")?;
-    let has = read::account(conn, market.deployment.usdc, custody, Some(walked_to.unsigned_abs())).await?.balance.base_units();
+    let row = row.bind(ledger::OUTSIDE).fetch_one(&mut *conn).await?;
+    // Nothing came in before the first block was walked.
+    let walked_to = u64::try_from(row.try_get::<i64, _>("walked_to")?).unwrap_or_default();
+    let has = read::account(conn, market.deployment.usdc, custody, Some(walked_to)).await?.balance.base_units();
     Ok((row.try_get("owed")?, has.saturating_add(row.try_get("early")?)))
 }
 

@@ -20,11 +20,8 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
     let Some(status) = read::status(&mut tx).await?.filter(|mirror| mirror.chain_id == market.deployment.chain_id) else {
         return Ok(false);
     };
-    let walked = "INSERT INTO custody (address, walked_to) VALUES ($1, $2)
-         ON CONFLICT (address) DO UPDATE SET address = excluded.address RETURNING walked_to";
-    let before_start = i64::try_from(status.start_block).unwrap_or(i64::MAX) - 1;
     // Locked until the end: of several instances one walks.
-    let walked: i64 = sqlx::query_scalar(walked).bind(custody.as_slice()).bind(before_start).fetch_one(&mut *tx).await?;
+    let walked: i64 = sqlx::query_scalar("SELECT walked_to FROM custody FOR UPDATE").fetch_one(&mut *tx).await?;
     let next = (walked + 1).unsigned_abs();
     let head = status.indexed.map_or(0, |head| head.number);
     let Some(mut last) = head.checked_sub(status.finality_blocks).filter(|last| *last >= next) else {
@@ -68,8 +65,7 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
     .bind(ATTEMPTS_MAX)
     .execute(&mut *tx)
     .await?;
-    let walked = "UPDATE custody SET walked_to = $2 WHERE address = $1";
-    sqlx::query(walked).bind(custody.as_slice()).bind(int(last)).execute(&mut *tx).await?;
+    sqlx::query("UPDATE custody SET walked_to = $1").bind(int(last)).execute(&mut *tx).await?;
     tx.commit().await?;
     Ok(more)
 }

@@ -124,7 +124,8 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
     let (seconds, clients) = (option("FLORIN_FIRE_SECONDS", SECONDS), option("FLORIN_FIRE_CLIENTS", CLIENTS));
     let server = Postgres::start(None).await.unwrap();
     let database = server.create("fire", None).await.unwrap();
-    let world = World::of(Stack::start(Options { database_url: Some(database.url), ..Options::default() }).await.unwrap());
+    let options = Options { database_url: Some(database.url), without_market: true, ..Options::default() };
+    let world = World::of(Stack::start(options).await.unwrap());
     let (custody, config) = custody(&world).await;
     let config = Config {
         requests_per_minute: 0,

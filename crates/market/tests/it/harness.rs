@@ -50,9 +50,7 @@ pub(crate) struct Member {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        let stack = Stack::for_test().await.unwrap();
-        market::migrate(stack.database_url()).await.unwrap();
-        Self::of(stack)
+        Self::of(Stack::without_market().await.unwrap())
     }
 
     pub(crate) fn of(stack: Stack) -> Self {
