@@ -3,6 +3,7 @@ pragma solidity ^0.8.28;
 
 import { IERC20 } from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import { SafeERC20 } from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import { IReceiveWithAuthorization } from "../src/interfaces/IReceiveWithAuthorization.sol";
 
 /// All that a payer signs for. Its hash, with the chain and the escrow, is the payment's id.
 struct PaymentInfo {
@@ -22,18 +23,6 @@ struct PaymentInfo {
 
 interface ITokenCollector {
     function collectTokens(PaymentInfo calldata info, address store, uint256 amount, bytes calldata data) external;
-}
-
-interface IReceiveWithAuthorization {
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external;
 }
 
 /// The dev chain's stand-in for `AuthCaptureEscrow` of commerce-payments 1.1: the functions, hashes and rules that the official x402 packages

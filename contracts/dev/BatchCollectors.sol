@@ -2,17 +2,9 @@
 pragma solidity ^0.8.28;
 
 import { ICollector } from "./BatchSettlement.sol";
+import { IReceiveWithAuthorization } from "../src/interfaces/IReceiveWithAuthorization.sol";
 
-interface IReceive {
-    function receiveWithAuthorization(
-        address from,
-        address to,
-        uint256 value,
-        uint256 validAfter,
-        uint256 validBefore,
-        bytes32 nonce,
-        bytes calldata signature
-    ) external;
+interface IToken is IReceiveWithAuthorization {
     function transfer(address to, uint256 amount) external returns (bool);
     function permit(address owner, address spender, uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
         external;
@@ -66,9 +58,9 @@ contract Erc3009Collector is Collector {
         (uint256 validAfter, uint256 validBefore, uint256 salt, bytes memory signature) =
             abi.decode(data, (uint256, uint256, uint256, bytes));
         bytes32 nonce = keccak256(abi.encode(channelId, salt));
-        IReceive(token)
+        IToken(token)
             .receiveWithAuthorization(payer, address(this), amount, validAfter, validBefore, nonce, signature);
-        IReceive(token).transfer(SETTLEMENT, amount);
+        IToken(token).transfer(SETTLEMENT, amount);
     }
 }
 
@@ -100,6 +92,6 @@ contract Permit2Collector is Collector {
     function _permit(address payer, address token, bytes memory data) private {
         (uint256 value, uint256 deadline, uint8 v, bytes32 r, bytes32 s) =
             abi.decode(data, (uint256, uint256, uint8, bytes32, bytes32));
-        try IReceive(token).permit(payer, address(PERMIT2), value, deadline, v, r, s) { } catch { }
+        try IToken(token).permit(payer, address(PERMIT2), value, deadline, v, r, s) { } catch { }
     }
 }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod admission;
+mod answer;
 mod approval;
 mod batch;
 mod catalogue;

@@ -21,9 +21,11 @@ use super::{
     verify::{Depositable, calls_of, deposit, read},
 };
 use crate::{
-    Error, approval,
+    Error,
+    answer::{Answer, Failure, outcome, receipt, submit},
+    approval,
     engine::Engine,
-    settlement::{Call, Entry, Expected, Key, Method, Settlement, State},
+    settlement::{Call, Entry, Expected, Key, Method, Settlement},
     token::{IToken, Transfer},
     verify::{Invalid, Next},
 };
@@ -32,38 +34,6 @@ use crate::{
 const CLAIMS_MAX: usize = 200;
 /// What a claim, a refund or a payout may use.
 const CLAIM_GAS_MAX: u64 = 8_000_000;
-
-/// What is answered instead of a receipt.
-enum Failure {
-    Refused(Invalid),
-    Unavailable(Error),
-}
-
-impl From<Reason> for Failure {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason.into())
-    }
-}
-
-impl From<Invalid> for Failure {
-    fn from(refusal: Invalid) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Unavailable(error)
-    }
-}
-
-impl From<alloy::transports::TransportError> for Failure {
-    fn from(error: alloy::transports::TransportError) -> Self {
-        Self::Unavailable(error.into())
-    }
-}
-
-type Answer = Result<SettleResponse, Failure>;
 
 /// Settles a payload of the scheme, or joins whoever is settling the same.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
@@ -82,13 +52,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
         BatchPayload::Refund(p) => settle_refund(engine, p, &network).await,
         BatchPayload::Voucher(_) => Err(Reason::BatchPayloadType.into()),
     };
-    match answer {
-        Ok(response) => Ok(response),
-        Err(Failure::Refused(Invalid { reason, message })) => {
-            Ok(SettleResponse { error_message: message, ..SettleResponse::failed(network, payer, reason) })
-        }
-        Err(Failure::Unavailable(error)) => Err(error),
-    }
+    receipt(answer, network, payer)
 }
 
 async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request: &PaymentRequest) -> Answer {
@@ -164,7 +128,7 @@ async fn joined(engine: &Arc<Engine>, entry: Entry, payload: &DepositPayload, re
         return Err(Reason::BatchReceiveSignature.into());
     }
     let network = &request.payment_requirements.network;
-    let response = outcome(engine, entry, network, Reason::BatchDepositFailed).await?;
+    let response = outcome(engine, entry, network, None, Reason::BatchDepositFailed).await?;
     with_state(engine, payload, response).await
 }
 
@@ -188,7 +152,7 @@ async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option
     let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??;
     let key = channel_key(engine, channel.token, channel.receiver, keccak256(&call.input));
     let entry = once(engine, key, channel.receiver, call).await?;
-    outcome(engine, entry, network, Reason::BatchClaimFailed).await
+    outcome(engine, entry, network, None, Reason::BatchClaimFailed).await
 }
 
 /// The call, signed by us where the receivers made us their authorizer and left it to us.
@@ -219,10 +183,10 @@ async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address
     // Whoever asks while this much is being paid out means this payout.
     let nonce = keccak256(("settle", U256::from(claimed)).abi_encode());
     let entry = once(engine, channel_key(engine, token, receiver, nonce), receiver, call).await?;
-    let mut response = outcome(engine, entry, network, Reason::BatchSettleFailed).await?;
+    let mut response = outcome(engine, entry, network, None, Reason::BatchSettleFailed).await?;
     if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
-        let receipt = engine.verifier.provider.get_transaction_receipt(hash).await?;
-        let logs = receipt.iter().flat_map(|receipt| receipt.logs()).filter(|log| log.address() == BATCH_CONTRACT);
+        let mined = engine.verifier.provider.get_transaction_receipt(hash).await?;
+        let logs = mined.iter().flat_map(|mined| mined.logs()).filter(|log| log.address() == BATCH_CONTRACT);
         let paid = logs
             .filter_map(|log| IBatchSettlement::Settled::decode_log(&log.inner).ok())
             .find(|event| (event.receiver, event.token) == (receiver, token));
@@ -271,11 +235,11 @@ async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, network: &
             }
         }
     };
-    let mut response = outcome(engine, entry, network, Reason::BatchRefundFailed).await?;
+    let mut response = outcome(engine, entry, network, None, Reason::BatchRefundFailed).await?;
     response.payer = Some(config.payer.to_checksum(None));
     if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
-        let receipt = engine.verifier.provider.get_transaction_receipt(hash).await?;
-        let logs = receipt.iter().flat_map(|receipt| receipt.logs()).filter(|log| log.address() == config.token);
+        let mined = engine.verifier.provider.get_transaction_receipt(hash).await?;
+        let logs = mined.iter().flat_map(|mined| mined.logs()).filter(|log| log.address() == config.token);
         let given = logs
             .filter_map(|log| IToken::Transfer::decode_log(&log.inner).ok())
             .filter(|event| (event.from, event.to) == (BATCH_CONTRACT, config.payer))
@@ -300,23 +264,4 @@ async fn once(engine: &Arc<Engine>, key: Key, about: Address, call: Call) -> Res
             submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false }).await
         }
     }
-}
-
-async fn submit(engine: &Arc<Engine>, settlement: Settlement) -> Result<Entry, Failure> {
-    engine.submit(settlement).await?.ok_or_else(|| Reason::UnexpectedSettleError.into())
-}
-
-/// Waits for the end. A call that pays nobody by itself has no payer.
-async fn outcome(engine: &Arc<Engine>, entry: Entry, network: &Network, failed: Reason) -> Answer {
-    let (entry, network) = (engine.outcome(entry).await?, network.clone());
-    let nobody = Address::ZERO;
-    let response = match entry.state {
-        State::Settled(hash) => SettleResponse::settled(network, nobody, hash),
-        State::Failed => SettleResponse::failed(network, None, failed),
-        State::Sent => match engine.newest_attempt(&entry).await? {
-            Some(hash) => SettleResponse::pending(network, nobody, hash),
-            None => SettleResponse::failed(network, None, Reason::UnexpectedSettleError),
-        },
-    };
-    Ok(SettleResponse { payer: None, ..response })
 }

@@ -12,41 +12,16 @@ use x402::{
 use super::verify::{Asked, collect, inner_signature, payment, read};
 use crate::{
     Error,
+    answer::{Answer, Failure, outcome, receipt, submit},
     channels::Judge,
     engine::Engine,
-    settlement::{Call, Entry, Expected, Key, Method, Settlement, State},
+    settlement::{Call, Entry, Expected, Key, Method, Settlement},
     token::Transfer,
     verify::{Invalid, now},
 };
 
 /// What paying out, or giving back, may use.
 const RELEASE_GAS_MAX: u64 = 500_000;
-
-/// What is answered instead of a receipt.
-enum Failure {
-    Refused(Invalid),
-    Unavailable(Error),
-}
-
-impl From<Reason> for Failure {
-    fn from(reason: Reason) -> Self {
-        Self::Refused(reason.into())
-    }
-}
-
-impl From<Invalid> for Failure {
-    fn from(refusal: Invalid) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Self {
-        Self::Unavailable(error)
-    }
-}
-
-type Answer = Result<SettleResponse, Failure>;
 
 /// Settles a payload of the scheme, or joins whoever is settling the same.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
@@ -61,13 +36,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
         AuthCapturePayload::Capture(p) => settle_capture(engine, &asked, p, request).await,
         AuthCapturePayload::Void(p) => settle_void(engine, &asked, p, request).await,
     };
-    match answer {
-        Ok(response) => Ok(response),
-        Err(Failure::Refused(Invalid { reason, message })) => {
-            Ok(SettleResponse { error_message: message, ..SettleResponse::failed(network, Some(payer), reason) })
-        }
-        Err(Failure::Unavailable(error)) => Err(error),
-    }
+    receipt(answer, network, Some(payer))
 }
 
 async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPayload, request: &PaymentRequest) -> Answer {
@@ -103,7 +72,7 @@ async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPa
     if entry.settlement.call.input != payment.authorize_call(collector, signature) {
         return Err(Reason::AuthCaptureSignature.into());
     }
-    outcome(engine, entry, request, payment.payer, payment.max_amount).await
+    moved(engine, entry, request, payment.payer, payment.max_amount).await
 }
 
 /// The payment that a server's payload is about, if it is one of the offer's.
@@ -164,7 +133,7 @@ async fn captured(
     request: &PaymentRequest,
 ) -> Answer {
     let payment = &payload.payment_info;
-    let captured = outcome(engine, entry, request, payment.payer, payload.amount).await?;
+    let captured = moved(engine, entry, request, payment.payer, payload.amount).await?;
     if !captured.success || payload.void_authorizer_signature.is_none() {
         return Ok(captured);
     }
@@ -199,7 +168,7 @@ async fn void(engine: &Arc<Engine>, asked: &Asked, payment: &PaymentInfo, reques
         Some(entry) => entry,
         None => release(engine, key, payment, escrow, input).await?,
     };
-    outcome(engine, entry, request, payment.payer, TokenAmount::ZERO).await
+    moved(engine, entry, request, payment.payer, TokenAmount::ZERO).await
 }
 
 fn release_key(engine: &Engine, payment: &PaymentInfo, what: Vec<u8>) -> Key {
@@ -218,19 +187,9 @@ async fn release(engine: &Arc<Engine>, key: Key, payment: &PaymentInfo, escrow: 
     submit(engine, settlement).await
 }
 
-async fn submit(engine: &Arc<Engine>, settlement: Settlement) -> Result<Entry, Failure> {
-    engine.submit(settlement).await?.ok_or_else(|| Reason::UnexpectedSettleError.into())
-}
-
 /// Waits for the end; `amount` is what it moved, if it did.
-async fn outcome(engine: &Arc<Engine>, entry: Entry, request: &PaymentRequest, payer: Address, amount: TokenAmount) -> Answer {
-    let (entry, network) = (engine.outcome(entry).await?, request.payment_requirements.network.clone());
-    Ok(match entry.state {
-        State::Settled(hash) => SettleResponse { amount: Some(amount), ..SettleResponse::settled(network, payer, hash) },
-        State::Failed => SettleResponse::failed(network, Some(payer), Reason::AuthCaptureTransactionReverted),
-        State::Sent => match engine.newest_attempt(&entry).await? {
-            Some(hash) => SettleResponse::pending(network, payer, hash),
-            None => SettleResponse::failed(network, Some(payer), Reason::UnexpectedSettleError),
-        },
-    })
+async fn moved(engine: &Arc<Engine>, entry: Entry, request: &PaymentRequest, payer: Address, amount: TokenAmount) -> Answer {
+    let network = &request.payment_requirements.network;
+    let response = outcome(engine, entry, network, Some(payer), Reason::AuthCaptureTransactionReverted).await?;
+    Ok(SettleResponse { amount: response.success.then_some(amount).or(response.amount), ..response })
 }
