@@ -1,7 +1,7 @@
 //! `/discovery`: what can be bought by x402, as far as it was paid for here.
 //!
 //! A resource is entered when a payment for it settles and its seller wants it known (extension `bazaar`). What is shown is what came with that
-//! payment: it proves that somebody paid the payee, and nothing about who owns the URL.
+//! payment: it proves that somebody paid the payee, and nothing about who owns the URL. The seller is told in `EXTENSION-RESPONSES`.
 
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use url::Url;
-use x402::{PaymentRequest, ResourceInfo};
+use x402::{PaymentRequest, PaymentRequirements, ResourceInfo};
 
-use crate::routes::App;
+use crate::{declared, routes::App};
 
 /// Key of the extension.
 pub(crate) const BAZAAR: &str = "bazaar";
@@ -48,7 +48,7 @@ pub(crate) struct Wanted {
 
 /// One resource as it is entered.
 #[derive(Debug, PartialEq)]
-struct Entry {
+pub(crate) struct Entry {
     resource: String,
     pay_to: String,
     kind: String,
@@ -57,12 +57,11 @@ struct Entry {
     words: String,
 }
 
-/// Enters what was just paid for, if its seller wants that.
+/// Enters what was just paid for.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn enter(database: &PgPool, request: &PaymentRequest) -> sqlx::Result<()> {
-    let Some(entry) = read(request) else { return Ok(()) };
+pub(crate) async fn enter(database: &PgPool, entry: Entry) -> sqlx::Result<()> {
     let query = "INSERT INTO resources AS old (resource, pay_to, kind, accepts, item, words)
         VALUES ($1, $2, $3, $4, $5, to_tsvector('english', $6))
         ON CONFLICT (resource, pay_to) DO UPDATE SET kind = EXCLUDED.kind, item = EXCLUDED.item, words = EXCLUDED.words, updated_at = now(),
@@ -78,19 +77,28 @@ pub(crate) async fn enter(database: &PgPool, request: &PaymentRequest) -> sqlx::
     Ok(())
 }
 
-/// What a payment says of its resource; `None` without the extension, or when it is not as the extension demands.
-fn read(request: &PaymentRequest) -> Option<Entry> {
+/// What a payment says of its resource; `None` without the extension.
+///
+/// # Errors
+/// Why it is not entered: what it says is not as the extension demands, or not as its own schema has it.
+pub(crate) fn read(request: &PaymentRequest) -> Option<Result<Entry, String>> {
     let payload = &request.payment_payload;
-    let extension = payload.extensions.as_ref()?.get(BAZAAR)?.as_object()?;
-    let (info, resource) = (extension.get("info")?, payload.resource.as_ref()?);
-    let url = Url::parse(&resource.url).ok()?;
-    let input = info.get("input")?.as_object()?;
+    let extension = payload.extensions.as_ref()?.get(BAZAAR)?;
+    Some(entry(extension, payload.resource.as_ref(), &request.payment_requirements))
+}
+
+fn entry(extension: &Value, resource: Option<&ResourceInfo>, asked: &PaymentRequirements) -> Result<Entry, String> {
+    let input = extension.pointer("/info/input").and_then(Value::as_object).ok_or("info.input is missing")?;
+    let resource = resource.ok_or("the payment names no resource")?;
+    let url = Url::parse(&resource.url).map_err(|error| format!("resource.url is none: {error}"))?;
     let text = |key: &str| input.get(key).and_then(Value::as_str).filter(|text| !text.is_empty());
-    let (kind, name) = match text("type")? {
-        "http" if matches!(url.scheme(), "http" | "https") && url.host().is_some() => ("http", text("method")?),
-        "mcp" => ("mcp", text("toolName")?),
-        _ => return None,
+    let (kind, name) = match text("type") {
+        Some("http") if matches!(url.scheme(), "http" | "https") && url.host().is_some() => ("http", text("method")),
+        Some("http") => return Err("resource.url is not on the web".into()),
+        Some("mcp") => ("mcp", text("toolName")),
+        _ => return Err("info.input.type must be http or mcp".into()),
     };
+    let name = name.ok_or("info.input names no method, or no tool")?;
     // One resource, whatever is asked of it: without query, with the seller's template for its path.
     let template = extension.get("routeTemplate").and_then(Value::as_str).filter(|template| is_path(template));
     let mut canonical = url.clone();
@@ -107,18 +115,25 @@ fn read(request: &PaymentRequest) -> Option<Entry> {
     let words: Vec<String> = words.into_iter().flatten().chain(tags.clone().unwrap_or_default()).collect();
     let item = json!({ "description": description, "mimeType": mime_type, "serviceName": service_name, "tags": tags, "iconUrl": icon_url,
         "extensions": { BAZAAR: extension } });
-    let item: Map<String, Value> =
-        item.as_object()?.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (k.clone(), v.clone())).collect();
+    let item: Map<String, Value> = item
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let item = Value::Object(item);
-    let asked = &request.payment_requirements;
     let accepts = json!({ format!("{}/{}/{}", asked.scheme, asked.network, asked.asset.to_lowercase()): asked });
-    // Postgres keeps no zero in a text.
     let stored = format!("{item}{accepts}{canonical}");
-    if stored.len() > ITEM_BYTES_MAX || stored.contains("\\u0000") {
-        return None;
+    if stored.len() > ITEM_BYTES_MAX {
+        return Err(format!("it is longer than {ITEM_BYTES_MAX} bytes"));
     }
+    if stored.contains("\\u0000") {
+        return Err("a text has a zero byte, which cannot be kept".into());
+    }
+    declared::check(extension.get("schema").unwrap_or(&Value::Bool(true)), &extension["info"])?;
     let words = words.join(" ").replace('\0', " ");
-    Some(Entry { resource: canonical, pay_to: asked.pay_to.to_lowercase(), kind: kind.into(), accepts, item, words })
+    Ok(Entry { resource: canonical, pay_to: asked.pay_to.to_lowercase(), kind: kind.into(), accepts, item, words })
 }
 
 /// A path of a template: nothing that leads elsewhere.

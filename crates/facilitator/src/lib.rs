@@ -7,6 +7,7 @@ mod batch;
 mod catalogue;
 mod channels;
 mod config;
+mod declared;
 mod elsewhere;
 mod engine;
 mod error;

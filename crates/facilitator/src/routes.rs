@@ -7,8 +7,8 @@ use axum::{
     Json, Router,
     body::Bytes,
     extract::{DefaultBodyLimit, State},
-    http::StatusCode,
-    response::{IntoResponse, Response},
+    http::{HeaderValue, StatusCode},
+    response::{AppendHeaders, IntoResponse, Response},
     routing::{get, post},
 };
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::Timeout
 use tracing::Instrument as _;
 use x402::{
     AnyPaymentRequest, EIP2612_GAS_SPONSORING, ERC20_APPROVAL_GAS_SPONSORING, ExactPayload, Network, PaymentRequest, Reason,
-    Scheme, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse,
+    Scheme, SettleResponse, SupportedKind, SupportedResponse, VerifyResponse, header::EXTENSION_RESPONSES,
 };
 
 use crate::{
@@ -47,14 +47,22 @@ pub(crate) struct App {
 }
 
 impl App {
-    /// Puts what was paid for into the catalogue; nobody waits for that.
-    fn enter(&self, request: PaymentRequest) {
-        let Some(database) = self.database.clone() else { return };
-        self.engine.tasks.spawn(async move {
-            if let Err(error) = catalogue::enter(&database, &request).await {
-                tracing::warn!(%error, "the catalogue cannot be written");
+    /// Puts what was paid for into the catalogue; nobody waits for that. What the seller is told of it, if it asked.
+    fn enter(&self, request: &PaymentRequest) -> Option<HeaderValue> {
+        let database = self.database.clone()?;
+        let told = match catalogue::read(request)? {
+            Ok(entry) => {
+                self.engine.tasks.spawn(async move {
+                    if let Err(error) = catalogue::enter(&database, entry).await {
+                        tracing::warn!(%error, "the catalogue cannot be written");
+                    }
+                });
+                json!({ "status": "success" })
             }
-        });
+            Err(why) => json!({ "status": "rejected", "rejectedReason": why }),
+        };
+        let told = x402::header::encode(&json!({ catalogue::BAZAAR: told })).ok()?;
+        told.try_into().ok()
     }
 }
 
@@ -163,19 +171,18 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let span = tracing::info_span!("facilitator.settle", payment = nonce(&request));
     let settling = async move {
         let answer = settling.engine.settle(&request).await;
-        if answer.as_ref().is_ok_and(|answer| answer.success) {
-            settling.enter(request);
-        }
-        answer
+        let told = answer.as_ref().is_ok_and(|answer| answer.success).then(|| settling.enter(&request)).flatten();
+        answer.map(|answer| (answer, told))
     };
     match app.engine.tasks.spawn(settling.instrument(span)).await {
-        Ok(Ok(answer)) => {
+        Ok(Ok((answer, told))) => {
             app.metrics.settled(answer.success);
             if !answer.success {
                 let (payer, message) = (answer.payer.as_deref(), answer.error_message.as_deref());
                 app.recent.failed("settle", payer, answer.error_reason.as_ref(), message);
             }
-            Json(in_version(answer, v1_name)).into_response()
+            let told = told.map(|told| (EXTENSION_RESPONSES, told));
+            (AppendHeaders(told), Json(in_version(answer, v1_name))).into_response()
         }
         Ok(Err(error)) => unavailable(&app, "settle", &error),
         Err(error) => {

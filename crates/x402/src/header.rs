@@ -11,6 +11,8 @@ pub const PAYMENT_REQUIRED: &str = "payment-required";
 pub const PAYMENT_SIGNATURE: &str = "payment-signature";
 /// On the answer to a paid request: base64 of [`crate::SettleResponse`].
 pub const PAYMENT_RESPONSE: &str = "payment-response";
+/// From a facilitator to the seller: base64 of a JSON object, what it did about each extension.
+pub const EXTENSION_RESPONSES: &str = "extension-responses";
 /// From a handler to the server layer, never sent: JSON `{"amount": "1500" | "12.5%" | "$0.05"}`, see [`crate::Charge`].
 pub const SETTLEMENT_OVERRIDES: &str = "settlement-overrides";
 /// Version 1, on a request: base64 of [`crate::v1::PaymentPayload`].

@@ -79,6 +79,8 @@ async fn only_what_is_well_formed_and_settled_is_listed() {
         ("https://shop.example/3", json!([])),
         ("https://shop.example/4", json!({ "info": info, "schema": "x".repeat(20_000) })),
         ("https://shop.example/5", json!({ "info": { "input": { "type": "http", "method": "G\0T" } } })),
+        ("https://shop.example/6", json!({ "info": info, "schema": { "required": ["output"] } })),
+        ("https://shop.example/7", json!({ "info": info, "schema": { "$ref": "#" } })),
     ];
     let payments: Vec<_> = bad.iter().map(|(url, extension)| advertised(&world, url, extension.clone())).collect();
     for answer in join_all(payments.iter().map(|payment| facilitator.settle(payment))).await {
@@ -90,6 +92,19 @@ async fn only_what_is_well_formed_and_settled_is_listed() {
     assert!(facilitator.settle(&advertised(&world, "https://me:word@shop.example/a?key=1#x", evil_template)).await.success);
     until_listed(&facilitator, "https://shop.example/a").await;
     assert_eq!(listed(&facilitator).await, ["https://shop.example/a"]);
+
+    // The seller is told, by the header that the official packages read.
+    let told = async |number: u8, schema: Value| {
+        let payment =
+            advertised(&world, &format!("https://shop.example/told/{number}"), json!({ "info": info, "schema": schema }));
+        let answer = reqwest::Client::new().post(format!("{}/settle", facilitator.url)).json(&payment).send().await.unwrap();
+        let told = answer.headers().get("extension-responses").unwrap().to_str().unwrap().to_owned();
+        x402::header::decode::<Value>(told.as_bytes()).unwrap()["bazaar"].clone()
+    };
+    assert_eq!(told(1, json!({ "required": ["input"] })).await, json!({ "status": "success" }));
+    let rejected = told(2, json!({ "required": ["output"] })).await;
+    assert_eq!(rejected["status"], "rejected");
+    assert!(rejected["rejectedReason"].as_str().unwrap().contains("is not as schema says"), "{rejected}");
 
     for query in ["limit=x", "offset=99999999999999999999"] {
         let answer = reqwest::get(format!("{}/discovery/resources?{query}", facilitator.url)).await.unwrap();
