@@ -14,6 +14,12 @@ pub type HotKey = LocalSigner<Libsecp256k1>;
 #[derive(Clone)]
 pub struct Libsecp256k1(SecretKey);
 
+impl Drop for Libsecp256k1 {
+    fn drop(&mut self) {
+        self.0.non_secure_erase();
+    }
+}
+
 impl std::fmt::Debug for Libsecp256k1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Libsecp256k1")
