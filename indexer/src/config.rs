@@ -55,6 +55,9 @@ pub struct Config {
     /// Seconds after which a reader of the stream that takes nothing is dropped; it can come back with its cursor
     #[arg(long, env = "FLORIN_INDEXER_STREAM_SLOW_SECONDS", default_value_t = Config::STREAM_SLOW_SECONDS)]
     pub stream_slow_seconds: u64,
+    /// Readers of the stream from one address at the same time; 0 for any number, behind a reverse proxy that limits them itself
+    #[arg(long, env = "FLORIN_INDEXER_READERS_PER_ADDRESS", default_value_t = Config::READERS_PER_ADDRESS)]
+    pub readers_per_address: u32,
     /// For development: webhooks may also go to this machine, and without TLS
     #[arg(long, env = "FLORIN_INDEXER_WEBHOOK_LOOPBACK")]
     pub webhook_loopback: bool,
@@ -95,6 +98,9 @@ impl Config {
     /// Default of [`Config::stream_slow_seconds`].
     pub const STREAM_SLOW_SECONDS: u64 = 30;
 
+    /// Default of [`Config::readers_per_address`].
+    pub const READERS_PER_ADDRESS: u32 = 32;
+
     /// The defaults of the command line for a database and a node.
     pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
         Self {
@@ -113,6 +119,7 @@ impl Config {
             more_chains: None,
             admin_token: None,
             stream_slow_seconds: Self::STREAM_SLOW_SECONDS,
+            readers_per_address: Self::READERS_PER_ADDRESS,
             webhook_loopback: false,
         }
     }

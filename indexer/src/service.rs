@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use futures::{FutureExt, future, future::BoxFuture};
 use tokio::net::TcpListener;
@@ -42,7 +42,9 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let served = async {
         let addr = listener.local_addr().ok();
         let shutdown = stop.clone().cancelled_owned();
-        let outcome = axum::serve(listener, router).with_graceful_shutdown(shutdown).await;
+        let outcome = axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>())
+            .with_graceful_shutdown(shutdown)
+            .await;
         stop.cancel();
         outcome.map_err(|source| Error::Http { addr, source })
     };

@@ -12,6 +12,7 @@ mod objects;
 mod openapi;
 mod operation;
 mod payments;
+mod places;
 mod problem;
 mod snapshot;
 mod statement;
@@ -29,7 +30,6 @@ use axum::{
     middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
 
@@ -37,6 +37,7 @@ use crate::{Config, webhooks::Guard};
 pub(crate) use chain::Chain;
 use graphql::Graphql;
 use operation::Operation;
+use places::Places;
 use problem::Problem;
 use times::Times;
 
@@ -48,7 +49,7 @@ pub(crate) struct ApiState {
     /// What is mirrored; `chain` in a path stands for the first.
     pub(crate) chains: Arc<[Arc<Chain>]>,
     times: Arc<Times>,
-    readers: Arc<Semaphore>,
+    readers: Arc<Places>,
     shutdown: CancellationToken,
     /// A reader that takes nothing for longer is dropped.
     slow: Duration,
@@ -63,7 +64,7 @@ impl ApiState {
         Self {
             chains: chains.into(),
             times: Arc::default(),
-            readers: Arc::new(Semaphore::new(stream::READERS_MAX)),
+            readers: Places::new(config.readers_per_address),
             shutdown,
             slow: Duration::from_secs(config.stream_slow_seconds),
             guard,

@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -9,7 +10,7 @@ use std::{
 use alloy::primitives::Address;
 use axum::{
     extract::{
-        RawPathParams, RawQuery, State,
+        ConnectInfo, RawPathParams, RawQuery, State,
         ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code},
     },
     http::HeaderMap,
@@ -21,19 +22,17 @@ use axum::{
 use futures::{StreamExt, stream};
 use schemars::JsonSchema;
 use serde::Deserialize;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use url::form_urlencoded;
 
-use super::{ApiState, Chain, input, problem::Problem};
+use super::{ApiState, Chain, input, places::Place, problem::Problem};
 use crate::{
     feed::{self, Cursor, FeedError, Item, Topic, Wish},
     read::PaymentKind,
     schema,
 };
 
-/// Readers at the same time.
-pub(super) const READERS_MAX: usize = 256;
 /// Items that wait for a reader. What comes after them waits in the tables.
 const WAITING_MAX: usize = 64;
 /// The tables are read so often also when nothing rings.
@@ -103,18 +102,23 @@ struct Reader {
     shutdown: CancellationToken,
     /// If it takes nothing for longer it is dropped, and can come back with its cursor.
     slow: Duration,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 impl Reader {
-    async fn admit(api: &ApiState, path: &RawPathParams, query: Option<String>, headers: &HeaderMap) -> Result<Self, Problem> {
+    async fn admit(
+        api: &ApiState,
+        address: IpAddr,
+        path: &RawPathParams,
+        query: Option<String>,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
         let pairs: Vec<_> = form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect();
         let filter: Filter = input::params(&pairs)?;
         let wish = filter.wish()?;
         let chain = path.iter().find(|(name, _)| *name == "chain").map_or("", |(_, value)| value);
         let chain = api.chain(chain)?.clone();
-        let place = api.readers.clone().try_acquire_owned();
-        let _place = place.map_err(|_| Problem::unavailable(format!("{READERS_MAX} readers are connected, try again later")))?;
+        let _place = api.readers.take(address)?;
         let mut conn = chain.pool.acquire().await?;
         let last = headers.get("last-event-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         let cursor = match last.or(filter.cursor) {
@@ -170,11 +174,12 @@ impl Reader {
 /// `GET .../stream`: server-sent events. The last says why there are no more.
 pub(super) async fn sse(
     State(api): State<ApiState>,
+    ConnectInfo(reader): ConnectInfo<SocketAddr>,
     path: RawPathParams,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
 ) -> Result<Sse<impl stream::Stream<Item = Result<Event, Infallible>>>, Problem> {
-    let (items, why) = Reader::admit(&api, &path, query, &headers).await?.start();
+    let (items, why) = Reader::admit(&api, reader.ip(), &path, query, &headers).await?.start();
     let items = stream::unfold(items, |mut items| async { items.recv().await.map(|item| (event(&item), items)) });
     let end = stream::once(async move {
         let reason = why.get().copied().unwrap_or("it ended");
@@ -190,12 +195,13 @@ fn event(item: &Item) -> Event {
 /// `GET .../stream/ws`: each item is one message; the reason of a close says why there are no more.
 pub(super) async fn ws(
     State(api): State<ApiState>,
+    ConnectInfo(reader): ConnectInfo<SocketAddr>,
     path: RawPathParams,
     RawQuery(query): RawQuery,
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Result<Response, Problem> {
-    let reader = Reader::admit(&api, &path, query, &headers).await?;
+    let reader = Reader::admit(&api, reader.ip(), &path, query, &headers).await?;
     // Nothing but pings and a close is expected from the reader.
     Ok(upgrade.max_frame_size(1024).max_message_size(1024).on_upgrade(move |socket| send_all(reader, socket)))
 }

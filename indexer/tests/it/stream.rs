@@ -243,3 +243,30 @@ async fn a_reader_that_takes_nothing_is_dropped_and_loses_nothing_by_it() {
     assert!(rows.windows(2).all(|pair| pair[0] < pair[1]), "each row once and in order");
     indexer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_address_leaves_places_for_others() {
+    let chain = Chain::start().await;
+    let mut config = config(&chain, &database().await);
+    config.readers_per_address = 2;
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    let read = async |from: [u8; 4]| {
+        let client = reqwest::Client::builder().local_address(std::net::IpAddr::from(from)).build().unwrap();
+        client.get(format!("{}/api/v1/chain/stream", indexer.url)).send().await.unwrap()
+    };
+    let (here, there) = ([127, 0, 0, 1], [127, 0, 0, 2]);
+    let (first, _second) = (read(here).await, read(here).await);
+    let refused = read(here).await;
+    assert_eq!(refused.status(), 503);
+    assert!(refused.text().await.unwrap().contains("2 readers are connected from your address"));
+    assert_eq!(read(there).await.status(), 200);
+    drop(first);
+    let again = async {
+        while read(here).await.status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), again).await.expect("a reader that left takes no place");
+    indexer.stop().await;
+}
