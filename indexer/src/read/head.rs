@@ -91,6 +91,8 @@ pub struct Status {
     pub chain_id: u64,
     /// First mirrored block.
     pub start_block: u64,
+    /// Every USDC transfer is mirrored, with balances and payments: neither `--transfers ours` nor `--raw`.
+    pub everything: bool,
     /// Newest block that the node announced.
     pub head_block: Option<u64>,
     /// Newest mirrored block.
@@ -114,7 +116,7 @@ pub struct Status {
 pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Error> {
     let indexed = head(conn).await?;
     let row = sqlx::query(
-        "SELECT chain_id, start_block, head_number, finality_blocks, last_error,
+        "SELECT chain_id, start_block, transfers = 'all' AND NOT raw AS everything, head_number, finality_blocks, last_error,
                 floor(extract(epoch FROM clock_timestamp() - checked_at))::bigint AS checked_seconds_ago,
                 (SELECT count(*) FROM chain.reorgs) AS reorgs
          FROM chain.sync",
@@ -132,6 +134,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
     Ok(Some(Status {
         chain_id: count("chain_id")?,
         start_block,
+        everything: row.try_get("everything")?,
         head_block,
         lag_blocks: head_block.map_or(0, |head| (head + 1).saturating_sub(next)),
         indexed,

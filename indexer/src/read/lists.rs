@@ -241,7 +241,8 @@ impl List<'_> {
         ));
         match self.at_block {
             Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
-            None => query.push(" AND until_block IS NULL"),
+            // One at most; said so, Postgres takes them key by key and turns nothing round.
+            None => query.push(" AND until_block IS NULL LIMIT 1"),
         };
         query.push(") AS v WHERE TRUE");
         self.parties.iter().chain(&self.status).for_each(|condition| condition.push(&mut query, "v"));
