@@ -125,7 +125,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/admin/withdrawals", ("all_withdrawals", "Everybody's withdrawals, newest first"), Staff(Role::Finance), withdrawals::list_all),
         post("/admin/withdrawals/{id}/approve", ("approve_withdrawal", "Let a withdrawal leave"), Staff(Role::Finance), withdrawals::approve),
         post("/admin/withdrawals/{id}/reject", ("reject_withdrawal", "Refuse a withdrawal that is in no batch yet"), Staff(Role::Finance), withdrawals::reject),
-        get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, oldest first"), Staff(Role::Finance), deposits::unmatched),
+        get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, largest first"), Staff(Role::Finance), deposits::unmatched),
         post("/admin/deposits/assign", ("assign_deposit", "Say whose such USDC is"), Staff(Role::Finance), deposits::assign),
         post("/redemptions", ("redeem", "Redeem ARD for something outside"), Holder(Transfer), redemptions::request),
         get("/redemptions", ("redemptions", "The caller's redemptions, newest first"), Holder(Read), redemptions::list),

@@ -54,9 +54,9 @@ pub(crate) async fn settle(market: &Market, entry: &Entry) -> Result<Outcome, Pr
 /// The transaction that moved this very payment, if the mirror has it.
 async fn on_chain(market: &Market, entry: &Entry) -> Option<B256> {
     let filter = TransferFilter {
-        account: Some(entry.payer),
+        sender: Some(entry.payer),
         authorization_nonce: Some(entry.authorization()?),
-        limit: 8,
+        limit: 1,
         ..TransferFilter::default()
     };
     let mut conn = market.pool.acquire().await.ok()?;

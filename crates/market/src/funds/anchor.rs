@@ -32,7 +32,7 @@ const EVERY: Duration = Duration::from_secs(2);
 const RESEND_SECONDS: i32 = 15;
 const RAISES_MAX: u32 = 20;
 /// Anchors that are looked for in the mirror at once.
-const EVENTS_MAX: u32 = 50;
+const OPEN_MAX: i64 = 50;
 /// Advisory lock of the one instance that anchors: "florin" and the task.
 const ANCHOR_LOCK: i64 = 0x666c_6f72_696e_0024;
 
@@ -128,39 +128,29 @@ async fn send(market: &Market, signer: &PrivateKeySigner, row: &PgRow) -> Result
 
 /// Writes down which anchors a final block has.
 async fn note_final(market: &Market, operator: Address) -> sqlx::Result<()> {
-    let open = "SELECT EXISTS (SELECT FROM anchors WHERE operator = $1 AND transaction_hash IS NULL)";
+    let open = "SELECT sequence, root FROM anchors WHERE operator = $1 AND transaction_hash IS NULL ORDER BY sequence LIMIT $2";
     let mut tx = market.pool.begin().await?;
-    if !sqlx::query_scalar(open).bind(operator.as_slice()).fetch_one(&mut *tx).await? {
-        return Ok(());
-    }
-    let filter = EventFilter {
-        contract: Some(market.deployment.ledger_anchor),
-        name: Some("BatchAnchored".into()),
-        account: Some(operator),
-        limit: EVENTS_MAX,
-        ..EventFilter::default()
-    };
-    for event in read::events(&mut tx, &filter).await? {
-        let text = |name| event.args.as_ref()?.get(name)?.as_str();
-        let (Some(sequence), Some(root)) =
-            (text("sequence").and_then(|text| text.parse::<i64>().ok()), text("root").and_then(|text| text.parse::<B256>().ok()))
-        else {
-            continue;
+    for row in sqlx::query(open).bind(operator.as_slice()).bind(OPEN_MAX).fetch_all(&mut *tx).await? {
+        let sequence: i64 = row.try_get("sequence")?;
+        let filter = EventFilter {
+            contract: Some(market.deployment.ledger_anchor),
+            name: Some("BatchAnchored".into()),
+            account: Some(operator),
+            reference: Some(db::hash(&row, "root")?),
+            limit: 1,
+            ..EventFilter::default()
         };
-        if event.place.finality != Finality::Final {
-            continue;
-        }
-        let hash = event.place.transaction_hash;
+        let event = read::events(&mut tx, &filter).await?.pop();
+        let Some(event) = event.filter(|event| event.place.finality == Finality::Final) else { continue };
         sqlx::query(
-            "WITH done AS (UPDATE anchors SET transaction_hash = $4
-                           WHERE operator = $1 AND sequence = $2 AND root = $3 AND transaction_hash IS NULL RETURNING first_seal, count)
-             UPDATE seals SET anchor = $4 FROM done
+            "WITH done AS (UPDATE anchors SET transaction_hash = $3
+                           WHERE operator = $1 AND sequence = $2 AND transaction_hash IS NULL RETURNING first_seal, count)
+             UPDATE seals SET anchor = $3 FROM done
              WHERE seals.sequence >= done.first_seal AND seals.sequence < done.first_seal + done.count",
         )
         .bind(operator.as_slice())
         .bind(sequence)
-        .bind(root.as_slice())
-        .bind(hash.as_slice())
+        .bind(event.place.transaction_hash.as_slice())
         .execute(&mut *tx)
         .await?;
     }

@@ -79,9 +79,10 @@ pub(crate) async fn show(State(market): State<Market>, caller: Caller, Id(id): I
     Ok(Json(deposit(&market, pay_to, &row)?))
 }
 
-/// `GET /api/v1/admin/deposits/unmatched`, oldest first
+/// `GET /api/v1/admin/deposits/unmatched`, largest first: anybody can send dust
 pub(crate) async fn unmatched(State(market): State<Market>) -> Result<Json<Vec<Unmatched>>, Problem> {
-    let rows = sqlx::query("SELECT * FROM unmatched ORDER BY block_number, log_index LIMIT $1").bind(i64::from(api::LIMIT_MAX));
+    let rows = sqlx::query("SELECT * FROM unmatched ORDER BY amount DESC, block_number, log_index LIMIT $1")
+        .bind(i64::from(api::LIMIT_MAX));
     let unmatched = |row: &PgRow| {
         Ok(Unmatched {
             block_number: row.try_get::<i64, _>("block_number")?.unsigned_abs(),

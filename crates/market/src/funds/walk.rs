@@ -1,16 +1,18 @@
 //! The custody account's transfers in final blocks, each dealt with once, in order.
 
-use alloy::primitives::Address;
+use alloy::primitives::{Address, B256};
+use contracts::Deployment;
 use indexer::read::{self, EventFilter, Order, PaymentFilter, PaymentKind, Position, Span, Transfer, TransferFilter};
 use sqlx::{PgConnection, Row};
+use tracing::error;
 use uuid::Uuid;
 
 use crate::service::Market;
 
-/// Transfers dealt with in one transaction, at most; more than fit into a block.
-const TRANSFERS_MAX: u32 = 20_000;
-/// Transfers and payments of one transaction that are looked at to find a reference.
-const LOGS_MAX: u32 = 500;
+/// Transfers read at once. A transaction ends with the block in which a page ends: a block is dealt with whole, whatever it holds.
+const PAGE: u32 = 5_000;
+/// Whom a batch paid through the router, at most.
+const PAYEES_MAX: u32 = 500;
 /// Batches that a withdrawal is put into before it fails.
 const ATTEMPTS_MAX: i16 = 5;
 
@@ -20,34 +22,37 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
     let Some(status) = read::status(&mut tx).await?.filter(|mirror| mirror.chain_id == market.deployment.chain_id) else {
         return Ok(false);
     };
+    if !status.everything {
+        // What is passed over is not looked at again.
+        error!("the mirror leaves out transfers to the custody account: run the indexer with --transfers all and without --raw");
+        return Ok(false);
+    }
     // Locked until the end: of several instances one walks.
     let walked: i64 = sqlx::query_scalar("SELECT walked_to FROM custody FOR UPDATE").fetch_one(&mut *tx).await?;
     let next = (walked + 1).unsigned_abs();
     let head = status.indexed.map_or(0, |head| head.number);
-    let Some(mut last) = head.checked_sub(status.finality_blocks).filter(|last| *last >= next) else {
+    let Some(newest) = head.checked_sub(status.finality_blocks).filter(|newest| *newest >= next) else {
         tx.commit().await?;
         return Ok(false);
     };
-    let filter = TransferFilter {
-        account: Some(custody),
-        blocks: Span { from: Some(next), to: Some(last) },
-        order: Order::Asc,
-        limit: TRANSFERS_MAX,
-        ..TransferFilter::default()
-    };
-    let mut transfers = read::transfers(&mut tx, &filter).await?;
-    let more = transfers.len() >= TRANSFERS_MAX as usize;
-    if more && let Some(cut) = transfers.last().map(|transfer| transfer.place.block_number) {
-        transfers.retain(|transfer| transfer.place.block_number < cut);
-        last = cut - 1;
-    }
-    for transfer in &transfers {
-        match (transfer.from == custody, transfer.to == custody) {
-            (false, true) => came_in(&mut tx, custody, market.deployment.payment_router, transfer).await?,
-            (true, false) => went_out(&mut tx, market.deployment.payment_router, transfer).await?,
-            (true, true) | (false, false) => {}
+    let (mut last, mut after) = (newest, None);
+    loop {
+        let blocks = Span { from: Some(next), to: Some(last) };
+        let filter =
+            TransferFilter { account: Some(custody), blocks, after, order: Order::Asc, limit: PAGE, ..TransferFilter::default() };
+        let transfers = read::transfers(&mut tx, &filter).await?;
+        for transfer in &transfers {
+            match (transfer.from == custody, transfer.to == custody) {
+                (false, true) => came_in(&mut tx, custody, &market.deployment, transfer).await?,
+                (true, false) => went_out(&mut tx, &market.deployment, transfer).await?,
+                (true, true) | (false, false) => {}
+            }
         }
+        let Some(end) = transfers.last().filter(|_| transfers.len() >= PAGE as usize) else { break };
+        after = Some(end.place.position());
+        last = end.place.block_number.min(last);
     }
+    let more = last < newest;
     let time = read::block(&mut tx, last).await?.map_or(0, |block| block.timestamp.unix_timestamp());
     // Every block that could have had it was walked.
     let expired = "UPDATE deposits SET status = 'expired' WHERE status = 'pending' AND valid_before <= $1";
@@ -71,7 +76,7 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
 }
 
 /// Finds out whose it is and writes it down to be credited.
-async fn came_in(conn: &mut PgConnection, custody: Address, router: Address, transfer: &Transfer) -> sqlx::Result<()> {
+async fn came_in(conn: &mut PgConnection, custody: Address, deployment: &Deployment, transfer: &Transfer) -> sqlx::Result<()> {
     if transfer.amount.is_zero() {
         return Ok(());
     }
@@ -84,8 +89,8 @@ async fn came_in(conn: &mut PgConnection, custody: Address, router: Address, tra
         }
     }
     let referenced = match transfer.authorization_nonce {
-        Some(nonce) if transfer.from != router => Some(nonce),
-        _ => payment_id(conn, custody, router, transfer).await?,
+        Some(nonce) if transfer.from != deployment.payment_router => Some(nonce),
+        _ => payment_id(conn, custody, deployment, transfer).await?,
     };
     if let Some(reference) = referenced {
         let asked = "SELECT id, agent_id, block_number IS NULL AS is_open FROM deposits WHERE reference = $1";
@@ -113,7 +118,8 @@ async fn came_in(conn: &mut PgConnection, custody: Address, router: Address, tra
 }
 
 /// A batch of withdrawals was paid. What else goes out is the operator's, and shows in the books.
-async fn went_out(conn: &mut PgConnection, router: Address, transfer: &Transfer) -> sqlx::Result<()> {
+async fn went_out(conn: &mut PgConnection, deployment: &Deployment, transfer: &Transfer) -> sqlx::Result<()> {
+    let router = deployment.payment_router;
     let Some(nonce) = transfer.authorization_nonce.filter(|_| transfer.to == router) else { return Ok(()) };
     let tx = transfer.place.transaction_hash;
     let paid =
@@ -122,17 +128,18 @@ async fn went_out(conn: &mut PgConnection, router: Address, transfer: &Transfer)
     let Some(batch): Option<Uuid> = paid.fetch_optional(&mut *conn).await? else { return Ok(()) };
     let completed = "UPDATE withdrawals SET status = 'completed', ended_at = now() WHERE batch_id = $1";
     sqlx::query(completed).bind(batch).execute(&mut *conn).await?;
-    // Whom the token refuses has it at the router.
+    // Whom the token refuses has it at the router. Whoever relays the batch can add payouts of another token to the transaction.
     let filter = EventFilter {
         contract: Some(router),
         name: Some("PayoutCredited".into()),
+        reference: Some(B256::left_padding_from(batch.as_bytes())),
         tx: Some(tx),
-        limit: LOGS_MAX,
+        limit: PAYEES_MAX,
         ..EventFilter::default()
     };
     for event in read::events(conn, &filter).await? {
-        let account = event.args.as_ref().and_then(|args| args.get("account")?.as_str()?.parse::<Address>().ok());
-        let Some(account) = account else { continue };
+        let address = |name| event.args.as_ref()?.get(name)?.as_str()?.parse::<Address>().ok();
+        let Some(account) = address("account").filter(|_| address("token") == Some(deployment.usdc)) else { continue };
         let reason = format!("the token refused the recipient: the PaymentRouter {router} keeps it for them (withdraw)");
         let told = "UPDATE withdrawals SET reason = $3 WHERE batch_id = $1 AND recipient = $2";
         sqlx::query(told).bind(batch).bind(account.as_slice()).bind(reason).execute(&mut *conn).await?;
@@ -140,28 +147,33 @@ async fn went_out(conn: &mut PgConnection, router: Address, transfer: &Transfer)
     Ok(())
 }
 
-/// The payment id with which the router brought this very transfer. A payment is followed by the transfer that it makes, so it is the last one
-/// before it, with no other transfer to the custody account in between: one payment never names two transfers.
+/// The payment id with which the router brought this very transfer. The router says what it pays and then moves it: between the two there is no
+/// other transfer to or from the custody account.
 async fn payment_id(
     conn: &mut PgConnection,
     custody: Address,
-    router: Address,
+    deployment: &Deployment,
     transfer: &Transfer,
-) -> sqlx::Result<Option<alloy::primitives::B256>> {
+) -> sqlx::Result<Option<B256>> {
     let (tx, block, log) = (Some(transfer.place.transaction_hash), transfer.place.block_number, transfer.place.log_index);
-    // Newest first, so what comes right before the transfer is what the limit keeps.
-    let after = Some(Position { block, log, part: 0 });
-    let blocks = Span { from: Some(block), to: Some(block) };
-    let filter = PaymentFilter { payee: Some(custody), tx, blocks, after, limit: LOGS_MAX, ..PaymentFilter::default() };
-    let payments = read::payments(conn, &filter).await?;
-    let Some(payment) = payments.into_iter().next().filter(|payment| payment.kind == PaymentKind::Router) else {
-        return Ok(None);
+    let (blocks, before) = (Span { from: Some(block), to: Some(block) }, Some(Position { block, log, part: 0 }));
+    let filter = PaymentFilter { payee: Some(custody), tx, blocks, after: before, limit: 1, ..PaymentFilter::default() };
+    let Some(payment) = read::payments(conn, &filter).await?.pop() else { return Ok(None) };
+    let filter = TransferFilter {
+        account: Some(custody),
+        tx,
+        blocks,
+        after: Some(payment.place.position()),
+        order: Order::Asc,
+        limit: 1,
+        ..TransferFilter::default()
     };
-    let filter = TransferFilter { account: Some(custody), tx, blocks, after, limit: LOGS_MAX, ..TransferFilter::default() };
-    let before = read::transfers(conn, &filter).await?;
-    let taken = before.iter().any(|other| other.to == custody && other.place.log_index > payment.place.log_index);
-    let same = payment.amount == transfer.amount.base_units().to_string() && [payment.payer, router].contains(&transfer.from);
-    Ok(payment.reference.filter(|_| same && !taken))
+    let next = read::transfers(conn, &filter).await?;
+    let follows = next.iter().any(|next| next.place.log_index == log);
+    let same = (payment.kind, payment.token) == (PaymentKind::Router, deployment.usdc)
+        && payment.amount == transfer.amount.base_units().to_string()
+        && [payment.payer, deployment.payment_router].contains(&transfer.from);
+    Ok(payment.reference.filter(|_| follows && same))
 }
 
 /// What was announced came, or what was credited before is final.

@@ -135,6 +135,24 @@ async fn what_comes_to_the_custody_account_is_credited_once_when_it_is_final() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_block_full_of_transfers_hides_no_deposit() {
+    let world = World::new().await;
+    let (key, config) = custody(&world).await;
+    let market = Market::start(config).await;
+    let agent = market.join("agent", BUYER, AgentType::Both).await;
+    transfer(&world, BUYER, key.address(), "7").await;
+    world.mirrored().await;
+    // Anybody can move nothing from anybody: more than is read at once, before and after the deposit.
+    let many = "INSERT INTO chain.transfers SELECT block_number, n, tx_index, token, recipient, sender, 0, NULL
+                FROM chain.transfers AS t CROSS JOIN generate_series(0, 12000) AS n WHERE recipient = $1 AND n <> t.log_index";
+    let pool = sqlx::PgPool::connect(world.stack.database_url()).await.unwrap();
+    assert_eq!(sqlx::query(many).bind(key.address().as_slice()).execute(&pool).await.unwrap().rows_affected(), 12_000);
+    transfer(&world, BUYER, key.address(), "1").await;
+    finalize(&world).await;
+    until("both are credited", async || free(&agent).await == usdc("8")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_x402_payment_is_credited_at_once_and_not_again_when_it_is_final() {
     let world = World::new().await;
     let (_, config) = custody(&world).await;
