@@ -8,6 +8,7 @@ pub(crate) struct Counters {
     head: AtomicU64,
     tip: AtomicU64,
     blocks: AtomicU64,
+    pushed: AtomicU64,
     events: AtomicU64,
     transfers: AtomicU64,
     reorgs: AtomicU64,
@@ -24,6 +25,10 @@ impl Counters {
 
     pub(crate) fn head(&self) -> Option<u64> {
         Some(self.head.load(Ordering::Relaxed)).filter(|number| *number > 0)
+    }
+
+    pub(crate) fn count_pushed(&self) {
+        self.pushed.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn count_reorg(&self) {
@@ -65,10 +70,11 @@ impl Counters {
     }
 
     /// Name, help and value of each counter.
-    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 7] {
+    pub(crate) fn counts(&self) -> [(&'static str, &'static str, u64); 8] {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         [
             ("florin_indexer_blocks_total", "Blocks committed by this process.", load(&self.blocks)),
+            ("florin_indexer_pushed_blocks_total", "Of them, those that the node pushed.", load(&self.pushed)),
             ("florin_indexer_events_total", "Events committed by this process.", load(&self.events)),
             ("florin_indexer_transfers_total", "USDC transfers committed by this process.", load(&self.transfers)),
             ("florin_indexer_reorgs_total", "Reorganisations followed by this process.", load(&self.reorgs)),

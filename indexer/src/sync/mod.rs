@@ -195,6 +195,7 @@ impl<'a> Follower<'a> {
 
     async fn advance(&mut self, shutdown: &CancellationToken) -> Result<Outcome, Failure> {
         let pushed = self.tail.tip().and_then(|tip| self.context.node.pushed_after(tip.hash));
+        let is_pushed = pushed.is_some();
         let head = match pushed {
             Some(head) => head,
             None => self.context.node.head().await?,
@@ -209,7 +210,11 @@ impl<'a> Follower<'a> {
             self.catch_up(head.number(), shutdown).await?;
             return Ok(Outcome::Advanced);
         } else {
-            self.follow_head(head).await?
+            let outcome = self.follow_head(head).await?;
+            if is_pushed {
+                self.context.counters.count_pushed();
+            }
+            outcome
         };
         // Only now: the rows are visible already.
         self.partitions.tend(&mut self.writer.conn, self.tail.end()).await?;

@@ -126,3 +126,23 @@ async fn an_endpoint_of_another_chain_is_refused_at_the_start() {
     let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
     assert!(matches!(refused, indexer::Error::WrongChain { actual: 1, .. }), "{refused}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_is_taken_as_the_node_pushes_it() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url[0].set_scheme("ws").unwrap();
+    let indexer = Indexer::start_with(config).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    let pushed = async {
+        while metric(&indexer, "florin_indexer_pushed_blocks_total").await < 3 {
+            chain.pay(0, 1, 5).await;
+            synced(&chain, &pool).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), pushed).await.expect("blocks are not only asked for");
+    indexer.stop().await;
+    assert_as_from_scratch(&chain, &pool).await;
+}
