@@ -37,6 +37,6 @@ pub(crate) async fn content(State(market): State<Market>) -> Result<Json<Content
     Ok(Json(market.contents.health()))
 }
 
-fn down() -> Problem {
+pub(crate) fn down() -> Problem {
     Problem::new(Code::Unavailable, "The database does not answer")
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Caller,
-    db,
+    db, health,
     input::{self, Id, Params},
     ledger,
     problem::Problem,
@@ -86,12 +86,17 @@ pub(crate) struct Owned {
     content_hash: B256,
     content_size: u64,
     content_type: String,
+    /// Sales that were reversed before this was found.
+    reversals: i64,
 }
 
-/// What the caller bought. It is asked for once every few seconds: what was read may be read a moment longer.
+/// What the caller bought. Only a reversal takes that away, so it is looked for again when there was one, of whatever sale; whether there was is
+/// asked once every few seconds, however much is read.
 async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>, Problem> {
     let reader = (id, caller.agent_id(), caller.wallet()?);
-    if let Some(owned) = market.owned.get(&reader).await {
+    let reversals = sqlx::query_scalar("SELECT reversals FROM ledger").fetch_one(&market.pool);
+    let reversals = market.reversals.try_get_with((), reversals).await.map_err(|_| health::down())?;
+    if let Some(owned) = market.owned.get(&reader).await.filter(|owned| owned.reversals == reversals) {
         return Ok(owned);
     }
     let ids = id..Uuid::from_u128(id.as_u128().saturating_add(1));
@@ -110,7 +115,7 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
         _ => return Err(Problem::new(Code::WrongState, "The payment has not settled")),
     }
     let (content_hash, content_size) = (bought.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs());
-    let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")? });
+    let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")?, reversals });
     market.owned.insert(reader, owned.clone()).await;
     Ok(owned)
 }

@@ -69,8 +69,10 @@ pub(crate) struct Parts {
     pub(crate) accounts: Cache<(Uuid, Asset), AccountId>,
     /// What was for sale a moment ago.
     pub(crate) offers: Cache<Uuid, Arc<Offer>>,
-    /// What could be read again a moment ago, by whom.
+    /// What could be read again, by whom, when so many sales were reversed.
     pub(crate) owned: Cache<Reader, Arc<Owned>>,
+    /// Sales reversed until a moment ago.
+    pub(crate) reversals: Cache<(), i64>,
     /// How many agents, listings and transactions there are, now and then.
     pub(crate) counted: Cache<(), [u64; 3]>,
     /// Backs the ledger's USDC on chain.
@@ -180,7 +182,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),
         offers: Cache::builder().max_capacity(OFFERS_MAX).time_to_live(REMEMBERED).build(),
-        owned: Cache::builder().max_capacity(OWNED_MAX).time_to_live(REMEMBERED).build(),
+        owned: Cache::builder().max_capacity(OWNED_MAX).build(),
+        reversals: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
         counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
         pool,
         provider,

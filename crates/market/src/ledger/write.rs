@@ -62,7 +62,8 @@ impl Batch {
         self.write_sales(conn).await?;
         if !self.reversed.is_empty() {
             let reversed: Vec<i64> = self.reversed.iter().map(|id| id.cast_signed()).collect();
-            let sql = "UPDATE sales SET owned_until = $2, reversed = TRUE WHERE transfer = ANY($1)";
+            let sql = "WITH reversed AS (UPDATE sales SET owned_until = $2, reversed = TRUE WHERE transfer = ANY($1) RETURNING transfer)
+                 UPDATE ledger SET reversals = reversals + (SELECT count(*) FROM reversed)";
             sqlx::query(sql).bind(reversed).bind(self.at).execute(&mut *conn).await?;
         }
         self.write_holds(&mut *conn).await?;

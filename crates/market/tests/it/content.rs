@@ -4,11 +4,15 @@ use api::{
     AgentType, Code, JudgeListing, ListingFilter, ListingStatus, Login, PageQuery, PurchaseFilter, Role, UpdateListing,
     ledger::{Amount, Asset},
 };
+use market::ledger::{Ledger, Order, Rates, What};
 use money::{Bps, Usdc};
 use reqwest::StatusCode;
 use time::OffsetDateTime;
 
-use crate::harness::{BUYER, Market, PASSWORD, SELLER, World, goods, refusal};
+use crate::{
+    funds::until,
+    harness::{BUYER, Market, PASSWORD, SELLER, World, goods, refusal},
+};
 
 /// 50 ARD.
 const PRICE: Usdc = Usdc::from_base_units(50_000);
@@ -65,6 +69,30 @@ async fn what_was_bought_from_the_ledger_is_read_again_without_charge_whole_or_i
         assert_eq!(refusal(seller.client.purchase_content(mine.id).await), Code::NotFound, "selling is not owning");
     }
     assert_eq!(ard(&buyer.client.wallet().await.unwrap().balances), Amount::ZERO);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_given_back_is_soon_read_no_more_and_the_rest_goes_on() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let mut bought = Vec::new();
+    for name in ["kept", "given back"] {
+        let listing = seller.client.create_listing(&goods(name, PRICE, Some(b"goods"))).await.unwrap();
+        let headers = buyer.client.express_from_ledger(listing.id, Asset::Ard, name).await.unwrap().headers;
+        bought.push(headers["x-purchase-id"].to_str().unwrap().parse::<uuid::Uuid>().unwrap());
+        buyer.client.purchase_content(*bought.last().unwrap()).await.unwrap();
+    }
+    // By another instance.
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let transfer = sqlx::query_scalar::<_, i64>("SELECT transfer FROM sales WHERE id = $1").bind(bought[1]);
+    let transfer = transfer.fetch_one(&pool).await.unwrap().unsigned_abs();
+    let ledger = Ledger::start(pool, Rates::default());
+    ledger.submit(Order { key: None, what: What::Reverse(transfer) }).await.unwrap();
+    until("it is read no more", async || buyer.client.purchase_content(bought[1]).await.is_err()).await;
+    assert_eq!(refusal(buyer.client.purchase_content(bought[1]).await), Code::WrongState);
+    assert_eq!(buyer.client.purchase_content(bought[0]).await.unwrap().body, &b"goods"[..]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
