@@ -105,7 +105,7 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let (request, v1_name) = match read(&body) {
         Ok(read) => read,
         Err(error) => {
-            let refused = VerifyResponse::invalid(Reason::InvalidPayload, None);
+            let refused = VerifyResponse::invalid(unread(&error), None);
             return (StatusCode::BAD_REQUEST, Json(VerifyResponse { invalid_message: Some(error.to_string()), ..refused }))
                 .into_response();
         }
@@ -152,7 +152,7 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let (request, v1_name) = match read(&body) {
         Ok(read) => read,
         Err(error) => {
-            let body = json!({ "success": false, "errorReason": Reason::InvalidPayload, "errorMessage": error.to_string(),
+            let body = json!({ "success": false, "errorReason": unread(&error), "errorMessage": error.to_string(),
                 "transaction": "", "network": "" });
             return (StatusCode::BAD_REQUEST, Json(body)).into_response();
         }
@@ -189,6 +189,14 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
             tracing::error!(%error, "settle panicked");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
+    }
+}
+
+/// Why a body is no request.
+fn unread(error: &x402::DecodeError) -> Reason {
+    match error {
+        x402::DecodeError::Version(_) => Reason::InvalidX402Version,
+        _ => Reason::InvalidPayload,
     }
 }
 

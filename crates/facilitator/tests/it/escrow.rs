@@ -6,19 +6,21 @@ use alloy::{
     providers::{Provider, ext::AnvilApi},
     rpc::types::TransactionRequest,
     signers::local::PrivateKeySigner,
+    sol_types::SolValue,
 };
 use contracts::dev::AUTH_CAPTURE;
 use money::Usdc;
 use serde_json::{Value, json};
 use x402::{
-    FacilitatorClient, JsonMap, Network, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, Reason, Scheme,
-    SettleResponse, TokenAmount, TokenDomain, V2,
+    ERC6492_MAGIC, FacilitatorClient, JsonMap, Network, PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements,
+    Reason, Scheme, SettleResponse, TokenAmount, TokenDomain, V2,
     auth_capture::{AuthCapturePayload, CapturePayload, CollectPayload, Deployment, PaymentInfo, Terms, VoidPayload, bound_salt},
 };
 
 use crate::{
     channels::{sign, verify},
     harness::{Facilitator, PRICE, World, now},
+    reasons::refused_on_chain,
 };
 
 pub(crate) const ESCROW: Deployment = Deployment { escrow: AUTH_CAPTURE.0, collector: AUTH_CAPTURE.1 };
@@ -247,6 +249,12 @@ async fn what_was_not_signed_for_is_refused_by_its_name() {
         assert_eq!(verify(&facilitator, &collect(&offer, &payload)).await.invalid_reason, Some(expected), "{payload:?}");
         assert!(!facilitator.settle(&collect(&offer, &payload)).await.success);
     }
+    // The payer is no contract that somebody could deploy.
+    let erc6492 =
+        [(Address::repeat_byte(1), Bytes::new(), payload.signature.clone()).abi_encode_params(), ERC6492_MAGIC.to_vec()];
+    let wrapped = CollectPayload { signature: erc6492.concat().into(), ..payload.clone() };
+    let told = verify(&facilitator, &collect(&offer, &wrapped)).await.invalid_reason;
+    assert_eq!(told, Some(Reason::AuthCaptureFactoryNotAllowed));
     let rich = PaymentRequirements { amount: (200 * Usdc::ONE.base_units()).into(), ..offer.clone() };
     let too_much = collect(&rich, &signed(&parties.world, &rich, |_| {}).1);
     assert_eq!(verify(&facilitator, &too_much).await.invalid_reason, Some(Reason::AuthCaptureInsufficientBalance));
@@ -275,6 +283,10 @@ async fn what_was_not_signed_for_is_refused_by_its_name() {
             Reason::AuthCaptureVoidAuthorizerSignature,
         ),
         (captured(&offer, CapturePayload { authorizer_signature: resigned, ..full }), Reason::AuthCaptureVoidRemainder),
+        (
+            captured(&offer, parties.capture(&payment, payload.salt_nonce, PRICE.base_units() + 1)),
+            Reason::AuthCaptureInsufficientAuthorization,
+        ),
     ];
     for (asked, expected) in releases {
         assert_eq!(reason(facilitator.settle(&asked).await), expected);
@@ -345,4 +357,20 @@ async fn what_nobody_captures_in_time_the_payer_takes_back_alone() {
     let receipt = provider.send_transaction(reclaim()).await.unwrap().get_receipt().await.unwrap();
     assert!(receipt.status());
     assert_eq!(parties.balances().await, (had, 0, 0));
+}
+
+#[tokio::test]
+async fn what_the_chain_refuses_is_told_and_may_be_tried_again() {
+    let parties = Parties::new().await;
+    let world = &parties.world;
+    let facilitator = world.serve_escrow(&[]).await;
+    let (offer, _, payload) = parties.pay();
+    let deposit = collect(&offer, &payload);
+    let told = refused_on_chain(world, &facilitator, &deposit, ESCROW.escrow).await;
+    assert_eq!(told, Some(Reason::AuthCaptureTransactionReverted));
+    assert!(facilitator.settle(&deposit).await.success);
+    world.blacklist(world.payer.address()).await;
+    let (offer, _, payload) = parties.pay();
+    let told = verify(&facilitator, &collect(&offer, &payload)).await.invalid_reason;
+    assert_eq!(told, Some(Reason::AuthCaptureSimulationFailed));
 }

@@ -29,7 +29,7 @@ impl World {
         self.signed_for(requirements, self.authorization())
     }
 
-    async fn blacklist(&self, account: Address) {
+    pub(crate) async fn blacklist(&self, account: Address) {
         let token = Token::new(self.deployment.usdc, &self.provider);
         token.blacklist(account).from(ISSUER).send().await.unwrap().get_receipt().await.unwrap();
     }
@@ -80,8 +80,15 @@ async fn a_token_that_is_not_what_the_seller_says_has_its_official_reason() {
     let v1 = json!({ "x402Version": 1, "paymentPayload": payment, "paymentRequirements": asked });
     assert_eq!(facilitator.post("verify", &v1).await.1["invalidReason"], Reason::AuthorizationValue.as_str());
     assert_eq!(facilitator.post("settle", &v1).await.1["errorReason"], Reason::AuthorizationValue.as_str());
-    let (status, body) = facilitator.post("verify", &json!({ "x402Version": 7 })).await;
-    assert_eq!((status.as_u16(), &body["invalidReason"]), (400, &json!(Reason::InvalidPayload)));
+    for (body, reason) in [
+        (json!({ "x402Version": 7 }), Reason::InvalidPayload),
+        (json!({ "x402Version": 7, "paymentPayload": {} }), Reason::InvalidX402Version),
+    ] {
+        let (status, told) = facilitator.post("verify", &body).await;
+        assert_eq!((status.as_u16(), &told["invalidReason"]), (400, &json!(reason)));
+        let (status, told) = facilitator.post("settle", &body).await;
+        assert_eq!((status.as_u16(), &told["errorReason"]), (400, &json!(reason)));
+    }
 }
 
 #[tokio::test]
@@ -98,7 +105,12 @@ async fn what_the_proxy_or_the_token_refuses_a_payer_with_allowance_is_told() {
 }
 
 /// The settlement is refused by the chain although it would have gone through a moment ago.
-async fn refused_on_chain(world: &World, facilitator: &Facilitator, payment: &PaymentRequest, by: Address) -> Option<Reason> {
+pub(crate) async fn refused_on_chain(
+    world: &World,
+    facilitator: &Facilitator,
+    payment: &PaymentRequest,
+    by: Address,
+) -> Option<Reason> {
     use alloy::providers::Provider;
     let code = world.provider.get_code_at(by).await.unwrap();
     world.provider.anvil_set_auto_mine(false).await.unwrap();

@@ -190,6 +190,21 @@ async fn a_channel_that_cannot_be_charged_has_its_official_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_voucher_never_pays_for_more_than_it_says() {
+    let shop = Shop::open().await;
+    // Something else is charged to the channel while its request is served.
+    let meanwhile = async {
+        shop.begun.notified().await;
+        let channel = shop.store.load(shop.voucher(100).channel_id).await.unwrap().unwrap();
+        let next = Channel { charged: channel.charged + 50, version: channel.version + 1, ..channel };
+        assert!(shop.store.swap(next).await.unwrap());
+        shop.done.notify_one();
+    };
+    let (told, ()) = tokio::join!(shop.buy("/slow", 100, 100), meanwhile);
+    assert_eq!(told, (REFUSED, Some(Reason::BatchChargeExceedsCeiling)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_of_nothing_is_none() {
     let shop = Shop::open().await;
     assert_eq!(shop.buy("/", 100, 100).await.0, StatusCode::OK);
