@@ -33,6 +33,9 @@ use crate::{
     verify::Invalid,
 };
 
+/// Of the words in which a seller is told why its resource is not listed. They repeat what the buyer sent, and a header that is too long would keep
+/// the seller from the answer.
+const REJECTED_CHARS_MAX: usize = 300;
 /// What a settlement may take beyond its confirmation before the connection is given up.
 const REQUEST_SLACK_SECONDS: u64 = 20;
 
@@ -59,7 +62,10 @@ impl App {
                 });
                 json!({ "status": "success" })
             }
-            Err(why) => json!({ "status": "rejected", "rejectedReason": why }),
+            Err(why) => {
+                let why: String = why.chars().take(REJECTED_CHARS_MAX).collect();
+                json!({ "status": "rejected", "rejectedReason": why })
+            }
         };
         let told = x402::header::encode(&json!({ catalogue::BAZAAR: told })).ok()?;
         told.try_into().ok()

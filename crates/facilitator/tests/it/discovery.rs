@@ -105,6 +105,9 @@ async fn only_what_is_well_formed_and_settled_is_listed() {
     let rejected = told(2, json!({ "required": ["output"] })).await;
     assert_eq!(rejected["status"], "rejected");
     assert!(rejected["rejectedReason"].as_str().unwrap().contains("is not as schema says"), "{rejected}");
+    // A buyer's text must not become a header that the seller cannot read.
+    let long = told(3, json!({ "const": "x".repeat(10_000) })).await;
+    assert!(long["rejectedReason"].as_str().unwrap().len() < 1_000, "{long}");
 
     for query in ["limit=x", "offset=99999999999999999999"] {
         let answer = reqwest::get(format!("{}/discovery/resources?{query}", facilitator.url)).await.unwrap();
