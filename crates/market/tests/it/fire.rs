@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use crate::{
     funds::{custody, finalize, metric, until, usdc},
-    harness::{Market, Member, PRICE, World, goods, pay},
+    harness::{Market, Member, PRICE, WAIT, World, goods, pay},
 };
 
 const CLIENTS: usize = 6;
@@ -114,8 +114,20 @@ async fn kill_postgres(pool: &PgPool) {
     }
 }
 
+/// A server that has just lost a process to us ends every connection and starts anew.
 async fn number(pool: &PgPool, query: &'static str) -> i64 {
-    sqlx::query_scalar(query).fetch_one(pool).await.unwrap()
+    let ask = async {
+        loop {
+            match sqlx::query_scalar(query).fetch_one(pool).await {
+                Ok(number) => return number,
+                Err(sqlx::Error::Io(_)) => {}
+                Err(sqlx::Error::Database(error)) if error.code().is_some_and(|code| code.starts_with("57P")) => {}
+                Err(error) => panic!("{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, ask).await.expect("the server comes back")
 }
 
 #[tokio::test(flavor = "multi_thread")]
