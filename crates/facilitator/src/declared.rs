@@ -6,18 +6,21 @@ use serde_json::Value;
 
 /// Parts of a schema, with what its references unfold to.
 const PARTS_MAX: usize = 2_000;
+/// Regular expressions of a schema, and what each may compile to.
+const PATTERNS_MAX: usize = 16;
+const PATTERN_BYTES_MAX: usize = 64 * 1024;
 
 /// # Errors
 /// What is wrong, in words for whoever wrote it.
 pub(crate) fn check(schema: &Value, example: &Value) -> Result<(), String> {
     bounded(schema)?;
-    let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex());
+    let options = jsonschema::draft202012::options().with_pattern_options(PatternOptions::regex().size_limit(PATTERN_BYTES_MAX));
     let validator = options.build(schema).map_err(|error| format!("schema is not a JSON Schema of draft 2020-12: {error}"))?;
     validator.validate(example).map_err(|error| format!("info{} is not as schema says: {error}", error.instance_path()))
 }
 
 fn bounded(schema: &Value) -> Result<(), String> {
-    let (mut left, mut parts) = (vec![schema], 0);
+    let (mut left, mut parts, mut patterns) = (vec![schema], 0, 0);
     while let Some(part) = left.pop() {
         parts += 1;
         if parts > PARTS_MAX {
@@ -27,6 +30,11 @@ fn bounded(schema: &Value) -> Result<(), String> {
             Value::Array(inner) => left.extend(inner),
             Value::Object(inner) => {
                 left.extend(inner.values());
+                patterns += usize::from(inner.contains_key("pattern"));
+                patterns += inner.get("patternProperties").and_then(Value::as_object).map_or(0, serde_json::Map::len);
+                if patterns > PATTERNS_MAX {
+                    return Err(format!("schema has more than {PATTERNS_MAX} patterns"));
+                }
                 for keyword in ["$ref", "$dynamicRef", "$id", "$anchor", "$dynamicAnchor"] {
                     let Some(name) = inner.get(keyword).and_then(Value::as_str) else { continue };
                     let target = name.strip_prefix('#').filter(|_| keyword == "$ref").and_then(|path| schema.pointer(path));
@@ -79,6 +87,10 @@ mod tests {
             assert!(wrong.contains("#/$defs/name"), "{wrong}");
         }
         assert!(check(&json!({ "$id": "https://example.com/s" }), &json!({})).is_err());
+        let large = json!({ "pattern": "\\p{L}{1000}" });
+        assert!(check(&large, &"a".into()).unwrap_err().contains("not a JSON Schema"));
+        let many: Vec<_> = (0..100).map(|i| json!({ "pattern": i.to_string() })).collect();
+        assert!(check(&json!({ "anyOf": many }), &"a".into()).unwrap_err().contains("patterns"));
         let slow = json!({ "pattern": "^(a+)+$" });
         assert!(check(&slow, &format!("{}b", "a".repeat(10_000)).into()).is_err());
         assert!(check(&json!({ "pattern": "(?=a)" }), &"a".into()).is_err());

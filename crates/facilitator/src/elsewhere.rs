@@ -47,7 +47,11 @@ impl Engine {
                 }
             }
             let receipt = provider.get_transaction_receipt(hash).await?.ok_or_else(behind)?;
-            if receipt.status() && transfer.is_in(receipt.logs()) {
+            let is_shown = match key.method {
+                Method::Eip3009 => transfer.is_authorized_in(receipt.logs(), key.nonce),
+                _ => transfer.is_in(receipt.logs()),
+            };
+            if receipt.status() && is_shown {
                 return Ok(Some(hash));
             }
         }

@@ -25,17 +25,16 @@ const RESEND_MAX: usize = 200;
 /// Sends what is not mined once more when it is time, with higher fees when it waited for long, and fills nonces that were lost.
 pub(crate) async fn send_again(engine: &Engine, lane: &Lane, count: u64) -> Result<(), Error> {
     let (mut raws, mut stuck): (Vec<Bytes>, Vec<Attempt>) = Default::default();
-    let mut gap = None;
+    let mut gap = Vec::new();
     {
         let mut open = lane.open();
-        let mut unmined = open.range_mut(count..).filter(|(_, sent)| sent.mined.is_none()).take(RESEND_MAX).peekable();
-        if let Some((nonce, first)) = unmined.peek()
-            && **nonce > count
-            && first.first_sent.elapsed() > GAP_MAX
+        if let Some((first, sent)) = open.range(count..).find(|(_, sent)| sent.mined.is_none())
+            && sent.first_sent.elapsed() > GAP_MAX
         {
-            gap = Some(count..**nonce);
+            // What we have a receipt for is not lost: the node that counted is behind.
+            gap = (count..*first).filter(|nonce| !open.contains_key(nonce)).take(RESEND_MAX).collect();
         }
-        for (_, sent) in unmined {
+        for (_, sent) in open.range_mut(count..).filter(|(_, sent)| sent.mined.is_none()).take(RESEND_MAX) {
             if sent.last_sent.is_some_and(|last| last.elapsed() < RESEND_EVERY) && !is_stuck(engine, sent) {
                 continue;
             }
@@ -50,7 +49,7 @@ pub(crate) async fn send_again(engine: &Engine, lane: &Lane, count: u64) -> Resu
         }
     }
     raws.extend(replace(engine, lane, stuck).await?);
-    if let Some(gap) = gap {
+    if !gap.is_empty() {
         raws.extend(fill(engine, lane, gap).await?);
     }
     if !raws.is_empty() {
@@ -92,12 +91,12 @@ async fn replace(engine: &Engine, lane: &Lane, stuck: Vec<Attempt>) -> Result<Ve
 }
 
 /// Transactions that do nothing, for nonces that nobody uses and that hold up all behind them.
-async fn fill(engine: &Engine, lane: &Lane, gap: std::ops::Range<u64>) -> Result<Vec<Bytes>, Error> {
+async fn fill(engine: &Engine, lane: &Lane, gap: Vec<u64>) -> Result<Vec<Bytes>, Error> {
     tracing::warn!(signer = %lane.address(), ?gap, "nonces were lost; filling them");
     let fees = engine.fees.ask().await?;
     let nothing = Call::new(lane.address(), Bytes::new(), 21_000);
     let mut transactions = Vec::new();
-    for nonce in gap.take(RESEND_MAX) {
+    for nonce in gap {
         transactions.push(Transaction { attempt: lane.sign(nonce, &nothing, fees).await?, settlements: Vec::new() });
     }
     engine.journal.begin(&transactions).await?;

@@ -128,8 +128,8 @@ impl Settlement {
         }
     }
 
-    /// Whether the logs show that the token used this very EIP-3009 authorization.
-    pub(crate) fn is_authorized_in(&self, logs: &[Log]) -> bool {
+    /// Whether the logs show that the token used this very EIP-3009 nonce.
+    pub(crate) fn is_used_in(&self, logs: &[Log]) -> bool {
         let Key { token, payer, nonce, .. } = self.key;
         let topics = [IToken::AuthorizationUsed::SIGNATURE_HASH, payer.into_word(), nonce];
         logs.iter().any(|log| log.address() == token && log.topics() == topics)

@@ -101,6 +101,13 @@ impl Transfer {
         let amount = self.amount.to_be_bytes::<32>();
         logs.iter().any(|log| log.address() == self.token && log.topics() == topics && log.data().data.as_ref() == amount)
     }
+
+    /// Whether the logs of a transaction show exactly this as what the payer's EIP-3009 authorization of this nonce moved: the token names the
+    /// nonce right before it moves the money. Another transfer of the same amount says nothing of it, for a payer can sign a nonce twice.
+    pub(crate) fn is_authorized_in(&self, logs: &[Log], nonce: B256) -> bool {
+        let used = [IToken::AuthorizationUsed::SIGNATURE_HASH, self.from.into_word(), nonce];
+        logs.windows(2).any(|pair| pair[0].address() == self.token && pair[0].topics() == used && self.is_in(&pair[1..]))
+    }
 }
 
 /// What settles a payment: the contract called, and its input.

@@ -250,7 +250,11 @@ async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> (V
     for entry in &open.entries {
         let settlement = &entry.settlement;
         // Two payments of a batch may look the same but for their nonce.
-        let is_shown = settlement.is_in(logs) && (!together || settlement.is_authorized_in(logs));
+        let is_shown = match together {
+            // Our own call used the nonce, in whatever order the token tells it.
+            true => settlement.is_in(logs) && settlement.is_used_in(logs),
+            false => settlement.is_in(logs),
+        };
         if receipt.status() && is_shown {
             entries.push(Entry { state: State::Settled(receipt.transaction_hash), reason: None, ..entry.clone() });
             continue;

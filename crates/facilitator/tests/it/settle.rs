@@ -1,13 +1,26 @@
 use std::collections::HashSet;
 
 use alloy::{
+    primitives::{Address, U256, address},
     providers::{Provider, ext::AnvilApi},
     signers::local::PrivateKeySigner,
+    sol,
 };
+use contracts::usdc::Usdc as Token;
 use futures::future::join_all;
-use x402::{PaymentRequest, Reason};
+use x402::{Eip3009Authorization, ExactPayload, PaymentRequest, Reason};
 
 use crate::harness::{PRICE, World};
+
+const MULTICALL3: Address = address!("cA11bde05977b3631167028862bE2a173976CA11");
+
+sol! {
+    #[sol(rpc)]
+    interface IMulticall3 {
+        struct Call3 { address target; bool allowFailure; bytes callData; }
+        function aggregate3(Call3[] calldata calls) external payable;
+    }
+}
 
 #[tokio::test]
 async fn a_payment_moves_exactly_its_amount_to_its_payee() {
@@ -163,4 +176,34 @@ async fn what_the_chain_shows_of_a_payment_does_not_pay_again() {
     elsewhere.payment_payload.accepted.network = x402::Network::evm(8453);
     assert_eq!(facilitator.settle(&elsewhere).await.error_reason, Some(Reason::InvalidNetwork));
     assert!(facilitator.settle(&payment).await.success, "who paid is told the same again");
+}
+
+/// The payer signs one nonce for the seller and for himself, uses it for himself, and moves the price to the seller once, however many such payments
+/// he shows for it.
+#[tokio::test]
+async fn a_transfer_beside_a_used_nonce_pays_for_nothing() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let (payer, usdc) = (world.payer.address(), world.deployment.usdc);
+    let shown = world.authorization();
+    let own = Eip3009Authorization { to: payer, value: 1.into(), ..shown.clone() };
+    let ExactPayload::Eip3009(signed) = world.signed(own).payment_payload.exact().unwrap() else { unreachable!() };
+    let Eip3009Authorization { from, to, value, valid_after, valid_before, nonce } = signed.authorization;
+    let token = Token::new(usdc, &world.provider);
+    world.provider.anvil_set_balance(payer, U256::from(10).pow(U256::from(18))).await.unwrap();
+    world.provider.anvil_impersonate_account(payer).await.unwrap();
+    let multicall = IMulticall3::new(MULTICALL3, &world.provider);
+    let allowed = token.approve(MULTICALL3, U256::MAX).from(payer).send().await.unwrap().get_receipt().await.unwrap();
+    assert!(allowed.status());
+    let used = token
+        .transferWithAuthorization_0(from, to, value.0, valid_after.0, valid_before.0, nonce, signed.signature)
+        .calldata()
+        .clone();
+    let moved = token.transferFrom(payer, world.payee, U256::from(PRICE.base_units())).calldata().clone();
+    let calls = [used, moved].map(|data| IMulticall3::Call3 { target: usdc, allowFailure: false, callData: data });
+    let both = multicall.aggregate3(calls.into()).from(payer).send().await.unwrap().get_receipt().await.unwrap();
+    assert!(both.status());
+    assert_eq!(world.balance(world.payee).await, PRICE);
+    let told = facilitator.settle(&world.signed(shown)).await;
+    assert_eq!((told.success, told.error_reason), (false, Some(Reason::NonceAlreadyUsed)));
 }

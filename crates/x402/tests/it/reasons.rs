@@ -205,6 +205,20 @@ async fn a_voucher_never_pays_for_more_than_it_says() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_voucher_is_worked_for_once_whatever_it_is_shown_for() {
+    let shop = Shop::open().await;
+    let meanwhile = async {
+        shop.begun.notified().await;
+        let other = tokio::time::timeout(Duration::from_secs(10), shop.buy("/slow?other", 100, 100)).await;
+        shop.done.notify_one();
+        other.expect("it is turned away at once")
+    };
+    let (first, other) = tokio::join!(shop.buy("/slow", 100, 100), meanwhile);
+    assert_eq!(first.0, StatusCode::OK);
+    assert_ne!(other.0, StatusCode::OK);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_refund_of_nothing_is_none() {
     let shop = Shop::open().await;
     assert_eq!(shop.buy("/", 100, 100).await.0, StatusCode::OK);

@@ -132,6 +132,7 @@ impl FileJournal {
             };
             inner.append(&record, durable).map_err(|source| Error::JournalFile { path: inner.path.clone(), source })?;
             inner.book.apply(record);
+            inner.compact_when_grown();
             Ok(None)
         };
         tokio::task::spawn_blocking(write).await.map_err(|error| Error::Serve(io::Error::other(error)))?
@@ -158,13 +159,17 @@ impl Inner {
         }
         self.broken = false;
         self.len += line.len() as u64;
+        Ok(())
+    }
+
+    /// After the book has what was appended last: the new file is written from it.
+    fn compact_when_grown(&mut self) {
         if self.len > self.compact_len + GROWTH_MAX_BYTES
             && let Err(error) = self.compact()
         {
             tracing::warn!(path = %self.path.display(), %error, "the journal cannot be written anew; it goes on growing");
             self.compact_len = self.len;
         }
-        Ok(())
     }
 
     /// Writes the file anew with what still matters: beside it, and then in its place.

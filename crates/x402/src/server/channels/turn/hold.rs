@@ -50,6 +50,10 @@ impl Turn {
     async fn hold(&self) -> Result<bool, ReservationError> {
         let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((mut channel, requirements)) = judged else { return Ok(false) };
+        // With this very voucher, perhaps: of the requests that show it one is served.
+        if channel.is_busy(now_ms()) {
+            return Ok(false);
+        }
         let charged = channel.charged;
         let hold_ms = requirements.max_timeout_seconds.clamp(HOLD_MIN_SECS, HOLD_MAX_SECS) * 1000;
         for _ in 0..TRIES {
