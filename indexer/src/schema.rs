@@ -33,7 +33,7 @@ text! {
     /// An address or a hash.
     Key, { "type": "string", "pattern": "^0x([0-9a-fA-F]{40}|[0-9a-fA-F]{64})$" };
     /// An amount in base units.
-    Units, { "type": "string", "pattern": "^[0-9]{1,78}$" };
+    Units, { "type": "string", "pattern": "^[0-9]+$" };
     /// An amount of USDC, as people write it.
     Usdc, { "type": "string", "pattern": "^-?[0-9]+\\.[0-9]{2,6}$", "examples": ["12.50"] };
     /// A time, in UTC.

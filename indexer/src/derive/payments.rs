@@ -16,7 +16,7 @@ const EVENTS: [&str; 8] = [
 ];
 
 /// The payments of blocks, and their sums. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
-/// event. The first payee of a split gets what rounding down leaves of the others' shares.
+/// event; an order of a treasury that puts money into the escrow, or has the router pay, to what is told of there. The first payee of a split gets what rounding down leaves of the others' shares.
 const FIND: &str = "
     WITH e AS MATERIALIZED (
         SELECT block_number, log_index, tx_index, contract, name, args FROM chain.events
@@ -43,6 +43,12 @@ const FIND: &str = "
                          WHEN 'SubscriptionCharged' THEN chain.state_bytes(args, 'id')
                          ELSE chain.state_bytes(args, 'paymentId') END
         FROM e WHERE name IN ('PaymentExecuted', 'OrderExecuted', 'PaymentRecorded', 'SubscriptionCharged')
+          AND NOT (name = 'OrderExecuted' AND EXISTS (
+              SELECT FROM chain.events AS o
+              WHERE o.block_number BETWEEN $1 AND $2 AND o.block_number = e.block_number AND o.tx_index = e.tx_index
+                AND (o.name IN ('AgreementFunded', 'AgreementDisputed') AND o.args ->> 'id' = e.args ->> 'paymentRef'
+                     OR o.name IN ('PaymentRecorded', 'SubscriptionCharged', 'BatchPaid', 'SplitPaid')
+                        AND o.contract = chain.state_bytes(e.args, 'to'))))
         UNION ALL
         SELECT block_number, log_index, 0, tx_index, 'escrow', a.buyer, a.seller, a.token,
                (args ->> CASE name WHEN 'AgreementReleased' THEN 'amount' ELSE 'toSeller' END)::numeric, chain.state_bytes(args, 'id')

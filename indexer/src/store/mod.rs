@@ -16,7 +16,7 @@ use rows::Rows;
 pub(crate) use append::append;
 pub(crate) use partitions::Partitions;
 pub(crate) use rows::RowTypes;
-pub(crate) use state::{Identity, Tip, load_children, load_recent, record_progress, register};
+pub(crate) use state::{Identity, Tip, hash_of, load_children, load_recent, record_progress, register};
 pub(crate) use tuples::Tuples;
 
 /// A reorganisation.

@@ -67,6 +67,13 @@ pub(crate) async fn load_recent(conn: &mut PgConnection, count: u64) -> Result<V
         .collect())
 }
 
+/// The hash of a mirrored block.
+pub(crate) async fn hash_of(conn: &mut PgConnection, number: u64) -> Result<Option<B256>, sqlx::Error> {
+    let hash: Option<Vec<u8>> =
+        sqlx::query_scalar("SELECT hash FROM chain.blocks WHERE number = $1").bind(int(number)).fetch_optional(conn).await?;
+    hash.map(|hash| B256::try_from(&hash[..]).map_err(|error| sqlx::Error::Decode(error.into()))).transpose()
+}
+
 /// Contracts that factories created, as of block `until`.
 pub(crate) async fn load_children(conn: &mut PgConnection, until: Option<u64>) -> Result<Vec<(Address, Kind)>, sqlx::Error> {
     let rows: Vec<(Vec<u8>, String)> = sqlx::query_as("SELECT address, kind FROM chain.contracts WHERE block_number <= $1")

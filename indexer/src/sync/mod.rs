@@ -204,6 +204,9 @@ impl<'a> Follower<'a> {
         if head.number() < self.tail.start_block() {
             return Ok(Outcome::Current);
         }
+        if self.is_final(&head).await? {
+            return Ok(Outcome::NodeBehind);
+        }
         let outcome = if self.tail.contains(head.number(), head.hash()) {
             self.at_or_behind(&head).await?
         } else if head.number() > self.tail.end() + LIVE_BLOCKS {
@@ -219,6 +222,12 @@ impl<'a> Follower<'a> {
         // Only now: the rows are visible already.
         self.partitions.tend(&mut self.writer.conn, self.tail.end()).await?;
         Ok(outcome)
+    }
+
+    /// Whether the node's newest block is one of ours that cannot be undone: it is only far behind.
+    async fn is_final(&mut self, head: &Header) -> Result<bool, Failure> {
+        let is_older = self.tail.oldest_ancestor().is_some_and(|oldest| head.number() < oldest.number);
+        Ok(is_older && store::hash_of(&mut self.writer.conn, head.number()).await? == Some(head.hash()))
     }
 
     /// The node's newest block is one that we have.
