@@ -59,7 +59,7 @@ pub(crate) async fn make(conn: &mut PgConnection, agent: Uuid, request: &CreateA
     Ok((write_secret(PREFIX, id, secret), key(&row)?))
 }
 
-/// `POST /api/v1/api-keys`: no key allows more than the one it was made with.
+/// `POST /api/v1/api-keys`: no key allows more, or for longer, than the one it was made with.
 pub(crate) async fn create(
     State(market): State<Market>,
     caller: Caller,
@@ -77,6 +77,17 @@ pub(crate) async fn create(
         return Err(Problem::invalid("expires_at must be in the future"));
     }
     let mut tx = market.pool.begin().await?;
+    let ends: Option<Option<OffsetDateTime>> = sqlx::query_scalar("SELECT expires_at FROM api_keys WHERE id = $1")
+        .bind(caller.credential)
+        .fetch_optional(&mut *tx)
+        .await?;
+    if let Some(end) = ends.flatten()
+        && request.expires_at.is_none_or(|at| at > end)
+    {
+        return Err(Problem::invalid(format!(
+            "expires_at must not be after {end}, when the key ends that this one is made with"
+        )));
+    }
     // Of two at once, one waits, so that they are counted.
     sqlx::query("SELECT FROM agents WHERE id = $1 FOR UPDATE").bind(agent).execute(&mut *tx).await?;
     let count = sqlx::query_scalar("SELECT count(*) FROM api_keys WHERE agent_id = $1 AND revoked_at IS NULL").bind(agent);

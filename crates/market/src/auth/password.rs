@@ -45,7 +45,12 @@ pub(crate) async fn is_right(password: String, hash: Option<String>) -> Result<b
 
 async fn work<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
     let busy = |_| Problem::new(api::Code::Unavailable, "Too many sign in at once: try again");
-    let _place = tokio::time::timeout(WAIT_MAX, ROOM.acquire()).await.map_err(busy)?.map_err(|e| Problem::internal(&e))?;
+    let place = tokio::time::timeout(WAIT_MAX, ROOM.acquire()).await.map_err(busy)?.map_err(|e| Problem::internal(&e))?;
+    // The work goes on when its caller hangs up, and so does its place.
+    let job = move || {
+        let _place = place;
+        job()
+    };
     tokio::task::spawn_blocking(job).await.map_err(|e| Problem::internal(&e))
 }
 

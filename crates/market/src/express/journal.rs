@@ -39,6 +39,8 @@ pub(crate) struct Entry {
     pub(crate) content_type: String,
     pub(crate) transaction_hash: Option<B256>,
     pub(crate) settled_at: Option<OffsetDateTime>,
+    /// The buyer was told that it did not settle, and may have paid anew.
+    pub(crate) is_refused: bool,
 }
 
 impl Entry {
@@ -62,6 +64,7 @@ impl Entry {
             content_type: listing.content_type.clone(),
             transaction_hash: None,
             settled_at: None,
+            is_refused: false,
             request,
         })
     }
@@ -121,11 +124,11 @@ pub(crate) async fn settled(pool: &PgPool, id: Uuid, transaction: Option<B256>) 
 }
 
 /// The facilitator refused. Until the payment has expired and the mirror had time to say otherwise, it is looked at again.
-pub(crate) async fn failed(pool: &PgPool, entry: &Entry, reason: &str) -> Result<(), sqlx::Error> {
+pub(crate) async fn failed(pool: &PgPool, entry: &Entry, reason: Option<&str>) -> Result<(), sqlx::Error> {
     let last_look = entry.valid_before.saturating_add(LAST_LOOK_SECONDS.unsigned_abs());
     let certain = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).is_ok_and(|now| now > last_look);
     sqlx::query(
-        "UPDATE purchases SET status = 'failed', failure = $2,
+        "UPDATE purchases SET status = 'failed', failure = coalesce($2, failure),
              next_look_at = CASE WHEN $3 THEN NULL ELSE now() + make_interval(secs => $4) END
          WHERE id = $1 AND status <> 'settled'",
     )
@@ -172,5 +175,6 @@ fn entry(row: &PgRow) -> Result<Entry, sqlx::Error> {
         content_type: row.try_get("content_type")?,
         transaction_hash: db::maybe_hash(row, "transaction_hash")?,
         settled_at: row.try_get("settled_at")?,
+        is_refused: row.try_get::<&str, _>("status")? == "failed",
     })
 }

@@ -37,6 +37,8 @@ use settle::Outcome;
 
 /// How long an offered payment may take.
 const PAYMENT_TIMEOUT_SECONDS: u64 = 60;
+/// How much longer a signed payment may be good, for clocks that differ. What is written down of a payment waits for its end.
+const PAYMENT_SLACK_SECONDS: u64 = 600;
 /// How long after settling a payment's proof alone gets the content again. The proof is public once it is on chain, so later the buyer proves
 /// the wallet instead.
 const REPLAY: Duration = Duration::minutes(10);
@@ -81,6 +83,16 @@ pub(crate) async fn buy(
     finish(&market, entry, begun).await
 }
 
+/// Refuses a payment that could be settled long after it was offered.
+pub(crate) fn ends_soon(payment: &PaymentPayload, timeout_seconds: u64) -> Result<(), Problem> {
+    let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or_default();
+    let ends = payment.exact().map_or(0, |exact| exact.valid_before());
+    if ends <= now.saturating_add(timeout_seconds + PAYMENT_SLACK_SECONDS) {
+        return Ok(());
+    }
+    Err(Problem::invalid(format!("PAYMENT-SIGNATURE: sign a payment that ends in {timeout_seconds} seconds, as offered")))
+}
+
 enum Begun {
     Entry(Box<Entry>),
     Refused(Response),
@@ -93,6 +105,7 @@ async fn begin(market: &Market, id: uuid::Uuid, payment: PaymentPayload, key: B2
     if x402::find_matching(std::slice::from_ref(&offer), &payment).is_none() {
         return required(market, &listing, Some("the payment is not for this offer")).map(Begun::Refused);
     }
+    ends_soon(&payment, PAYMENT_TIMEOUT_SECONDS)?;
     let request = PaymentRequest { x402_version: V2, payment_payload: payment, payment_requirements: offer };
     let verdict = market.facilitator.verify(&request).await.map_err(|e| {
         tracing::warn!(error = %e, "a payment could not be verified");

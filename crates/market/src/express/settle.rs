@@ -47,8 +47,16 @@ pub(crate) async fn settle(market: &Market, entry: &Entry) -> Result<Outcome, Pr
         return Ok(Outcome::Settled(Some(transaction)));
     }
     let reason = answer.error_reason.map_or_else(|| "the payment could not be settled".into(), |reason| reason.to_string());
-    journal::failed(&market.pool, entry, &reason).await?;
+    journal::failed(&market.pool, entry, Some(&reason)).await?;
     Ok(Outcome::Failed(reason))
+}
+
+/// Whether a payment that was refused moved all the same.
+async fn look(market: &Market, entry: &Entry) -> sqlx::Result<()> {
+    match on_chain(market, entry).await {
+        Some(transaction) => journal::settled(&market.pool, entry.id, Some(transaction)).await,
+        None => journal::failed(&market.pool, entry, None).await,
+    }
 }
 
 /// The transaction that moved this very payment, if the mirror has it.
@@ -78,7 +86,12 @@ pub(crate) async fn follow_up(market: Market, stop: CancellationToken) {
             }
         };
         for entry in due {
-            if let Err(Problem(problem)) = settle(&market, &entry).await {
+            // What was refused is not tried again without its buyer: only the chain can say that it moved all the same.
+            let looked = match entry.is_refused {
+                true => look(&market, &entry).await.map_err(Problem::from),
+                false => settle(&market, &entry).await.map(drop),
+            };
+            if let Err(Problem(problem)) = looked {
                 warn!(purchase = %entry.id, %problem, "a purchase cannot be followed up");
             }
         }

@@ -153,7 +153,7 @@ pub(crate) async fn metrics(State(market): State<Market>) -> Result<impl IntoRes
              (SELECT count(*) FROM withdrawals WHERE status = 'pending') AS pending,
              (SELECT count(*) FROM redemptions WHERE status IN ('pending', 'processing')) AS redemptions,
              (SELECT count(*) FROM batches WHERE status = 'open') AS batches,
-             (SELECT coalesce(max(first_id + count - 1), 0) FROM seals) AS sealed
+             coalesce((SELECT first_id + count - 1 FROM seals ORDER BY sequence DESC LIMIT 1), 0) AS sealed
          FROM books",
     );
     let row = row.fetch_one(&market.pool).await?;

@@ -8,7 +8,7 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::walk;
+use super::{must_be_anothers, walk};
 use crate::{
     auth::{self, Caller},
     db,
@@ -100,16 +100,20 @@ pub(crate) async fn unmatched(State(market): State<Market>) -> Result<Json<Vec<U
 /// `POST /api/v1/admin/deposits/assign`: an unmatched transfer becomes somebody's deposit.
 pub(crate) async fn assign(
     State(market): State<Market>,
+    caller: Caller,
     input::Json(Assign { block_number, log_index, agent_id }): input::Json<Assign>,
 ) -> Result<StatusCode, Problem> {
+    must_be_anothers(&market, caller.creator()?, agent_id).await?;
     let mut tx = market.pool.begin().await?;
     let agent: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM agents WHERE id = $1").bind(agent_id).fetch_optional(&mut *tx).await?;
     agent.ok_or_else(|| Problem::not_found("agent"))?;
     let moved = sqlx::query(
         "WITH taken AS (DELETE FROM unmatched WHERE block_number = $1 AND log_index = $2 RETURNING *)
-         INSERT INTO deposits (id, agent_id, status, block_number, log_index, transaction_hash, amount)
-         SELECT $3, $4, 'arrived', block_number, log_index, transaction_hash, amount FROM taken",
+         INSERT INTO deposits (id, agent_id, status, block_number, log_index, transaction_hash, amount, payer, payer_nonce)
+         SELECT $3, $4, 'arrived', block_number, log_index, transaction_hash, amount,
+                CASE WHEN authorization_nonce IS NOT NULL THEN sender END, authorization_nonce
+         FROM taken",
     )
     .bind(walk::int(block_number))
     .bind(walk::int32(log_index))

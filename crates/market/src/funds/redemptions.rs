@@ -102,11 +102,14 @@ pub(crate) async fn complete(
 /// `POST /api/v1/redemptions/admin/{id}/reject`: what was approved fails.
 pub(crate) async fn reject(
     State(market): State<Market>,
+    caller: Caller,
     Id(id): Id,
     input::Json(Refuse { reason }): input::Json<Refuse>,
 ) -> Result<Json<Redemption>, Problem> {
     input::text("reason", &reason, 1..=TEXT_LEN_MAX_CHARS)?;
-    let to = match find(&market, id, None).await?.status {
+    let asked = find(&market, id, None).await?;
+    must_be_anothers(&market, caller.creator()?, asked.owner_id).await?;
+    let to = match asked.status {
         RedemptionStatus::Processing | RedemptionStatus::Failed => RedemptionStatus::Failed,
         _ => RedemptionStatus::Rejected,
     };

@@ -62,6 +62,7 @@ pub(crate) async fn top_up(
     if x402::find_matching(std::slice::from_ref(&offer), &payment).is_none() {
         return asked(Some("the payment is not for this offer"));
     }
+    express::ends_soon(&payment, PAYMENT_TIMEOUT_SECONDS)?;
     let request = PaymentRequest { x402_version: V2, payment_payload: payment, payment_requirements: offer.clone() };
     let deposit = match known(&market, &exact).await? {
         Some(deposit) => deposit,
@@ -126,7 +127,9 @@ async fn known(market: &Market, exact: &ExactPayload) -> Result<Option<Written>,
 /// Writes a payment down; when another request wrote it first, that one counts.
 async fn write(market: &Market, agent: Uuid, exact: &ExactPayload, amount: Amount) -> Result<Written, Problem> {
     sqlx::query(
-        "INSERT INTO deposits (id, agent_id, status, payer, payer_nonce, valid_before, amount) VALUES ($1, $2, 'pending', $3, $4, $5, $6)
+        "INSERT INTO deposits (id, agent_id, status, payer, payer_nonce, valid_before, amount)
+         SELECT $1, $2, 'pending', $3, $4, $5, $6
+         WHERE NOT EXISTS (SELECT FROM unmatched WHERE sender = $3 AND authorization_nonce = $4)
          ON CONFLICT (payer, payer_nonce) DO NOTHING",
     )
     .bind(Uuid::now_v7())
@@ -163,12 +166,12 @@ async fn settle(market: &Market, written: &Written, request: &PaymentRequest) ->
         let transaction = answer.transaction_hash().map(|hash| hash.to_vec());
         sqlx::query(arrived).bind(written.id).bind(transaction).execute(&market.pool).await?;
     }
-    let mut conn = market.pool.acquire().await?;
-    let row = deposits::find(&mut conn, written.id).await?;
+    // No connection is held while the ledger's writer needs one.
+    let row = deposits::find(&mut *market.pool.acquire().await?, written.id).await?;
     if row.try_get::<&str, _>("status")? == "arrived" {
         deposits::credit(market, written.id, written.agent, written.amount).await?;
     }
-    let row = deposits::find(&mut conn, written.id).await?;
+    let row = deposits::find(&mut *market.pool.acquire().await?, written.id).await?;
     if row.try_get::<&str, _>("status")? != "completed" {
         return Err(Problem::new(Code::PaymentUsed, "The payment has expired without being settled: sign a new one"));
     }

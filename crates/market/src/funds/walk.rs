@@ -196,8 +196,11 @@ async fn arrived(conn: &mut PgConnection, deposit: Uuid, transfer: &Transfer) ->
 /// What nobody announced is a deposit all the same.
 async fn found(conn: &mut PgConnection, agent: Uuid, transfer: &Transfer) -> sqlx::Result<()> {
     let id = Uuid::now_v7();
-    let new = "INSERT INTO deposits (id, agent_id, status) VALUES ($1, $2, 'pending')";
-    sqlx::query(new).bind(id).bind(agent).execute(&mut *conn).await?;
+    // Named by its authorization, it is not written down once more as a payment that is about to be settled.
+    let new = "INSERT INTO deposits (id, agent_id, status, payer, payer_nonce) VALUES ($1, $2, 'pending', $3, $4)";
+    let nonce = transfer.authorization_nonce.map(|nonce| nonce.to_vec());
+    let payer = nonce.as_ref().map(|_| transfer.from.to_vec());
+    sqlx::query(new).bind(id).bind(agent).bind(payer).bind(nonce).execute(&mut *conn).await?;
     arrived(conn, id, transfer).await
 }
 
