@@ -20,6 +20,7 @@ use crate::{
     auth::Caller,
     content::PutError,
     db,
+    funds::must_be_anothers,
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
@@ -238,9 +239,11 @@ pub(crate) async fn versions(
 pub(crate) async fn judge(
     State(market): State<Market>,
     Id(id): Id,
-    _: Caller,
+    caller: Caller,
     input::Json(judged): input::Json<JudgeListing>,
 ) -> Result<Json<Listing>, Problem> {
+    let seller = find(&mut *market.pool.acquire().await?, id).await?.seller_id;
+    must_be_anothers(&market, caller.creator()?, seller).await?;
     let mut conn = market.pool.acquire().await?;
     let judge = sqlx::query("UPDATE listings SET quality = $3, updated_at = now() WHERE id = $1 AND version = $2");
     let judge = judge.bind(id).bind(judged.version.cast_signed()).bind(judged.quality_bps.get().cast_signed());

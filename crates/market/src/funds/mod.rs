@@ -69,11 +69,11 @@ async fn set_aside(
     Ok(market.ledger.submit(Order { key: Some(key), what: what(hold) }).await?.reference)
 }
 
-/// Refuses who would approve what is their own, or their agent's.
-async fn must_be_anothers(market: &Market, staff: Uuid, owner: Uuid) -> Result<(), Problem> {
+/// Refuses who would decide what is their own, or their agent's.
+pub(crate) async fn must_be_anothers(market: &Market, staff: Uuid, owner: Uuid) -> Result<(), Problem> {
     let owned = "SELECT EXISTS (SELECT FROM agents WHERE id = $1 AND creator_id = $2)";
     let is_own = owner == staff || sqlx::query_scalar(owned).bind(owner).bind(staff).fetch_one(&market.pool).await?;
-    let refused = || Problem::new(Code::Forbidden, "Nobody approves what is paid to themselves: somebody else has to");
+    let refused = || Problem::new(Code::Forbidden, "Nobody decides what is their own: somebody else has to");
     if is_own { Err(refused()) } else { Ok(()) }
 }
 

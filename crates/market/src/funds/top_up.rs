@@ -140,7 +140,8 @@ async fn write(market: &Market, agent: Uuid, exact: &ExactPayload, amount: Amoun
     .bind(amount.signed())
     .execute(&market.pool)
     .await?;
-    known(market, exact).await?.ok_or_else(|| Problem::new(Code::Unavailable, "Try again with the same payment"))
+    let came = "The payment came by itself before this request: an operator will say whose it is";
+    known(market, exact).await?.ok_or_else(|| Problem::new(Code::PaymentUsed, came))
 }
 
 async fn settle(market: &Market, written: &Written, request: &PaymentRequest) -> Result<Settled, Problem> {

@@ -146,6 +146,10 @@ async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"one"))).await.unwrap();
     let judged = JudgeListing { version: 1, quality_bps: Bps::new(9_000).unwrap() };
     assert_eq!(refusal(me.judge_listing(listing.id, &judged).await), Code::Forbidden);
+    assert!(market::grant(world.stack.database_url(), "me@example.com", Role::Moderator).await.unwrap());
+    let owner = market.client.login(&Login { email: "me@example.com".into(), password: PASSWORD.into() }).await.unwrap();
+    let own = market.client.with_token(&owner.access).judge_listing(listing.id, &judged).await;
+    assert_eq!(refusal(own), Code::Forbidden, "of an agent of theirs");
     assert_eq!(moderator.judge_listing(listing.id, &judged).await.unwrap().quality_bps, Some(judged.quality_bps));
 
     // 50 ARD: 1 of fee, 49 for the creator, and 4.9 minted for the seller.
