@@ -24,18 +24,18 @@ pub struct ContentHealth {
     /// Of what memory may hold, how much was found there, in basis points; absent before anything was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hit_rate_bps: Option<u16>,
-    /// The memory, then the store behind it.
+    /// In the order they are asked in: hot and warm, which are memory, and cold, the store.
     pub tiers: Vec<CacheTier>,
 }
 
 /// A place that content is served from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CacheTier {
-    /// `memory` or `store`.
+    /// `hot`: what is worth most per byte; `warm`: what was fetched lately; `cold`: the store.
     pub name: String,
     /// Requests answered from here.
     pub served: u64,
-    /// Blobs here; absent for the store.
+    /// Blobs here; absent for the cold one, as what follows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blobs: Option<u64>,
     /// Their bytes.

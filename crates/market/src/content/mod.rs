@@ -3,14 +3,7 @@
 mod range;
 mod store;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use alloy::primitives::B256;
 use api::{CacheTier, ContentHealth};
@@ -20,8 +13,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use cache::{Found, Limits, Tier, TierUse, Tiers};
 use futures::Stream;
-use moka::future::Cache;
 use object_store::GetResult;
 use sha2::{Digest, Sha256};
 
@@ -32,28 +25,15 @@ use store::Store;
 
 /// Largest content.
 pub(crate) const CONTENT_LEN_MAX_BYTES: u64 = 100 * 1024 * 1024;
-/// What is larger is streamed from the store and never held in memory.
-const CACHED_LEN_MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// Memory for content.
-const CACHE_LEN_MAX_BYTES: u64 = 256 * 1024 * 1024;
-/// What nobody asks for leaves the memory.
-const CACHE_IDLE: Duration = Duration::from_secs(600);
+/// Memory for content. What is larger than a blob in it may be is streamed from the store.
+const MEMORY: Limits =
+    Limits { budget_bytes: 256 * 1024 * 1024, blob_len_max_bytes: 8 * 1024 * 1024, warm_for: Duration::from_secs(300) };
 
 /// All content there is.
 #[derive(Clone, Debug)]
 pub(crate) struct Contents {
     store: Store,
-    hot: Cache<B256, Bytes>,
-    counts: Arc<Counts>,
-}
-
-/// Since the start.
-#[derive(Debug, Default)]
-struct Counts {
-    hits: AtomicU64,
-    misses: AtomicU64,
-    streamed: AtomicU64,
-    evicted: AtomicU64,
+    memory: Tiers,
 }
 
 /// Content that is certain to be there, ready to be sent.
@@ -74,69 +54,56 @@ enum Source {
 
 impl Contents {
     pub(crate) async fn open(at: &ContentAt) -> io::Result<Self> {
-        let weigh = |_: &B256, bytes: &Bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX);
-        let counts = Arc::<Counts>::default();
-        let hot = Cache::builder().max_capacity(CACHE_LEN_MAX_BYTES).weigher(weigh).time_to_idle(CACHE_IDLE);
-        let listener = Arc::clone(&counts);
-        let hot = hot.eviction_listener(move |_, _, _| count(&listener.evicted));
-        Ok(Self { store: Store::open(at).await?, hot: hot.build(), counts })
+        Ok(Self { store: Store::open(at).await?, memory: Tiers::new(MEMORY) })
     }
 
     /// Stores what `body` brings. When this returns, it survives a power cut.
     pub(crate) async fn put<E>(&self, body: impl Stream<Item = Result<Bytes, E>>) -> Result<(B256, u64), PutError> {
-        self.store.put(body, CONTENT_LEN_MAX_BYTES).await
+        let stored = self.store.put(body, CONTENT_LEN_MAX_BYTES).await?;
+        self.memory.forget(&stored.0.0).await;
+        Ok(stored)
     }
 
     /// Opens content of `len` bytes. However many ask at once, it is read once.
     pub(crate) async fn get(&self, hash: B256, len: u64) -> io::Result<Blob> {
         let blob = |source, hit| Blob { store: self.store.clone(), source, hash, len, hit };
-        if len > CACHED_LEN_MAX_BYTES {
-            count(&self.counts.streamed);
-            let object = self.store.open_object(hash, None).await?;
-            return match object.meta.size {
-                found if found == len => Ok(blob(Source::Object(Box::new(object)), false)),
-                found => Err(damaged(hash, &format!("it has {found} bytes instead of {len}"))),
-            };
+        match self.memory.get(hash.0, len, self.read(hash, len)).await? {
+            Found::Held(bytes, tier) => Ok(blob(Source::Memory(bytes), tier != Tier::Cold)),
+            Found::Apart => Ok(blob(Source::Object(Box::new(self.open_object(hash, len).await?)), false)),
         }
-        let entry = self.hot.entry(hash).or_try_insert_with(self.read(hash)).await;
-        let entry = entry.map_err(|e: Arc<io::Error>| io::Error::new(e.kind(), e))?;
-        let hit = !entry.is_fresh();
-        count(if hit { &self.counts.hits } else { &self.counts.misses });
-        Ok(blob(Source::Memory(entry.into_value()), hit))
     }
 
     /// How content was served since the start.
     pub(crate) fn health(&self) -> ContentHealth {
-        let Counts { hits, misses, streamed, evicted } = &*self.counts;
-        let [hits, misses, streamed, evicted] = [hits, misses, streamed, evicted].map(|count| count.load(Ordering::Relaxed));
-        let hit_rate = (u128::from(hits) * 10_000).checked_div(u128::from(hits) + u128::from(misses));
-        let memory = CacheTier {
-            name: "memory".into(),
-            served: hits,
-            blobs: Some(self.hot.entry_count()),
-            bytes: Some(self.hot.weighted_size()),
-            bytes_max: Some(CACHE_LEN_MAX_BYTES),
-            evicted: Some(evicted),
+        let (hot, warm, fetched) = (self.memory.hot(), self.memory.warm(), self.memory.fetched());
+        let hits = u128::from(hot.served + warm.served);
+        let hit_rate = (hits * 10_000).checked_div(hits + u128::from(fetched));
+        let tier = |name: &str, tier: TierUse| CacheTier {
+            name: name.into(),
+            served: tier.served,
+            blobs: Some(tier.blobs),
+            bytes: Some(tier.bytes),
+            bytes_max: Some(tier.bytes_max),
+            evicted: Some(tier.evicted),
         };
-        let store = CacheTier {
-            name: "store".into(),
-            served: misses + streamed,
-            blobs: None,
-            bytes: None,
-            bytes_max: None,
-            evicted: None,
-        };
-        ContentHealth { hit_rate_bps: hit_rate.and_then(|bps| u16::try_from(bps).ok()), tiers: vec![memory, store] }
+        let served = fetched + self.memory.apart();
+        let cold = CacheTier { name: "cold".into(), served, blobs: None, bytes: None, bytes_max: None, evicted: None };
+        let tiers = vec![tier("hot", hot), tier("warm", warm), cold];
+        ContentHealth { hit_rate_bps: hit_rate.and_then(|bps| u16::try_from(bps).ok()), tiers }
     }
 
-    async fn read(&self, hash: B256) -> io::Result<Bytes> {
-        let bytes = self.store.read(hash).await?;
+    async fn read(&self, hash: B256, len: u64) -> io::Result<Bytes> {
+        let bytes = self.open_object(hash, len).await?.bytes().await?;
         if Sha256::digest(&bytes).as_slice() == hash.as_slice() { Ok(bytes) } else { Err(damaged(hash, "its hash differs")) }
     }
-}
 
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
+    async fn open_object(&self, hash: B256, len: u64) -> io::Result<GetResult> {
+        let object = self.store.open_object(hash, None).await?;
+        match object.meta.size {
+            found if found == len => Ok(object),
+            found => Err(damaged(hash, &format!("it has {found} bytes instead of {len}"))),
+        }
+    }
 }
 
 fn damaged(hash: B256, what: &str) -> io::Error {

@@ -122,10 +122,6 @@ impl Store {
         Ok((hash, len))
     }
 
-    pub(super) async fn read(&self, hash: B256) -> io::Result<Bytes> {
-        Ok(self.objects.get(&self.path(hash)).await?.bytes().await?)
-    }
-
     /// Opens content, or a part of it, to be streamed.
     pub(super) async fn open_object(&self, hash: B256, range: Option<std::ops::Range<u64>>) -> io::Result<GetResult> {
         let options = object_store::GetOptions { range: range.map(object_store::GetRange::Bounded), ..Default::default() };

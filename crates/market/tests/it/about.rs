@@ -34,8 +34,8 @@ async fn the_market_tells_what_there_is() {
     let health = market.client.health().await.unwrap();
     assert_eq!((health.status.as_str(), health.agents, health.listings, health.transactions), ("ok", 2, 1, 1));
     let served: Vec<_> = health.content.tiers.iter().map(|tier| (tier.name.as_str(), tier.served)).collect();
-    assert_eq!((served, health.content.hit_rate_bps), (vec![("memory", 1), ("store", 1)], Some(5_000)));
-    assert_eq!(get::<api::ContentHealth>(&market, "api/v1/health/cdn").await.tiers.len(), 2);
+    assert_eq!((served, health.content.hit_rate_bps), (vec![("hot", 1), ("warm", 0), ("cold", 1)], Some(5_000)));
+    assert_eq!(get::<api::ContentHealth>(&market, "api/v1/health/cdn").await.tiers.len(), 3);
 
     // 100 ARD for each who is new; a sale for 50 costs 1, of which half is burned.
     let supply = market.client.supply().await.unwrap();
