@@ -1,5 +1,6 @@
 use std::fmt;
 
+use alloy::primitives::{Address, B256, Bytes};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
@@ -171,6 +172,10 @@ pub struct Creator {
     pub payout_method: PayoutMethod,
     /// What the payout method needs.
     pub payout_details: Option<serde_json::Map<String, serde_json::Value>>,
+    /// Proven: where USDC is withdrawn to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<crate::schema::HexAddress>")]
+    pub wallet_address: Option<Address>,
     /// What the creator may do to what is not their own.
     pub role: Role,
     /// When the creator registered.
@@ -200,19 +205,16 @@ pub struct UpdateCreator {
     pub payout_details: Option<serde_json::Map<String, serde_json::Value>>,
 }
 
-/// Claims an agent: whoever has its key owns it.
-#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+/// Proves a wallet: to claim its agent, or to have money paid out there.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Claim {
-    /// A key or access token of the agent that allows to manage it.
-    pub agent_token: String,
-}
-
-/// Leaves out the token.
-impl fmt::Debug for Claim {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Claim")
-    }
+pub struct ProveWallet {
+    /// Of a challenge for the wallet.
+    #[schemars(with = "crate::schema::Hash")]
+    pub nonce: B256,
+    /// The wallet's signature of the challenge's message; of an AgentWallet, its owner's.
+    #[schemars(with = "crate::schema::Hex")]
+    pub signature: Bytes,
 }
 
 /// What a creator and the creator's agents have in the ledger.

@@ -21,7 +21,7 @@ pub use agents::{
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
-    ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, Refresh, RefreshToken,
+    ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
     RegisterCreator, Role, Session, UpdateCreator,
 };
 pub use health::{CacheTier, ContentHealth, Health};

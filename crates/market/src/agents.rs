@@ -1,4 +1,4 @@
-use api::{Agent, AgentFilter, AgentStatus, Code, Page, Register, Registered, Scope, UpdateAgent};
+use api::{Agent, AgentFilter, AgentStatus, Code, Page, Register, Registered, UpdateAgent};
 use axum::{Json, extract::State, http::StatusCode};
 use money::Usdc;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use crate::{
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
-    wallet,
+    wallet::welcome,
 };
 
 const NAME_LEN_MAX_CHARS: usize = 100;
@@ -31,7 +31,7 @@ pub(crate) async fn register(
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     input::text("name", &request.name, 1..=NAME_LEN_MAX_CHARS)?;
     input::text("description", &request.description, 0..=DESCRIPTION_LEN_MAX_CHARS)?;
-    let wallet = proof::proven_wallet(&market, request.nonce, &request.signature).await?;
+    let proof::Proven { wallet, scopes } = proof::proven(&market, request.nonce, &request.signature).await?;
     if wallet != request.wallet_address {
         return Err(Problem::new(Code::WalletNotProven, format!("The challenge was signed by {wallet}")));
     }
@@ -41,8 +41,9 @@ pub(crate) async fn register(
     let mut tx = market.pool.begin().await?;
     proof::consume(&mut tx, request.nonce).await?;
     let row = sqlx::query(
-        "INSERT INTO agents (id, name, description, agent_type, wallet, capabilities, cost_per_task, capacity_per_hour, availability, endpoint)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+        "INSERT INTO agents (id, name, description, agent_type, wallet, capabilities, cost_per_task, capacity_per_hour, availability, endpoint,
+             welcomed)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
          ON CONFLICT (name) DO NOTHING RETURNING *",
     )
     .bind(id)
@@ -55,13 +56,14 @@ pub(crate) async fn register(
     .bind(request.capacity_per_hour.map_or(CAPACITY_PER_HOUR, u32::cast_signed))
     .bind(db::name_of(request.availability.unwrap_or_default()))
     .bind(request.endpoint.as_ref().map(Url::as_str))
+    .bind(market.signup_bonus.is_zero())
     .fetch_optional(&mut *tx)
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::NameTaken, format!("{:?} is taken, choose another name", request.name)))?;
-    let (api_key, key) = keys::make(&mut tx, id, &keys::first()).await?;
+    let (api_key, key) = keys::make(&mut tx, id, &keys::first(scopes)).await?;
     tx.commit().await?;
-    wallet::welcome(&market, wallet::Newcomer::Agent, id).await;
-    let access = market.auth.tokens.issue(id, Kind::Agent, &Scope::ALL, Some(key.id), OffsetDateTime::now_utc());
+    welcome(&market, id, wallet).await;
+    let access = market.auth.tokens.issue(id, Kind::Agent, scopes, Some(key.id), OffsetDateTime::now_utc());
     let agent_card_url = card_url(&market, id);
     Ok((StatusCode::CREATED, Json(Registered { agent: agent(&row)?, api_key, access, agent_card_url })))
 }
@@ -159,7 +161,7 @@ pub(crate) async fn heartbeat(State(market): State<Market>, Id(id): Id, caller: 
     Ok(Json(agent(&row.fetch_one(&market.pool).await?)?))
 }
 
-/// `DELETE /api/v1/agents/{id}`: its key stops working, and what it sells leaves the market with it.
+/// `DELETE /api/v1/agents/{id}`: its keys stop working, and what it sells leaves the market with it. What it has is its wallet's, as before.
 pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
     let mut tx = market.pool.begin().await?;

@@ -84,10 +84,17 @@ pub struct Config {
     /// Least USDC of a withdrawal
     #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_LEAST", default_value_t = Config::WITHDRAWAL_LEAST, value_name = "USDC")]
     pub withdrawal_least: Usdc,
-    /// Most USDC that one agent can withdraw in 24 hours
+    /// ARD minted for every wallet that registers its first agent. Wallets cost nothing to make, and ARD is redeemed: give it only where you know
+    /// who comes
+    #[arg(long, env = "FLORIN_MARKET_SIGNUP_BONUS", default_value = "0", value_name = "ARD")]
+    pub signup_bonus: Amount,
+    /// Most USDC, or its worth in ARD, that one person (the creator of the agents, else their wallet) can send to others' agents in 24 hours
+    #[arg(long, env = "FLORIN_MARKET_TRANSFER_DAY_MAX", default_value_t = Config::TRANSFER_DAY_MAX, value_name = "USDC")]
+    pub transfer_day_max: Usdc,
+    /// Most USDC that one person can withdraw in 24 hours
     #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_DAY_MAX", default_value_t = Config::WITHDRAWAL_DAY_MAX, value_name = "USDC")]
     pub withdrawal_day_max: Usdc,
-    /// USDC that one agent can withdraw in 24 hours, to its proven wallet, before an operator has to approve
+    /// USDC that one person can withdraw in 24 hours, to the proven wallet, before an operator has to approve
     #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_UNAPPROVED_MAX", default_value_t = Config::WITHDRAWAL_UNAPPROVED_MAX, value_name = "USDC")]
     pub withdrawal_unapproved_max: Usdc,
 }
@@ -104,18 +111,23 @@ impl Config {
     pub const REQUESTS_PER_MINUTE_UNKNOWN: u32 = 600;
     /// Default of [`Config::withdrawal_least`]: a tenth of a USDC.
     pub const WITHDRAWAL_LEAST: Usdc = Usdc::from_base_units(100_000);
+    /// Default of [`Config::transfer_day_max`]: 1,000 USDC.
+    pub const TRANSFER_DAY_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
     /// Default of [`Config::withdrawal_day_max`]: 10,000 USDC.
     pub const WITHDRAWAL_DAY_MAX: Usdc = Usdc::from_base_units(10_000_000_000);
     /// Default of [`Config::withdrawal_unapproved_max`]: 1,000 USDC.
     pub const WITHDRAWAL_UNAPPROVED_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
 
     pub(crate) fn withdrawal_limits(&self) -> Limits {
-        let amount = |usdc: Usdc| Amount::from_units(usdc.base_units()).unwrap_or(Amount::MAX);
         Limits {
             least: amount(self.withdrawal_least),
             day_max: amount(self.withdrawal_day_max),
             unapproved_max: amount(self.withdrawal_unapproved_max),
         }
+    }
+
+    pub(crate) fn transfer_day_max(&self) -> Amount {
+        amount(self.transfer_day_max)
     }
 
     /// The defaults of the command line.
@@ -142,11 +154,17 @@ impl Config {
             anchor_seconds: None,
             custody: None,
             custody_key: None,
+            signup_bonus: Amount::ZERO,
+            transfer_day_max: Self::TRANSFER_DAY_MAX,
             withdrawal_least: Self::WITHDRAWAL_LEAST,
             withdrawal_day_max: Self::WITHDRAWAL_DAY_MAX,
             withdrawal_unapproved_max: Self::WITHDRAWAL_UNAPPROVED_MAX,
         }
     }
+}
+
+fn amount(usdc: Usdc) -> Amount {
+    Amount::from_units(usdc.base_units()).unwrap_or(Amount::MAX)
 }
 
 /// Leaves out URLs that may carry credentials.

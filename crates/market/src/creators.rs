@@ -1,8 +1,8 @@
 //! People: they own agents, get the royalties of what these sell, and some of them look after the market.
 
 use api::{
-    Agent, Claim, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, PayoutMethod, RegisterCreator, Role,
-    Scope, Session, UpdateCreator, ledger::Wallet,
+    Agent, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, PayoutMethod, ProveWallet, RegisterCreator, Role,
+    Session, UpdateCreator, ledger::Wallet,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use sqlx::{PgPool, Row, postgres::PgRow, types};
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::{
     agents,
-    auth::{Caller, password, refused, sessions},
+    auth::{Caller, password, sessions, wallet as proof},
     db,
     input::{self, Id, Params},
     ledger,
@@ -49,7 +49,6 @@ pub(crate) async fn register(
     let row = row.ok_or_else(|| Problem::new(Code::EmailTaken, "Sign in, or use another address"))?;
     let session = sessions::begin(&market, &mut tx, creator(&row)?).await?;
     tx.commit().await?;
-    wallet::welcome(&market, wallet::Newcomer::Creator, session.creator.id).await;
     Ok((StatusCode::CREATED, Json(session)))
 }
 
@@ -114,20 +113,45 @@ pub(crate) async fn agents(
     Ok(Json(input::page(agents, limit, |agent: &Agent| agent.id.to_string())))
 }
 
-/// `POST /api/v1/creators/me/agents/{id}/claim`: whoever may manage an agent may say whose it is, once.
+/// `PUT /api/v1/creators/me/wallet`: where the creator's USDC goes.
+pub(crate) async fn prove_wallet(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(ProveWallet { nonce, signature }): input::Json<ProveWallet>,
+) -> Result<Json<Creator>, Problem> {
+    let wallet = proof::proven(&market, nonce, &signature).await?.by_owner()?;
+    let mut tx = market.pool.begin().await?;
+    proof::consume(&mut tx, nonce).await?;
+    let row = sqlx::query(
+        "UPDATE creators SET wallet = $2, wallet_since = CASE WHEN wallet = $2 THEN wallet_since ELSE now() END, updated_at = now()
+         WHERE id = $1 RETURNING *",
+    );
+    let row = row.bind(caller.creator()?).bind(wallet.as_slice()).fetch_one(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(Json(creator(&row)?))
+}
+
+/// `POST /api/v1/creators/me/agents/{id}/claim`: whose an agent is, its wallet says, once. A key is not enough: from then on what the agent sells
+/// pays the creator.
 pub(crate) async fn claim(
     State(market): State<Market>,
     Id(id): Id,
     caller: Caller,
-    input::Json(claim): input::Json<Claim>,
+    input::Json(ProveWallet { nonce, signature }): input::Json<ProveWallet>,
 ) -> Result<Json<Agent>, Problem> {
     let creator = caller.creator()?;
-    let agent = market.auth.bearer(&market.pool, &claim.agent_token).await?.ok_or_else(refused)?;
-    agent.must_be(id, "whoever has a key of the agent")?;
-    agent.must_have(Scope::Manage)?;
-    let claim = "UPDATE agents SET creator_id = $2, updated_at = now() WHERE id = $1 AND (creator_id IS NULL OR creator_id = $2) RETURNING *";
-    let row = sqlx::query(claim).bind(id).bind(creator).fetch_optional(&market.pool).await?;
-    Ok(Json(agents::agent(&row.ok_or_else(|| Problem::new(Code::WrongState, "The agent belongs to another creator"))?)?))
+    let wallet = proof::proven(&market, nonce, &signature).await?.by_owner()?;
+    let mut tx = market.pool.begin().await?;
+    proof::consume(&mut tx, nonce).await?;
+    let claim = "UPDATE agents SET creator_id = $3, updated_at = now()
+         WHERE id = $1 AND wallet = $2 AND (creator_id IS NULL OR creator_id = $3) RETURNING *";
+    let row = sqlx::query(claim).bind(id).bind(wallet.as_slice()).bind(creator).fetch_optional(&mut *tx).await?;
+    let refused =
+        || Problem::new(Code::WrongState, format!("No such agent of the wallet {wallet}, or it belongs to another creator"));
+    let agent = agents::agent(&row.ok_or_else(refused)?)?;
+    tx.commit().await?;
+    market.auth.forget();
+    Ok(Json(agent))
 }
 
 /// `GET /api/v1/creators/me/dashboard`
@@ -226,6 +250,7 @@ pub(crate) fn creator(row: &PgRow) -> sqlx::Result<Creator> {
         country: row.try_get("country")?,
         payout_method: db::named(row, "payout_method")?,
         payout_details: details.map(|types::Json(details)| details),
+        wallet_address: db::maybe_address(row, "wallet")?,
         role: db::named(row, "role")?,
         created_at: row.try_get("created_at")?,
     })

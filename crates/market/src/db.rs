@@ -86,6 +86,11 @@ pub(crate) fn address(row: &PgRow, column: &str) -> Result<Address, sqlx::Error>
     Address::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))
 }
 
+pub(crate) fn maybe_address(row: &PgRow, column: &str) -> Result<Option<Address>, sqlx::Error> {
+    let bytes: Option<&[u8]> = row.try_get(column)?;
+    bytes.map(Address::try_from).transpose().map_err(|e| sqlx::Error::Decode(e.into()))
+}
+
 pub(crate) fn hash(row: &PgRow, column: &str) -> Result<B256, sqlx::Error> {
     maybe_hash(row, column)?.ok_or_else(|| sqlx::Error::Decode(format!("{column} is null").into()))
 }

@@ -5,7 +5,10 @@ use alloy::{
     providers::{DynProvider, Provider, ProviderBuilder},
     signers::local::PrivateKeySigner,
 };
-use api::{Role, ledger::Asset};
+use api::{
+    Role,
+    ledger::{Amount, Asset},
+};
 use axum::serve::ListenerExt;
 use contracts::Deployment;
 use moka::future::Cache;
@@ -61,6 +64,10 @@ pub(crate) struct Parts {
     pub(crate) contents: Contents,
     pub(crate) ledger: Ledger,
     pub(crate) rates: Rates,
+    /// ARD minted for a wallet that is new.
+    pub(crate) signup_bonus: Amount,
+    /// USDC, or its worth, that one person may send to others in 24 hours.
+    pub(crate) transfer_day_max: Amount,
     /// Signs the seals of the ledger.
     pub(crate) ledger_key: Option<PrivateKeySigner>,
     /// How often heads of seals are anchored on chain by that key.
@@ -178,6 +185,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     Ok(Market(Arc::new(Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
+        signup_bonus: config.signup_bonus,
+        transfer_day_max: config.transfer_day_max(),
         ledger_key: config.ledger_key.clone(),
         anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),

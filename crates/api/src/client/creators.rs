@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Client, ClientError, content};
 use crate::{
-    Agent, ChangePassword, Claim, Creator, CreatorWallet, Dashboard, GrantRole, Login, Page, PageQuery, Refresh, RefreshToken,
-    RegisterCreator, Role, Session, UpdateCreator,
+    Agent, ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh,
+    RefreshToken, RegisterCreator, Role, Session, UpdateCreator,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.
@@ -56,10 +56,14 @@ impl Client {
         self.get("api/v1/creators/me/agents", page).await
     }
 
-    /// Makes an agent the calling creator's, by a key of the agent.
-    pub async fn claim_agent(&self, id: Uuid, agent_token: &str) -> Result<Agent, ClientError> {
-        let claim = Claim { agent_token: agent_token.into() };
-        self.send(Method::POST, &format!("api/v1/creators/me/agents/{id}/claim"), &claim).await
+    /// Makes an agent the calling creator's, by a signature of the agent's wallet.
+    pub async fn claim_agent(&self, id: Uuid, proof: &ProveWallet) -> Result<Agent, ClientError> {
+        self.send(Method::POST, &format!("api/v1/creators/me/agents/{id}/claim"), proof).await
+    }
+
+    /// Proves the wallet that the calling creator's USDC is withdrawn to.
+    pub async fn prove_wallet(&self, proof: &ProveWallet) -> Result<Creator, ClientError> {
+        self.send(Method::PUT, "api/v1/creators/me/wallet", proof).await
     }
 
     /// How the calling creator's agents do.

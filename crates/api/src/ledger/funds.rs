@@ -116,7 +116,8 @@ pub struct Assign {
 pub struct Withdraw {
     /// How much.
     pub amount: Amount,
-    /// To whom; without it, to the agent's proven wallet. Any other address waits for an operator's approval.
+    /// To whom; without it, to the proven wallet. Any other address waits for an operator's approval, and so does a wallet that a creator proved
+    /// less than a day ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::HexAddress>")]
     pub to_address: Option<Address>,
@@ -136,7 +137,7 @@ pub enum WithdrawalStatus {
     Completed,
     /// Refused by an operator; the money is free again.
     Rejected,
-    /// Taken back by the agent; the money is free again.
+    /// Taken back by its owner; the money is free again.
     Cancelled,
     /// Could not be paid; the money is free again.
     Failed,
@@ -148,9 +149,9 @@ pub struct Withdrawal {
     /// Of the withdrawal and of its hold in the ledger.
     #[schemars(with = "crate::schema::Id")]
     pub id: Uuid,
-    /// Whose.
+    /// Whose: an agent's or a creator's.
     #[schemars(with = "crate::schema::Id")]
-    pub agent_id: Uuid,
+    pub owner_id: Uuid,
     /// Where it stands.
     pub status: WithdrawalStatus,
     /// Who is paid.

@@ -68,6 +68,8 @@ fn sale(buyer: Party, seller: Party) -> Order {
         royalty: None,
         price: Amount::from_units(PRICE).unwrap_or_default(),
         quality: Bps::WHOLE,
+        // A person's first purchase, with all the legs that a sale can have.
+        rewarded: Some(Uuid::now_v7()),
         content_hash: B256::ZERO,
         content_size: 10_240,
         content_type: "application/json".into(),

@@ -25,7 +25,7 @@ const NAME_LEN_MAX_CHARS: usize = 100;
 pub(super) async fn caller(pool: &PgPool, key: &str) -> sqlx::Result<Option<Caller>> {
     let Some((id, hash)) = read_secret(PREFIX, key) else { return Ok(None) };
     let found = sqlx::query(
-        "SELECT k.agent_id, k.key_hash, k.scopes, k.expires_at, a.wallet,
+        "SELECT k.agent_id, k.key_hash, k.scopes, k.expires_at, a.wallet, a.person,
              k.last_used_at IS NULL OR k.last_used_at < now() - interval '1 minute' AS unseen
          FROM api_keys AS k JOIN agents AS a ON a.id = k.agent_id
          WHERE k.id = $1 AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE) AND a.active",
@@ -38,7 +38,7 @@ pub(super) async fn caller(pool: &PgPool, key: &str) -> sqlx::Result<Option<Call
     if row.try_get("unseen")? {
         sqlx::query("UPDATE api_keys SET last_used_at = now() WHERE id = $1").bind(id).execute(pool).await?;
     }
-    let who = Who::Agent { id: row.try_get("agent_id")?, wallet: db::address(&row, "wallet")? };
+    let who = Who::Agent { id: row.try_get("agent_id")?, wallet: db::address(&row, "wallet")?, person: row.try_get("person")? };
     Ok(Some(Caller { who, scopes: scopes(&row)?, credential: Some(id), by_token: false, until: row.try_get("expires_at")? }))
 }
 
@@ -136,7 +136,8 @@ pub(crate) async fn token(
     let agent = match caller.who {
         Who::Agent { id, .. } => request.agent_id.is_none_or(|asked| asked == id).then_some(id),
         Who::Wallet(wallet) => {
-            let of_wallet = "SELECT id FROM agents WHERE wallet = $1 AND active AND ($2 IS NULL OR id = $2) ORDER BY id LIMIT 2";
+            // One that was deactivated has to be named: its token takes out what it still has.
+            let of_wallet = "SELECT id FROM agents WHERE wallet = $1 AND CASE WHEN $2::uuid IS NULL THEN active ELSE id = $2 END ORDER BY id LIMIT 2";
             let found = sqlx::query_scalar(of_wallet).bind(wallet.as_slice()).bind(request.agent_id);
             match found.fetch_all(&market.pool).await?[..] {
                 [] => None,
@@ -176,9 +177,9 @@ fn key(row: &PgRow) -> sqlx::Result<ApiKey> {
     })
 }
 
-/// The key of a registration: all that an agent may do.
-pub(crate) fn first() -> CreateApiKey {
-    CreateApiKey { name: "registration".into(), scopes: Scope::ALL.into(), expires_at: None }
+/// The key of a registration: all that who proved the wallet may do.
+pub(crate) fn first(scopes: &[Scope]) -> CreateApiKey {
+    CreateApiKey { name: "registration".into(), scopes: scopes.into(), expires_at: None }
 }
 
 #[cfg(test)]

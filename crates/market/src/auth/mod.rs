@@ -15,7 +15,7 @@ use axum::{
 use moka::future::Cache;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgPool, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -45,8 +45,8 @@ pub(crate) struct Caller {
 /// Who somebody is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Who {
-    /// A registered agent, and its proven wallet.
-    Agent { id: Uuid, wallet: Address },
+    /// A registered agent, its proven wallet, and who is behind it.
+    Agent { id: Uuid, wallet: Address, person: Uuid },
     /// A wallet that was proven just now.
     Wallet(Address),
     /// A person.
@@ -76,6 +76,14 @@ impl Caller {
         match self.who {
             Who::Creator { id, .. } => Ok(id),
             _ => Err(Problem::new(Code::Forbidden, "This is for creators: sign in at /api/v1/creators/login")),
+        }
+    }
+
+    /// Who is behind whoever can have money in the ledger.
+    pub(crate) fn person(&self) -> Result<Uuid, Problem> {
+        match self.who {
+            Who::Agent { person, .. } => Ok(person),
+            _ => self.creator(),
         }
     }
 
@@ -149,23 +157,27 @@ impl Auth {
     async fn token(&self, pool: &PgPool, text: &str) -> Result<Option<Caller>, Problem> {
         let Some(claims) = self.tokens.read(text, OffsetDateTime::now_utc()) else { return Ok(None) };
         let query = match claims.kind {
-            // What a key got ends with the key; what a wallet got, with the agent.
+            // What a key got ends with the key. What a wallet got outlives the agent, so that what the agent has can be taken out.
             Kind::Agent => {
-                "SELECT a.wallet, NULL AS role FROM agents AS a LEFT JOIN api_keys AS k ON k.id = $2
-                 WHERE a.id = $1 AND a.active AND ($2 IS NULL OR (k.agent_id = a.id AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE)))"
+                "SELECT a.wallet, a.person, a.active, NULL AS role FROM agents AS a LEFT JOIN api_keys AS k ON k.id = $2
+                 WHERE a.id = $1 AND ($2 IS NULL OR (a.active AND k.agent_id = a.id AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE)))"
             }
             Kind::Creator => {
-                "SELECT NULL::bytea AS wallet, c.role FROM creators AS c JOIN sessions AS s ON s.creator_id = c.id
+                "SELECT NULL::bytea AS wallet, NULL::uuid AS person, c.active, c.role FROM creators AS c JOIN sessions AS s ON s.creator_id = c.id
                  WHERE c.id = $1 AND s.id = $2 AND c.active AND s.revoked_at IS NULL AND s.expires_at > now()"
             }
         };
         let Some(row) = sqlx::query(query).bind(claims.sub).bind(claims.sid).fetch_optional(pool).await? else { return Ok(None) };
         let who = match claims.kind {
-            Kind::Agent => Who::Agent { id: claims.sub, wallet: db::address(&row, "wallet")? },
+            Kind::Agent => Who::Agent { id: claims.sub, wallet: db::address(&row, "wallet")?, person: row.try_get("person")? },
             Kind::Creator => Who::Creator { id: claims.sub, role: db::named(&row, "role")? },
         };
         let until = OffsetDateTime::from_unix_timestamp(claims.exp).ok();
-        Ok(Some(Caller { who, scopes: claims.scopes(), credential: claims.sid, by_token: true, until }))
+        let mut scopes = claims.scopes();
+        if !row.try_get::<bool, _>("active")? {
+            scopes.retain(|scope| [Scope::Read, Scope::Transfer].contains(scope));
+        }
+        Ok(Some(Caller { who, scopes, credential: claims.sid, by_token: true, until }))
     }
 }
 
@@ -178,7 +190,7 @@ pub(crate) fn proves_wallet(headers: &HeaderMap) -> bool {
 /// Who sends these headers; nobody, when they bring no credentials. Wrong ones are refused.
 pub(crate) async fn authenticate(market: &Market, headers: &HeaderMap) -> Result<Option<Caller>, Problem> {
     if let Some(value) = headers.get(x402::SIGN_IN_WITH_X) {
-        return Ok(Some(Caller::of_wallet(wallet::signed_in(market, value.as_bytes()).await?)));
+        return Ok(Some(Caller::of(&wallet::signed_in(market, value.as_bytes()).await?)));
     }
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(None) };
     let (scheme, credentials) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or_else(refused)?;
@@ -186,7 +198,7 @@ pub(crate) async fn authenticate(market: &Market, headers: &HeaderMap) -> Result
         return market.auth.bearer(&market.pool, credentials).await?.ok_or_else(refused).map(Some);
     }
     if scheme.eq_ignore_ascii_case("wallet") {
-        return Ok(Some(Caller::of_wallet(wallet::answered(market, credentials).await?)));
+        return Ok(Some(Caller::of(&wallet::answered(market, credentials).await?)));
     }
     Err(refused())
 }
@@ -197,8 +209,9 @@ pub(crate) fn refused() -> Problem {
 }
 
 impl Caller {
-    fn of_wallet(wallet: Address) -> Self {
-        Self { who: Who::Wallet(wallet), scopes: Scope::ALL.into(), credential: None, by_token: false, until: None }
+    fn of(proven: &wallet::Proven) -> Self {
+        let (who, scopes) = (Who::Wallet(proven.wallet), proven.scopes.into());
+        Self { who, scopes, credential: None, by_token: false, until: None }
     }
 }
 

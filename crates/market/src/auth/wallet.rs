@@ -5,7 +5,7 @@ use alloy::{
     providers::Provider,
     sol,
 };
-use api::{Challenge, ChallengeRequest, Code};
+use api::{Challenge, ChallengeRequest, Code, Scope};
 use axum::{Json, extract::State};
 use contracts::{agent_wallet::AgentWallet, agent_wallet_factory::AgentWalletFactory};
 use sqlx::{PgConnection, Row};
@@ -29,17 +29,37 @@ sol! {
 }
 const ERC1271_MAGIC: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
 
+/// What an operator may do that the chain lets spend an AgentWallet's money: buy, and read what was bought. What the wallet's agent has in the
+/// ledger, and the agent itself, are its owner's.
+const OPERATOR: &[Scope] = &[Scope::Read, Scope::Buy];
+
+/// A wallet that somebody spoke for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Proven {
+    pub(crate) wallet: Address,
+    /// What they may do for it.
+    pub(crate) scopes: &'static [Scope],
+}
+
+impl Proven {
+    /// The wallet, unless only an operator spoke for it.
+    pub(crate) fn by_owner(self) -> Result<Address, Problem> {
+        let refused = || Problem::new(Code::Forbidden, "An operator of the wallet may not do this: its owner has to sign");
+        if self.scopes == Scope::ALL { Ok(self.wallet) } else { Err(refused()) }
+    }
+}
+
 /// The wallet that answered a challenge: `NONCE.SIGNATURE`. The challenge is used up.
-pub(super) async fn answered(market: &Market, credentials: &str) -> Result<Address, Problem> {
+pub(super) async fn answered(market: &Market, credentials: &str) -> Result<Proven, Problem> {
     let (nonce, signature) = credentials.split_once('.').ok_or_else(refused)?;
     let (nonce, signature) = (nonce.parse().map_err(|_| refused())?, signature.parse().map_err(|_| refused())?);
-    let wallet = proven_wallet(market, nonce, &signature).await?;
+    let proven = proven(market, nonce, &signature).await?;
     consume(&mut *market.pool.acquire().await?, nonce).await?;
-    Ok(wallet)
+    Ok(proven)
 }
 
 /// The wallet that signed the header `sign-in-with-x`. Its nonce works once.
-pub(super) async fn signed_in(market: &Market, header: &[u8]) -> Result<Address, Problem> {
+pub(super) async fn signed_in(market: &Market, header: &[u8]) -> Result<Proven, Problem> {
     let refused = |error: SignInError| Problem::new(Code::WalletNotProven, format!("sign-in-with-x: {error}"));
     let signed: SignIn = x402::header::decode(header).map_err(|_| refused(SignInError::Header))?;
     let now = OffsetDateTime::now_utc();
@@ -48,13 +68,12 @@ pub(super) async fn signed_in(market: &Market, header: &[u8]) -> Result<Address,
         return Err(refused(SignInError::UnsupportedChain));
     }
     let (wallet, hash) = (signed.address().map_err(refused)?, signed.signing_hash().map_err(refused)?);
-    if !has_signed(market, wallet, hash, &signed.signature().map_err(refused)?).await? {
-        return Err(refused(SignInError::Signature));
-    }
+    let scopes = may(market, wallet, hash, &signed.signature().map_err(refused)?).await?;
+    let scopes = scopes.ok_or_else(|| refused(SignInError::Signature))?;
     let until = now + Duration::seconds(SignIn::NONCE_LIFE_SECS.cast_signed());
     let used = sqlx::query("INSERT INTO sign_ins (nonce, expires_at) VALUES ($1, $2) ON CONFLICT DO NOTHING");
     match used.bind(&signed.info.nonce).bind(until).execute(&market.pool).await?.rows_affected() {
-        1 => Ok(wallet),
+        1 => Ok(Proven { wallet, scopes }),
         _ => Err(refused(SignInError::Nonce)),
     }
 }
@@ -87,46 +106,59 @@ pub(crate) async fn challenge(
 }
 
 /// The wallet that answered a challenge. The challenge still has to be consumed.
-pub(crate) async fn proven_wallet(market: &Market, nonce: B256, signature: &Bytes) -> Result<Address, Problem> {
+pub(crate) async fn proven(market: &Market, nonce: B256, signature: &Bytes) -> Result<Proven, Problem> {
     let refused = || Problem::new(Code::WalletNotProven, "Ask for a new challenge and sign exactly its message with this wallet");
     let found =
         sqlx::query("SELECT wallet, message FROM challenges WHERE nonce = $1 AND expires_at > now()").bind(nonce.as_slice());
     let row = found.fetch_optional(&market.pool).await?.ok_or_else(refused)?;
     let wallet = db::address(&row, "wallet")?;
     let hash = eip191_hash_message(row.try_get::<&str, _>("message")?);
-    if has_signed(market, wallet, hash, signature).await? { Ok(wallet) } else { Err(refused()) }
+    let scopes = may(market, wallet, hash, signature).await?.ok_or_else(refused)?;
+    Ok(Proven { wallet, scopes })
 }
 
-/// Whether a wallet signed: an account without code by its key, a contract by EIP-1271 or, for our AgentWallet, by an operator's key.
-async fn has_signed(market: &Market, wallet: Address, hash: B256, signature: &Bytes) -> Result<bool, Problem> {
+/// What a signer may do for a wallet: for an account without code its key may do all, for a contract whom it vouches for by EIP-1271, and for our
+/// AgentWallet the key of its owner all and an operator's some. Nothing, when they may not speak for it.
+async fn may(market: &Market, wallet: Address, hash: B256, signature: &Bytes) -> Result<Option<&'static [Scope]>, Problem> {
     if signature.len() > SIGNATURE_LEN_MAX_BYTES {
-        return Ok(false);
+        return Ok(None);
     }
     if x402::recover_strict(hash, signature) == Some(wallet) {
-        return Ok(true);
+        return Ok(Some(&Scope::ALL));
     }
     let unreachable =
         |_| Problem::new(Code::Unavailable, "The node does not answer, so the contract's signature cannot be checked");
     let code = market.provider.get_code_at(wallet).await.map_err(unreachable)?;
     if code.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let answer = IERC1271::new(wallet, &market.provider).isValidSignature(hash, signature.clone()).call().await;
-    Ok(answer.is_ok_and(|magic| magic == ERC1271_MAGIC) || is_operator(market, wallet, &code, hash, signature).await)
+    if answer.is_ok_and(|magic| magic == ERC1271_MAGIC) {
+        return Ok(Some(&Scope::ALL));
+    }
+    Ok(of_agent_wallet(market, wallet, &code, hash, signature).await)
 }
 
-/// An AgentWallet vouches for nothing but payments, so here its operator speaks for it: whom the chain lets spend the wallet's money may read
-/// what that money bought.
-async fn is_operator(market: &Market, wallet: Address, code: &[u8], hash: B256, signature: &Bytes) -> bool {
-    let Some(signer) = x402::recover_strict(hash, signature) else { return false };
+/// An AgentWallet vouches for nothing but payments, so here its owner and its operators speak for it.
+async fn of_agent_wallet(
+    market: &Market,
+    wallet: Address,
+    code: &[u8],
+    hash: B256,
+    signature: &Bytes,
+) -> Option<&'static [Scope]> {
+    let signer = x402::recover_strict(hash, signature)?;
     let factory = AgentWalletFactory::new(market.deployment.agent_wallet_factory, &market.provider);
     // Another contract may answer anything to a call that it does not know.
-    let Ok(implementation) = factory.implementation().call().await else { return false };
-    if code != clone_of(implementation) {
-        return false;
+    if code != clone_of(factory.implementation().call().await.ok()?) {
+        return None;
     }
-    let operator = AgentWallet::new(wallet, &market.provider).operatorOf(signer).call().await;
-    operator.is_ok_and(|operator| operator.lane != 0 && !operator.frozen)
+    let contract = AgentWallet::new(wallet, &market.provider);
+    if contract.owner().call().await.ok()? == signer {
+        return Some(&Scope::ALL);
+    }
+    let operator = contract.operatorOf(signer).call().await.ok()?;
+    (operator.lane != 0 && !operator.frozen).then_some(OPERATOR)
 }
 
 /// Uses a challenge up; of two at once only one succeeds.

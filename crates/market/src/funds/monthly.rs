@@ -60,7 +60,7 @@ pub(crate) async fn pay_out(market: &Market) -> Result<(), Problem> {
                     needs_approval: true,
                     payout_month: Some(month.clone()),
                 };
-                let key = wallet::once("payout", creator, &month);
+                let key = wallet::once("payout", creator.as_bytes(), &month);
                 // Who spends at this moment is looked at again, with what is left.
                 set_aside(market, creator, Asset::Ard, amount, key, |hold| What::Redeem(hold, asked)).await?;
                 info!(%creator, %amount, %month, "a payout waits for approval");

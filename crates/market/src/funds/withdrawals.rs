@@ -36,8 +36,10 @@ pub(crate) async fn request(
     key: Idempotency,
     input::Json(request): input::Json<Withdraw>,
 ) -> Result<(StatusCode, Json<Withdrawal>), Problem> {
-    let (agent, wallet, custody) = (caller.agent()?, caller.wallet()?, market.custody()?);
-    let recipient = request.to_address.unwrap_or(wallet);
+    let (owner, person, custody) = (caller.holder()?, caller.person()?, market.custody()?);
+    let wallet = wallet(&market, &caller).await?;
+    let nowhere = "Prove a wallet first (PUT /api/v1/creators/me/wallet), or name to_address";
+    let recipient = request.to_address.or(wallet.address).ok_or_else(|| Problem::new(Code::WrongState, nowhere))?;
     let Limits { least, day_max, unapproved_max } = market.withdrawal_limits;
     if request.amount < least {
         return Err(Problem::invalid(format!("amount must be at least {least}")));
@@ -46,12 +48,31 @@ pub(crate) async fn request(
     if contracts.contains(&recipient) {
         return Err(Problem::invalid("to_address cannot be paid: name an account of yours"));
     }
-    // A stolen key must not be enough to send the money elsewhere.
-    let unapproved_max = if recipient == wallet { unapproved_max } else { Amount::ZERO };
-    let asked = ledger::Withdrawal { agent, recipient, day_max, unapproved_max };
-    let key = key.of(agent, "/wallet/withdrawals", &request);
-    let id = set_aside(&market, agent, Asset::Usdc, request.amount, key, |hold| What::Withdraw(hold, asked)).await?;
-    Ok((StatusCode::CREATED, Json(find(&market, id, Some(agent)).await?)))
+    // A stolen key or password must not be enough to send the money elsewhere.
+    let is_known = wallet.is_settled && Some(recipient) == wallet.address;
+    let unapproved_max = if is_known { unapproved_max } else { Amount::ZERO };
+    let asked = ledger::Withdrawal { owner, person, recipient, day_max, unapproved_max };
+    let key = key.of(owner, "/wallet/withdrawals", &request);
+    let id = set_aside(&market, owner, Asset::Usdc, request.amount, key, |hold| What::Withdraw(hold, asked)).await?;
+    Ok((StatusCode::CREATED, Json(find(&market, id, Some(owner)).await?)))
+}
+
+/// Where somebody's money goes by itself.
+struct ProvenWallet {
+    address: Option<Address>,
+    /// An agent's stays; a creator's counts from a day after it was proven.
+    is_settled: bool,
+}
+
+async fn wallet(market: &Market, caller: &Caller) -> Result<ProvenWallet, Problem> {
+    let Ok(creator) = caller.creator() else {
+        return Ok(ProvenWallet { address: Some(caller.wallet()?), is_settled: true });
+    };
+    let row = sqlx::query(
+        "SELECT wallet, coalesce(wallet_since < now() - interval '24 hours', FALSE) AS is_settled FROM creators WHERE id = $1",
+    );
+    let row = row.bind(creator).fetch_one(&market.pool).await?;
+    Ok(ProvenWallet { address: db::maybe_address(&row, "wallet")?, is_settled: row.try_get("is_settled")? })
 }
 
 /// `GET /api/v1/wallet/withdrawals`
@@ -61,20 +82,20 @@ pub(crate) async fn list(
     Params(page): Params<PageQuery>,
 ) -> Result<Json<Page<Withdrawal>>, Problem> {
     let filter = WithdrawalFilter { status: None, cursor: page.cursor, limit: page.limit };
-    page_of(&market, Some(caller.agent()?), filter).await
+    page_of(&market, Some(caller.holder()?), filter).await
 }
 
 /// `GET /api/v1/wallet/withdrawals/{id}`
 pub(crate) async fn show(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
-    Ok(Json(find(&market, id, Some(caller.agent()?)).await?))
+    Ok(Json(find(&market, id, Some(caller.holder()?)).await?))
 }
 
 /// `POST /api/v1/wallet/withdrawals/{id}/cancel`: until it is in a batch.
 pub(crate) async fn cancel(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
-    let agent = caller.agent()?;
-    let cancel = "UPDATE withdrawals SET status = 'cancelled', ended_at = now() WHERE id = $1 AND agent_id = $2 AND status IN ('awaiting_approval', 'pending')";
-    let cancelled = sqlx::query(cancel).bind(id).bind(agent).execute(&market.pool).await?.rows_affected() == 1;
-    decided(&market, id, Some(agent), cancelled, WithdrawalStatus::Cancelled).await
+    let owner = caller.holder()?;
+    let cancel = "UPDATE withdrawals SET status = 'cancelled', ended_at = now() WHERE id = $1 AND owner = $2 AND status IN ('awaiting_approval', 'pending')";
+    let cancelled = sqlx::query(cancel).bind(id).bind(owner).execute(&market.pool).await?.rows_affected() == 1;
+    decided(&market, id, Some(owner), cancelled, WithdrawalStatus::Cancelled).await
 }
 
 /// `GET /api/v1/admin/withdrawals`
@@ -87,7 +108,7 @@ pub(crate) async fn list_all(
 
 /// `POST /api/v1/admin/withdrawals/{id}/approve`
 pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
-    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.agent_id).await?;
+    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
     let approve = "UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval'";
     let approved = sqlx::query(approve).bind(id).execute(&market.pool).await?.rows_affected() == 1;
     decided(&market, id, None, approved, WithdrawalStatus::Pending).await
@@ -96,10 +117,12 @@ pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id)
 /// `POST /api/v1/admin/withdrawals/{id}/reject`: until it is in a batch.
 pub(crate) async fn reject(
     State(market): State<Market>,
+    caller: Caller,
     Id(id): Id,
     input::Json(Refuse { reason }): input::Json<Refuse>,
 ) -> Result<Json<Withdrawal>, Problem> {
     input::text("reason", &reason, 1..=REASON_LEN_MAX_CHARS)?;
+    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
     let reject = "UPDATE withdrawals SET status = 'rejected', reason = $2, ended_at = now() WHERE id = $1 AND status IN ('awaiting_approval', 'pending')";
     let rejected = sqlx::query(reject).bind(id).bind(reason).execute(&market.pool).await?.rows_affected() == 1;
     decided(&market, id, None, rejected, WithdrawalStatus::Rejected).await
@@ -109,11 +132,11 @@ pub(crate) async fn reject(
 async fn decided(
     market: &Market,
     id: Uuid,
-    agent: Option<Uuid>,
+    owner: Option<Uuid>,
     done: bool,
     wanted: WithdrawalStatus,
 ) -> Result<Json<Withdrawal>, Problem> {
-    let now = find(market, id, agent).await?;
+    let now = find(market, id, owner).await?;
     if !done && now.status != wanted {
         let status = db::name_of(now.status);
         return Err(Problem::new(Code::WrongState, format!("The withdrawal is {status}, so this is not possible any more")));
@@ -132,13 +155,13 @@ pub(super) async fn end_holds(market: &Market) -> sqlx::Result<()> {
     super::end_holds(market, ended, ledger::OUTSIDE).await
 }
 
-async fn page_of(market: &Market, agent: Option<Uuid>, filter: WithdrawalFilter) -> Result<Json<Page<Withdrawal>>, Problem> {
+async fn page_of(market: &Market, owner: Option<Uuid>, filter: WithdrawalFilter) -> Result<Json<Page<Withdrawal>>, Problem> {
     let limit = input::limit(filter.limit)?;
     let rows = sqlx::query(
         "SELECT w.*, b.transaction_hash FROM withdrawals AS w LEFT JOIN batches AS b ON b.id = w.batch_id
-         WHERE ($1::uuid IS NULL OR w.agent_id = $1) AND ($2::text IS NULL OR w.status = $2) AND w.id < $3 ORDER BY w.id DESC LIMIT $4",
+         WHERE ($1::uuid IS NULL OR w.owner = $1) AND ($2::text IS NULL OR w.status = $2) AND w.id < $3 ORDER BY w.id DESC LIMIT $4",
     )
-    .bind(agent)
+    .bind(owner)
     .bind(filter.status.map(db::name_of))
     .bind(input::before(filter.cursor.as_deref())?)
     .bind(limit as i64 + 1)
@@ -148,19 +171,19 @@ async fn page_of(market: &Market, agent: Option<Uuid>, filter: WithdrawalFilter)
     Ok(Json(input::page(withdrawals, limit, |withdrawal: &Withdrawal| withdrawal.id.to_string())))
 }
 
-async fn find(market: &Market, id: Uuid, agent: Option<Uuid>) -> Result<Withdrawal, Problem> {
+async fn find(market: &Market, id: Uuid, owner: Option<Uuid>) -> Result<Withdrawal, Problem> {
     let row = sqlx::query(
         "SELECT w.*, b.transaction_hash FROM withdrawals AS w LEFT JOIN batches AS b ON b.id = w.batch_id
-         WHERE w.id = $1 AND ($2::uuid IS NULL OR w.agent_id = $2)",
+         WHERE w.id = $1 AND ($2::uuid IS NULL OR w.owner = $2)",
     );
-    let row = row.bind(id).bind(agent).fetch_optional(&market.pool).await?;
+    let row = row.bind(id).bind(owner).fetch_optional(&market.pool).await?;
     Ok(withdrawal(&row.ok_or_else(|| Problem::not_found("withdrawal"))?)?)
 }
 
 fn withdrawal(row: &PgRow) -> sqlx::Result<Withdrawal> {
     Ok(Withdrawal {
         id: row.try_get("id")?,
-        agent_id: row.try_get("agent_id")?,
+        owner_id: row.try_get("owner")?,
         status: db::named(row, "status")?,
         to_address: db::address(row, "recipient")?,
         amount: ledger::amount(row.try_get("amount")?),

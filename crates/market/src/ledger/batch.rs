@@ -1,6 +1,6 @@
 //! The orders of one database transaction, judged in their order while the end of the ledger is locked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind, Leg, Transfer};
@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, What, Withdrawal,
+    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, Sending, What, Withdrawal,
     accounts::{Accounts, House},
     amount, request,
 };
@@ -43,6 +43,8 @@ pub(super) struct Batch {
     pub(super) lines: Vec<Line>,
     /// With the transfer that each was written by.
     pub(super) sales: Vec<(u64, Sale, Asset)>,
+    /// What earned a bonus before: the person behind the buyer, listing and content.
+    rewarded: HashSet<(Uuid, Uuid, B256)>,
     /// What was done before with these keys.
     done: HashMap<B256, (B256, Posted)>,
     /// What buyers own, by buyer, listing and content.
@@ -52,8 +54,12 @@ pub(super) struct Batch {
     /// With the state that each begins in.
     pub(super) withdrawals: Vec<(Hold, Withdrawal, &'static str)>,
     pub(super) redemptions: Vec<(Hold, Redemption)>,
-    /// What agents withdrew in the last 24 hours.
+    /// What persons withdrew in the last 24 hours.
     pub(super) withdrawn: HashMap<Uuid, i64>,
+    /// With its transfer and its worth.
+    pub(super) sends: Vec<(u64, Sending, i64)>,
+    /// The worth of what persons sent in the last 24 hours.
+    pub(super) sent: HashMap<Uuid, i64>,
     /// Sales that are reversed.
     pub(super) reversed: Vec<u64>,
     /// What is to be reversed, with the seller's account of a sale.
@@ -71,13 +77,15 @@ impl Batch {
         let holds = holds(conn, orders).await?;
         let reversible = reversible(conn, orders).await?;
         let withdrawn = request::withdrawn(conn, orders).await?;
+        let sent = request::sent(conn, orders).await?;
+        let rewarded = rewarded(conn, orders).await?;
         let mut ids = Vec::with_capacity(orders.len() * 2 + 5);
         for order in orders {
             match &order.what {
                 What::Sale(sale) => {
                     ids.extend([sale.buyer.account, sale.seller.account].into_iter().chain(sale.royalty.map(|r| r.0)))
                 }
-                What::Move(moved) => ids.extend([moved.from, moved.to]),
+                What::Move(moved) | What::Send(moved, _) => ids.extend([moved.from, moved.to]),
                 What::Hold(hold) | What::Withdraw(hold, _) | What::Redeem(hold, _) => ids.extend([hold.from, hold.held]),
                 What::Post(_, to, _) => ids.push(*to),
                 What::Void(_) | What::Reverse(_) => {}
@@ -104,6 +112,9 @@ impl Batch {
             withdrawals: Vec::new(),
             redemptions: Vec::new(),
             withdrawn,
+            sends: Vec::new(),
+            sent,
+            rewarded,
             reversed: Vec::new(),
             done,
             owned,
@@ -127,9 +138,8 @@ impl Batch {
         }
         match &order.what {
             What::Sale(sale) => self.sale(sale, key, rates),
-            What::Move(Move { kind, from, to, amount, reference, memo }) => {
-                self.post(*kind, *reference, &[(*from, -amount.signed()), (*to, amount.signed())], key, memo.clone())
-            }
+            What::Move(moved) => self.transfer(moved, key),
+            What::Send(moved, asked) => self.send(moved, asked, key),
             What::Hold(hold) => self.hold(hold, key),
             What::Withdraw(hold, asked) => self.withdraw(hold, asked, key),
             What::Redeem(hold, asked) => self.redeem(hold, asked, key),
@@ -137,6 +147,11 @@ impl Batch {
             What::Void(hold) => self.end_hold(*hold, None, key),
             What::Reverse(transfer) => self.reverse(*transfer, key),
         }
+    }
+
+    pub(super) fn transfer(&mut self, moved: &Move, key: Option<Key>) -> Result<Posted, Refused> {
+        let Move { kind, from, to, amount, reference, memo } = moved;
+        self.post(*kind, *reference, &[(*from, -amount.signed()), (*to, amount.signed())], key, memo.clone())
     }
 
     fn sale(&mut self, sale: &Sale, key: Option<Key>, rates: &Rates) -> Result<Posted, Refused> {
@@ -154,7 +169,11 @@ impl Batch {
         let asset = self.accounts.asset(sale.buyer.account)?;
         let tier = rates.tier(self.accounts.volume(sale.seller.account)?);
         let (creator, share) = sale.royalty.unwrap_or((sale.seller.account, money::Bps::ZERO));
-        let divided = rates.divide(sale.price, asset, tier, sale.quality, share).ok_or(Refused::TooSmall)?;
+        let rewards = |person: Uuid| (person, sale.listing, sale.content_hash);
+        let rewarded = sale.rewarded.filter(|person| !self.rewarded.contains(&rewards(*person)));
+        let quality = if rewarded.is_some() { sale.quality } else { money::Bps::ZERO };
+        let divided = rates.divide(sale.price, asset, tier, quality, share).ok_or(Refused::TooSmall)?;
+        let rewarded = rewarded.filter(|_| !divided.bonus.is_zero());
         let house = House::of(asset);
         let moved = [
             (sale.buyer.account, -sale.price.signed()),
@@ -168,7 +187,8 @@ impl Batch {
         ];
         let posted = self.post(Kind::Sale, sale.id, &moved, key, None)?;
         self.accounts.count(sale.buyer.account, sale.price.signed(), sale.seller.account, divided.net.signed());
-        self.sales.push((posted.transfer, sale.clone(), asset));
+        self.rewarded.extend(rewarded.map(rewards));
+        self.sales.push((posted.transfer, Sale { rewarded, ..sale.clone() }, asset));
         if sale.owned_for.is_positive() {
             self.owned.insert(owned, posted.clone());
         }
@@ -318,6 +338,27 @@ async fn owned(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMa
         owned.insert((row.try_get("buyer_id")?, row.try_get("listing_id")?, content), posted);
     }
     Ok(owned)
+}
+
+/// What of the sales at hand has earned a bonus before. Only those that may are looked for.
+async fn rewarded(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<(Uuid, Uuid, B256)>> {
+    let wanted = orders.iter().filter_map(|order| match &order.what {
+        What::Sale(sale) => Some((sale.rewarded?, sale.listing)),
+        _ => None,
+    });
+    let (persons, listings): (Vec<_>, Vec<_>) = wanted.unzip();
+    if persons.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let rows = sqlx::query(
+        "SELECT rewarded, listing_id, content_hash FROM unnest($1::uuid[], $2::uuid[]) AS wanted (person, listing)
+         JOIN sales ON rewarded = person AND listing_id = listing",
+    );
+    let rows = rows.bind(persons).bind(listings).fetch_all(conn).await?;
+    let read = |row: &sqlx::postgres::PgRow| {
+        Ok((row.try_get("rewarded")?, row.try_get("listing_id")?, B256::from_slice(row.try_get("content_hash")?)))
+    };
+    rows.iter().map(read).collect()
 }
 
 async fn offers(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, OffsetDateTime>> {

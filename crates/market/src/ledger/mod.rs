@@ -18,7 +18,7 @@ use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind};
 use money::Bps;
 pub use rates::{Rates, Tier};
-pub use request::{Redemption, Withdrawal};
+pub use request::{Redemption, Sending, Withdrawal};
 pub use seal::{Checked, check, proof, seal, seals, sign};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -76,6 +76,8 @@ pub enum What {
     Sale(Sale),
     /// From one account to another.
     Move(Move),
+    /// The same, within what somebody may send to others in a day.
+    Send(Move, Sending),
     /// Money is set aside for something that is not decided yet.
     Hold(Hold),
     /// Money is set aside to be paid out on chain.
@@ -107,6 +109,8 @@ pub struct Sale {
     pub price: Amount,
     /// Of the content, 1 being 10,000.
     pub quality: Bps,
+    /// The person behind the buyer, whose purchases of one content earn the seller one bonus. `None` when that is the seller, too: then none.
+    pub rewarded: Option<Uuid>,
     /// SHA-256 of the content.
     pub content_hash: B256,
     /// Its bytes.
@@ -238,8 +242,8 @@ pub enum Refused {
     /// It was paid out or given back.
     #[error("the hold has ended")]
     HoldEnded,
-    /// More than one agent may withdraw in a day.
-    #[error("{left} USDC can be withdrawn now, the limit being {limit} in 24 hours: ask for less, or later")]
+    /// More than may leave in a day.
+    #[error("{left} USDC, or their worth in ARD, can leave now, the limit being {limit} in 24 hours: ask for less, or later")]
     OverDayLimit {
         /// In 24 hours.
         limit: Amount,

@@ -24,7 +24,8 @@ pub struct Rates {
     pub fee: Bps,
     /// Of the fee, destroyed. ARD only: USDC is never burned.
     pub burned: Bps,
-    /// Of the seller's net, minted for the seller of good content. ARD only: USDC is never minted.
+    /// Of the seller's net, minted for the seller of good content, but never more than the sale burns: whoever buys from themselves loses what
+    /// the house keeps of the fee. ARD only: USDC is never minted.
     pub bonus: Bps,
     /// Content is good from this quality on.
     pub bonus_from: Bps,
@@ -94,7 +95,7 @@ impl Rates {
         let house_money = asset == Asset::Ard;
         let burned = if house_money { fee.mul_div_floor(self.burned.get().into(), FULL)? } else { Amount::ZERO };
         let good = house_money && quality >= self.bonus_from;
-        let bonus = if good { net.mul_div_floor(self.bonus.get().into(), FULL)? } else { Amount::ZERO };
+        let bonus = if good { net.mul_div_floor(self.bonus.get().into(), FULL)?.min(burned) } else { Amount::ZERO };
         let royalty = net.mul_div_floor(royalty.get().into(), FULL)?;
         Some(Division { house: fee.checked_sub(burned)?, burned, net, bonus, royalty })
     }
@@ -121,7 +122,7 @@ mod tests {
         let net = price - fee;
         let ard = if asset == Asset::Ard { Decimal::ONE } else { Decimal::ZERO };
         let burned = ard * down(fee * part(5_000));
-        let bonus = if quality >= 8_000 { ard * down(net * part(1_000)) } else { Decimal::ZERO };
+        let bonus = if quality >= 8_000 { ard * down(net * part(1_000)).min(burned) } else { Decimal::ZERO };
         (net > Decimal::ZERO).then(|| [fee - burned, burned, net, bonus, down(net * part(royalty))])
     }
 
@@ -136,6 +137,9 @@ mod tests {
             let divided = rates.divide(Amount::from_units(price).unwrap(), asset, tier, bps(quality), bps(royalty));
             let divided = divided.map(|d| [d.house, d.burned, d.net, d.bonus, d.royalty].map(|part| Decimal::from(part.units())));
             prop_assert_eq!(divided, model(price, asset, tier.discount.get(), quality, royalty));
+            if let Some([_, burned, net, bonus, _]) = divided {
+                prop_assert!(bonus <= burned && net + bonus < Decimal::from(price), "whoever is buyer and seller loses");
+            }
         }
     }
 

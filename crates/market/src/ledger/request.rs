@@ -1,25 +1,36 @@
-//! What is asked for together with a hold, written in the same transaction: neither is ever there without the other.
+//! What is asked for together with money, written in the same transaction: neither is ever there without the other.
 
 use std::collections::HashMap;
 
 use alloy::primitives::Address;
-use api::ledger::Amount;
+use api::ledger::{Amount, Asset};
 use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
-use super::{Hold, Key, Order, Posted, Refused, What, batch::Batch};
+use super::{Hold, Key, Move, Order, Posted, Refused, What, batch::Batch};
 
 /// USDC is to be paid out on chain.
 #[derive(Clone, Debug)]
 pub struct Withdrawal {
-    /// Who asks.
-    pub agent: Uuid,
+    /// Who asks: an agent or a creator.
+    pub owner: Uuid,
+    /// Who is behind that.
+    pub person: Uuid,
     /// Who is paid.
     pub recipient: Address,
-    /// What one agent may withdraw in 24 hours, this included.
+    /// What one person may withdraw in 24 hours, this included.
     pub day_max: Amount,
     /// What of it needs nobody's approval.
     pub unapproved_max: Amount,
+}
+
+/// Money is sent to somebody else.
+#[derive(Clone, Copy, Debug)]
+pub struct Sending {
+    /// Who is behind the agent that sends.
+    pub person: Uuid,
+    /// What one person may send in 24 hours, this included, in USDC.
+    pub day_max: Amount,
 }
 
 /// ARD is to be redeemed for something outside the ledger.
@@ -39,16 +50,20 @@ pub struct Redemption {
 
 impl Batch {
     pub(super) fn withdraw(&mut self, hold: &Hold, asked: &Withdrawal, key: Option<Key>) -> Result<Posted, Refused> {
-        let before = self.withdrawn.get(&asked.agent).copied().unwrap_or_default();
-        let day = before.saturating_add(hold.amount.signed());
-        if day > asked.day_max.signed() {
-            let left = super::amount(asked.day_max.signed() - before);
-            return Err(Refused::OverDayLimit { limit: asked.day_max, left });
-        }
+        let day = within(asked.day_max, self.withdrawn.get(&asked.person), hold.amount.signed())?;
         let posted = self.hold(hold, key)?;
-        self.withdrawn.insert(asked.agent, day);
+        self.withdrawn.insert(asked.person, day);
         let status = if day > asked.unapproved_max.signed() { "awaiting_approval" } else { "pending" };
         self.withdrawals.push((hold.clone(), asked.clone(), status));
+        Ok(posted)
+    }
+
+    pub(super) fn send(&mut self, moved: &Move, asked: &Sending, key: Option<Key>) -> Result<Posted, Refused> {
+        let worth = worth(self.accounts.asset(moved.from)?, moved.amount);
+        let day = within(asked.day_max, self.sent.get(&asked.person), worth)?;
+        let posted = self.transfer(moved, key)?;
+        self.sent.insert(asked.person, day);
+        self.sends.push((posted.transfer, *asked, worth));
         Ok(posted)
     }
 
@@ -60,12 +75,22 @@ impl Batch {
 
     pub(super) async fn write_requests(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
         for (hold, asked, status) in &self.withdrawals {
-            sqlx::query("INSERT INTO withdrawals (id, agent_id, recipient, amount, status) VALUES ($1, $2, $3, $4, $5)")
+            sqlx::query("INSERT INTO withdrawals (id, owner, person, recipient, amount, status) VALUES ($1, $2, $3, $4, $5, $6)")
                 .bind(hold.id)
-                .bind(asked.agent)
+                .bind(asked.owner)
+                .bind(asked.person)
                 .bind(asked.recipient.as_slice())
                 .bind(hold.amount.signed())
                 .bind(status)
+                .execute(&mut *conn)
+                .await?;
+        }
+        for (transfer, asked, worth) in &self.sends {
+            sqlx::query("INSERT INTO sends (transfer, person, worth, at) VALUES ($1, $2, $3, $4)")
+                .bind(transfer.cast_signed())
+                .bind(asked.person)
+                .bind(worth)
+                .bind(self.at)
                 .execute(&mut *conn)
                 .await?;
         }
@@ -87,20 +112,55 @@ impl Batch {
 
 /// What those who ask now have withdrawn in the last 24 hours.
 pub(super) async fn withdrawn(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, i64>> {
-    let agents: Vec<Uuid> = orders
+    let persons: Vec<Uuid> = orders
         .iter()
         .filter_map(|order| match &order.what {
-            What::Withdraw(_, asked) => Some(asked.agent),
+            What::Withdraw(_, asked) => Some(asked.person),
             _ => None,
         })
         .collect();
-    if agents.is_empty() {
+    if persons.is_empty() {
         return Ok(HashMap::new());
     }
     let rows = sqlx::query(
-        "SELECT agent_id, sum(amount)::bigint AS sum FROM withdrawals
-         WHERE agent_id = ANY($1) AND created_at > now() - interval '24 hours' AND status NOT IN ('rejected', 'cancelled', 'failed')
-         GROUP BY agent_id",
+        "SELECT person, sum(amount)::bigint AS sum FROM withdrawals
+         WHERE person = ANY($1) AND created_at > now() - interval '24 hours' AND status NOT IN ('rejected', 'cancelled', 'failed')
+         GROUP BY person",
     );
-    rows.bind(agents).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("agent_id")?, row.try_get("sum")?))).collect()
+    rows.bind(persons).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("person")?, row.try_get("sum")?))).collect()
+}
+
+/// The worth of what those who send now have sent in the last 24 hours.
+pub(super) async fn sent(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, i64>> {
+    let persons: Vec<Uuid> = orders
+        .iter()
+        .filter_map(|order| match &order.what {
+            What::Send(_, asked) => Some(asked.person),
+            _ => None,
+        })
+        .collect();
+    if persons.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows = sqlx::query(
+        "SELECT person, least(sum(worth), 9223372036854775807)::bigint AS sum FROM sends
+         WHERE person = ANY($1) AND at > now() - interval '24 hours' GROUP BY person",
+    );
+    rows.bind(persons).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("person")?, row.try_get("sum")?))).collect()
+}
+
+/// What a day comes to with this.
+fn within(day_max: Amount, before: Option<&i64>, more: i64) -> Result<i64, Refused> {
+    let before = before.copied().unwrap_or_default();
+    let day = before.saturating_add(more);
+    let left = || super::amount(day_max.signed().saturating_sub(before));
+    if day > day_max.signed() { Err(Refused::OverDayLimit { limit: day_max, left: left() }) } else { Ok(day) }
+}
+
+/// In base units of USDC, rounded up.
+fn worth(asset: Asset, amount: Amount) -> i64 {
+    match asset {
+        Asset::Usdc => amount.signed(),
+        Asset::Ard => amount.units().div_ceil(1_000).cast_signed(),
+    }
 }

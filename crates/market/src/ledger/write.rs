@@ -77,9 +77,9 @@ impl Batch {
         let column = self.sales.iter();
         sqlx::query(
             "INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size,
-                 content_type, owned_until)
+                 content_type, owned_until, rewarded)
              SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::bigint[], $8::bytea[],
-                 $9::bigint[], $10::text[], $11::timestamptz[])",
+                 $9::bigint[], $10::text[], $11::timestamptz[], $12::uuid[])",
         )
         .bind(column.clone().map(|(transfer, ..)| transfer.cast_signed()).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.id).collect::<Vec<_>>())
@@ -91,7 +91,8 @@ impl Batch {
         .bind(column.clone().map(|(_, sale, _)| sale.content_hash.as_slice()).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.content_size.cast_signed()).collect::<Vec<_>>())
         .bind(column.clone().map(|(_, sale, _)| sale.content_type.as_str()).collect::<Vec<_>>())
-        .bind(column.map(|(_, sale, _)| self.at + sale.owned_for).collect::<Vec<_>>())
+        .bind(column.clone().map(|(_, sale, _)| self.at + sale.owned_for).collect::<Vec<_>>())
+        .bind(column.map(|(_, sale, _)| sale.rewarded).collect::<Vec<_>>())
         .execute(conn)
         .await?;
         Ok(())

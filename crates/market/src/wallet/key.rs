@@ -28,8 +28,8 @@ impl Idempotency {
 }
 
 /// The key of what is done once whoever asks for it.
-pub(crate) fn once(what: &str, whose: Uuid, when: &str) -> Key {
-    let digest = keccak256([what.as_bytes(), whose.as_bytes(), when.as_bytes()].concat());
+pub(crate) fn once(what: &str, whose: &[u8], when: &str) -> Key {
+    let digest = keccak256([what.as_bytes(), whose, when.as_bytes()].concat());
     Key { key: digest, fingerprint: digest }
 }
 

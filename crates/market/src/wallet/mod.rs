@@ -23,13 +23,13 @@ use crate::{
     auth::Caller,
     funds::anchor,
     input::{self, Number, Params},
-    ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, What},
+    ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, Sending, What},
     problem::Problem,
     service::Market,
 };
 pub(crate) use key::{Idempotency, once};
 pub(crate) use statement::{csv, statement};
-pub(crate) use upkeep::{Newcomer, upkeep, welcome};
+pub(crate) use upkeep::{upkeep, welcome};
 
 const MEMO_LEN_MAX_CHARS: usize = 200;
 /// Batches proved again in one request, at most.
@@ -78,12 +78,15 @@ pub(crate) async fn send(
     if amount.is_zero() {
         return Err(Problem::invalid("amount must be more than nothing"));
     }
-    let there: Option<Uuid> =
-        sqlx::query_scalar("SELECT id FROM agents WHERE id = $1 AND active").bind(to).fetch_optional(&market.pool).await?;
-    there.ok_or_else(|| Problem::not_found("agent"))?;
+    let payee: Option<Uuid> =
+        sqlx::query_scalar("SELECT person FROM agents WHERE id = $1 AND active").bind(to).fetch_optional(&market.pool).await?;
+    let (payer, payee) = (caller.person()?, payee.ok_or_else(|| Problem::not_found("agent"))?);
     let (from, to) = (account(&market, agent, asset).await?, account(&market, to, asset).await?);
     let key = Some(key.of(agent, "/wallet/transfer", &request));
-    let what = What::Move(Move { kind: Kind::Transfer, from, to, amount, reference: Uuid::nil(), memo });
+    let moved = Move { kind: Kind::Transfer, from, to, amount, reference: Uuid::nil(), memo };
+    // Between agents of one person nothing leaves. To others a stolen key must not send everything.
+    let sending = Sending { person: payer, day_max: market.transfer_day_max };
+    let what = if payer == payee { What::Move(moved) } else { What::Send(moved, sending) };
     let posted = market.ledger.submit(Order { key, what }).await?;
     let sent = Sent { transfer_id: posted.transfer, at: posted.at, balance: posted.balance };
     let mut response = Json(sent).into_response();
@@ -121,12 +124,12 @@ pub(crate) async fn proof(
     caller: Caller,
     Number(transfer): Number,
 ) -> Result<Json<InclusionProof>, Problem> {
-    let agent = caller.agent()?;
+    let holder = caller.holder()?;
     let mut conn = market.pool.acquire().await?;
     let party: bool = sqlx::query_scalar(
         "SELECT EXISTS (SELECT FROM accounts JOIN entries ON account = id WHERE owner = $1 AND transfer = $2)",
     )
-    .bind(agent)
+    .bind(holder)
     .bind(i64::try_from(transfer).unwrap_or(i64::MAX))
     .fetch_one(&mut *conn)
     .await?;

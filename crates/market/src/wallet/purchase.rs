@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use alloy::primitives::B256;
+use alloy::primitives::{Address, B256};
 use api::{Code, Scope, ledger::Asset};
 use axum::{
     http::{HeaderName, HeaderValue},
@@ -36,6 +36,7 @@ const OFFERS_MAX: u32 = 3;
 #[derive(Debug)]
 pub(crate) struct Offer {
     seller_id: Uuid,
+    seller_wallet: Address,
     creator_id: Option<Uuid>,
     price: Usdc,
     quality: Bps,
@@ -85,7 +86,7 @@ pub(crate) async fn buy(
         tries += 1;
         let offer = offer(market, listing_id).await?;
         let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
-        let sale = sale(market, buyer, listing_id, &offer, asset).await?;
+        let sale = sale(market, caller, listing_id, &offer, asset).await?;
         match market.ledger.submit(Order { key, what: What::Sale(sale) }).await {
             Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
             posted => break (posted?, offer, blob),
@@ -117,6 +118,7 @@ async fn offer(market: &Market, listing_id: Uuid) -> Result<Arc<Offer>, Problem>
     let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
     let offer = Arc::new(Offer {
         seller_id: listing.seller_id,
+        seller_wallet: listing.seller_wallet,
         creator_id: listing.creator_id,
         price: listing.price,
         quality: listing.quality_bps.unwrap_or_default(),
@@ -129,7 +131,11 @@ async fn offer(market: &Market, listing_id: Uuid) -> Result<Arc<Offer>, Problem>
     Ok(offer)
 }
 
-async fn sale(market: &Market, buyer: Uuid, listing: Uuid, offer: &Offer, asset: Asset) -> Result<Sale, Problem> {
+async fn sale(market: &Market, caller: &Caller, listing: Uuid, offer: &Offer, asset: Asset) -> Result<Sale, Problem> {
+    let (buyer, person) = (caller.agent()?, caller.person()?);
+    // Nobody earns a bonus by buying from themselves.
+    let strangers = caller.wallet()? != offer.seller_wallet && Some(person) != offer.creator_id;
+    let may_mint = asset == Asset::Ard && offer.quality >= market.rates.bonus_from;
     let royalty = match offer.creator_id {
         Some(creator) => Some((account(market, creator, asset).await?, market.rates.royalty)),
         None => None,
@@ -143,6 +149,7 @@ async fn sale(market: &Market, buyer: Uuid, listing: Uuid, offer: &Offer, asset:
         royalty,
         price: price.ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
         quality: offer.quality,
+        rewarded: (may_mint && strangers).then_some(person),
         content_hash: offer.content_hash,
         content_size: offer.content_size,
         content_type: offer.content_type.clone(),

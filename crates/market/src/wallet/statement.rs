@@ -31,7 +31,7 @@ pub(crate) async fn statement(
     caller: Caller,
     Params(query): Params<StatementQuery>,
 ) -> Result<Json<Page<StatementLine>>, Problem> {
-    let (agent, limit) = (caller.agent()?, input::limit(query.limit)?);
+    let (holder, limit) = (caller.holder()?, input::limit(query.limit)?);
     let before: i64 = match &query.cursor {
         Some(cursor) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
         None => i64::MAX,
@@ -43,7 +43,7 @@ pub(crate) async fn statement(
              AND ($4::timestamptz IS NULL OR t.at <= $4)
          ORDER BY e.transfer DESC LIMIT $5",
     )
-    .bind(agent)
+    .bind(holder)
     .bind(query.asset as i16)
     .bind(before)
     .bind(query.until)
@@ -76,7 +76,7 @@ pub(crate) async fn csv(
     caller: Caller,
     Params(CsvQuery { asset, until }): Params<CsvQuery>,
 ) -> Result<Response, Problem> {
-    let agent = caller.agent()?;
+    let holder = caller.holder()?;
     let parts = futures::stream::try_unfold(Some(0_i64), move |after| {
         let market = market.clone();
         async move {
@@ -88,7 +88,8 @@ pub(crate) async fn csv(
                      AND ($4::timestamptz IS NULL OR e.transfer <= (SELECT max(id) FROM transfers WHERE at <= $4))
                  ORDER BY e.transfer LIMIT $5",
             );
-            let rows = rows.bind(agent).bind(asset as i16).bind(after).bind(until).bind(CSV_ROWS).fetch_all(&market.pool).await?;
+            let rows =
+                rows.bind(holder).bind(asset as i16).bind(after).bind(until).bind(CSV_ROWS).fetch_all(&market.pool).await?;
             let mut text = if after == 0 { CSV_HEAD.to_owned() } else { String::new() };
             for row in &rows {
                 text += &in_csv(&line(row, asset)?);

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use api::ledger::{Amount, Asset, Kind};
+use alloy::primitives::Address;
+use api::ledger::{Asset, Kind};
+use sqlx::Row;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
@@ -10,6 +12,7 @@ use uuid::Uuid;
 use super::{account, key};
 use crate::{
     auth::sessions,
+    db,
     funds::{monthly, redemptions},
     ledger::{self, LedgerError, Move, Order, Refused, What},
     limits,
@@ -21,11 +24,6 @@ use crate::{
 const SEAL_EVERY: Duration = Duration::from_secs(2);
 /// How often rows that are over are removed.
 const CLEAN_EVERY: Duration = Duration::from_secs(60);
-/// 100 ARD.
-const WELCOME: Amount = match Amount::from_units(100_000_000) {
-    Some(amount) => amount,
-    None => unreachable!(),
-};
 /// Newcomers welcomed in one go whose registration was cut short.
 const WELCOME_MAX: i64 = 64;
 
@@ -63,12 +61,9 @@ async fn once(market: &Market) -> sqlx::Result<()> {
     if let Err(Problem(problem)) = monthly::pay_out(market).await {
         warn!(%problem, "creators are not paid out yet");
     }
-    for who in [Newcomer::Agent, Newcomer::Creator] {
-        let table = who.table();
-        let new = sqlx::AssertSqlSafe(format!("SELECT id FROM {table} WHERE NOT welcomed LIMIT $1"));
-        for id in sqlx::query_scalar(new).bind(WELCOME_MAX).fetch_all(&market.pool).await? {
-            welcome(market, who, id).await;
-        }
+    let new = "SELECT id, wallet FROM agents WHERE NOT welcomed LIMIT $1";
+    for row in sqlx::query(new).bind(WELCOME_MAX).fetch_all(&market.pool).await? {
+        welcome(market, row.try_get("id")?, db::address(&row, "wallet")?).await;
     }
     while ledger::seal(&market.pool).await? > 0 {}
     match &market.ledger_key {
@@ -77,34 +72,20 @@ async fn once(market: &Market) -> sqlx::Result<()> {
     }
 }
 
-/// Who is new.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Newcomer {
-    Agent,
-    Creator,
-}
-
-impl Newcomer {
-    const fn table(self) -> &'static str {
-        match self {
-            Self::Agent => "agents",
-            Self::Creator => "creators",
-        }
+/// The bonus of who is new, once for a wallet. What fails here is done by the next look after the ledger.
+pub(crate) async fn welcome(market: &Market, agent: Uuid, wallet: Address) {
+    if let Err(Problem(problem)) = try_welcome(market, agent, wallet).await {
+        warn!(%agent, %problem, "somebody new has no bonus yet");
     }
 }
 
-/// The bonus of who is new, once. What fails here is done by the next look after the ledger.
-pub(crate) async fn welcome(market: &Market, who: Newcomer, id: Uuid) {
-    if let Err(Problem(problem)) = try_welcome(market, who, id).await {
-        warn!(?who, %id, %problem, "somebody new has no bonus yet");
+async fn try_welcome(market: &Market, agent: Uuid, wallet: Address) -> Result<(), Problem> {
+    let amount = market.signup_bonus;
+    if !amount.is_zero() {
+        let to = account(market, agent, Asset::Ard).await?;
+        let what = What::Move(Move { kind: Kind::Bonus, from: ledger::MINT, to, amount, reference: agent, memo: None });
+        market.ledger.submit(Order { key: Some(key::once("welcome", wallet.as_slice(), "")), what }).await?;
     }
-}
-
-async fn try_welcome(market: &Market, who: Newcomer, id: Uuid) -> Result<(), Problem> {
-    let to = account(market, id, Asset::Ard).await?;
-    let what = What::Move(Move { kind: Kind::Bonus, from: ledger::MINT, to, amount: WELCOME, reference: id, memo: None });
-    market.ledger.submit(Order { key: Some(key::once("welcome", id, "")), what }).await?;
-    let welcomed = format!("UPDATE {} SET welcomed = TRUE WHERE id = $1", who.table());
-    sqlx::query(sqlx::AssertSqlSafe(welcomed)).bind(id).execute(&market.pool).await?;
+    sqlx::query("UPDATE agents SET welcomed = TRUE WHERE id = $1").bind(agent).execute(&market.pool).await?;
     Ok(())
 }

@@ -1,6 +1,9 @@
 use alloy::primitives::{B256, Bytes};
 use alloy::signers::SignerSync;
-use api::{AgentFilter, AgentType, Code, UpdateAgent};
+use api::{
+    AgentFilter, AgentType, Code, ProveWallet, Register, Scope, TokenRequest, UpdateAgent,
+    ledger::{Amount, Asset, Send},
+};
 use contracts::agent_wallet_factory::{
     AgentWalletFactory,
     IAgentWallet::{OperatorConfig, WalletConfig},
@@ -61,6 +64,16 @@ async fn an_agent_is_changed_by_itself_only_and_its_key_ends_with_it() {
     assert!(!seller.client.deactivate_agent(id).await.unwrap().active);
     assert_eq!(refusal(seller.client.heartbeat(id).await), Code::Unauthenticated);
     assert_eq!(refusal(market.client.express(listing.id, None).await), Code::WrongState);
+
+    // What it has is still its wallet's: who proves that takes it out, and does nothing else.
+    let ask = |agent_id, scopes| TokenRequest { agent_id, scopes };
+    assert_eq!(refusal(market.as_wallet(SELLER).await.token(&ask(None, None)).await), Code::NotFound);
+    let token = market.as_wallet(SELLER).await.token(&ask(Some(id), None)).await.unwrap();
+    let gone = market.client.with_token(&token);
+    let send = Send { to_agent_id: other.agent.id, asset: Asset::Ard, amount: "100".parse().unwrap(), memo: None };
+    assert!(gone.send_money(&send, "a").await.unwrap().balance.is_zero());
+    assert_eq!(refusal(gone.create_listing(&goods("prices", PRICE, None)).await), Code::Forbidden);
+    assert_eq!(refusal(market.as_wallet(BUYER).await.token(&ask(Some(id), None)).await), Code::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,10 +86,52 @@ async fn an_operator_speaks_for_the_wallet_it_spends_and_nobody_else_does() {
     let wallet = factory.walletAddress(config.clone()).call().await.unwrap();
     let created = factory.createWallet(config).from(address(7)).send().await.unwrap().get_receipt().await.unwrap();
     assert!(created.status());
-    for (account, speaks) in [(7, false), (BUYER, true)] {
+    let signed = async |account: usize| {
         let challenge = market.client.challenge(wallet).await.unwrap();
         let signature = Account::at(account).signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
-        let client = market.client.with_wallet_proof(challenge.nonce, &bytes_of(signature));
+        (challenge.nonce, bytes_of(signature))
+    };
+    for (account, speaks) in [(7, false), (BUYER, true), (SELLER, true)] {
+        let (nonce, signature) = signed(account).await;
+        let client = market.client.with_wallet_proof(nonce, &signature);
         assert_eq!(client.purchases(&Default::default()).await.is_ok(), speaks, "account {account}");
     }
+    // The operator buys and reads, whatever it is that says so: its money and the agent itself are the owner's.
+    let (nonce, signature) = signed(BUYER).await;
+    let registered = market.client.register(&Register::new("agent", AgentType::Both, wallet, nonce, signature)).await.unwrap();
+    for client in [market.client.with_api_key(&registered.api_key), market.client.with_token(&registered.access)] {
+        assert!(client.wallet().await.is_ok());
+        assert_eq!(refusal(client.deactivate_agent(registered.agent.id).await), Code::Forbidden);
+    }
+    let ask = |scopes| TokenRequest { agent_id: None, scopes };
+    let (nonce, signature) = signed(BUYER).await;
+    let operator = market.client.with_wallet_proof(nonce, &signature);
+    assert_eq!(refusal(operator.token(&ask(Some(vec![Scope::Transfer]))).await), Code::Forbidden);
+    let creator = market.creator("me@example.com").await;
+    let (nonce, signature) = signed(BUYER).await;
+    let claimed =
+        market.client.with_token(&creator.access).claim_agent(registered.agent.id, &ProveWallet { nonce, signature }).await;
+    assert_eq!(refusal(claimed), Code::Forbidden);
+    let (nonce, signature) = signed(SELLER).await;
+    let token = market.client.with_wallet_proof(nonce, &signature).token(&ask(Some(Scope::ALL.into()))).await.unwrap();
+    assert!(!market.client.with_token(&token).deactivate_agent(registered.agent.id).await.unwrap().active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wallet_is_welcomed_once_where_anybody_is() {
+    let world = World::new().await;
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let minted =
+        async || sqlx::query_scalar::<_, i64>("SELECT -balance FROM accounts WHERE id = 4").fetch_one(&pool).await.unwrap();
+    let market = crate::harness::Market::start(market::Config { signup_bonus: Amount::ZERO, ..world.config() }).await;
+    market.join("early", SELLER, AgentType::Both).await;
+    assert_eq!(minted().await, 0);
+    market.stop().await;
+    let market = world.market().await;
+    market.join("first", BUYER, AgentType::Both).await;
+    market.join("second", BUYER, AgentType::Both).await;
+    market.creator("me@example.com").await;
+    assert_eq!(minted().await, 100_000_000);
+    let welcomed: bool = sqlx::query_scalar("SELECT bool_and(welcomed) FROM agents").fetch_one(&pool).await.unwrap();
+    assert!(welcomed, "nobody is looked at again");
 }

@@ -143,6 +143,7 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
         requests_per_minute: 0,
         requests_per_minute_unknown: 0,
         withdrawal_day_max: PRICE.checked_mul(1_000_000).unwrap(),
+        transfer_day_max: PRICE.checked_mul(1_000_000).unwrap(),
         ..config
     };
     let market = Market::start(config.clone()).await;

@@ -21,7 +21,7 @@ use contracts::{payment_router::PaymentRouter, usdc::Usdc as Token};
 use market::Config;
 
 use crate::{
-    harness::{BUYER, Market, Member, SELLER, WAIT, World, address, pay, refusal},
+    harness::{BUYER, Market, Member, SELLER, WAIT, World, address, goods, pay, refusal},
     relay::{Fault, Relay, RpcFault, RpcRelay},
 };
 
@@ -242,6 +242,40 @@ async fn a_withdrawal_is_held_approved_paid_once_and_completed_when_final() {
     let balance = wallet.balances.iter().find(|balance| balance.asset == Asset::Usdc).unwrap();
     assert_eq!((balance.free, balance.held), (usdc("18900"), Amount::ZERO));
     assert_eq!((world.balance(BUYER).await, metric(&market, "market_books_violated").await), (had + 1_100_000_000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_creator_withdraws_what_agents_earned_to_a_wallet_that_was_proven_a_day_ago() {
+    let world = World::new().await;
+    let (_, config) = custody(&world).await;
+    let market = Market::start(config).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let me = market.client.with_token(&market.creator("me@example.com").await.access);
+    me.claim_agent(seller.agent.id, &market.proof(SELLER).await).await.unwrap();
+    top_up(&buyer, BUYER, "10").await.unwrap();
+    let listing =
+        seller.client.create_listing(&goods("prices", money::Usdc::from_base_units(5_000_000), Some(b"42"))).await.unwrap();
+    buyer.client.express_from_ledger(listing.id, Asset::Usdc, "a").await.unwrap();
+    assert_eq!(free(&seller).await, Amount::ZERO, "all of it is royalty");
+
+    let ask = |amount: &str| Withdraw { amount: usdc(amount), to_address: None };
+    assert_eq!(refusal(me.withdraw(&ask("1"), "a").await), Code::WrongState);
+    assert_eq!(me.prove_wallet(&market.proof(STRANGER).await).await.unwrap().wallet_address, Some(address(STRANGER)));
+    // Whoever knows the password may have proven it just now.
+    let early = me.withdraw(&ask("1"), "a").await.unwrap();
+    assert_eq!((early.status, early.to_address), (WithdrawalStatus::AwaitingApproval, address(STRANGER)));
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let day = "UPDATE creators SET wallet_since = wallet_since - interval '1 day'";
+    sqlx::query(day).execute(&pool).await.unwrap();
+    me.prove_wallet(&market.proof(STRANGER).await).await.unwrap();
+    let had = world.balance(STRANGER).await;
+    let later = me.withdraw(&ask("3.9"), "b").await.unwrap();
+    assert_eq!(me.cancel_withdrawal(early.id).await.unwrap().status, WithdrawalStatus::Cancelled);
+    until("it is paid on chain", async || world.balance(STRANGER).await == had + 3_900_000).await;
+    finalize(&world).await;
+    until("it is completed", async || me.withdrawal(later.id).await.unwrap().status == WithdrawalStatus::Completed).await;
+    assert_eq!(refusal(buyer.client.withdrawal(later.id).await), Code::NotFound);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,10 @@ use alloy::{
     primitives::{Address, B256},
     signers::{Signature, SignerSync},
 };
-use api::{Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Login, Register, RegisterCreator, Role, Session};
+use api::{
+    Agent, AgentType, Bought, Category, Client, CreateListing, Listing, Login, ProveWallet, Register, RegisterCreator, Role,
+    Session,
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use market::Config;
 use money::Usdc;
@@ -59,7 +62,10 @@ impl World {
 
     pub(crate) fn config(&self) -> Config {
         let content = self.content.path().to_owned();
-        Config::new(self.stack.database_url(), self.stack.rpc_url().clone(), self.stack.facilitator_url().clone(), content)
+        let stack = &self.stack;
+        let config = Config::new(stack.database_url(), stack.rpc_url().clone(), stack.facilitator_url().clone(), content);
+        // Here it is known who comes.
+        Config { signup_bonus: "100".parse().unwrap(), ..config }
     }
 
     pub(crate) async fn market(&self) -> Market {
@@ -134,6 +140,14 @@ impl Market {
         let challenge = self.client.challenge(account.address).await.unwrap();
         let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
         self.client.with_wallet_proof(challenge.nonce, &bytes_of(signature))
+    }
+
+    /// A proof of a wallet, for requests that take one.
+    pub(crate) async fn proof(&self, account: usize) -> ProveWallet {
+        let account = Account::at(account);
+        let challenge = self.client.challenge(account.address).await.unwrap();
+        let signature = account.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+        ProveWallet { nonce: challenge.nonce, signature: bytes_of(signature) }
     }
 
     /// The value of `Authorization` that proves a wallet, once.

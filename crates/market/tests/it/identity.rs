@@ -163,17 +163,18 @@ async fn agents_are_found_by_what_they_say_of_themselves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_creator_claims_an_agent_by_its_key_and_sees_how_it_does() {
+async fn a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does() {
     let world = World::new().await;
     let market = world.market().await;
     let agent = market.join("agent", SELLER, AgentType::Both).await;
     let (mine, theirs) = (market.creator("me@example.com").await, market.creator("them@example.com").await);
     let (me, them) = (market.client.with_token(&mine.access), market.client.with_token(&theirs.access));
-    assert_eq!(refusal(me.claim_agent(agent.agent.id, "florin_guess").await), Code::Unauthenticated);
-    let reader = agent.client.create_api_key(&key("reader", &[Scope::Read])).await.unwrap();
-    assert_eq!(refusal(me.claim_agent(agent.agent.id, &reader.api_key).await), Code::Forbidden);
-    assert_eq!(me.claim_agent(agent.agent.id, &agent.key).await.unwrap().creator_id, Some(mine.creator.id));
-    assert_eq!(refusal(them.claim_agent(agent.agent.id, &agent.key).await), Code::WrongState);
+    // Another's wallet says nothing of it, and neither does a proof that was used.
+    assert_eq!(refusal(them.claim_agent(agent.agent.id, &market.proof(BUYER).await).await), Code::WrongState);
+    let proof = market.proof(SELLER).await;
+    assert_eq!(me.claim_agent(agent.agent.id, &proof).await.unwrap().creator_id, Some(mine.creator.id));
+    assert_eq!(refusal(them.claim_agent(agent.agent.id, &proof).await), Code::WalletNotProven);
+    assert_eq!(refusal(them.claim_agent(agent.agent.id, &market.proof(SELLER).await).await), Code::WrongState);
     assert_eq!(me.creators_agents(&PageQuery::default()).await.unwrap().data.len(), 1);
     let (dashboard, wallet) = (me.dashboard().await.unwrap(), me.creator_wallet().await.unwrap());
     assert_eq!((dashboard.agents, dashboard.active_agents, dashboard.sales), (1, 1, 0));

@@ -104,11 +104,10 @@ async fn creators_are_paid_out_once_a_month_the_way_they_chose() {
         give(&pool, session.creator.id, amount).await;
         (client, session.creator.id)
     };
-    // With the 100 of who is new.
-    let (rich, rich_id) = join("rich", PayoutMethod::Upi, "11900").await;
-    let (poor, _) = join("poor", PayoutMethod::Bank, "9899.999999").await;
-    let (none, _) = join("none", PayoutMethod::None, "50000").await;
-    let (staff, staff_id) = join("staff", PayoutMethod::GiftCard, "9900").await;
+    let (rich, rich_id) = join("rich", PayoutMethod::Upi, "12000").await;
+    let (poor, _) = join("poor", PayoutMethod::Bank, "9999.999999").await;
+    let (none, _) = join("none", PayoutMethod::None, "50100").await;
+    let (staff, staff_id) = join("staff", PayoutMethod::GiftCard, "10000").await;
     market::grant(world.stack.database_url(), "staff@example.com", Role::Finance).await.unwrap();
 
     let payouts = async |client: &api::Client| client.redemptions(&RedemptionFilter::default()).await.unwrap().data;

@@ -5,6 +5,7 @@ use api::{
     AgentType, Code, UpdateListing,
     ledger::{Amount, Asset, Kind, Send, StatementQuery, VerifyQuery, Wallet},
 };
+use market::Config;
 use money::Usdc;
 
 use crate::harness::{BUYER, Market, Member, SELLER, World, goods, refusal};
@@ -110,20 +111,42 @@ async fn money_is_sent_once_by_its_key_and_never_beyond_the_balance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_person_sends_to_others_in_a_day_is_limited_whichever_agent_sends() {
+    let world = World::new().await;
+    // 150 ARD are 0.15 USDC.
+    let market = Market::start(Config { transfer_day_max: Usdc::from_base_units(150_000), ..world.config() }).await;
+    let [one, two] = [market.join("one", SELLER, AgentType::Both).await, market.join("two", SELLER, AgentType::Both).await];
+    let other = market.join("other", BUYER, AgentType::Both).await;
+    let send = async |from: &Member, to: &Member, amount: &str, key: &str| {
+        let request = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard(amount), memo: None };
+        from.client.send_money(&request, key).await
+    };
+    // Among one's own agents nothing leaves.
+    send(&one, &two, "60", "a").await.unwrap();
+    send(&other, &one, "100", "a").await.unwrap();
+    send(&one, &other, "100", "b").await.unwrap();
+    assert_eq!(refusal(send(&two, &other, "50.000001", "b").await), Code::OverLimit);
+    send(&two, &other, "50", "c").await.unwrap();
+    // What was sent is still answered, and more is not.
+    send(&two, &other, "50", "c").await.unwrap();
+    assert_eq!(refusal(send(&one, &other, "0.000001", "d").await), Code::OverLimit);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_listing_costs_what_it_costs_when_it_is_paid_whichever_instance_changed_it() {
     let world = World::new().await;
     let (market, other) = (world.market().await, world.market().await);
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
-    let buys = async |name: &str| {
-        let buyer = market.join(name, BUYER, AgentType::Buyer).await;
+    let buys = async |account: usize| {
+        let buyer = market.join(&format!("buyer {account}"), account, AgentType::Buyer).await;
         buyer.client.express_from_ledger(listing.id, Asset::Ard, "key").await
     };
-    assert_eq!(buys("first").await.unwrap().headers["x-balance"], "50.00");
+    assert_eq!(buys(6).await.unwrap().headers["x-balance"], "50.00");
     let elsewhere = seller.client.at(other.url.clone());
     let price = Some(Usdc::from_base_units(20_000));
     elsewhere.update_listing(listing.id, &UpdateListing { price, ..UpdateListing::default() }).await.unwrap();
-    assert_eq!(buys("second").await.unwrap().headers["x-balance"], "80.00");
+    assert_eq!(buys(7).await.unwrap().headers["x-balance"], "80.00");
     elsewhere.delist(listing.id).await.unwrap();
-    assert_eq!(refusal(buys("third").await), Code::WrongState);
+    assert_eq!(refusal(buys(8).await), Code::WrongState);
 }
