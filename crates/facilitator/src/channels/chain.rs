@@ -78,6 +78,21 @@ impl Engine {
         Ok(Some((state, IToken::balanceOfCall::abi_decode_returns(&balance.returnData).unwrap_or_default())))
     }
 
+    /// What was claimed of each channel, all of one block. `None` when the contract is not there.
+    pub(super) async fn channels_claimed(&self, ids: impl Iterator<Item = B256>) -> Result<Option<Vec<u128>>, Error> {
+        let read = |channel_id| IReads::Read {
+            target: BATCH_CONTRACT,
+            allowFailure: true,
+            callData: IBatchSettlement::channelsCall { channelId: channel_id }.abi_encode().into(),
+        };
+        let calls: Vec<_> = ids.map(read).collect();
+        let asked = calls.len();
+        let answers = self.ask(MULTICALL3, IReads::aggregate3Call { calls }).await?.unwrap_or_default();
+        let channels = answers.iter().map(|answer| IBatchSettlement::channelsCall::abi_decode_returns(&answer.returnData));
+        let claimed = channels.map(|channel| channel.ok().map(|channel| channel.totalClaimed)).collect::<Option<Vec<_>>>();
+        Ok(claimed.filter(|claimed| claimed.len() == asked))
+    }
+
     /// What was claimed for a receiver, and how much of it was paid out.
     pub(super) async fn receiver_totals(&self, receiver: Address, token: Address) -> Result<Option<(u128, u128)>, Error> {
         let totals = self.ask(BATCH_CONTRACT, IBatchSettlement::receiversCall { receiver, token }).await?;

@@ -2,19 +2,21 @@
 
 mod chain;
 mod settle;
+mod turns;
 mod verify;
 
 pub(crate) use chain::Judge;
 pub(crate) use settle::settle;
 pub(crate) use verify::verify;
 
-use alloy::signers::local::PrivateKeySigner;
+use alloy::{primitives::Address, signers::local::PrivateKeySigner};
 use serde_json::json;
 use x402::{
     JsonMap,
     batch::{Chain, ChannelState},
 };
 
+use self::turns::Turns;
 use crate::engine::Engine;
 
 /// What this instance is in the scheme.
@@ -24,11 +26,14 @@ pub(crate) struct Channels {
     /// Signs claims for receivers that name it as their authorizer. It never signs a refund: whoever asks could take back what a receiver
     /// has not claimed yet.
     pub(crate) authorizer: Option<PrivateKeySigner>,
+    /// Of receiver and token: claims, payouts and refunds go one after the other, each judged by what the one before left. Together, many
+    /// that each would do something could be sent, of which one does.
+    turns: Turns<(Address, Address)>,
 }
 
 impl Channels {
     pub(crate) fn new(chain_id: u64, authorizer: Option<PrivateKeySigner>) -> Self {
-        Self { chain: Chain::new(chain_id), authorizer }
+        Self { chain: Chain::new(chain_id), authorizer, turns: Turns::default() }
     }
 
     /// `extra` of the kind in `/supported`.
@@ -45,7 +50,7 @@ fn settled_extra(state: &ChannelState) -> JsonMap {
 
 impl Engine {
     /// What simulates: a signer of ours, as in the transaction.
-    fn simulator(&self) -> alloy::primitives::Address {
+    fn simulator(&self) -> Address {
         self.lanes.first().map(crate::lane::Lane::address).unwrap_or_default()
     }
 }

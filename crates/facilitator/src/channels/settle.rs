@@ -1,6 +1,6 @@
 //! Puts the scheme's four calls on chain, each once: the engine journals them like every other settlement.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256, keccak256},
@@ -9,10 +9,10 @@ use alloy::{
     sol_types::{SolEvent, SolValue},
 };
 use x402::{
-    Network, PaymentRequest, Reason, SettleResponse, TransferMethod,
+    PaymentRequest, Reason, SettleResponse, TransferMethod,
     batch::{
-        BATCH_CONTRACT, BatchPayload, Claim, DepositPayload, IBatchSettlement, RefundPayload, claim_call, multicall, refund_call,
-        settle_call,
+        BATCH_CONTRACT, BatchPayload, ChannelConfig, Claim, DepositPayload, IBatchSettlement, RefundPayload, claim_call,
+        multicall, refund_call, settle_call,
     },
 };
 
@@ -46,10 +46,10 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     let answer = match &payload {
         BatchPayload::Deposit(p) => settle_deposit(engine, p, request).await,
         BatchPayload::Claim { claims, claim_authorizer_signature } => {
-            settle_claims(engine, claims, claim_authorizer_signature.as_ref(), &network).await
+            settle_claims(engine, claims, claim_authorizer_signature.as_ref(), request).await
         }
-        BatchPayload::Settle { receiver, token } => settle_receiver(engine, *receiver, *token, &network).await,
-        BatchPayload::Refund(p) => settle_refund(engine, p, &network).await,
+        BatchPayload::Settle { receiver, token } => settle_receiver(engine, *receiver, *token, request).await,
+        BatchPayload::Refund(p) => settle_refund(engine, p, request).await,
         BatchPayload::Voucher(_) => Err(Reason::BatchPayloadType.into()),
     };
     receipt(answer, network, payer)
@@ -144,15 +144,58 @@ async fn with_state(engine: &Arc<Engine>, payload: &DepositPayload, mut response
     Ok(response)
 }
 
-async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option<&Bytes>, network: &Network) -> Answer {
-    let Some(first) = claims.first().filter(|_| claims.len() <= CLAIMS_MAX) else {
+async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option<&Bytes>, request: &PaymentRequest) -> Answer {
+    let (channels, network) = (&engine.verifier.channels, &request.payment_requirements.network);
+    if claims.is_empty() || claims.len() > CLAIMS_MAX {
         return Err(Reason::BatchPayloadType.into());
+    }
+    let (receiver, token) = asked(request)?;
+    for claim in claims {
+        check_account(&claim.voucher.channel, receiver, token)?;
+    }
+    let input = claim_input(engine, claims, signature)?;
+    let key = channel_key(engine, token, receiver, keccak256(&input));
+    let _turn = channels.turns.take((receiver, token)).await;
+    let entry = match engine.find(&key).await? {
+        Some(entry) => entry,
+        None => {
+            // Of a channel that is named twice the greater claim counts.
+            let mut totals = BTreeMap::new();
+            for claim in claims {
+                let total: &mut u128 = totals.entry(channels.chain.channel_id(&claim.voucher.channel)).or_default();
+                *total = claim.total_claimed.max(*total);
+            }
+            let Some(states) = engine.channels_claimed(totals.keys().copied()).await? else {
+                return Err(Reason::BatchRpcReadFailed.into());
+            };
+            let new = totals.values().zip(states).map(|(total, before)| U256::from(total.saturating_sub(before)));
+            match new.sum::<U256>() {
+                // The contract passes over what was claimed before, and would be called for nothing.
+                U256::ZERO => return Err(Reason::BatchNothingToSettle.into()),
+                new => engine.verifier.check_minimum(new)?,
+            }
+            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??;
+            begin(engine, key, receiver, call).await?
+        }
     };
-    let (input, channel) = (claim_input(engine, claims, signature)?, &first.voucher.channel);
-    let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??;
-    let key = channel_key(engine, channel.token, channel.receiver, keccak256(&call.input));
-    let entry = once(engine, key, channel.receiver, call).await?;
     outcome(engine, entry, network, None, Reason::BatchClaimFailed).await
+}
+
+/// Whom the seller says that the call is for, and in which token.
+fn asked(request: &PaymentRequest) -> Result<(Address, Address), Reason> {
+    let requirements = &request.payment_requirements;
+    Ok((
+        requirements.pay_to_address().ok_or(Reason::BatchReceiverMismatch)?,
+        requirements.asset_address().ok_or(Reason::BatchTokenMismatch)?,
+    ))
+}
+
+fn check_account(channel: &ChannelConfig, receiver: Address, token: Address) -> Result<(), Reason> {
+    match (channel.receiver == receiver, channel.token == token) {
+        (false, _) => Err(Reason::BatchReceiverMismatch),
+        (_, false) => Err(Reason::BatchTokenMismatch),
+        _ => Ok(()),
+    }
 }
 
 /// The call, signed by us where the receivers made us their authorizer and left it to us.
@@ -171,18 +214,30 @@ fn claim_input(engine: &Engine, claims: &[Claim], signature: Option<&Bytes>) -> 
     Ok(claim_call(claims, signature))
 }
 
-async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address, network: &Network) -> Answer {
+async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address, request: &PaymentRequest) -> Answer {
+    let network = &request.payment_requirements.network;
+    match asked(request)? {
+        (wanted, _) if wanted != receiver => return Err(Reason::BatchReceiverMismatch.into()),
+        (_, wanted) if wanted != token => return Err(Reason::BatchTokenMismatch.into()),
+        _ => {}
+    }
+    let _turn = engine.verifier.channels.turns.take((receiver, token)).await;
     let Some((claimed, settled)) = engine.receiver_totals(receiver, token).await? else {
         return Err(Reason::BatchRpcReadFailed.into());
     };
     if claimed <= settled {
         return Err(Reason::BatchNothingToSettle.into());
     }
+    engine.verifier.check_minimum(U256::from(claimed - settled))?;
     let input = settle_call(receiver, token);
     let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchSettleSimulationFailed).await??;
     // Whoever asks while this much is being paid out means this payout.
     let nonce = keccak256(("settle", U256::from(claimed)).abi_encode());
-    let entry = once(engine, channel_key(engine, token, receiver, nonce), receiver, call).await?;
+    let key = channel_key(engine, token, receiver, nonce);
+    let entry = match engine.find(&key).await? {
+        Some(entry) => entry,
+        None => begin(engine, key, receiver, call).await?,
+    };
     let mut response = outcome(engine, entry, network, None, Reason::BatchSettleFailed).await?;
     if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
         let mined = engine.verifier.provider.get_transaction_receipt(hash).await?;
@@ -196,12 +251,17 @@ async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address
     Ok(response)
 }
 
-async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, network: &Network) -> Answer {
-    let config = &payload.channel_config;
+async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, request: &PaymentRequest) -> Answer {
+    let (config, network) = (&payload.channel_config, &request.payment_requirements.network);
     let channel_id = engine.verifier.channels.chain.channel_id(config);
     let (Some(amount), Some(nonce), Some(claims)) = (payload.amount, payload.refund_nonce, &payload.claims) else {
         return Err(Reason::BatchPayloadType.into());
     };
+    let (receiver, token) = asked(request)?;
+    check_account(config, receiver, token)?;
+    if claims.iter().any(|claim| claim.voucher.channel != *config) {
+        return Err(Reason::BatchChannelIdMismatch.into());
+    }
     let Some(signature) = &payload.refund_authorizer_signature else {
         return Err(Reason::BatchAuthorizerNotConfigured.into());
     };
@@ -215,24 +275,23 @@ async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, network: &
         _ => return Err(Reason::BatchPayloadType.into()),
     };
     let key = channel_key(engine, config.token, config.payer, keccak256(&input));
+    let _turn = engine.verifier.channels.turns.take((receiver, token)).await;
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
         None => {
             let Some((state, _)) = engine.channel_state(channel_id, config.payer, config.token).await? else {
                 return Err(Reason::BatchRpcReadFailed.into());
             };
-            let of_channel = claims.iter().filter(|claim| claim.voucher.channel == *config).map(|claim| claim.total_claimed);
-            let claimed = of_channel.max().unwrap_or(0).max(state.total_claimed);
+            let claimed = claims.iter().map(|claim| claim.total_claimed).max().unwrap_or(0).max(state.total_claimed);
             if amount == 0 || claimed == state.balance {
                 return Err(Reason::BatchRefundNoBalance.into());
             }
-            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchRefundSimulationFailed).await?;
-            match (call, engine.find(&key).await?) {
-                (Ok(call), _) => once(engine, key, config.payer, call).await?,
-                // Made a moment ago by another request.
-                (Err(_), Some(entry)) => entry,
-                (Err(refusal), None) => return Err(refusal.into()),
+            // All that is left may be less; a part of it is worth its gas, or a channel could be given back by the unit.
+            if amount < state.balance.saturating_sub(claimed) {
+                engine.verifier.check_minimum(U256::from(amount))?;
             }
+            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchRefundSimulationFailed).await??;
+            begin(engine, key, config.payer, call).await?
         }
     };
     let mut response = outcome(engine, entry, network, None, Reason::BatchRefundFailed).await?;
@@ -255,13 +314,8 @@ fn channel_key(engine: &Engine, token: Address, about: Address, nonce: B256) -> 
     Key { chain_id: engine.verifier.chain_id, method: Method::Channel, token, payer: about, nonce }
 }
 
-/// The settlement with this key, begun now if it was not before.
-async fn once(engine: &Arc<Engine>, key: Key, about: Address, call: Call) -> Result<Entry, Failure> {
-    match engine.find(&key).await? {
-        Some(entry) => Ok(entry),
-        None => {
-            let (amount, expected) = (U256::ZERO, Expected::Success);
-            submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false }).await
-        }
-    }
+/// Sends a call that pays nobody by itself.
+async fn begin(engine: &Arc<Engine>, key: Key, about: Address, call: Call) -> Result<Entry, Failure> {
+    let (amount, expected) = (U256::ZERO, Expected::Success);
+    submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false }).await
 }

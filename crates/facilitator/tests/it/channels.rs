@@ -2,6 +2,7 @@
 
 use alloy::{
     primitives::{Address, B256, Bytes, U256},
+    providers::Provider,
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use money::Usdc;
@@ -240,4 +241,47 @@ async fn each_flaw_has_its_official_name() {
     let unsigned = BatchPayload::Claim { claims: vec![parties.claim(9, 9)], claim_authorizer_signature: None };
     let claimed = facilitator.settle(&parties.request(unsigned)).await;
     assert!(claimed.success, "{claimed:?}");
+}
+
+/// The facilitator pays for every transaction, so none is sent that does nothing: whoever asks makes up channels for nothing.
+#[tokio::test]
+async fn no_transaction_is_sent_that_does_nothing() {
+    let parties = Parties::new().await;
+    let facilitator = parties.world.serve(&["--min-payment", "10"]).await;
+    let sent = async || parties.world.provider.get_transaction_count(parties.world.signer.address()).await.unwrap();
+    let made_up = |change: &dyn Fn(&mut ChannelConfig)| {
+        let mut claim = parties.claim(0, 0);
+        change(&mut claim.voucher.channel);
+        parties.claims(vec![claim])
+    };
+    let payout = |receiver, token| parties.request(BatchPayload::Settle { receiver, token });
+    let other = parties.world.signer.address();
+    let for_nothing = [
+        (made_up(&|_| {}), Reason::BatchNothingToSettle),
+        (made_up(&|config| config.salt = B256::repeat_byte(7)), Reason::BatchNothingToSettle),
+        (made_up(&|config| config.token = other), Reason::BatchTokenMismatch),
+        (made_up(&|config| config.receiver = other), Reason::BatchReceiverMismatch),
+        (payout(other, parties.config.token), Reason::BatchReceiverMismatch),
+        (payout(parties.config.receiver, other), Reason::BatchTokenMismatch),
+    ];
+    for (request, reason) in for_nothing {
+        assert_eq!(facilitator.settle(&request).await.error_reason, Some(reason));
+    }
+    assert_eq!(sent().await, 0);
+
+    let deposit = parties.request(BatchPayload::Deposit(parties.deposit(100_000, 10_000)));
+    assert!(facilitator.settle(&deposit).await.success);
+    let little = facilitator.settle(&parties.claims(vec![parties.claim(9, 9)])).await;
+    assert_eq!(
+        little.error_reason,
+        Some(Reason::from("payment_below_minimum")),
+        "by the unit a channel would cost more than it holds"
+    );
+    // The same amount under other ceilings, all at once: every one of them would do something, were it alone.
+    let copies: Vec<_> = (0..6).map(|more| parties.claims(vec![parties.claim(10_000 + more, 10_000)])).collect();
+    let answers = futures::future::join_all(copies.iter().map(|copy| facilitator.settle(copy))).await;
+    let nothing = answers.iter().filter(|answer| answer.error_reason == Some(Reason::BatchNothingToSettle));
+    assert_eq!((nothing.count(), sent().await), (5, 2), "a deposit and one claim: {answers:?}");
+    let part = parties.request(BatchPayload::Refund(parties.refund(9, 0, vec![])));
+    assert_eq!(facilitator.settle(&part).await.error_reason, Some(Reason::from("payment_below_minimum")));
 }
