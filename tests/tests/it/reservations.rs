@@ -34,6 +34,7 @@ enum Call {
     Find { key: u8, fingerprint: u8, crash: bool },
     Reserve { key: u8, fingerprint: u8, crash: bool },
     Keep { lease: Index, work: Option<Vec<u8>>, crash: bool },
+    Renew { lease: Index, crash: bool },
     Suspend { lease: Index },
     Spend { lease: Index, work: Option<Vec<u8>> },
     Release { lease: Index },
@@ -47,6 +48,7 @@ fn calls() -> impl Strategy<Value = Vec<Call>> {
         3 => (0..2_u8, 0..2_u8, any::<bool>()).prop_map(|(key, fingerprint, crash)| Call::Find { key, fingerprint, crash }),
         4 => (0..2_u8, 0..2_u8, any::<bool>()).prop_map(|(key, fingerprint, crash)| Call::Reserve { key, fingerprint, crash }),
         4 => (any::<Index>(), work(), any::<bool>()).prop_map(|(lease, work, crash)| Call::Keep { lease, work, crash }),
+        2 => (any::<Index>(), any::<bool>()).prop_map(|(lease, crash)| Call::Renew { lease, crash }),
         2 => any::<Index>().prop_map(|lease| Call::Suspend { lease }),
         1 => (any::<Index>(), work()).prop_map(|(lease, work)| Call::Spend { lease, work }),
         1 => any::<Index>().prop_map(|lease| Call::Release { lease }),
@@ -175,6 +177,11 @@ impl Store {
                         state.holder = state.holder.filter(|_| !crash);
                     });
                     same(done, state, &call);
+                }
+                Call::Renew { lease, crash } => {
+                    let Some(lease) = pick(lease) else { continue };
+                    let done = self.choose(crash).renew(leases[lease]).await;
+                    same(done, model.held(lease).map(|state| state.holder = state.holder.filter(|_| !crash)), &call);
                 }
                 Call::Suspend { lease } => {
                     let Some(lease) = pick(lease) else { continue };
@@ -351,5 +358,92 @@ async fn two_instances_that_share_redis_serve_one_proof_once() {
     let server = Redis::start().await.unwrap();
     let (first, second) = tokio::join!(Store::redis(server.url()), Store::redis(server.url()));
     one_proof_is_served_once([first.healthy, second.healthy]).await;
+    server.stop().await;
+}
+
+const SHORT: Duration = Duration::from_millis(900);
+
+/// A seller dies while it asks to settle. Its client sends the same payment to another copy: refused for as long as the seller lives, and
+/// served soon after it died, with the work that was kept and by the settlement that was begun.
+async fn a_payment_outlives_its_seller<F>(store: impl Fn() -> F)
+where
+    F: Future<Output = Arc<dyn Reservations>> + Send + 'static,
+{
+    let (settlements, served) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let counter = settlements.clone();
+    let settle = move |Json(request): Json<PaymentRequest>| async move {
+        if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+            std::future::pending::<()>().await;
+        }
+        let key = request.payment_payload.key().unwrap();
+        Json(SettleResponse::settled(key.network, key.payer, B256::repeat_byte(1)))
+    };
+    let verify = |Json(request): Json<PaymentRequest>| async move {
+        Json(VerifyResponse::valid(request.payment_payload.key().unwrap().payer))
+    };
+    let facilitator = listen(Router::new().route("/verify", post(verify)).route("/settle", post(settle))).await;
+    let process = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let first = {
+        let (store, facilitator, served) = (store(), facilitator.clone(), served.clone());
+        process.spawn(async move { instance(store.await, &facilitator, &served).await }).await.unwrap()
+    };
+    let second = instance(store().await, &facilitator, &served).await;
+    let send = |to: &Url| {
+        let payment = payment_from(Address::repeat_byte(7));
+        reqwest::Client::new().get(to.join("report").unwrap()).header(header::PAYMENT_SIGNATURE, payment).send()
+    };
+    let lives = async {
+        while settlements.load(Ordering::SeqCst) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Longer than a lease that is not renewed.
+        for _ in 0..3 {
+            tokio::time::sleep(SHORT / 2).await;
+            assert_eq!(send(&second).await.unwrap().status(), 503, "it is being served");
+        }
+        tokio::task::spawn_blocking(move || process.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
+    };
+    let (nothing, ()) = tokio::join!(send(&first), lives);
+    assert!(nothing.is_err(), "{nothing:?}");
+    let again = async {
+        loop {
+            let answer = send(&second).await.unwrap();
+            if answer.status() != 503 {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let answer = tokio::time::timeout(Duration::from_secs(20), again).await.expect("its lease lapses");
+    assert_eq!((answer.status().as_u16(), answer.text().await.unwrap().as_str()), (200, "the report"));
+    assert_eq!((served.load(Ordering::SeqCst), settlements.load(Ordering::SeqCst)), (1, 2), "the work was done once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_outlives_a_seller_that_keeps_it_in_postgres() {
+    let server = Postgres::start(None).await.unwrap();
+    let url = server.create("dying", None).await.unwrap().url;
+    a_payment_outlives_its_seller(|| {
+        let url = url.clone();
+        async move {
+            let store = PostgresReservations::new(PgPool::connect(&url).await.unwrap()).await.unwrap();
+            Arc::new(store.lease(SHORT)) as Arc<dyn Reservations>
+        }
+    })
+    .await;
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_outlives_a_seller_that_keeps_it_in_redis() {
+    let server = Redis::start().await.unwrap();
+    a_payment_outlives_its_seller(|| {
+        let url = server.url().to_owned();
+        async move {
+            let store = RedisReservations::new(&url).await.unwrap();
+            Arc::new(store.lease(SHORT)) as Arc<dyn Reservations>
+        }
+    })
+    .await;
     server.stop().await;
 }

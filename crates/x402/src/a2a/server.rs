@@ -54,8 +54,11 @@ impl PaidSkill {
         };
         let done = worked(&payment, work()).await;
         if state(&done).as_deref() != Some("completed") {
-            payment.cancel().await;
-            return done;
+            return match payment.cancel().await {
+                // What was held was given back, or where it is.
+                Some(receipt) => dialect.with_metadata(done, PaymentStatus::PaymentFailed, [(RECEIPTS, json!([receipt]))]),
+                None => done,
+            };
         }
         dialect.task(Told::by(payment.respond(response(done)).await).await, task, false)
     }
@@ -108,19 +111,30 @@ impl Dialect {
         payment: PaymentStatus,
         more: impl IntoIterator<Item = (&'static str, Value)>,
     ) -> JsonMap {
-        let id = format!("{:032x}", rand::random::<u128>());
-        let (state, message) = match self {
-            Self::V1 => {
-                let state = format!("TASK_STATE_{}", state.to_uppercase().replace('-', "_"));
-                (state, json!({ "role": "ROLE_AGENT", "parts": [], "messageId": id }))
-            }
+        let state = match self {
+            Self::V1 => format!("TASK_STATE_{}", state.to_uppercase().replace('-', "_")),
             Self::V03 => {
                 task.insert("kind".into(), "task".into());
-                (state.to_owned(), json!({ "kind": "message", "role": "agent", "parts": [], "messageId": id }))
+                state.to_owned()
             }
         };
+        object_under(&mut task, "status").insert("state".into(), state.into());
+        self.with_metadata(task, payment, more)
+    }
+
+    /// The task as it is, its status message telling where the payment stands.
+    fn with_metadata(
+        self,
+        mut task: JsonMap,
+        payment: PaymentStatus,
+        more: impl IntoIterator<Item = (&'static str, Value)>,
+    ) -> JsonMap {
+        let id = format!("{:032x}", rand::random::<u128>());
+        let message = match self {
+            Self::V1 => json!({ "role": "ROLE_AGENT", "parts": [], "messageId": id }),
+            Self::V03 => json!({ "kind": "message", "role": "agent", "parts": [], "messageId": id }),
+        };
         let status = object_under(&mut task, "status");
-        status.insert("state".into(), state.into());
         if !status.get("message").is_some_and(Value::is_object) {
             status.insert("message".into(), message);
         }

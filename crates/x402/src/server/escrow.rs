@@ -13,7 +13,7 @@ use crate::{
     auth_capture::{AuthCapturePayload, CapturePayload, Terms, VoidPayload},
 };
 
-/// How long money is held unless told: longer than a reservation lasts.
+/// How long money is held unless told.
 const HOLD: Duration = Duration::from_secs(30 * 60);
 
 /// Sells for money that is held while the handler works, and captured when it succeeded. Clones share the key.
@@ -45,8 +45,8 @@ impl Escrow {
         Self { authorizer: Arc::new(authorizer), hold: HOLD }
     }
 
-    /// How long money may be held; after that the payer takes it back by itself. Longer than any handler runs and than the store's leases
-    /// last, or work is done that nobody can charge any more. 30 minutes unless told.
+    /// How long money may be held; after that the payer takes it back by itself. A client may pay within the first half of it, so the other
+    /// half must be longer than any handler runs and a capture takes, or work is done that nobody can charge any more. 30 minutes unless told.
     pub fn hold(mut self, hold: Duration) -> Self {
         self.hold = hold;
         self
@@ -68,6 +68,17 @@ impl Escrow {
             extra.extend(["captureDeadline", "refundDeadline"].map(|key| (key.to_owned(), deadline.into())));
         }
         offers
+    }
+
+    /// Whether a payment leaves the time that a handler and a capture need: the client says by when it must be captured, since it repeats what
+    /// an earlier answer said.
+    pub(super) fn check_deadline(&self, taken: &PaymentRequirements) -> Result<(), Reason> {
+        if Scheme::of(taken) != Some(Scheme::AuthCapture) {
+            return Ok(());
+        }
+        let deadline = Terms::of(taken)?.capture_deadline;
+        let least = now_secs().saturating_add(self.hold.as_secs() / 2);
+        if deadline >= least { Ok(()) } else { Err(Reason::AuthCaptureDeadlineOrdering) }
     }
 
     /// What asks the facilitator to pay the payee `amount` and the payer the rest.

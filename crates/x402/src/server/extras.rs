@@ -44,6 +44,7 @@ impl fmt::Debug for Extras {
 
 #[derive(Clone)]
 struct Issuer {
+    origin: Url,
     signer: Arc<PrivateKeySigner>,
     format: SealFormat,
     with_transaction: bool,
@@ -83,16 +84,6 @@ impl SignInRule {
         self
     }
 
-    /// The address behind which the resource is, at this rule's origin.
-    fn uri(&self, resource: &str) -> String {
-        let mut uri = self.origin.clone();
-        if let Ok(resource) = resource.parse::<Url>() {
-            uri.set_path(resource.path());
-            uri.set_query(resource.query());
-        }
-        uri.into()
-    }
-
     async fn check_signature(&self, sign_in: &SignIn) -> Result<Address, SignInError> {
         let Some(provider) = &self.provider else { return sign_in.check_key() };
         let address = sign_in.address()?;
@@ -108,6 +99,23 @@ impl SignInRule {
             }
             Ok(_) | Err(_) => Err(SignInError::Signature),
         }
+    }
+}
+
+/// The address of a resource at the origin that is known, whatever name a request gave it.
+fn at(origin: &Url, resource: &str) -> String {
+    let mut address = origin.clone();
+    if let Ok(resource) = resource.parse::<Url>() {
+        address.set_path(resource.path());
+        address.set_query(resource.query());
+    }
+    address.into()
+}
+
+impl Issuer {
+    /// What is signed of a resource. Only those of the web take their name from a request.
+    fn resource(&self, url: &str) -> String {
+        if url.starts_with("http://") || url.starts_with("https://") { at(&self.origin, url) } else { url.to_owned() }
     }
 }
 
@@ -130,10 +138,11 @@ impl Extras {
         self
     }
 
-    /// Signs offers, and receipts of what was paid (`offer-receipt`), with a key that owns nothing. A receipt names the transaction only if
-    /// `with_transaction`.
-    pub fn sign_offers(mut self, signer: PrivateKeySigner, format: SealFormat, with_transaction: bool) -> Self {
-        self.issuer = Some(Issuer { signer: Arc::new(signer), format, with_transaction });
+    /// Signs offers, and receipts of what was paid (`offer-receipt`), with a key that owns nothing, for a service that is known by `origin`, as
+    /// in `https://shop.example`: a request is not asked, or whoever sends one with another `Host` had offers signed in any name. A receipt
+    /// names the transaction only if `with_transaction`.
+    pub fn sign_offers(mut self, origin: Url, signer: PrivateKeySigner, format: SealFormat, with_transaction: bool) -> Self {
+        self.issuer = Some(Issuer { origin, signer: Arc::new(signer), format, with_transaction });
         self
     }
 
@@ -158,13 +167,13 @@ impl Extras {
             let mut networks: Vec<_> = offers.accepts.iter().map(|offer| offer.network.clone()).collect();
             networks.retain(|network| network.chain_id().is_some());
             networks.dedup();
-            let info = SignInInfo::now(&rule.origin, rule.uri(&offers.resource.url), rule.statement.clone());
+            let info = SignInInfo::now(&rule.origin, at(&rule.origin, &offers.resource.url), rule.statement.clone());
             fresh.insert(SIGN_IN_WITH_X.into(), info.declaration(&networks));
         }
         if let Some(issuer) = &self.issuer {
+            let resource = issuer.resource(&offers.resource.url);
             let signed = offers.accepts.iter().enumerate().filter_map(|(index, offer)| {
-                let payload =
-                    OfferPayload::new(&offers.resource.url, offer, now_secs().saturating_add(offer.max_timeout_seconds));
+                let payload = OfferPayload::new(&resource, offer, now_secs().saturating_add(offer.max_timeout_seconds));
                 SignedOffer::new(payload, Some(index), issuer.format, &issuer.signer).ok()
             });
             fresh.insert(OFFER_RECEIPT.into(), SignedOffer::extension(&signed.collect::<Vec<_>>()));
@@ -175,7 +184,8 @@ impl Extras {
     /// Signs what was paid, and remembers who paid for what, before the client hears of it.
     pub(super) async fn settled(&self, receipt: &mut SettleResponse, payer: Address, offers: &Offers, store: &dyn Reservations) {
         if let Some(issuer) = &self.issuer {
-            let payload = ReceiptPayload::new(&offers.resource.url, receipt, payer, now_secs(), issuer.with_transaction);
+            let resource = issuer.resource(&offers.resource.url);
+            let payload = ReceiptPayload::new(&resource, receipt, payer, now_secs(), issuer.with_transaction);
             match SignedReceipt::new(payload, None, issuer.format, &issuer.signer) {
                 Ok(signed) => signed.add_to(receipt),
                 Err(error) => tracing::error!(%error, "a receipt could not be signed"),
@@ -184,7 +194,7 @@ impl Extras {
         // What cost nothing opens nothing.
         let charged = receipt.amount.is_none_or(|amount| amount != TokenAmount::ZERO);
         if let Some(rule) = self.sign_in.as_ref().filter(|_| charged) {
-            let name = paid_name(payer, &rule.uri(&offers.resource.url));
+            let name = paid_name(payer, &at(&rule.origin, &offers.resource.url));
             if let Err(error) = store.remember(name, B256::with_last_byte(1), rule.access).await {
                 tracing::error!(%error, "who paid could not be remembered: the wallet cannot sign in");
             }
@@ -212,7 +222,7 @@ impl Extras {
         let sign_in: SignIn = header::decode(value.as_bytes()).map_err(|_| SignInError::Header)?;
         sign_in.check(&rule.origin, now_secs())?;
         let wallet = rule.check_signature(&sign_in).await?;
-        if store.recall(paid_name(wallet, &rule.uri(&offers.resource.url))).await?.is_none() {
+        if store.recall(paid_name(wallet, &at(&rule.origin, &offers.resource.url))).await?.is_none() {
             return Ok(None);
         }
         // Whoever remembers the nonce first comes in.

@@ -14,7 +14,7 @@ use super::{
     escrow::{Escrow, as_taken},
     extras::SignInFailure,
     metrics::{self, Stage},
-    reservations::REMEMBERED,
+    reservations::{REMEMBERED, Renewal},
     settle::{Settlement, log},
 };
 use crate::{
@@ -178,6 +178,8 @@ impl Gate {
         let fingerprint = fingerprint(&payload, &requirements, offers);
         let id = offers.extras.payment_id(payload.extensions.as_ref()).map_err(|code| Box::new(answer::bad_request(code)))?;
         let id = id.map(|id| keccak256(format!("payment-identifier/{id}")));
+        // A payment is verified as often as it is sent until it is spent, so it has one name, or it could fill the store with them.
+        let named = keccak256(format!("payment-identifier/of/{}", key.digest()));
         let request = PaymentRequest { x402_version: V2, payment_payload: payload, payment_requirements: requirements };
 
         let unavailable = |error| unavailable(&error);
@@ -190,9 +192,13 @@ impl Gate {
         if let Some(claim) = reservations.find(key.digest(), fingerprint).await.map_err(unavailable)? {
             return self.claimed(claim, (backend, reservations), key, request, headers, offers).await;
         }
+        if let Some(escrow) = &self.escrow {
+            escrow.check_deadline(&request.payment_requirements).map_err(|reason| refuse(Some(&reason)))?;
+        }
         verify(&backend, &request, key.nonce, headers, offers).await?;
         if let Some(name) = id
-            && self.reservations.remember(name, fingerprint, REMEMBERED).await.map_err(unavailable)? != fingerprint
+            && (self.reservations.remember(named, name, REMEMBERED).await.map_err(unavailable)? != name
+                || self.reservations.remember(name, fingerprint, REMEMBERED).await.map_err(unavailable)? != fingerprint)
         {
             return Err(conflict());
         }
@@ -241,6 +247,7 @@ impl Gate {
         let settlement = Settlement {
             backend,
             escrow,
+            _renewal: Renewal::of(reservations.clone(), lease),
             reservations,
             key,
             lease,

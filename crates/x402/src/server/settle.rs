@@ -9,6 +9,7 @@ use super::{
     backend::Backend,
     escrow::{Escrow, EscrowError, not_given_back},
     metrics::{self, Stage},
+    reservations::Renewal,
 };
 use crate::{PaymentKey, PaymentRequest, Reason, SettleResponse, TraceContext};
 
@@ -35,6 +36,8 @@ pub(super) struct Settlement {
     pub(super) reservations: Arc<dyn Reservations>,
     pub(super) key: PaymentKey,
     pub(super) lease: Lease,
+    /// However long the work and its settlement take.
+    pub(super) _renewal: Renewal,
     pub(super) request: PaymentRequest,
     pub(super) kept: Kept,
     pub(super) headers: HeaderMap,

@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use url::Url;
 use x402::{
     BUILDER_CODE, BuilderCode, Discovery, Network, OFFER_RECEIPT, OfferPayload, PaymentId, PaymentPayload, PaymentRequired,
-    ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, Seal, SealFormat, SettleResponse, SignIn, SignInInfo, SignedOffer,
+    Reason, ReceiptMismatch, ReceiptPayload, SIGN_IN_WITH_X, Seal, SealFormat, SettleResponse, SignIn, SignInInfo, SignedOffer,
     SignedReceipt,
     client::{Answer, Client, KeyPayer, Policy},
     header,
@@ -49,7 +49,7 @@ async fn shop(required: bool) -> Shop {
     let extras = Extras::default()
         .payment_identifier(required)
         .sign_in(SignInRule::new(origin.clone()).statement("Come in"))
-        .sign_offers(issuer, SealFormat::Eip712, false)
+        .sign_offers(origin.clone(), issuer, SealFormat::Eip712, false)
         .builder_code(&BuilderCode::new("shop", &["florin"]).unwrap());
     let seller = Seller::new(ledger.gate().await, &Network::evm(84532), SELLER).unwrap();
     let item = Discovery::query(json!({ "page": "1" }), json!({ "properties": { "page": { "type": "string" } } }))
@@ -130,6 +130,20 @@ async fn a_named_purchase_is_answered_again_and_its_name_is_good_for_nothing_els
     let refused = shop.get(&[(header::PAYMENT_SIGNATURE, &other_payment)]).await;
     assert_eq!(error(refused).await, (409, "payment_identifier_conflict".into()));
     assert_eq!(shop.ledger.settle_calls(), 1);
+}
+
+/// Or one payment that is never spent could fill the store with names.
+#[tokio::test]
+async fn a_payment_has_one_name() {
+    let shop = shop(false).await;
+    shop.ledger.refuse(Reason::InsufficientBalance);
+    let mut payment: PaymentPayload = header::decode(shop.payment("the_name_of_a_purchase").await.as_bytes()).unwrap();
+    let first = header::encode(&payment).unwrap();
+    assert_eq!(shop.get(&[(header::PAYMENT_SIGNATURE, &first)]).await.status(), 402);
+    payment.extensions.as_mut().unwrap()["payment-identifier"]["info"]["id"] = "another_name_of_it_again".into();
+    let renamed = header::encode(&payment).unwrap();
+    let refused = shop.get(&[(header::PAYMENT_SIGNATURE, &renamed)]).await;
+    assert_eq!(error(refused).await, (409, "payment_identifier_conflict".into()));
 }
 
 #[tokio::test]
@@ -260,6 +274,10 @@ async fn offers_and_receipts_are_signed_and_checked() {
     let [signed] = <[SignedOffer; 1]>::try_from(SignedOffer::all(&required)).unwrap();
     assert_eq!(signed.signer(), Some(shop.issuer));
     assert!(signed.payload.offers(&required.accepts[0]) && !signed.payload.offers(&offer("0.06")));
+    let response = shop.get(&[("host", "somebody-else.example")]).await;
+    let elsewhere: PaymentRequired = header::decode(response.headers()[header::PAYMENT_REQUIRED].as_bytes()).unwrap();
+    let signed_elsewhere = SignedOffer::all(&elsewhere).remove(0);
+    assert_eq!(signed_elsewhere.payload.resource_url, shop.url.as_str(), "in the shop's own name, whatever a request calls it");
 
     let response = shop.get(&[(header::PAYMENT_SIGNATURE, &payment_for(&required))]).await;
     let settled: SettleResponse = header::decode(response.headers()[header::PAYMENT_RESPONSE].as_bytes()).unwrap();

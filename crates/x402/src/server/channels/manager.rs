@@ -207,6 +207,11 @@ impl ChannelManager {
                 for (channel, claim) in batch.iter().zip(&claims) {
                     self.claimed(channel.id, claim.total_claimed).await?;
                 }
+            } else if answer.error_reason == Some(Reason::BatchNothingToSettle) {
+                // By another copy of the service, or before a crash.
+                for (channel, claim) in batch.iter().zip(&claims) {
+                    self.claimed(channel.id, claim.total_claimed).await?;
+                }
             } else if answer.error_reason != Some(Reason::BatchClaimSimulationFailed) {
                 return Err(refused("claim", answer));
             } else if batch.len() > 1 {

@@ -156,7 +156,7 @@ impl Default for MemoryReservations {
 }
 
 impl MemoryReservations {
-    /// How long a reservation lasts: longer than any handler runs. 15 minutes unless told.
+    /// How long a reservation lasts that is not renewed, because who had it died: 30 seconds unless told.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -180,6 +180,14 @@ impl Reservations for MemoryReservations {
 
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
         ready(self.table().set(lease, State::Kept(Box::new(kept)), Instant::now() + self.lease)).boxed()
+    }
+
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {
+        ready(self.table().held(lease).map(|entry| entry.until = Instant::now() + self.lease)).boxed()
+    }
+
+    fn lease_time(&self) -> Duration {
+        self.lease
     }
 
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

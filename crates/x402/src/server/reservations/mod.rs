@@ -7,12 +7,13 @@ mod postgres;
 #[cfg(feature = "redis")]
 mod redis;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use alloy::primitives::B256;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use http::{HeaderMap, StatusCode};
+use tokio::task::JoinHandle;
 
 pub use self::memory::MemoryReservations;
 #[cfg(feature = "postgres")]
@@ -21,8 +22,8 @@ pub use self::postgres::PostgresReservations;
 pub use self::redis::RedisReservations;
 use crate::{SettleResponse, TokenAmount};
 
-/// How long a reservation lasts unless told: longer than any handler should run, and a settlement after it.
-const LEASE: Duration = Duration::from_secs(15 * 60);
+/// How long a reservation lasts that nobody renews: a client that has the same payment sent again gives up after minutes, and signs anew.
+const LEASE: Duration = Duration::from_secs(30);
 /// How long a spent payment and a kept answer are remembered. Longer than an authorization usually lives.
 pub(super) const REMEMBERED: Duration = Duration::from_secs(3600);
 /// How often what need not be remembered any more is removed.
@@ -101,7 +102,7 @@ pub enum ReservationError {
     #[error("too many payments are under way: try again later with the same payment")]
     Full,
     /// The lease lapsed; somebody else may serve the payment.
-    #[error("the reservation lapsed before the work was done: give the store a longer lease")]
+    #[error("the reservation lapsed: it was not renewed in time")]
     Lost,
     /// The store failed.
     #[error("the store of reservations failed: {0}")]
@@ -110,8 +111,8 @@ pub enum ReservationError {
 
 /// Who serves which payment. One store is shared by every copy of a service; each method is one atomic step.
 ///
-/// A payment is named by [`crate::PaymentKey::digest`]. A lease that lapsed, because its holder crashed or was too slow, can change nothing
-/// any more: what was only reserved is free again, what was kept may be resumed.
+/// A payment is named by [`crate::PaymentKey::digest`]. Whoever serves it renews its lease. One that lapsed, because its holder crashed, can
+/// change nothing any more: what was only reserved is free again, what was kept may be resumed.
 pub trait Reservations: Send + Sync {
     /// Looks a payment up; makes no new reservation, but takes over one that may be resumed. `fingerprint` must be the one it was
     /// reserved with, else `None`.
@@ -120,6 +121,10 @@ pub trait Reservations: Send + Sync {
     fn reserve(&self, key: B256, fingerprint: B256) -> BoxFuture<'_, Result<Claim, ReservationError>>;
     /// Keeps what is needed to settle again, and renews the lease. Called before the settlement, and once more with the receipt.
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>>;
+    /// Renews the lease.
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>>;
+    /// How long a lease lasts that is not renewed.
+    fn lease_time(&self) -> Duration;
     /// Lets the lease lapse: the next request with this payment resumes it.
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>>;
     /// Marks a payment as served, for good.
@@ -130,4 +135,30 @@ pub trait Reservations: Send + Sync {
     fn remember(&self, name: B256, value: B256, time: Duration) -> BoxFuture<'_, Result<B256, ReservationError>>;
     /// What is remembered under `name`.
     fn recall(&self, name: B256) -> BoxFuture<'_, Result<Option<B256>, ReservationError>>;
+}
+
+/// Renews a lease for as long as it lives.
+pub(super) struct Renewal(JoinHandle<()>);
+
+impl Renewal {
+    pub(super) fn of(store: Arc<dyn Reservations>, lease: Lease) -> Self {
+        // Two may fail before it lapses.
+        let every = store.lease_time() / 3;
+        Self(tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                match store.renew(lease).await {
+                    Ok(()) => {}
+                    Err(ReservationError::Lost) => return,
+                    Err(error) => tracing::warn!(%error, "a reservation could not be renewed; trying again"),
+                }
+            }
+        }))
+    }
+}
+
+impl Drop for Renewal {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }

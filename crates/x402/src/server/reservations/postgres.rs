@@ -77,7 +77,7 @@ impl PostgresReservations {
         Ok(Self { pool, lease: LEASE, pruned: Arc::default() })
     }
 
-    /// How long a reservation lasts: longer than any handler runs. 15 minutes unless told.
+    /// How long a reservation lasts that is not renewed, because who had it died: 30 seconds unless told.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -145,6 +145,16 @@ impl Reservations for PostgresReservations {
             WHERE key = $1 AND holder = $2 AND NOT spent AND until > clock_timestamp()";
         let kept = encode(&kept);
         self.change(held(statement, lease).bind(kept).bind(millis(self.lease))).boxed()
+    }
+
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {
+        let statement = "UPDATE x402.reservations SET until = clock_timestamp() + $3 * interval '1 ms'
+            WHERE key = $1 AND holder = $2 AND NOT spent AND until > clock_timestamp()";
+        self.change(held(statement, lease).bind(millis(self.lease))).boxed()
+    }
+
+    fn lease_time(&self) -> Duration {
+        self.lease
     }
 
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

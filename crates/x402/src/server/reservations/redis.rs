@@ -37,6 +37,11 @@ static CHANGE: LazyLock<Script> = LazyLock::new(|| {
         local now = time[1] * 1000 + math.floor(time[2] / 1000)
         if spent or holder ~= ARGV[1] or tonumber(lapses) <= now then return 0 end
         if ARGV[2] == 'release' then return redis.call('DEL', KEYS[1]) end
+        if ARGV[2] == 'renew' then
+            redis.call('HSET', KEYS[1], 'until', now + ARGV[3])
+            local kept = redis.call('HEXISTS', KEYS[1], 'kept') == 1
+            return redis.call('PEXPIRE', KEYS[1], kept and ARGV[3] + ARGV[4] or ARGV[3])
+        end
         if ARGV[2] == 'keep' then
             redis.call('HSET', KEYS[1], 'kept', ARGV[5], 'until', now + ARGV[3])
             return redis.call('PEXPIRE', KEYS[1], ARGV[3] + ARGV[4])
@@ -74,7 +79,7 @@ impl RedisReservations {
         Ok(Self { connection, prefix: "x402:".into(), lease: LEASE })
     }
 
-    /// How long a reservation lasts: longer than any handler runs. 15 minutes unless told.
+    /// How long a reservation lasts that is not renewed, because who had it died: 30 seconds unless told.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.lease = lease;
         self
@@ -123,6 +128,14 @@ impl Reservations for RedisReservations {
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
         let kept = encode(&kept);
         async move { self.change(lease, "keep", kept).await }.boxed()
+    }
+
+    fn renew(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {
+        self.change(lease, "renew", Vec::new()).boxed()
+    }
+
+    fn lease_time(&self) -> Duration {
+        self.lease
     }
 
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

@@ -1,6 +1,9 @@
 //! Keeps other requests off a channel while one is served, and its answer until it has left.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{
+    sync::{PoisonError, atomic::Ordering},
+    time::Duration,
+};
 
 use alloy::primitives::B256;
 use futures::future::{BoxFuture, FutureExt, ready};
@@ -11,16 +14,15 @@ use crate::server::{
     channels::{Channel, Pending, last::State, now_ms},
 };
 
-/// Least and most that a request may hold its channel, in seconds.
-const HOLD_MIN_SECS: u64 = 5;
-const HOLD_MAX_SECS: u64 = 600;
+/// How long a request holds its channel unless it renews that.
+const HOLD: Duration = Duration::from_secs(30);
 
 #[allow(clippy::large_enum_variant)] // One at a time, and never kept.
 pub(super) enum Held {
     /// By this turn.
     Ours(Channel),
     /// By another, or by nobody.
-    Lost,
+    Lost(Channel),
     /// There is no such channel.
     Missing,
 }
@@ -42,23 +44,25 @@ impl Turn {
         Ok(match channel {
             None => Held::Missing,
             Some(channel) if channel.pending.is_some_and(|pending| pending.id == id) => Held::Ours(channel),
-            Some(_) => Held::Lost,
+            Some(channel) => Held::Lost(channel),
         })
+    }
+
+    fn pending(&self) -> Pending {
+        Pending { id: self.pending_id(), until_ms: now_ms().saturating_add(HOLD.as_millis() as u64) }
     }
 
     /// Takes the channel, unless another request has it or it moved on.
     async fn hold(&self) -> Result<bool, ReservationError> {
         let judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((mut channel, requirements)) = judged else { return Ok(false) };
+        let Some(mut channel) = judged else { return Ok(false) };
         // With this very voucher, perhaps: of the requests that show it one is served.
         if channel.is_busy(now_ms()) {
             return Ok(false);
         }
         let charged = channel.charged;
-        let hold_ms = requirements.max_timeout_seconds.clamp(HOLD_MIN_SECS, HOLD_MAX_SECS) * 1000;
         for _ in 0..TRIES {
-            let pending = Pending { id: self.pending_id(), until_ms: now_ms().saturating_add(hold_ms) };
-            let next = Channel { pending: Some(pending), version: channel.version + 1, ..channel.clone() };
+            let next = Channel { pending: Some(self.pending()), version: channel.version + 1, ..channel.clone() };
             if self.channels.0.store.swap(next).await? {
                 return Ok(true);
             }
@@ -87,7 +91,11 @@ impl Turn {
 /// has not left yet. The key that the gate gives is this turn's own.
 impl Reservations for Turn {
     fn find(&self, _: B256, fingerprint: B256) -> BoxFuture<'_, Result<Option<Reserved>, ReservationError>> {
-        ready(Ok(self.channels.0.last.find(self.voucher.channel_id, fingerprint))).boxed()
+        let found = self.channels.0.last.find(self.voucher.channel_id, fingerprint);
+        if matches!(found, Some(Reserved::Resume(..))) {
+            self.resumed.store(true, Ordering::Relaxed);
+        }
+        ready(Ok(found)).boxed()
     }
 
     fn reserve(&self, _: B256, fingerprint: B256) -> BoxFuture<'_, Result<Reserved, ReservationError>> {
@@ -105,6 +113,24 @@ impl Reservations for Turn {
 
     fn keep(&self, lease: Lease, kept: Kept) -> BoxFuture<'_, Result<(), ReservationError>> {
         self.set(lease, |_| Some(State::Working(kept)))
+    }
+
+    fn renew(&self, _: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {
+        async move {
+            for _ in 0..TRIES {
+                let Held::Ours(channel) = self.held(true).await? else { return Err(ReservationError::Lost) };
+                let next = Channel { pending: Some(self.pending()), version: channel.version + 1, ..channel };
+                if self.channels.0.store.swap(next).await? {
+                    break;
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn lease_time(&self) -> Duration {
+        HOLD
     }
 
     fn suspend(&self, lease: Lease) -> BoxFuture<'_, Result<(), ReservationError>> {

@@ -76,7 +76,7 @@ impl Turn {
         if self.withdraws_soon(&channel) {
             return invalid(Reason::BatchCumulativeExceedsBalance);
         }
-        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some((channel, requirements.clone()));
+        *self.judged.lock().unwrap_or_else(PoisonError::into_inner) = Some(channel);
         Ok(verdict)
     }
 

@@ -6,7 +6,10 @@ mod refund;
 
 pub(super) use refund::refund_payload;
 
-use std::sync::Mutex;
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, Ordering},
+};
 
 use alloy::primitives::B256;
 use serde_json::{Value, json};
@@ -32,7 +35,9 @@ pub(in crate::server) struct Turn {
     /// Names the voucher; its nonce is the hash that was signed.
     key: PaymentKey,
     /// The channel as it was judged, for the reservation.
-    judged: Mutex<Option<(Channel, PaymentRequirements)>>,
+    judged: Mutex<Option<Channel>>,
+    /// An earlier try may have charged the voucher without hearing of it.
+    resumed: AtomicBool,
 }
 
 impl Turn {
@@ -42,7 +47,7 @@ impl Turn {
         };
         let chain = Chain::of(&payment.accepted).ok_or(PayloadError::UnknownType)?;
         let key = payment.channel_key(&payload)?;
-        Ok(Self { channels, payload, config, voucher, chain, key, judged: Mutex::default() })
+        Ok(Self { channels, payload, config, voucher, chain, key, judged: Mutex::default(), resumed: AtomicBool::new(false) })
     }
 
     /// What makes this payment the same one wherever it turns up.
@@ -91,6 +96,12 @@ impl Turn {
         }
     }
 
+    /// Whether an earlier try of this request charged the channel.
+    fn was_charged(&self, channel: &Channel, cost: u128) -> bool {
+        let is_last = (channel.ceiling, &channel.signature) == (self.voucher.max_claimable_amount, &self.voucher.signature);
+        self.resumed.load(Ordering::Relaxed) && cost > 0 && is_last
+    }
+
     /// Writes the charge and its voucher down; only then is there a receipt.
     async fn charge(
         &self,
@@ -98,40 +109,51 @@ impl Turn {
         receipt: SettleResponse,
         change: impl Fn(&mut Channel),
     ) -> Result<SettleResponse, FacilitatorError> {
-        let failed = |reason| Ok(SettleResponse::failed(receipt.network.clone(), Some(self.config.payer), reason));
+        let network = receipt.network.clone();
+        let failed = |reason| Ok(SettleResponse::failed(network.clone(), Some(self.config.payer), reason));
         let Ok(cost) = u128::try_from(requirements.amount.0) else { return failed(Reason::BatchChargeExceedsCeiling) };
         for attempt in 0..TRIES {
             let channel = match self.held(attempt > 0).await {
                 Ok(Held::Ours(channel)) => channel,
                 Ok(Held::Missing) => return failed(Reason::BatchMissingChannel),
-                Ok(Held::Lost) if attempt == 0 => continue,
-                Ok(Held::Lost) => return failed(Reason::BatchChannelBusy),
+                Ok(Held::Lost(_)) if attempt == 0 => continue,
+                // By this very voucher, and only the store's answer was lost.
+                Ok(Held::Lost(channel)) if self.was_charged(&channel, cost) => return Ok(charged(receipt, &channel, cost)),
+                Ok(Held::Lost(_)) => return failed(Reason::BatchChannelBusy),
                 Err(error) => return failed(unavailable(&error)),
             };
-            let charged = channel.charged.checked_add(cost).filter(|charged| *charged <= self.voucher.max_claimable_amount);
-            let Some(charged) = charged else { return failed(Reason::BatchChargeExceedsCeiling) };
-            let mut next = Channel { charged, pending: None, version: channel.version + 1, used_at: now_ms() / 1000, ..channel };
+            let sum = channel.charged.checked_add(cost).filter(|sum| *sum <= self.voucher.max_claimable_amount);
+            let Some(sum) = sum else { return failed(Reason::BatchChargeExceedsCeiling) };
+            let mut next =
+                Channel { charged: sum, pending: None, version: channel.version + 1, used_at: now_ms() / 1000, ..channel };
             change(&mut next);
+            if sum > next.balance {
+                // More than could be claimed: the node that told of the deposit is behind, and tells more when it is asked again.
+                tracing::warn!(channel = %next.id, balance = %next.balance, charge = %sum, "a channel does not hold what is charged");
+                return failed(Reason::UnexpectedSettleError);
+            }
             if cost > 0 {
                 (next.ceiling, next.signature) = (self.voucher.max_claimable_amount, self.voucher.signature.clone());
                 if next.unclaimed_since == 0 {
                     next.unclaimed_since = next.used_at;
                 }
             }
-            let state = next.state();
-            match self.channels.0.store.swap(next).await {
-                Ok(true) => {
-                    let mut extra = receipt.extra.clone().unwrap_or_default();
-                    extra.insert("channelState".into(), json!(state));
-                    extra.insert("chargedAmount".into(), cost.to_string().into());
-                    return Ok(SettleResponse { extra: Some(extra), ..receipt });
-                }
+            match self.channels.0.store.swap(next.clone()).await {
+                Ok(true) => return Ok(charged(receipt, &next, cost)),
                 Ok(false) => {}
                 Err(error) => return failed(unavailable(&error)),
             }
         }
         failed(Reason::UnexpectedSettleError)
     }
+}
+
+/// The receipt of what a request cost.
+fn charged(receipt: SettleResponse, channel: &Channel, cost: u128) -> SettleResponse {
+    let mut extra = receipt.extra.unwrap_or_default();
+    extra.insert("channelState".into(), json!(channel.state()));
+    extra.insert("chargedAmount".into(), cost.to_string().into());
+    SettleResponse { extra: Some(extra), ..receipt }
 }
 
 /// The outcome is not known: the caller may ask again with the same payment.

@@ -25,7 +25,7 @@ impl Turn {
         let channel = match self.held(true).await {
             Ok(Held::Ours(channel)) => channel,
             Ok(Held::Missing) => return failed(Reason::BatchMissingChannel),
-            Ok(Held::Lost) => return failed(Reason::BatchChannelBusy),
+            Ok(Held::Lost(_)) => return failed(Reason::BatchChannelBusy),
             Err(error) => return failed(unavailable(&error)),
         };
         if self.voucher.max_claimable_amount != channel.charged {
