@@ -30,12 +30,15 @@ use crate::{
 
 /// Requests worked on at once, most of them waiting for a block. More are told to come again.
 const REQUESTS_MAX: usize = 2_048;
+/// Readers of the catalogue at once.
+const READERS_MAX: usize = 32;
 /// How long the body of a request may take to come.
 const BODY_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The operator's rules.
 pub(crate) struct Admission {
     room: Semaphore,
+    readers: Semaphore,
     keys: Vec<ApiKey>,
     by_key: Option<Limits<usize>>,
     by_ip: Option<Limits<IpAddr>>,
@@ -57,6 +60,7 @@ impl Admission {
     pub(crate) fn new(config: &AdmissionConfig) -> Self {
         Self {
             room: Semaphore::new(REQUESTS_MAX),
+            readers: Semaphore::new(READERS_MAX),
             keys: config.api_keys.clone(),
             by_key: config.key_rate.map(Limits::new),
             by_ip: config.ip_rate.map(Limits::new),
@@ -70,11 +74,14 @@ impl Admission {
         REQUESTS_MAX - self.room.available_permits()
     }
 
-    fn caller(&self, headers: &HeaderMap, ip: Option<IpAddr>) -> Result<(), Refusal> {
+    fn address(&self, request: &Request) -> Result<(), Refusal> {
+        let ip = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
+        let (Some(limits), Some(ip)) = (&self.by_ip, ip) else { return Ok(()) };
+        limits.admit(of_one_customer(ip), Instant::now()).map_err(Refusal::TooOften)
+    }
+
+    fn caller(&self, headers: &HeaderMap) -> Result<(), Refusal> {
         let now = Instant::now();
-        if let (Some(limits), Some(ip)) = (&self.by_ip, ip) {
-            limits.admit(of_one_customer(ip), now).map_err(Refusal::TooOften)?;
-        }
         if self.keys.is_empty() {
             return Ok(());
         }
@@ -117,8 +124,8 @@ fn of_one_customer(ip: IpAddr) -> IpAddr {
 
 /// Turns away who may not ask, and a crowd that would exhaust memory. Operators' routes are not behind it.
 pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let ip = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
-    if let Err(refusal) = app.admission.caller(request.headers(), ip) {
+    let admitted = app.admission.address(&request).and_then(|()| app.admission.caller(request.headers()));
+    if let Err(refusal) = admitted {
         return refusal.answer(&app.metrics);
     }
     // Whoever sends slowly takes up nobody's place.
@@ -131,6 +138,15 @@ pub(crate) async fn admit(State(app): State<Arc<App>>, request: Request, next: N
     };
     let Ok(_place) = app.admission.room.try_acquire() else { return Refusal::Busy.answer(&app.metrics) };
     next.run(Request::from_parts(head, body.into())).await
+}
+
+/// Turns away a crowd of readers: anybody may read the catalogue, and nobody is to notice.
+pub(crate) async fn admit_reader(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if let Err(refusal) = app.admission.address(&request) {
+        return refusal.answer(&app.metrics);
+    }
+    let Ok(_place) = app.admission.readers.try_acquire() else { return Refusal::Busy.answer(&app.metrics) };
+    next.run(request).await
 }
 
 impl Refusal {

@@ -72,7 +72,7 @@ pub(crate) async fn outcome(
     let response = match entry.state {
         State::Settled(hash) => SettleResponse::settled(network, anybody, hash),
         State::Failed => SettleResponse::failed(network, payer, failed),
-        State::Sent => match engine.newest_attempt(&entry).await? {
+        State::Sent | State::Again => match engine.newest_attempt(&entry).await? {
             Some(hash) => SettleResponse::pending(network, anybody, hash),
             None => SettleResponse::failed(network, payer, Reason::UnexpectedSettleError),
         },

@@ -191,13 +191,14 @@ async fn give(engine: &Arc<Engine>, approval: &Approval, gift: U256) -> Result<R
             }
             let call = Call { to: *payer, input: Bytes::new(), gas: GIFT_GAS, value: gift };
             let (expected, signer) = (Expected::Success, None);
-            let settlement = Settlement { key, payee: *payer, amount: gift, call, expected, signer, batchable: false };
+            let settlement =
+                Settlement { key, payee: *payer, amount: gift, call, expected, signer, batchable: false, funds: None };
             engine.submit(settlement).await?.ok_or(Error::Busy)?
         }
     };
     match engine.outcome(entry).await?.state {
         State::Settled(_) => Ok(Ok(())),
-        State::Sent => Err(Error::Busy),
+        State::Sent | State::Again => Err(Error::Busy),
         State::Failed => refused(Reason::Erc20ApprovalBroadcastFailed, "the payer's account does not take coin for gas"),
     }
 }

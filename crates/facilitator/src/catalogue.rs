@@ -1,10 +1,12 @@
 //! `/discovery`: what can be bought by x402, as far as it was paid for here.
 //!
-//! A resource is entered when a payment for it settles and its seller wants it known (extension `bazaar`). What is shown is what came with that
+//! A resource is entered when a payment for it settles and its seller wants it known (extension `bazaar`): once for each payment that moved
+//! something by a transaction of ours, so that each entry costs somebody money. What is shown is what came with that
 //! payment: it proves that somebody paid the payee, and nothing about who owns the URL. The seller is told in `EXTENSION-RESPONSES`.
 
 use std::sync::Arc;
 
+use alloy::primitives::{Address, B256};
 use axum::{
     Json,
     extract::{Query, State},
@@ -15,7 +17,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sqlx::{PgPool, Row, postgres::PgRow};
 use url::Url;
-use x402::{PaymentRequest, PaymentRequirements, ResourceInfo};
+use x402::{PaymentRequest, PaymentRequirements, ResourceInfo, Scheme, SettleResponse, batch::BatchPayload};
 
 use crate::{declared, routes::App};
 
@@ -57,11 +59,47 @@ pub(crate) struct Entry {
     words: String,
 }
 
-/// Enters what was just paid for.
+/// The payment for which something is entered.
+#[derive(Debug)]
+pub(crate) struct Sale {
+    chain_id: u64,
+    token: Address,
+    payer: Address,
+    nonce: B256,
+    transaction: B256,
+}
+
+impl Sale {
+    /// `None` when nothing was bought, or nothing moved.
+    pub(crate) fn of(request: &PaymentRequest, settled: &SettleResponse) -> Option<Self> {
+        let asked = &request.payment_requirements;
+        let nonce = match Scheme::of(asked)? {
+            Scheme::BatchSettlement => match BatchPayload::from_json(&request.payment_payload.payload).ok()? {
+                BatchPayload::Deposit(paid) => paid.deposit.authorization.nonce(paid.voucher.channel_id),
+                _ => return None,
+            },
+            _ => request.payment_payload.key().ok()?.nonce,
+        };
+        let payer = settled.payer.as_ref()?.parse().ok()?;
+        let transaction = settled.transaction_hash()?;
+        Some(Self { chain_id: asked.network.chain_id()?, token: asked.asset_address()?, payer, nonce, transaction })
+    }
+}
+
+/// Enters what was just paid for, if nothing was for this payment.
 ///
 /// # Errors
 /// When the database fails.
-pub(crate) async fn enter(database: &PgPool, entry: Entry) -> sqlx::Result<()> {
+pub(crate) async fn enter(database: &PgPool, sale: &Sale, entry: Entry) -> sqlx::Result<()> {
+    let mut entering = database.begin().await?;
+    let query = "UPDATE settlements SET is_listed = TRUE
+        WHERE chain_id = $1 AND method IN ('eip3009', 'permit2') AND token = $2 AND payer = $3 AND nonce = $4 AND settled_by = $5
+            AND amount > 0 AND NOT is_listed AND EXISTS (SELECT FROM attempts WHERE tx_hash = $5)";
+    let query = sqlx::query(query).bind(sale.chain_id.cast_signed()).bind(sale.token.as_slice()).bind(sale.payer.as_slice());
+    let query = query.bind(sale.nonce.as_slice()).bind(sale.transaction.as_slice());
+    if query.execute(&mut *entering).await?.rows_affected() == 0 {
+        return Ok(());
+    }
     let query = "INSERT INTO resources AS old (resource, pay_to, kind, accepts, item, words)
         VALUES ($1, $2, $3, $4, $5, to_tsvector('english', $6))
         ON CONFLICT (resource, pay_to) DO UPDATE SET kind = EXCLUDED.kind, item = EXCLUDED.item, words = EXCLUDED.words, updated_at = now(),
@@ -69,12 +107,12 @@ pub(crate) async fn enter(database: &PgPool, entry: Entry) -> sqlx::Result<()> {
                 THEN EXCLUDED.accepts ELSE old.accepts || EXCLUDED.accepts END";
     let Entry { resource, pay_to, kind, accepts, item, words } = entry;
     let query = sqlx::query(query).bind(resource).bind(pay_to).bind(kind).bind(accepts).bind(item).bind(words);
-    query.bind(OFFERS_MAX).execute(database).await?;
+    query.bind(OFFERS_MAX).execute(&mut *entering).await?;
     let query = "DELETE FROM resources WHERE (resource, pay_to) IN
         (SELECT resource, pay_to FROM resources ORDER BY updated_at DESC OFFSET $1)
         AND (SELECT reltuples FROM pg_class WHERE oid = 'resources'::regclass) >= $1";
-    sqlx::query(query).bind(RESOURCES_MAX).execute(database).await?;
-    Ok(())
+    sqlx::query(query).bind(RESOURCES_MAX).execute(&mut *entering).await?;
+    entering.commit().await
 }
 
 /// What a payment says of its resource; `None` without the extension.
@@ -148,7 +186,7 @@ fn is_path(template: &str) -> bool {
 /// `GET /discovery/resources`
 pub(crate) async fn resources(State(app): State<Arc<App>>, Query(wanted): Query<Wanted>) -> Response {
     let (limit, offset) = (wanted.limit(), wanted.offset.unwrap_or(0).max(0));
-    match find(app.database.as_ref(), &wanted, limit, offset).await {
+    match find(app.catalogue.as_ref(), &wanted, limit, offset).await {
         Ok((items, total)) => {
             let pagination = json!({ "limit": limit, "offset": offset, "total": total });
             Json(json!({ "x402Version": 2, "items": items, "pagination": pagination })).into_response()
@@ -164,7 +202,7 @@ pub(crate) async fn search(State(app): State<Arc<App>>, Query(wanted): Query<Wan
     }
     let offset = wanted.cursor.as_ref().and_then(|cursor| cursor.parse().ok()).unwrap_or(0_i64).max(0);
     let limit = wanted.limit();
-    match find(app.database.as_ref(), &wanted, limit, offset).await {
+    match find(app.catalogue.as_ref(), &wanted, limit, offset).await {
         Ok((resources, total)) => {
             let next = offset.saturating_add(limit);
             let cursor = (next < total).then(|| next.to_string());

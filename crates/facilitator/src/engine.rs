@@ -2,13 +2,13 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
 };
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256};
 use dashmap::{DashMap, Entry as Place};
 use tokio::sync::{Notify, watch};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -81,7 +81,16 @@ pub(crate) struct Engine {
     /// Something was sent, or there is a new block.
     pub(crate) news: Notify,
     turn: AtomicUsize,
-    under_way: DashMap<Key, watch::Sender<Progress>>,
+    under_way: DashMap<Key, UnderWay>,
+    /// Why it had to stop by itself.
+    failed: Mutex<Option<Error>>,
+}
+
+/// A settlement that this process follows.
+struct UnderWay {
+    progress: watch::Sender<Progress>,
+    /// Of its payer's money.
+    draws: U256,
 }
 
 impl Engine {
@@ -105,6 +114,7 @@ impl Engine {
             news: Notify::new(),
             turn: AtomicUsize::new(0),
             under_way: DashMap::new(),
+            failed: Mutex::default(),
         }
     }
 
@@ -117,6 +127,15 @@ impl Engine {
             let engine = self.clone();
             self.tasks.spawn(async move {
                 let _ = engine.stop.run_until_cancelled(engine.lanes[index].run(&engine, queue)).await;
+            });
+        }
+        for index in 0..self.lanes.len() {
+            let engine = self.clone();
+            self.tasks.spawn(async move {
+                let lane = &engine.lanes[index];
+                if let Some(error) = engine.stop.run_until_cancelled(lane.keep(&engine.journal)).await {
+                    engine.fail(error);
+                }
             });
         }
         let engine = self.clone();
@@ -160,25 +179,35 @@ impl Engine {
         if let Some(entry) = self.joined(key).await? {
             return Ok(Some(entry));
         }
-        Ok(self.journal.find(key).await?.filter(|entry| entry.state != State::Failed))
+        Ok(self.journal.find(key).await?.filter(|entry| !matches!(entry.state, State::Failed | State::Again)))
     }
 
     /// The same, if this process is about it: asks neither journal nor node.
     pub(crate) async fn joined(&self, key: &Key) -> Result<Option<Entry>, Error> {
-        let Some(progress) = self.under_way.get(key).map(|progress| progress.subscribe()) else { return Ok(None) };
+        let Some(progress) = self.under_way.get(key).map(|under_way| under_way.progress.subscribe()) else { return Ok(None) };
         begun(progress).await
     }
 
     /// Journals and broadcasts a settlement that was verified. The entry may be that of another request which was first: compare its terms
     /// before its [`Engine::outcome`] is told to anybody. `None` when that one has just failed.
-    pub(crate) async fn submit(self: &Arc<Self>, settlement: Settlement) -> Result<Option<Entry>, Error> {
-        let key = settlement.key;
+    ///
+    /// # Errors
+    /// [`Error::Owes`] when the payer's money does not cover it beside what else is under way: it would fail, and we would pay for that.
+    pub(crate) async fn submit(self: &Arc<Self>, mut settlement: Settlement) -> Result<Option<Entry>, Error> {
+        let (key, draws, owed) = (settlement.key, settlement.draws(), &self.verifier.owed);
+        if settlement.funds.is_none() && !draws.is_zero() && !owed.by(key.token, key.payer).is_zero() {
+            settlement.funds = self.verifier.funds(key.token, key.payer).await?;
+        }
         let progress = match self.under_way.entry(key) {
-            Place::Occupied(place) => place.get().subscribe(),
+            Place::Occupied(place) => place.get().progress.subscribe(),
             Place::Vacant(place) => {
+                self.affordable()?;
                 let lane = self.lane_for(&settlement)?;
-                let (sender, receiver) = watch::channel(Progress::Waiting);
-                place.insert(sender);
+                if !owed.add(&key, draws, settlement.funds) {
+                    return Err(Error::Owes);
+                }
+                let (progress, receiver) = watch::channel(Progress::Waiting);
+                place.insert(UnderWay { progress, draws });
                 if !lane.push(settlement) {
                     self.not_begun(&key);
                     return Err(Error::Busy);
@@ -190,6 +219,19 @@ impl Engine {
             Some(entry) => Ok(Some(entry)),
             None => self.find(&key).await,
         }
+    }
+
+    /// Whether gas costs no more than the operator pays. Nothing is asked that anybody would wait for.
+    ///
+    /// # Errors
+    /// [`Error::GasPrice`]
+    pub(crate) fn affordable(self: &Arc<Self>) -> Result<(), Error> {
+        let affordable = self.fees.affordable();
+        if affordable.is_err() {
+            let engine = self.clone();
+            self.tasks.spawn(async move { engine.fees.renew().await });
+        }
+        affordable
     }
 
     /// The pinned one, or whoever has least to do, in turn.
@@ -209,7 +251,7 @@ impl Engine {
         }
         let key = entry.settlement.key;
         let deadline = Instant::now() + self.limits.confirm_timeout;
-        if let Some(mut progress) = self.under_way.get(&key).map(|progress| progress.subscribe()) {
+        if let Some(mut progress) = self.under_way.get(&key).map(|under_way| under_way.progress.subscribe()) {
             let ended = progress.wait_for(|progress| match progress {
                 Progress::Waiting => false,
                 Progress::Begun(entry) => entry.state != State::Sent,
@@ -253,8 +295,16 @@ impl Engine {
     /// Follows what the journal has of a lane and this process does not know yet.
     pub(crate) async fn take_up(&self, lane: &Lane) -> Result<(), Error> {
         for entry in lane.load(&self.journal).await? {
-            tracing::info!(payment = %entry.settlement.key.nonce, payer = %entry.settlement.key.payer, "taking up a settlement");
-            self.under_way.insert(entry.settlement.key, watch::Sender::new(Progress::Begun(entry.into())));
+            let (key, draws) = (entry.settlement.key, entry.settlement.draws());
+            tracing::info!(payment = %key.nonce, payer = %key.payer, state = ?entry.state, "taking up a settlement");
+            let again = (entry.state == State::Again).then(|| entry.settlement.clone());
+            let Place::Vacant(place) = self.under_way.entry(key) else { continue };
+            let progress = if again.is_some() { Progress::Waiting } else { Progress::Begun(entry.into()) };
+            place.insert(UnderWay { progress: watch::Sender::new(progress), draws });
+            self.verifier.owed.add(&key, draws, None);
+            if again.is_some_and(|settlement| !lane.push(settlement)) {
+                self.not_begun(&key);
+            }
         }
         self.news.notify_one();
         Ok(())
@@ -263,8 +313,8 @@ impl Engine {
     /// They are in the journal.
     pub(crate) fn begun(&self, entries: Vec<Entry>) {
         for entry in entries {
-            if let Some(progress) = self.under_way.get(&entry.settlement.key) {
-                progress.send_replace(Progress::Begun(entry.into()));
+            if let Some(under_way) = self.under_way.get(&entry.settlement.key) {
+                under_way.progress.send_replace(Progress::Begun(entry.into()));
             }
         }
     }
@@ -284,9 +334,22 @@ impl Engine {
     }
 
     fn forget(&self, key: &Key, last: Progress) {
-        if let Some((_, progress)) = self.under_way.remove(key) {
+        if let Some((_, UnderWay { progress, draws })) = self.under_way.remove(key) {
+            self.verifier.owed.less(key, draws);
             progress.send_replace(last);
         }
+    }
+
+    /// Stops the whole instance.
+    pub(crate) fn fail(&self, error: Error) {
+        tracing::error!(%error, "the facilitator cannot go on");
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        self.stop.cancel();
+    }
+
+    /// Why it stopped by itself, if it did.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -60,6 +60,17 @@ pub enum Error {
     /// Too many settlements wait, or the journal or the node failed just now.
     #[error("the settlement was not begun: ask again with the same payment")]
     Busy,
+    /// The payer's money does not cover this beside the payments of his that are under way.
+    #[error("the payer's balance does not cover this beside what is under way: ask again with the same payment")]
+    Owes,
+    /// Gas costs more than the operator pays.
+    #[error("gas costs {asked} wei now, and at most {cap} is paid (--gas-price-max): ask again with the same payment")]
+    GasPrice {
+        /// Wei per gas.
+        asked: u128,
+        /// Wei per gas.
+        cap: u128,
+    },
     /// A settlement that only one signer can send, and it is not one of ours.
     #[error("{0} must send this and is not one of the signers: add its key to the signer keys")]
     SignerUnknown(Address),

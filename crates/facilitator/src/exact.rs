@@ -1,6 +1,6 @@
 //! Scheme `exact`: settles what a payer signed, and says so only to who shows that payment.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use x402::{Eip2612Permit, Network, PERMIT2_UPTO_PROXY, PaymentRequest, Reason, SettleResponse, TokenAmount};
 
@@ -27,23 +27,35 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     if let Some(entry) = engine.joined(&key).await? {
         return join(engine, entry, request, network).await;
     }
+    let deadline = Instant::now() + engine.limits.confirm_timeout;
+    loop {
+        match begin(engine, key, request, network.clone()).await {
+            // The work for it is done: it waits for what its payer began before.
+            Err(Error::Owes) if Instant::now() < deadline => engine.verifier.owed.change().await,
+            answer => return answer,
+        }
+    }
+}
+
+/// Verifies, sends, and waits for the end.
+async fn begin(engine: &Arc<Engine>, key: Key, request: &PaymentRequest, network: Network) -> Result<SettleResponse, Error> {
     // A payment that was begun before does not verify any more, or the journal refuses it: there is no need to ask the journal first.
     let (verdict, ()) = tokio::join!(engine.verifier.verify(request), engine.fees.renew());
     let mut verdict = verdict?;
-    if let Ok(Valid { transfer, next: Next::Approve(approval) }) = &verdict {
+    if let Ok(Valid { transfer, next: Next::Approve(approval), .. }) = &verdict {
         verdict = match approval::carry(engine, approval, transfer.amount).await? {
             Ok(()) => engine.verifier.verify(request).await?,
             Err(invalid) => Err(invalid),
         };
     }
-    let (Transfer { to: payee, amount, .. }, call, batchable) = match verdict {
-        Ok(Valid { transfer, next: Next::Send { call, batchable } }) => (transfer, call, batchable),
+    let (Transfer { to: payee, amount, .. }, call, batchable, funds) = match verdict {
+        Ok(Valid { transfer, next: Next::Send { call, batchable }, funds }) => (transfer, call, batchable, funds),
         Ok(Valid { next: Next::Approve(_), .. }) => {
             return explain(engine, Reason::Erc20ApprovalTxFailed.into(), key, request, network).await;
         }
         Err(invalid) => return explain(engine, invalid, key, request, network).await,
     };
-    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer: None, batchable };
+    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer: None, batchable, funds };
     match engine.submit(settlement).await? {
         Some(entry) => join(engine, entry, request, network).await,
         None => Ok(SettleResponse::failed(network, Some(key.payer), Reason::UnexpectedSettleError)),
@@ -64,7 +76,7 @@ async fn explain(
     if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce)
         && let Ok(payload) = request.payment_payload.exact()
         && engine.verifier.is_vouched_for(request).await?
-        && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token)).await?
+        && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token), None).await?
     {
         return Ok(SettleResponse::settled(network, key.payer, hash));
     }
@@ -103,7 +115,7 @@ async fn join(engine: &Arc<Engine>, entry: Entry, request: &PaymentRequest, netw
             let reason = entry.reason.as_deref().map_or(Reason::TransactionFailed, Reason::from);
             SettleResponse::failed(network, Some(payer), reason)
         }
-        State::Sent => match engine.newest_attempt(&entry).await? {
+        State::Sent | State::Again => match engine.newest_attempt(&entry).await? {
             Some(hash) => SettleResponse::pending(network, payer, hash),
             None => SettleResponse::failed(network, Some(payer), Reason::UnexpectedSettleError),
         },

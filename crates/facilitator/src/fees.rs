@@ -21,6 +21,21 @@ const AGE_MAX: Duration = Duration::from_secs(10);
 /// Older ones are renewed while nobody waits for it.
 const AGE_GOOD: Duration = Duration::from_secs(1);
 
+/// The most to offer per gas unless the operator says otherwise, in wei: several times what is paid on a busy day.
+pub(crate) fn cap(chain_id: u64) -> u128 {
+    const GWEI: u128 = 1_000_000_000;
+    match chain_id {
+        // Ethereum
+        1 => 100 * GWEI,
+        // Optimism, Base, Arbitrum
+        10 | 8453 | 42161 => 5 * GWEI,
+        // Polygon
+        137 => 2_000 * GWEI,
+        // Test chains, where it buys nothing, and those that nobody told us about
+        _ => 500 * GWEI,
+    }
+}
+
 /// Wei per gas.
 pub(crate) type Fees = Eip1559Estimation;
 
@@ -28,6 +43,7 @@ pub(crate) struct FeeOracle {
     provider: DynProvider,
     /// The most that is ever offered, in wei per gas.
     cap: u128,
+    /// As the node said.
     known: Mutex<Option<(Instant, Fees)>>,
     /// Somebody is asking ahead of time.
     renewing: AtomicBool,
@@ -41,7 +57,7 @@ impl FeeOracle {
     /// What to offer now. Beyond the cap nothing is offered: what it does not pay for waits.
     pub(crate) async fn now(&self) -> Result<Fees, Error> {
         match self.known() {
-            Some((asked, fees)) if asked.elapsed() < AGE_MAX => Ok(fees),
+            Some((asked, fees)) if asked.elapsed() < AGE_MAX => Ok(self.capped(fees)),
             _ => self.ask().await,
         }
     }
@@ -59,9 +75,17 @@ impl FeeOracle {
 
     /// What the node says now.
     pub(crate) async fn ask(&self) -> Result<Fees, Error> {
-        let fees = self.capped(self.provider.estimate_eip1559_fees().await?);
+        let fees = self.provider.estimate_eip1559_fees().await?;
         *self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some((Instant::now(), fees));
-        Ok(fees)
+        Ok(self.capped(fees))
+    }
+
+    /// Whether what was offered last would be mined now. What was not asked yet is not refused.
+    pub(crate) fn affordable(&self) -> Result<(), Error> {
+        let Some((_, Fees { max_fee_per_gas, max_priority_fee_per_gas: tip })) = self.known() else { return Ok(()) };
+        // An estimate allows for twice the base fee.
+        let asked = max_fee_per_gas.saturating_sub(tip) / 2;
+        if asked < self.cap { Ok(()) } else { Err(Error::GasPrice { asked, cap: self.cap }) }
     }
 
     fn known(&self) -> Option<(Instant, Fees)> {
@@ -102,6 +126,18 @@ mod tests {
     use alloy::providers::ProviderBuilder;
 
     use super::*;
+
+    #[test]
+    fn nothing_is_begun_that_the_cap_does_not_pay_for() {
+        let provider = ProviderBuilder::new().connect_http("http://127.0.0.1:1".parse().expect("a URL")).erased();
+        let oracle = FeeOracle::new(provider, 1_000);
+        assert!(oracle.affordable().is_ok(), "nobody asked yet");
+        for (base_fee, affordable) in [(999, true), (1_000, false), (9_000, false)] {
+            let fees = Fees { max_fee_per_gas: 2 * base_fee + 7, max_priority_fee_per_gas: 7 };
+            *oracle.known.lock().expect("not poisoned") = Some((Instant::now(), fees));
+            assert_eq!(oracle.affordable().is_ok(), affordable, "{base_fee}");
+        }
+    }
 
     #[test]
     fn a_replacement_is_one_that_nodes_accept_and_never_above_the_cap() {

@@ -37,6 +37,9 @@ const QUEUE_MAX: usize = 4_096;
 const TURN_MAX: usize = 512;
 /// How long a settlement waits for others while a transaction is on its way.
 const COMPANY_WAIT: Duration = Duration::from_millis(20);
+/// How often the lease on the signer is looked at, and how often it may be refused, when it was lost, before another instance has it.
+const LEASE_LOOK: Duration = Duration::from_secs(2);
+const LEASE_REFUSALS_MAX: u32 = 5;
 /// Transactions of one signer that are sent and not mined. Nodes keep few for one account; what has to wait goes out in bigger batches.
 const UNMINED_MAX: usize = 256;
 
@@ -49,10 +52,12 @@ pub(crate) struct Lane {
     waiting: AtomicUsize,
     /// The least nonce that is not used up, as far as the watcher has seen.
     floor: AtomicU64,
+    /// The nonce after the last that was sent; zero before the first.
+    next: AtomicU64,
     open: Mutex<BTreeMap<u64, Sent>>,
     /// Told when transactions were mined.
     pub(crate) room: Notify,
-    _lease: Option<Lease>,
+    lease: tokio::sync::Mutex<Option<Lease>>,
 }
 
 /// What was sent and is not final.
@@ -75,6 +80,10 @@ impl Sent {
     }
 }
 
+/// Nonces beyond ours that a node is believed to have seen used, by somebody who has the key too. More would leave a gap that holds up all
+/// behind it, by the word of one node.
+const FOREIGN_MAX: u64 = 16;
+
 /// Where a lane's settlements come out.
 pub(crate) type Queue = mpsc::Receiver<Settlement>;
 
@@ -91,9 +100,10 @@ impl Lane {
             queue,
             waiting: AtomicUsize::new(0),
             floor: AtomicU64::new(0),
+            next: AtomicU64::new(0),
             open: Mutex::default(),
             room: Notify::new(),
-            _lease: lease,
+            lease: tokio::sync::Mutex::new(lease),
         };
         Ok((lane, receiver))
     }
@@ -125,9 +135,17 @@ impl Lane {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The chain has used up all nonces below this one.
+    /// A node says that the chain has used up all nonces below this one.
     pub(crate) fn saw(&self, count: u64) {
-        self.floor.fetch_max(count, Ordering::Relaxed);
+        self.floor.fetch_max(self.credible(count), Ordering::Relaxed);
+    }
+
+    /// What a node says of our nonces, as far as it is believed: beyond what we sent, only so far.
+    fn credible(&self, count: u64) -> u64 {
+        match self.next.load(Ordering::Relaxed) {
+            0 => count,
+            next => count.min(next.saturating_add(FOREIGN_MAX)),
+        }
     }
 
     /// Takes over what the journal has and this process does not know: from an earlier process, or of a commit whose end was not heard.
@@ -135,11 +153,42 @@ impl Lane {
         let mut unended = Vec::new();
         for open in journal.open(self.chain_id, self.address).await? {
             if let btree_map::Entry::Vacant(place) = self.open().entry(open.slot.nonce) {
-                unended.extend(open.entries.iter().filter(|entry| entry.state == State::Sent).cloned());
+                let is_unended = |entry: &&Entry| matches!(entry.state, State::Sent | State::Again);
+                unended.extend(open.entries.iter().filter(is_unended).cloned());
+                self.next.fetch_max(open.slot.nonce + 1, Ordering::Relaxed);
                 place.insert(Sent::new(open, None));
             }
         }
         Ok(unended)
+    }
+
+    /// Keeps the signer for this instance for as long as it is polled; ends when another has it.
+    pub(crate) async fn keep(&self, journal: &Journal) -> Error {
+        let mut refused = 0;
+        loop {
+            tokio::time::sleep(LEASE_LOOK).await;
+            let mut lease = self.lease.lock().await;
+            let is_held = match &mut *lease {
+                // The whole journal is ours.
+                None if refused == 0 => std::future::pending().await,
+                Some(held) => held.is_held().await,
+                None => false,
+            };
+            if is_held {
+                continue;
+            }
+            tracing::warn!(signer = %self.address, "the database has lost this signer's lease; taking it anew");
+            *lease = None;
+            match journal.lease(self.address).await {
+                Ok(taken) => (*lease, refused) = (taken, 0),
+                // Of a connection that broke the server may hold on to the lock for a while.
+                Err(error @ Error::SignerInUse(_)) if refused >= LEASE_REFUSALS_MAX => return error,
+                Err(error) => {
+                    tracing::warn!(signer = %self.address, %error, "it could not be taken yet");
+                    refused += 1;
+                }
+            }
+        }
     }
 
     /// Signs a call.
@@ -222,7 +271,9 @@ impl Lane {
             turn.retain(|settlement| !begun_before.contains(&settlement.key));
         };
         // From here on the nonces are taken, whatever becomes of us: the journal knows the transactions, and they will be sent.
-        *next = Some(first + transactions.len() as u64);
+        let after = first + transactions.len() as u64;
+        *next = Some(after);
+        self.next.fetch_max(after, Ordering::Relaxed);
         for Transaction { attempt, settlements } in &transactions {
             for settlement in settlements {
                 tracing::debug!(payment = %settlement.key.nonce, transaction = %attempt.hash, "sending a settlement");
@@ -261,6 +312,6 @@ impl Lane {
         engine.take_up(self).await?;
         let journalled = self.open().last_key_value().map_or(0, |(nonce, _)| nonce + 1);
         let pending = engine.verifier.provider.get_transaction_count(self.address).pending().await?;
-        Ok(pending.max(journalled))
+        Ok(self.credible(pending).max(journalled))
     }
 }

@@ -20,6 +20,7 @@ mod lens;
 mod limits;
 mod metrics;
 mod node;
+mod owed;
 mod permit2;
 mod resend;
 mod routes;
@@ -41,7 +42,7 @@ use sqlx::{
     PgPool,
     postgres::{PgConnectOptions, PgPoolOptions},
 };
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::Semaphore};
 use tokio_util::sync::CancellationToken;
 use x402::auth_capture::Deployment;
 
@@ -53,6 +54,9 @@ use journal::{FileJournal, Journal, PostgresJournal};
 
 /// Connections to the database: one per signer for its lease, the rest for the journal.
 const JOURNAL_CONNECTIONS_MAX: u32 = 8;
+/// Those of the catalogue, which never wait in the journal's way, and how long one of its queries may take.
+const CATALOGUE_CONNECTIONS_MAX: u32 = 3;
+const CATALOGUE_QUERY_MAX: &str = "5s";
 const SCHEMA: &str = "facilitator";
 /// Defaults of [`SettlementConfig`].
 const REPLACE_SECONDS: u64 = 30;
@@ -60,9 +64,15 @@ const POLL_LOCAL_MILLISECONDS: u64 = 10;
 const POLL_REMOTE_MILLISECONDS: u64 = 250;
 
 async fn connect(database_url: &str, connections_max: u32) -> Result<PgPool, Error> {
-    let options = PgConnectOptions::from_str(database_url)?.options([("search_path", SCHEMA)]);
-    let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_secs(10));
-    Ok(pool.connect_with(options).await?)
+    Ok(pool(connections_max).connect_with(options(database_url)?).await?)
+}
+
+fn options(database_url: &str) -> Result<PgConnectOptions, Error> {
+    Ok(PgConnectOptions::from_str(database_url)?.options([("search_path", SCHEMA)]))
+}
+
+fn pool(connections_max: u32) -> PgPoolOptions {
+    PgPoolOptions::new().max_connections(connections_max).acquire_timeout(Duration::from_secs(10))
 }
 
 /// Makes or updates the schema `facilitator`. Safe to repeat, and to run from several instances at once. A journal in a file needs none.
@@ -85,9 +95,12 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let journal = open_journal(&config).await?;
     let node = node::connect(&config.rpc_urls, config.chain_id).await?;
     let metrics = Arc::new(metrics::Metrics::default());
-    let database = match &journal {
-        Journal::Postgres(PostgresJournal(pool)) => Some(pool.clone()),
-        Journal::File(_) => None,
+    let catalogue = match (&journal, &config.database_url) {
+        (Journal::Postgres(_), Some(url)) => {
+            let options = options(url)?.options([("statement_timeout", CATALOGUE_QUERY_MAX)]);
+            Some(pool(CATALOGUE_CONNECTIONS_MAX).connect_lazy_with(options))
+        }
+        _ => None,
     };
     let (engine, queues) = open(&config, &node, journal, &metrics).await?;
     let engine = Arc::new(engine);
@@ -96,14 +109,26 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     engine.start(queues).await?;
     let admission = admission::Admission::new(&config.admission);
     let recent = status::Recent::new();
-    let app = routes::App { engine: engine.clone(), metrics, admission, node, database, recent };
+    let app = routes::App {
+        engine: engine.clone(),
+        metrics,
+        admission,
+        node,
+        catalogue,
+        recent,
+        listing: Semaphore::new(routes::LISTING_MAX),
+    };
     let app = routes::router(Arc::new(app)).into_make_service_with_connect_info::<SocketAddr>();
-    axum::serve(listener, app).with_graceful_shutdown(shutdown.cancelled_owned()).await?;
+    let stop = engine.stop.clone();
+    let ended = async move {
+        tokio::select! { () = shutdown.cancelled() => {}, () = stop.cancelled() => {} }
+    };
+    axum::serve(listener, app).with_graceful_shutdown(ended).await?;
     // What is journalled and not yet mined is taken up by the next start; nobody waits for it any more.
     engine.stop.cancel();
     engine.tasks.close();
     engine.tasks.wait().await;
-    Ok(())
+    engine.failure().map_or(Ok(()), Err)
 }
 
 async fn open_journal(config: &Config) -> Result<Journal, Error> {
@@ -143,7 +168,7 @@ async fn open(
     }
     let settings = &config.settlement;
     let router = find_router(settings, &provider, chain_id).await?;
-    let fees = fees::FeeOracle::new(provider.clone(), settings.gas_price_max.unwrap_or(u128::MAX));
+    let fees = fees::FeeOracle::new(provider.clone(), settings.gas_price_max.unwrap_or_else(|| fees::cap(chain_id)));
     let limits = engine::Limits {
         confirm_timeout: Duration::from_secs(config.confirm_timeout_seconds),
         confirmations: settings.confirmations.unwrap_or_else(|| engine::confirmations(chain_id)),
@@ -159,7 +184,17 @@ async fn open(
     let escrow = find_escrow(config, &provider, chain_id).await?;
     let min_payment = U256::from(settings.min_payment.unwrap_or(0));
     let sponsor = settings.approval_gas_max.map(|max| approval::Sponsor::new(max, settings.approval_gas_daily));
-    let verifier = verify::Verifier { provider, lens, chain_id, factories, channels, escrow, min_payment, sponsor };
+    let verifier = verify::Verifier {
+        provider,
+        lens,
+        chain_id,
+        factories,
+        channels,
+        escrow,
+        min_payment,
+        sponsor,
+        owed: owed::Owed::default(),
+    };
     Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
 }
 

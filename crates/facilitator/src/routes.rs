@@ -13,6 +13,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 use sqlx::PgPool;
+use tokio::sync::Semaphore;
 use tower_http::{catch_panic::CatchPanicLayer, cors::CorsLayer, timeout::TimeoutLayer, trace::TraceLayer};
 use tracing::Instrument as _;
 use x402::{
@@ -36,6 +37,8 @@ use crate::{
 /// Of the words in which a seller is told why its resource is not listed. They repeat what the buyer sent, and a header that is too long would keep
 /// the seller from the answer.
 const REJECTED_CHARS_MAX: usize = 300;
+/// Sellers' words looked at at once.
+pub(crate) const LISTING_MAX: usize = 2;
 /// What a settlement may take beyond its confirmation before the connection is given up.
 const REQUEST_SLACK_SECONDS: u64 = 20;
 
@@ -45,18 +48,28 @@ pub(crate) struct App {
     pub(crate) admission: Admission,
     pub(crate) node: Connection,
     /// Where the catalogue is; without it there is none.
-    pub(crate) database: Option<PgPool>,
+    pub(crate) catalogue: Option<PgPool>,
+    /// Room to look at what sellers say of themselves.
+    pub(crate) listing: Semaphore,
     pub(crate) recent: Recent,
 }
 
 impl App {
     /// Puts what was paid for into the catalogue; nobody waits for that. What the seller is told of it, if it asked.
-    fn enter(&self, request: &PaymentRequest) -> Option<HeaderValue> {
-        let database = self.database.clone()?;
-        let told = match catalogue::read(request)? {
+    async fn enter(&self, request: &PaymentRequest, settled: &SettleResponse) -> Option<HeaderValue> {
+        let database = self.catalogue.clone()?;
+        request.payment_payload.extensions.as_ref()?.get(catalogue::BAZAAR)?;
+        // A schema is somebody's program: it keeps no payment waiting.
+        let room = self.listing.acquire().await.ok()?;
+        let asked = request.clone();
+        let read = tokio::task::spawn_blocking(move || catalogue::read(&asked)).await.ok()??;
+        drop(room);
+        let told = match read {
             Ok(entry) => {
+                let sale = catalogue::Sale::of(request, settled);
                 self.engine.tasks.spawn(async move {
-                    if let Err(error) = catalogue::enter(&database, entry).await {
+                    let Some(sale) = sale else { return };
+                    if let Err(error) = catalogue::enter(&database, &sale, entry).await {
                         tracing::warn!(%error, "the catalogue cannot be written");
                     }
                 });
@@ -78,9 +91,13 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .route("/verify", post(verify))
         .route("/settle", post(settle))
         .layer(axum::middleware::from_fn_with_state(app.clone(), admission::admit))
+        .merge(
+            Router::new()
+                .route("/discovery/resources", get(catalogue::resources))
+                .route("/discovery/search", get(catalogue::search))
+                .layer(axum::middleware::from_fn_with_state(app.clone(), admission::admit_reader)),
+        )
         .route("/supported", get(supported))
-        .route("/discovery/resources", get(catalogue::resources))
-        .route("/discovery/search", get(catalogue::search))
         .route("/health", get(status::health))
         .route("/status", get(status::status))
         .route("/", get(status::page))
@@ -142,6 +159,7 @@ async fn verify(State(app): State<Arc<App>>, body: Bytes) -> Response {
 }
 
 async fn judged(app: &App, request: &PaymentRequest) -> Result<VerifyResponse, Error> {
+    app.engine.affordable()?;
     match Scheme::of(&request.payment_requirements) {
         Some(Scheme::BatchSettlement) => return channels::verify(&app.engine, request).await,
         Some(Scheme::AuthCapture) => return escrow::verify(&app.engine, request).await,
@@ -177,8 +195,9 @@ async fn settle(State(app): State<Arc<App>>, body: Bytes) -> Response {
     let span = tracing::info_span!("facilitator.settle", payment = nonce(&request));
     let settling = async move {
         let answer = settling.engine.settle(&request).await;
-        let told = answer.as_ref().is_ok_and(|answer| answer.success).then(|| settling.enter(&request)).flatten();
-        answer.map(|answer| (answer, told))
+        let answer = answer?;
+        let told = if answer.success { settling.enter(&request, &answer).await } else { None };
+        Ok::<_, Error>((answer, told))
     };
     match app.engine.tasks.spawn(settling.instrument(span)).await {
         Ok(Ok((answer, told))) => {
@@ -233,8 +252,12 @@ fn reason_in_version(reason: Reason, v1_name: Option<&'static str>) -> Reason {
 fn unavailable(app: &App, call: &'static str, error: &Error) -> Response {
     app.metrics.unavailable();
     tracing::error!(call, %error, "cannot answer");
-    let body = json!({ "error": "temporarily unavailable: ask again with the same payment" });
-    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(body)).into_response()
+    let why = match error {
+        Error::Owes | Error::GasPrice { .. } => error.to_string(),
+        // What it says is the operator's business.
+        _ => "temporarily unavailable: ask again with the same payment".to_owned(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, [("retry-after", "1")], Json(json!({ "error": why }))).into_response()
 }
 
 async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
@@ -250,7 +273,7 @@ async fn supported(State(app): State<Arc<App>>) -> Json<SupportedResponse> {
     let escrow = escrow::kind(&app.engine, &network);
     let kinds = [kind(2, Scheme::Exact, network.to_string()), upto, channels].into_iter().chain(escrow).chain(v1).collect();
     let approvals = app.engine.verifier.sponsor.as_ref().map(|_| ERC20_APPROVAL_GAS_SPONSORING);
-    let bazaar = app.database.as_ref().map(|_| catalogue::BAZAAR);
+    let bazaar = app.catalogue.as_ref().map(|_| catalogue::BAZAAR);
     let signers = app.engine.lanes.iter().map(|lane| lane.address().to_checksum(None)).collect();
     Json(SupportedResponse {
         kinds,

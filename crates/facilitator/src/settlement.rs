@@ -109,9 +109,20 @@ pub(crate) struct Settlement {
     /// journal: what is tried again after a restart goes alone.
     #[serde(skip)]
     pub(crate) batchable: bool,
+    /// What the payer had when it was verified, if that was asked. Not kept in the journal either.
+    #[serde(skip)]
+    pub(crate) funds: Option<U256>,
 }
 
 impl Settlement {
+    /// What it takes from its payer.
+    pub(crate) fn draws(&self) -> U256 {
+        match self.key.method {
+            Method::Eip3009 | Method::Permit2 => self.amount,
+            Method::Channel | Method::Gas => U256::ZERO,
+        }
+    }
+
     /// What it moves.
     pub(crate) fn transfer(&self) -> Transfer {
         Transfer { token: self.key.token, from: self.key.payer, to: self.payee, amount: self.amount }
@@ -154,6 +165,8 @@ pub(crate) enum State {
     Settled(B256),
     /// It is not, and its attempts never will be.
     Failed,
+    /// The same, by no fault of its own: it goes out again, if need be by the next start.
+    Again,
 }
 
 impl State {
@@ -163,6 +176,7 @@ impl State {
             Self::Sent => "sent",
             Self::Settled(_) => "settled",
             Self::Failed => "failed",
+            Self::Again => "again",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use alloy::providers::Provider;
@@ -20,6 +20,8 @@ use crate::{routes::App, verify::now};
 
 /// Failures that are remembered.
 const FAILURES_MAX: usize = 20;
+/// How long what was found is good for others who ask: a crowd looks once.
+const LOOK_AGE_MAX: Duration = Duration::from_millis(250);
 /// The page asks `/status` and nobody else.
 const POLICY: &str =
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'";
@@ -28,11 +30,12 @@ const POLICY: &str =
 pub(crate) struct Recent {
     since: Instant,
     failures: Mutex<VecDeque<Value>>,
+    looked: tokio::sync::Mutex<Option<(Instant, bool, Value)>>,
 }
 
 impl Recent {
     pub(crate) fn new() -> Self {
-        Self { since: Instant::now(), failures: Mutex::default() }
+        Self { since: Instant::now(), failures: Mutex::default(), looked: Default::default() }
     }
 
     pub(crate) fn failed(&self, call: &str, payer: Option<&str>, reason: Option<&Reason>, message: Option<&str>) {
@@ -65,7 +68,20 @@ pub(crate) async fn page() -> Response {
     ([(header::CONTENT_SECURITY_POLICY, POLICY)], Html(include_str!("status.html"))).into_response()
 }
 
+/// What was found a moment ago, or is found now.
 async fn look(app: &App) -> (bool, Value) {
+    let mut looked = app.recent.looked.lock().await;
+    if let Some((at, ok, body)) = &*looked
+        && at.elapsed() < LOOK_AGE_MAX
+    {
+        return (*ok, body.clone());
+    }
+    let (ok, body) = look_now(app).await;
+    *looked = Some((Instant::now(), ok, body.clone()));
+    (ok, body)
+}
+
+async fn look_now(app: &App) -> (bool, Value) {
     let verifier = &app.engine.verifier;
     let balances = app.engine.lanes.iter().map(|lane| verifier.provider.get_balance(lane.address()).into_future());
     let (writable, block, balances) =
@@ -81,7 +97,7 @@ async fn look(app: &App) -> (bool, Value) {
     let signers: Vec<Value> = (app.engine.lanes.iter().zip(&balances))
         .map(|(lane, wei)| json!({ "address": lane.address(), "wei": wei.map(|wei| wei.to_string()) }))
         .collect();
-    let kind = if app.database.is_some() { "postgres" } else { "file" };
+    let kind = if app.catalogue.is_some() { "postgres" } else { "file" };
     let body = json!({ "status": status, "chain_id": verifier.chain_id, "block": block.ok(), "node": app.node.current(),
         "journal": { "kind": kind, "writable": writable }, "signers": signers });
     (ok, body)

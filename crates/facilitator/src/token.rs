@@ -17,6 +17,7 @@ sol! {
     #![sol(all_derives)]
     interface IToken {
         event Transfer(address indexed from, address indexed to, uint256 value);
+        event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
         event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
         function balanceOf(address account) external view returns (uint256);
         function name() external view returns (string);

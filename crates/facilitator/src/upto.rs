@@ -72,14 +72,14 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     }
     let amount = TokenAmount(transfer.amount);
     let mut verdict = try_out(engine, payment, request).await?;
-    if let Ok(Valid { transfer, next: Next::Approve(approval) }) = &verdict {
+    if let Ok(Valid { transfer, next: Next::Approve(approval), .. }) = &verdict {
         verdict = match (approval::carry(engine, approval, transfer.amount).await?, read_terms(engine, request)) {
             (Err(invalid), _) => Err(invalid),
             (Ok(()), Ok(payment)) => try_out(engine, payment, request).await?,
             (Ok(()), Err(reason)) => Err(reason.into()),
         };
     }
-    let verdict = verdict.and_then(|Valid { transfer, next }| match next {
+    let verdict = verdict.and_then(|Valid { transfer, next, .. }| match next {
         Next::Send { call, .. } => Ok((transfer, call)),
         Next::Approve(_) => Err(Reason::Erc20ApprovalTxFailed.into()),
     });
@@ -99,7 +99,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
         return Ok(SettleResponse::nothing_due(network, from));
     }
     let Transfer { to: payee, amount, .. } = transfer;
-    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer, batchable: false };
+    let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer, batchable: false, funds: None };
     match (engine.submit(settlement).await?, read_terms(engine, request)) {
         (Some(entry), Ok(payment)) => join(engine, entry, payment, request).await,
         _ => Ok(SettleResponse::failed(network, Some(from), Reason::UnexpectedSettleError)),
@@ -133,7 +133,7 @@ async fn join(engine: &Arc<Engine>, entry: Entry, payment: Payment, request: &Pa
             let reason = if reason == Reason::TransactionFailed { Reason::UptoTransactionFailed } else { reason };
             SettleResponse::failed(network, Some(payer), reason)
         }
-        State::Sent => match engine.newest_attempt(&entry).await? {
+        State::Sent | State::Again => match engine.newest_attempt(&entry).await? {
             Some(hash) => SettleResponse::pending(network, payer, hash),
             None => SettleResponse::failed(network, Some(payer), Reason::UnexpectedSettleError),
         },
@@ -230,7 +230,11 @@ async fn try_out(engine: &Engine, payment: Payment, request: &PaymentRequest) ->
         return Ok(Err(reason.into()));
     }
     let transfer = payment.transfer;
-    let valid = |gas| Valid { transfer, next: Next::Send { call: Call::new(PERMIT2_UPTO_PROXY, input, gas), batchable: false } };
+    let valid = |gas| Valid {
+        transfer,
+        next: Next::Send { call: Call::new(PERMIT2_UPTO_PROXY, input, gas), batchable: false },
+        funds: None,
+    };
     match trial {
         // A payer's contract may use more in the block than now.
         Ok(gas) => Ok(Ok(valid((gas + gas / 4).min(SETTLE_GAS_MAX)))),

@@ -149,8 +149,6 @@ struct Judged<'a> {
     entries: Vec<Entry>,
     /// Those that are not what they were.
     changed: Vec<Entry>,
-    /// Those that deserve another try.
-    again: Vec<Settlement>,
 }
 
 /// The journal first, then memory, then whoever waits: what fails half way is found out again by the next look.
@@ -165,7 +163,7 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error>
             closed.push((lane, slot));
             continue;
         }
-        let (entries, again) = match &receipt {
+        let entries = match &receipt {
             Some(receipt) => judge(engine, &open, receipt).await,
             None if is_taken(lane, slot.nonce) => judge_taken(engine, &open).await,
             None => continue,
@@ -179,23 +177,27 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error>
         let block = block.filter(|_| is_whole);
         let is_changed = |(now, before): &(&Entry, &Entry)| now != before;
         let changed = entries.iter().zip(&open.entries).filter(is_changed).map(|(now, _)| now.clone()).collect();
-        judged.push(Judged { lane, slot, block, entries, changed, again });
+        judged.push(Judged { lane, slot, block, entries, changed });
     }
     let changed: Vec<Entry> = judged.iter().flat_map(|judged| judged.changed.iter().cloned()).collect();
     if !changed.is_empty() {
         engine.journal.record(&changed).await?;
     }
-    for Judged { lane, slot, block, entries, changed, again } in judged {
+    for Judged { lane, slot, block, entries, changed } in judged {
         if let Some(sent) = lane.open().get_mut(&slot.nonce) {
             (sent.mined, sent.missing, sent.open.entries) = (block, None, entries);
         }
         lane.room.notify_one();
         for entry in changed {
-            match again.iter().find(|settlement| settlement.key == entry.settlement.key) {
-                Some(settlement) if lane.push(Settlement { batchable: false, ..settlement.clone() }) => {
-                    tracing::warn!(payer = %entry.settlement.key.payer, "a settlement goes out again, in a transaction of its own");
-                }
-                _ => engine.ended(entry),
+            if entry.state != State::Again {
+                engine.ended(entry);
+                continue;
+            }
+            tracing::warn!(payer = %entry.settlement.key.payer, "a settlement goes out again, in a transaction of its own");
+            let key = entry.settlement.key;
+            if !lane.push(Settlement { batchable: false, ..entry.settlement }) {
+                // The journal knows, and so does the next who asks.
+                engine.not_begun(&key);
             }
         }
     }
@@ -243,10 +245,10 @@ fn is_taken(lane: &Lane, nonce: u64) -> bool {
     sent.missing.get_or_insert_with(Instant::now).elapsed() > MISSING_MAX
 }
 
-/// What a receipt says of each settlement of its transaction, and which of them deserve another try.
-async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> (Vec<Entry>, Vec<Settlement>) {
+/// What a receipt says of each settlement of its transaction. Those that failed by the fault of another go out again.
+async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> Vec<Entry> {
     let (together, logs) = (open.entries.len() > 1, receipt.logs());
-    let (mut entries, mut again) = (Vec::new(), Vec::new());
+    let mut entries = Vec::new();
     for entry in &open.entries {
         let settlement = &entry.settlement;
         // Two payments of a batch may look the same but for their nonce.
@@ -260,28 +262,29 @@ async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> (V
             continue;
         }
         let reason = if receipt.status() && !together { Reason::TransferEventMismatch } else { Reason::TransactionFailed };
-        let judged = judge_elsewhere(engine, entry, reason).await;
-        if !receipt.status() && together && judged.state == State::Failed {
-            again.push(judged.settlement.clone());
-        }
-        entries.push(judged);
+        let judged = judge_elsewhere(engine, entry, reason, receipt.block_number).await;
+        let by_another = !receipt.status() && together;
+        entries.push(if by_another { or_again(judged) } else { judged });
     }
-    (entries, again)
+    entries
 }
 
-/// The same for a transaction that never will be mined: those that did not happen otherwise deserve another try.
-async fn judge_taken(engine: &Engine, open: &Open) -> (Vec<Entry>, Vec<Settlement>) {
-    let entries = open.entries.iter().map(|entry| judge_elsewhere(engine, entry, Reason::TransactionFailed));
-    let entries = join_all(entries).await;
-    let failed = entries.iter().filter(|entry| entry.state == State::Failed);
-    let again = failed.map(|entry| entry.settlement.clone()).collect();
-    (entries, again)
+/// The same for a transaction that never will be mined.
+async fn judge_taken(engine: &Engine, open: &Open) -> Vec<Entry> {
+    let entries = open.entries.iter().map(|entry| judge_elsewhere(engine, entry, Reason::TransactionFailed, None));
+    join_all(entries).await.into_iter().map(or_again).collect()
+}
+
+/// What did not happen otherwise is tried once more.
+fn or_again(judged: Entry) -> Entry {
+    let state = if judged.state == State::Failed { State::Again } else { judged.state };
+    Entry { state, ..judged }
 }
 
 /// A settlement that our transaction did not do: done by somebody else, or not at all; as it was when the node does not tell.
-async fn judge_elsewhere(engine: &Engine, entry: &Entry, reason: Reason) -> Entry {
+async fn judge_elsewhere(engine: &Engine, entry: &Entry, reason: Reason, seen: Option<u64>) -> Entry {
     let settlement = &entry.settlement;
-    let (state, reason) = match engine.settled_elsewhere(settlement.key, &settlement.transfer()).await {
+    let (state, reason) = match engine.settled_elsewhere(settlement.key, &settlement.transfer(), seen).await {
         Ok(Some(hash)) => (State::Settled(hash), None),
         Ok(None) => (State::Failed, Some(String::from(reason))),
         Err(error) => {
@@ -297,7 +300,7 @@ pub(crate) async fn look_elsewhere(engine: &Engine, entry: &Entry) -> Result<(),
     let open = engine.journal.open(entry.slot.chain_id, entry.slot.signer).await?;
     let Some(open) = open.into_iter().find(|open| open.slot == entry.slot) else { return Ok(()) };
     if let Some(receipt) = receipts(engine, [&open].into_iter()).await?.pop().flatten().flatten() {
-        engine.journal.record(&judge(engine, &open, &receipt).await.0).await?;
+        engine.journal.record(&judge(engine, &open, &receipt).await).await?;
     }
     Ok(())
 }

@@ -91,7 +91,16 @@ async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request:
             };
             submit(
                 engine,
-                Settlement { key, payee: authorization.collector(), amount, call, expected, signer: None, batchable: false },
+                Settlement {
+                    key,
+                    payee: authorization.collector(),
+                    amount,
+                    call,
+                    expected,
+                    signer: None,
+                    batchable: false,
+                    funds: None,
+                },
             )
             .await?
         }
@@ -115,7 +124,7 @@ async fn deposited(
     let transfer = Transfer { token: config.token, from: config.payer, to: authorization.collector(), amount };
     // The payer's signature was judged before the simulation.
     let is_signed = refusal.reason == Reason::BatchDepositSimulationFailed && key.method == Method::Eip3009;
-    let hash = if is_signed { engine.settled_elsewhere(*key, &transfer).await? } else { None };
+    let hash = if is_signed { engine.settled_elsewhere(*key, &transfer, None).await? } else { None };
     let Some(hash) = hash else { return Err(refusal.into()) };
     let response = SettleResponse::settled(request.payment_requirements.network.clone(), config.payer, hash);
     with_state(engine, payload, response).await
@@ -317,5 +326,5 @@ fn channel_key(engine: &Engine, token: Address, about: Address, nonce: B256) -> 
 /// Sends a call that pays nobody by itself.
 async fn begin(engine: &Arc<Engine>, key: Key, about: Address, call: Call) -> Result<Entry, Failure> {
     let (amount, expected) = (U256::ZERO, Expected::Success);
-    submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false }).await
+    submit(engine, Settlement { key, payee: about, amount, call, expected, signer: None, batchable: false, funds: None }).await
 }

@@ -49,7 +49,8 @@ async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPa
         None => match collect(engine, asked, payload, request).await? {
             Ok((payment, call)) => {
                 let (expected, signer) = (Expected::Transfer, Some(payment.operator));
-                let settlement = Settlement { key, payee: collector, amount, call, expected, signer, batchable: false };
+                let settlement =
+                    Settlement { key, payee: collector, amount, call, expected, signer, batchable: false, funds: None };
                 submit(engine, settlement).await?
             }
             // Another request may have been first a moment ago, or another facilitator with the same key.
@@ -58,7 +59,7 @@ async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPa
                 None => {
                     let transfer = Transfer { token, from: payer, to: collector, amount };
                     let is_there = refusal.reason == Reason::AuthCaptureAlreadyCollected;
-                    let hash = if is_there { engine.settled_elsewhere(key, &transfer).await? } else { None };
+                    let hash = if is_there { engine.settled_elsewhere(key, &transfer, None).await? } else { None };
                     let hash = hash.ok_or(Failure::Refused(refusal))?;
                     let network = request.payment_requirements.network.clone();
                     let amount = Some(TokenAmount(amount));
@@ -183,7 +184,8 @@ async fn release(engine: &Arc<Engine>, key: Key, payment: &PaymentInfo, escrow: 
         Err(refusal) => return engine.find(&key).await?.ok_or(Failure::Refused(refusal)),
     };
     let (expected, signer) = (Expected::Success, Some(payment.operator));
-    let settlement = Settlement { key, payee: payment.receiver, amount: U256::ZERO, call, expected, signer, batchable: false };
+    let settlement =
+        Settlement { key, payee: payment.receiver, amount: U256::ZERO, call, expected, signer, batchable: false, funds: None };
     submit(engine, settlement).await
 }
 

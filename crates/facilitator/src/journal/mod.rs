@@ -77,7 +77,7 @@ impl Journal {
         }
     }
 
-    /// Writes what is about to be sent. A failed settlement is taken up again.
+    /// Writes what is about to be sent. A settlement that failed, or goes out again, is taken up anew.
     ///
     /// Answers which settlements were begun before; then nothing was written.
     pub(crate) async fn begin(&self, transactions: &[Transaction]) -> Result<Vec<Key>, Error> {
@@ -104,7 +104,7 @@ impl Journal {
         }
     }
 
-    /// These slots are looked at no more.
+    /// These slots are looked at no more, except for what of them goes out again and did not yet.
     pub(crate) async fn close(&self, slots: &[Slot]) -> Result<(), Error> {
         match self {
             Self::Postgres(journal) => Ok(journal.close(slots).await?),

@@ -47,9 +47,18 @@ const COLUMNS: &str =
 
 pub(crate) struct PostgresJournal(pub(crate) PgPool);
 
-/// Holds a signer's advisory lock for as long as it lives.
+/// Holds a signer's advisory lock for as long as it lives, and its connection does.
 pub(crate) struct Lease {
-    _connection: PoolConnection<sqlx::Postgres>,
+    connection: PoolConnection<sqlx::Postgres>,
+}
+
+impl Lease {
+    /// Whether the lock is still held: until the connection breaks. A database that is only slow still has it.
+    pub(crate) async fn is_held(&mut self) -> bool {
+        let looked = sqlx::query("SELECT 1").execute(&mut *self.connection);
+        let broken = tokio::time::timeout(LEASE_WAIT, looked).await.is_ok_and(|looked| looked.is_err());
+        !broken
+    }
 }
 
 impl PostgresJournal {
@@ -64,7 +73,7 @@ impl PostgresJournal {
             }
             tokio::time::sleep(LEASE_RETRY).await;
         }
-        Ok(Lease { _connection: connection })
+        Ok(Lease { connection })
     }
 
     pub(super) async fn is_well(&self) -> bool {
@@ -102,7 +111,7 @@ impl PostgresJournal {
                  target = EXCLUDED.target, input = EXCLUDED.input, gas = EXCLUDED.gas, expected = EXCLUDED.expected,
                  pinned = EXCLUDED.pinned, signer = EXCLUDED.signer, tx_nonce = EXCLUDED.tx_nonce, state = 'sent', reason = NULL,
                  ended_at = NULL, is_final = FALSE
-                 WHERE settlements.state = 'failed'
+                 WHERE settlements.state IN ('failed', 'again')
              RETURNING method, token, payer, nonce",
         )
         .bind(all.iter().map(|(slot, _)| slot.chain_id as i64).collect::<Vec<_>>())
@@ -146,11 +155,11 @@ impl PostgresJournal {
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *begun).await?;
         let settled_by = |entry: &Entry| match entry.state {
             State::Settled(hash) => Some(hash.to_vec()),
-            State::Sent | State::Failed => None,
+            State::Sent | State::Failed | State::Again => None,
         };
         sqlx::query(
             "UPDATE settlements s SET state = n.state, settled_by = n.settled_by, reason = n.reason,
-                 ended_at = CASE WHEN n.state = 'sent' THEN NULL ELSE now() END
+                 ended_at = CASE WHEN n.state IN ('sent', 'again') THEN NULL ELSE now() END
              FROM UNNEST($1::BIGINT[], $2::TEXT[], $3::BYTEA[], $4::BYTEA[], $5::BYTEA[], $6::BYTEA[], $7::BIGINT[], $8::TEXT[],
                  $9::BYTEA[], $10::TEXT[])
                  AS n(chain_id, method, token, payer, nonce, signer, tx_nonce, state, settled_by, reason)
@@ -175,7 +184,8 @@ impl PostgresJournal {
     pub(super) async fn close(&self, slots: &[Slot]) -> sqlx::Result<()> {
         let query = "UPDATE settlements s SET is_final = TRUE FROM UNNEST($1::BIGINT[], $2::BYTEA[], $3::BIGINT[])
             AS n(chain_id, signer, tx_nonce)
-            WHERE s.chain_id = n.chain_id AND s.signer = n.signer AND s.tx_nonce = n.tx_nonce AND NOT s.is_final";
+            WHERE s.chain_id = n.chain_id AND s.signer = n.signer AND s.tx_nonce = n.tx_nonce AND NOT s.is_final
+                AND s.state <> 'again'";
         sqlx::query(query)
             .bind(slots.iter().map(|slot| slot.chain_id as i64).collect::<Vec<_>>())
             .bind(slots.iter().map(|slot| slot.signer.as_slice()).collect::<Vec<_>>())
@@ -250,6 +260,7 @@ impl TryFrom<Row> for Entry {
         let state = match (row.state.as_str(), row.settled_by) {
             ("settled", Some(hash)) => State::Settled(word(&hash)?),
             ("failed", _) => State::Failed,
+            ("again", _) => State::Again,
             _ => State::Sent,
         };
         let slot = Slot { chain_id: row.chain_id as u64, signer: address(&row.signer)?, nonce: row.tx_nonce as u64 };
@@ -273,6 +284,7 @@ impl TryFrom<Row> for Entry {
             expected: row.expected.0,
             signer: row.pinned.then_some(slot.signer),
             batchable: false,
+            funds: None,
         };
         Ok(Self { settlement, slot, state, reason: row.reason })
     }

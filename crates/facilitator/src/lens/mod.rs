@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use crate::{
     metrics::{Metrics, Stage},
     settlement::Call,
+    token::IToken,
 };
 
 sol! {
@@ -89,6 +90,16 @@ impl Question {
     /// What would this call do?
     pub(crate) fn new(payer: Address, token: Address, call: &Call) -> Self {
         Self { payer, token, target: call.to, gas: U256::from(call.gas), input: call.input.clone() }
+    }
+}
+
+impl Question {
+    /// What does this account have of the token?
+    pub(crate) fn of_balance(token: Address, account: Address) -> Self {
+        /// What a token may use to tell.
+        const BALANCE_GAS_MAX: u64 = 200_000;
+        let call = Call::new(token, IToken::balanceOfCall { account }.abi_encode(), BALANCE_GAS_MAX);
+        Self::new(account, token, &call)
     }
 }
 

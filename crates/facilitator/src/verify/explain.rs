@@ -1,6 +1,7 @@
 //! Why the chain would refuse a payment: its own words, or what of its state explains them.
 
 use alloy::{
+    eips::BlockId,
     primitives::{Address, U256},
     providers::Provider,
     rpc::types::TransactionRequest,
@@ -65,7 +66,7 @@ impl Verifier {
     /// The same for a payment by Permit2 about which the chain said nothing.
     pub(crate) async fn diagnose_permit2(&self, transfer: &Transfer, nonce: U256) -> Result<Reason, Error> {
         let Transfer { token, from, amount, .. } = *transfer;
-        if self.is_permit2_used(from, nonce).await? {
+        if self.is_permit2_used(from, nonce, BlockId::latest()).await? {
             return Ok(Reason::Permit2InvalidNonce);
         }
         let balance = IToken::balanceOfCall { account: from };
@@ -87,25 +88,31 @@ impl Verifier {
         Ok(self.lens.ask(questions.into()).await?.try_into())
     }
 
-    /// Whether the token, or Permit2, has burnt the payment's nonce.
-    pub(crate) async fn is_used(&self, key: &Key) -> Result<bool, Error> {
+    /// What an account has of a token, if the token tells.
+    pub(crate) async fn funds(&self, token: Address, account: Address) -> Result<Option<U256>, Error> {
+        let answers = self.lens.ask(vec![Question::of_balance(token, account)]).await?;
+        Ok(answers.first().and_then(|answer| answer.returned::<IToken::balanceOfCall>()))
+    }
+
+    /// Whether the token, or Permit2, has burnt the payment's nonce by this block: one that the node does not have is an error.
+    pub(crate) async fn is_used(&self, key: &Key, block: BlockId) -> Result<bool, Error> {
         if matches!(key.method, Method::Channel | Method::Gas) {
             return Ok(false);
         }
         if key.method == Method::Permit2 {
-            return self.is_permit2_used(key.payer, key.nonce.into()).await;
+            return self.is_permit2_used(key.payer, key.nonce.into(), block).await;
         }
         let question = IToken::authorizationStateCall { authorizer: key.payer, nonce: key.nonce };
         let request = TransactionRequest::default().to(key.token).input(question.abi_encode().into());
-        let answer = self.provider.call(request).await?;
+        let answer = self.provider.call(request).block(block).await?;
         Ok(IToken::authorizationStateCall::abi_decode_returns(&answer).unwrap_or(false))
     }
 
-    async fn is_permit2_used(&self, owner: Address, nonce: U256) -> Result<bool, Error> {
+    async fn is_permit2_used(&self, owner: Address, nonce: U256, block: BlockId) -> Result<bool, Error> {
         let (word, bit) = permit2::bit_of(nonce);
         let question = permit2::IPermit2::nonceBitmapCall { owner, word };
         let request = TransactionRequest::default().to(PERMIT2).input(question.abi_encode().into());
-        let answer = self.provider.call(request).await?;
+        let answer = self.provider.call(request).block(block).await?;
         Ok(permit2::IPermit2::nonceBitmapCall::abi_decode_returns(&answer).is_ok_and(|word| word.bit(bit)))
     }
 }

@@ -26,6 +26,7 @@ use crate::{
     approval::{Approval, Sponsor},
     channels::Channels,
     lens::{Holding, Lens},
+    owed::Owed,
     settlement::Call,
     token::Transfer,
 };
@@ -38,6 +39,8 @@ const BELOW_MINIMUM: &str = "payment_below_minimum";
 pub(crate) struct Valid {
     pub(crate) transfer: Transfer,
     pub(crate) next: Next,
+    /// What the payer has, if it was asked.
+    pub(crate) funds: Option<U256>,
 }
 
 /// What is to be done with it.
@@ -89,6 +92,8 @@ pub(crate) struct Verifier {
     pub(crate) min_payment: U256,
     /// Without one no approvals are carried.
     pub(crate) sponsor: Option<Sponsor>,
+    /// What payers owe by what is under way.
+    pub(crate) owed: Owed,
 }
 
 impl Verifier {
@@ -101,7 +106,13 @@ impl Verifier {
         {
             return Ok(Ok(payer));
         }
-        Ok(self.verify(request).await?.map(|valid| valid.transfer.from))
+        match self.verify(request).await {
+            Ok(verdict) => Ok(verdict.map(|valid| valid.transfer.from)),
+            Err(error @ Error::Owes) => {
+                Ok(Err(Invalid { reason: Reason::InsufficientBalance, message: Some(error.to_string()) }))
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// What the payer of a payment must have, if it is a usual one with nothing wrong about it that can be seen without the chain.
@@ -119,10 +130,14 @@ impl Verifier {
         {
             return None;
         }
-        Some(Holding { token: payment.token, payer, payee, nonce, amount: value.0 })
+        let amount = value.0.saturating_add(self.owed.by(payment.token, payer));
+        Some(Holding { token: payment.token, payer, payee, nonce, amount })
     }
 
     /// The same by trying it: also tells how to settle it.
+    ///
+    /// # Errors
+    /// [`Error::Owes`] when it would settle but for what the payer owes by other payments that are under way.
     pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
         let payment = match self.read(request) {
             Ok(payment) => payment,
@@ -137,7 +152,9 @@ impl Verifier {
             return Ok(Err(reason.clone().into()));
         }
         let permit = terms.as_ref().ok().and_then(|allowance| allowance.permit.as_ref());
-        let trial = match self.try_out(payment, permit).await? {
+        // As it is before the chain is asked: what ends in between is counted once more, not once less.
+        let owed = self.owed.by(payment.token, payment.payload.payer());
+        let trial = match self.try_out(payment, permit, !owed.is_zero()).await? {
             Ok(trial) => trial,
             Err(reason) => return Ok(Err(reason.into())),
         };
@@ -151,7 +168,10 @@ impl Verifier {
         let transfer = trial.transfer();
         match self.check_minimum(transfer.amount) {
             Err(invalid) => Ok(Err(invalid)),
-            Ok(()) if trial.settled.succeeded => Ok(Ok(trial.valid())),
+            Ok(()) if trial.settled.succeeded => match trial.funds {
+                Some(funds) if owed.saturating_add(transfer.amount) > funds => Err(Error::Owes),
+                _ => Ok(Ok(trial.valid())),
+            },
             Ok(()) => self.or_approve(self.explain(&trial, request).await?, allowance.approval, transfer).await,
         }
     }
@@ -162,7 +182,7 @@ impl Verifier {
             return Ok(Err(invalid));
         };
         let checked = self.check_approval(&approval, transfer.amount).await?;
-        Ok(checked.map(|_| Valid { transfer, next: Next::Approve(approval) }))
+        Ok(checked.map(|_| Valid { transfer, next: Next::Approve(approval), funds: None }))
     }
 
     /// What came along to let Permit2 take the money. A permit goes first: it needs no transaction of its own.
@@ -187,7 +207,7 @@ impl Verifier {
         if check_payee(&payment, request).and_then(|()| check_price(&payment, request)).is_err() {
             return Ok(false);
         }
-        Ok(self.try_out(payment, None).await?.is_ok_and(|trial| trial.payer != Payer::Undeployed))
+        Ok(self.try_out(payment, None, false).await?.is_ok_and(|trial| trial.payer != Payer::Undeployed))
     }
 
     /// The payment, when it is of a kind that is settled here.

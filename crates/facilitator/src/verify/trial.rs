@@ -1,7 +1,7 @@
 //! Tries a payment, as it would be settled, on the newest block.
 
 use alloy::{
-    primitives::{Address, B256},
+    primitives::{Address, B256, U256},
     sol_types::SolCall,
     transports::TransportErrorKind,
 };
@@ -12,7 +12,7 @@ use crate::{
     Error,
     lens::{Answer, Question},
     settlement::Call,
-    token::{IWallet, MULTICALL3, Transfer, deploy_and_settle, settlement},
+    token::{IToken, IWallet, MULTICALL3, Transfer, deploy_and_settle, settlement},
 };
 
 /// What a settlement may use: more is an attack on the signer's purse by a payer's contract.
@@ -63,6 +63,8 @@ pub(super) struct Trial {
     pub(super) payer: Payer,
     call: Call,
     pub(super) settled: Answer,
+    /// What the payer has, if that was to be asked too.
+    pub(super) funds: Option<U256>,
 }
 
 impl Trial {
@@ -78,7 +80,7 @@ impl Trial {
         let gas = (used + used / 4 + INPUT_BYTE_GAS * bytes).max(INPUT_BYTE_GAS_MIN * bytes) + TRANSACTION_GAS;
         self.call.gas = gas.min(self.call.gas);
         let batchable = self.payer == Payer::Key && self.payment.payload.method() == TransferMethod::Eip3009;
-        Valid { transfer: self.transfer(), next: Next::Send { call: self.call, batchable } }
+        Valid { transfer: self.transfer(), funds: self.funds, next: Next::Send { call: self.call, batchable } }
     }
 
     pub(super) fn transfer(&self) -> Transfer {
@@ -99,6 +101,7 @@ impl Verifier {
         &self,
         mut payment: Payment,
         permit: Option<&Eip2612Permit>,
+        ask_funds: bool,
     ) -> Result<Result<Trial, Reason>, Error> {
         let Ok(wrapped) = Erc6492Signature::parse(payment.payload.signature()) else {
             return Ok(Err(Reason::FailedToParseSignature));
@@ -130,7 +133,13 @@ impl Verifier {
             if payer == Payer::Contract {
                 questions.push(Question::new(from, payment.token, &payment.is_signed_by_contract()));
             }
-            let mut answers = self.lens.ask(questions).await?.into_iter();
+            if ask_funds {
+                questions.push(Question::of_balance(payment.token, from));
+            }
+            let mut answers = self.lens.ask(questions).await?;
+            let funds =
+                if ask_funds { answers.pop().and_then(|answer| answer.returned::<IToken::balanceOfCall>()) } else { None };
+            let mut answers = answers.into_iter();
             let settled = answers.next().ok_or_else(|| TransportErrorKind::custom_str("the lens did not answer"))?;
             // Who has code is seen with the answer; whoever was taken for something else is asked as what it is.
             match (settled.payerHasCode, &deployment) {
@@ -145,7 +154,7 @@ impl Verifier {
                 (false, Some(None)) => return Ok(Err(Reason::FactoryNotAllowed)),
                 _ => {}
             }
-            return Ok(Ok(Trial { payment, payer, call, settled }));
+            return Ok(Ok(Trial { payment, payer, call, settled, funds }));
         }
     }
 }

@@ -109,6 +109,17 @@ async fn only_what_is_well_formed_and_settled_is_listed() {
     let long = told(3, json!({ "const": "x".repeat(10_000) })).await;
     assert!(long["rejectedReason"].as_str().unwrap().len() < 1_000, "{long}");
 
+    // A payment lists once: who repeats it pushes nothing out.
+    let again = advertised(&world, "https://shop.example/again", good.clone());
+    assert!(facilitator.settle(&again).await.success);
+    until_listed(&facilitator, "https://shop.example/again").await;
+    let mut other = again.clone();
+    other.payment_payload.resource = Some(ResourceInfo::new("https://shop.example/repeated"));
+    assert!(facilitator.settle(&other).await.success);
+    assert!(facilitator.settle(&advertised(&world, "https://shop.example/later", good)).await.success);
+    until_listed(&facilitator, "https://shop.example/later").await;
+    assert!(!listed(&facilitator).await.contains(&"https://shop.example/repeated".to_owned()));
+
     for query in ["limit=x", "offset=99999999999999999999"] {
         let answer = reqwest::get(format!("{}/discovery/resources?{query}", facilitator.url)).await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{query}");
@@ -118,5 +129,30 @@ async fn only_what_is_well_formed_and_settled_is_listed() {
     {
         let answer = reqwest::get(format!("{}/discovery/{path}", facilitator.url)).await.unwrap();
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
+}
+
+/// Readers whose queries hang hold up no payment, and more of them than there is room for are sent away.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_of_readers_delays_no_settlement() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
+    let mut lock = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE facilitator.resources IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
+    let url = format!("{}/discovery/resources", facilitator.url);
+    let readers: Vec<_> = (0..60).map(|_| tokio::spawn(reqwest::get(url.clone()))).collect();
+    while readers.iter().filter(|reader| reader.is_finished()).count() < 28 {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let payment = world.payment();
+    let settled = tokio::time::timeout(std::time::Duration::from_secs(4), facilitator.settle(&payment)).await;
+    assert!(settled.expect("nobody stands in its way").success);
+    let health = reqwest::get(format!("{}/health", facilitator.url)).await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK);
+    lock.rollback().await.unwrap();
+    for reader in readers {
+        let status = reader.await.unwrap().unwrap().status();
+        assert!([StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status}");
     }
 }

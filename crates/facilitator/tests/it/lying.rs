@@ -6,8 +6,9 @@ use std::{
 };
 
 use alloy::{
-    primitives::{hex, keccak256},
-    providers::Provider,
+    primitives::{Address, Bytes, hex, keccak256},
+    providers::{Provider, ext::AnvilApi},
+    rpc::types::TransactionRequest,
 };
 use axum::{Json, Router, extract::State, routing::post};
 use futures::future::join_all;
@@ -30,6 +31,8 @@ enum Lie {
     HidesReceipts,
     /// Shows the chain as it is now, for long.
     IsBehind,
+    /// Knows of no logs, for long.
+    HidesLogs,
     /// Says of a third of all questions that it failed, when it did not. Without a pattern, which would hit the same question again and again.
     FailsOften,
     /// Does what this method asks, and does not answer the first time.
@@ -88,7 +91,7 @@ impl Relay {
             (Some(Lie::IsBehind), "eth_blockNumber") => return told(json!(head)),
             (Some(Lie::IsBehind), "eth_getTransactionCount" | "eth_call" | "eth_getCode") => call["params"][1] = json!(head),
             (Some(Lie::IsBehind), "eth_getTransactionReceipt" | "eth_getTransactionByHash") => return told(Value::Null),
-            (Some(Lie::IsBehind), "eth_getLogs") => return told(json!([])),
+            (Some(Lie::IsBehind | Lie::HidesLogs), "eth_getLogs") => return told(json!([])),
             _ => {}
         }
         let answer = self.client.post(&self.node).json(&call).send().await.unwrap().json().await.unwrap();
@@ -108,13 +111,14 @@ impl Relay {
         let is_meant = match *lie {
             Lie::LosesTransactions(_) => method == "eth_sendRawTransaction",
             Lie::HidesReceipts => method == "eth_getTransactionReceipt",
+            Lie::HidesLogs => method == "eth_getLogs",
             Lie::FallsSilent(silent) => method == silent,
             Lie::IsBehind | Lie::FailsOften => true,
         };
         *calls += usize::from(is_meant);
         let is_told = match *lie {
             Lie::LosesTransactions(times) => *calls <= times,
-            Lie::HidesReceipts | Lie::IsBehind => since.elapsed() < LONG,
+            Lie::HidesReceipts | Lie::HidesLogs | Lie::IsBehind => since.elapsed() < LONG,
             Lie::FailsOften => keccak256(calls.to_be_bytes())[0].is_multiple_of(3),
             Lie::FallsSilent(_) => *calls == 1,
         };
@@ -185,4 +189,34 @@ async fn what_a_node_showed_and_then_forgets_stays_settled() {
     }
     assert_eq!(ask().await, answers);
     assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(20).unwrap());
+}
+
+/// Somebody else used the payment while the facilitator's own transaction was on its way, and the node does not show by which.
+#[tokio::test]
+async fn a_payment_is_not_called_failed_while_a_node_hides_who_settled_it() {
+    let world = World::new().await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &["--confirm-timeout-seconds", "2"])).await;
+    let payment = world.payment();
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let first = async {
+        world.until("SELECT count(*) FROM facilitator.attempts", |count| count == 1).await;
+        let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
+        let (target, input): (Vec<u8>, Vec<u8>) =
+            sqlx::query_as("SELECT target, input FROM facilitator.settlements").fetch_one(&pool).await.unwrap();
+        let funded = world.provider.get_accounts().await.unwrap()[0];
+        let theirs = TransactionRequest::default().from(funded).to(Address::from_slice(&target)).input(Bytes::from(input).into());
+        let theirs = TransactionRequest { max_priority_fee_per_gas: Some(50_000_000_000), ..theirs.gas_limit(200_000) };
+        let theirs = world.provider.send_transaction(theirs.max_fee_per_gas(100_000_000_000)).await.unwrap();
+        relay.lies(&world, Lie::HidesLogs).await;
+        world.provider.anvil_mine(Some(1), None).await.unwrap();
+        world.provider.anvil_set_auto_mine(true).await.unwrap();
+        *theirs.tx_hash()
+    };
+    let (answer, theirs) = tokio::join!(facilitator.post("settle", &payment), first);
+    let told: SettleResponse = serde_json::from_value(answer.1).unwrap();
+    assert!(told.is_pending(), "not known yet: {told:?}");
+    let answer = settle(&facilitator, &payment).await;
+    assert_eq!((answer.success, answer.transaction_hash()), (true, Some(theirs)), "{answer:?}");
+    assert_eq!(world.balance(world.payee).await, PRICE);
 }

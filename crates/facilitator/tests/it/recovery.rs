@@ -162,3 +162,40 @@ async fn a_nonce_that_was_lost_holds_up_nobody_for_long() {
     let (settled, ()) = tokio::join!(facilitator.settle(&payment), lose);
     assert!(settled.success, "{settled:?}");
 }
+
+/// As a crash leaves it right after the journal says so: the nonce was somebody else's, and the payment is to go out again.
+#[tokio::test]
+async fn what_goes_out_again_does_so_though_the_process_ends_before() {
+    let world = World::new().await;
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let first = world.serve(&["--confirm-timeout-seconds", "1"]).await;
+    let pending = first.settle(&world.payment()).await;
+    first.kill().await;
+    world.provider.anvil_drop_transaction(pending.transaction_hash().unwrap()).await.unwrap();
+    by_somebody_else(&world, 0).await;
+    world.provider.anvil_set_auto_mine(true).await.unwrap();
+    world.provider.anvil_mine(Some(1), None).await.unwrap();
+    let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
+    sqlx::query("UPDATE facilitator.settlements SET state = 'again'").execute(&pool).await.unwrap();
+    let _second = world.serve(&[]).await;
+    until_paid(&world, PRICE).await;
+}
+
+/// The database forgets who has the signer when the connection breaks that said so.
+#[tokio::test]
+async fn a_signer_whose_lease_was_lost_is_taken_anew() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
+    let held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND classid = 1717658473 AND database =
+        (SELECT oid FROM pg_database WHERE datname = current_database())";
+    let before: i32 = sqlx::query_scalar(held).fetch_one(&pool).await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend($1)").bind(before).execute(&pool).await.unwrap();
+    let taken = async {
+        while sqlx::query_scalar(held).fetch_optional(&pool).await.unwrap().is_none_or(|pid: i32| pid == before) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken).await.expect("the signer is held again");
+    assert!(facilitator.settle(&world.payment()).await.success);
+}

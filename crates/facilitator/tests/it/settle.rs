@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::{collections::HashSet, time::Duration};
 
 use alloy::{
     primitives::{Address, U256, address},
@@ -8,6 +8,7 @@ use alloy::{
 };
 use contracts::usdc::Usdc as Token;
 use futures::future::join_all;
+use reqwest::StatusCode;
 use x402::{Eip3009Authorization, ExactPayload, PaymentRequest, Reason};
 
 use crate::harness::{PRICE, World};
@@ -206,4 +207,56 @@ async fn a_transfer_beside_a_used_nonce_pays_for_nothing() {
     assert_eq!(world.balance(world.payee).await, PRICE);
     let told = facilitator.settle(&world.signed(shown)).await;
     assert_eq!((told.success, told.error_reason), (false, Some(Reason::NonceAlreadyUsed)));
+}
+
+/// Each of them verifies alone; together they are more than the payer has.
+#[tokio::test]
+async fn a_payer_cannot_have_more_under_way_than_it_has() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let payer = PrivateKeySigner::random();
+    contracts::dev::mint(&world.provider, payer.address(), PRICE).await.unwrap();
+    world.provider.anvil_set_auto_mine(false).await.unwrap();
+    let [first, second, third] = [0; 3].map(|_| world.payment_by(&payer));
+    let under_way = async {
+        world.until("SELECT count(*) FROM facilitator.attempts", |count| count == 1).await;
+        let verdict = facilitator.post("verify", &third).await.1;
+        assert_eq!(verdict["invalidReason"], Reason::InsufficientBalance.as_str(), "{verdict}");
+        let later = async {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            world.provider.anvil_set_auto_mine(true).await.unwrap();
+            world.provider.anvil_mine(Some(1), None).await.unwrap();
+        };
+        tokio::join!(facilitator.settle(&second), later).0
+    };
+    let (first, second) = tokio::join!(facilitator.settle(&first), under_way);
+    assert!(first.success, "{first:?}");
+    assert_eq!(second.error_reason, Some(Reason::InsufficientBalance), "by what the chain says, and without a transaction");
+    let sent = world.provider.get_transaction_count(world.signer.address()).await.unwrap();
+    assert_eq!((sent, world.balance(world.payee).await), (1, PRICE));
+}
+
+#[tokio::test]
+async fn nothing_is_begun_while_gas_costs_more_than_the_operator_pays() {
+    let world = World::new().await;
+    let facilitator = world.serve(&["--gas-price-max", "20000000000"]).await;
+    assert!(facilitator.settle(&world.payment()).await.success);
+    world.provider.anvil_set_next_block_base_fee_per_gas(50_000_000_000).await.unwrap();
+    world.provider.anvil_mine(Some(1), None).await.unwrap();
+    // What is known of the price is good for a second.
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    let payment = world.payment();
+    for call in ["settle", "verify"] {
+        let (status, body) = facilitator.post(call, &payment).await;
+        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+        assert!(body["error"].as_str().unwrap().contains("--gas-price-max"), "{body}");
+    }
+    world.provider.anvil_set_next_block_base_fee_per_gas(1_000_000_000).await.unwrap();
+    world.provider.anvil_mine(Some(1), None).await.unwrap();
+    let settled = async {
+        while facilitator.post("settle", &payment).await.1["success"] != true {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), settled).await.expect("it goes on when gas is cheaper");
 }

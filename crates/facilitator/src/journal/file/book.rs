@@ -82,6 +82,10 @@ impl Book {
             }
             Record::Close(slots) => {
                 for slot in slots {
+                    // What goes out again is found by the next start.
+                    if self.open.get(&slot).is_some_and(|written| self.goes_out_again(slot, written)) {
+                        continue;
+                    }
                     self.closed.extend(self.open.remove(&slot).unwrap_or_default().keys);
                 }
                 while self.closed.len() > FINAL_MAX {
@@ -93,6 +97,11 @@ impl Book {
                 }
             }
         }
+    }
+
+    fn goes_out_again(&self, slot: Slot, written: &Written) -> bool {
+        let entries = written.keys.iter().filter_map(|key| self.entries.get(key));
+        entries.into_iter().any(|entry| entry.slot == slot && entry.state == State::Again)
     }
 
     /// Records that say what this book says: the final ones, and then the open ones.

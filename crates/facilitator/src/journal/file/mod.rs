@@ -84,7 +84,9 @@ impl FileJournal {
         let lines = transactions.iter().map(|tx| (tx.attempt.clone(), tx.settlements.clone())).collect::<Vec<_>>();
         self.write(true, move |book| {
             let keys = lines.iter().flat_map(|(_, settlements)| settlements).map(|settlement| settlement.key);
-            let begun: Vec<Key> = keys.filter(|key| book.entries.get(key).is_some_and(|e| e.state != State::Failed)).collect();
+            let begun: Vec<Key> = keys
+                .filter(|key| book.entries.get(key).is_some_and(|e| !matches!(e.state, State::Failed | State::Again)))
+                .collect();
             if begun.is_empty() { Ok(Record::Begin(lines)) } else { Err(begun) }
         })
         .await

@@ -9,7 +9,8 @@ fn transaction(nonce: u64) -> Transaction {
     let key = Key { chain_id: 1, method: Method::Eip3009, token: address, payer: address, nonce: B256::from(U256::from(nonce)) };
     let call = Call::new(address, Bytes::from_static(b"input"), 1);
     let expected = Expected::Transfer;
-    let settlement = Settlement { key, payee: address, amount: U256::MAX, call, expected, signer: None, batchable: false };
+    let settlement =
+        Settlement { key, payee: address, amount: U256::MAX, call, expected, signer: None, batchable: false, funds: None };
     let attempt = Attempt { slot, hash: B256::from(U256::from(nonce)), raw: Bytes::from_static(b"raw") };
     Transaction { attempt, settlements: vec![settlement] }
 }
