@@ -5,6 +5,7 @@ pub mod chain;
 #[cfg(feature = "client")]
 mod client;
 mod creators;
+mod decisions;
 mod health;
 mod identity;
 pub mod ledger;
@@ -24,6 +25,7 @@ pub use creators::{
     ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
     RegisterCreator, Role, Session, UpdateCreator,
 };
+pub use decisions::{Decision, DecisionFilter};
 pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
 pub use listings::{

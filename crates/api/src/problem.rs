@@ -68,6 +68,8 @@ codes! {
     NameTaken = "name_taken", 409, "The name is taken";
     /// The thing is in no state that allows this.
     WrongState = "wrong_state", 409, "The state of things does not allow this";
+    /// It costs more than the buyer would pay. Nothing was charged.
+    PriceTooHigh = "price_too_high", 409, "The price is above the buyer's ceiling";
     /// The payment bought something else.
     PaymentUsed = "payment_used", 409, "The payment was used for another purchase";
     /// Larger than allowed.

@@ -178,9 +178,11 @@ pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller:
     Ok(Json(agent(&row)?))
 }
 
-/// Refuses agents that do not sell. Locks the agent until the transaction ends, so that it is not deactivated in between.
+/// Refuses agents that do not sell. Locks the agent until the transaction ends, so that it is not deactivated in between, and publishes one
+/// thing after the other.
 pub(crate) async fn must_sell(conn: &mut PgConnection, id: Uuid) -> Result<(), Problem> {
-    let row = sqlx::query("SELECT * FROM agents WHERE id = $1 AND active FOR SHARE").bind(id).fetch_optional(conn).await?;
+    let row =
+        sqlx::query("SELECT * FROM agents WHERE id = $1 AND active FOR NO KEY UPDATE").bind(id).fetch_optional(conn).await?;
     match row.map(|row| agent(&row)).transpose()? {
         Some(agent) if agent.agent_type.sells() => Ok(()),
         _ => Err(Problem::new(Code::Forbidden, "Only an active agent of type seller or both publishes listings")),

@@ -53,6 +53,11 @@ pub struct Config {
     #[arg(long, env = "FLORIN_MARKET_REVIEW_SECONDS", default_value_t = Config::REVIEW_SECONDS,
           value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     pub review_seconds: u32,
+    /// Bond that a buyer puts up to dispute a delivery, in basis points of the price: the arbiter's ruling says whose it becomes. Without one, whoever
+    /// has the content holds the seller's money up for nothing
+    #[arg(long, env = "FLORIN_MARKET_DISPUTE_BOND_BPS", default_value_t = Config::DISPUTE_BOND_BPS,
+          value_parser = clap::value_parser!(u16).range(0..=10_000))]
+    pub dispute_bond_bps: u16,
     /// Blocks on top of an escrow's funding, its own included, before the content is handed out
     #[arg(long, env = "FLORIN_MARKET_CONFIRMATIONS", default_value_t = 1)]
     pub confirmations: u64,
@@ -75,6 +80,12 @@ pub struct Config {
     /// Seconds between anchors of the ledger on chain (LedgerAnchor), sent and paid for by FLORIN_MARKET_LEDGER_KEY; without it there are none
     #[arg(long, env = "FLORIN_MARKET_ANCHOR_SECONDS", value_parser = clap::value_parser!(u64).range(1..=31_536_000))]
     pub anchor_seconds: Option<u64>,
+    /// Token (16 characters or more) that GET /metrics asks for, as Authorization: Bearer; without it there are no metrics
+    #[arg(long = "metrics-token-from-env", env = "FLORIN_MARKET_METRICS_TOKEN", hide = true, hide_env_values = true, value_parser = metrics_token)]
+    pub metrics_token: Option<String>,
+    /// Bytes of content that one seller may have here, all versions counted
+    #[arg(long, env = "FLORIN_MARKET_CONTENT_MAX_BYTES", default_value_t = Config::CONTENT_MAX_BYTES, value_name = "BYTES")]
+    pub content_max_bytes: u64,
     /// Account on chain that backs all USDC of the ledger: deposits are what comes to it. Without it USDC neither comes in nor goes out
     #[arg(long, env = "FLORIN_MARKET_CUSTODY", value_name = "ADDRESS")]
     pub custody: Option<Address>,
@@ -111,6 +122,10 @@ impl Config {
     pub const REQUESTS_PER_MINUTE_UNKNOWN: u32 = 600;
     /// Default of [`Config::withdrawal_least`]: a tenth of a USDC.
     pub const WITHDRAWAL_LEAST: Usdc = Usdc::from_base_units(100_000);
+    /// Default of [`Config::dispute_bond_bps`]: a twentieth.
+    pub const DISPUTE_BOND_BPS: u16 = 500;
+    /// Default of [`Config::content_max_bytes`]: 10 GiB.
+    pub const CONTENT_MAX_BYTES: u64 = 10 << 30;
     /// Default of [`Config::transfer_day_max`]: 1,000 USDC.
     pub const TRANSFER_DAY_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
     /// Default of [`Config::withdrawal_day_max`]: 10,000 USDC.
@@ -145,6 +160,7 @@ impl Config {
             arbiter: None,
             deliver_within_seconds: Self::DELIVER_WITHIN_SECONDS,
             review_seconds: Self::REVIEW_SECONDS,
+            dispute_bond_bps: Self::DISPUTE_BOND_BPS,
             confirmations: 1,
             ledger_key: None,
             token_secrets: Vec::new(),
@@ -152,6 +168,8 @@ impl Config {
             requests_per_minute_unknown: Self::REQUESTS_PER_MINUTE_UNKNOWN,
             proxies: 0,
             anchor_seconds: None,
+            metrics_token: None,
+            content_max_bytes: Self::CONTENT_MAX_BYTES,
             custody: None,
             custody_key: None,
             signup_bonus: Amount::ZERO,
@@ -161,6 +179,11 @@ impl Config {
             withdrawal_unapproved_max: Self::WITHDRAWAL_UNAPPROVED_MAX,
         }
     }
+}
+
+/// What is short is guessed.
+fn metrics_token(text: &str) -> Result<String, &'static str> {
+    if text.len() < 16 { Err("use 16 characters or more") } else { Ok(text.to_owned()) }
 }
 
 fn amount(usdc: Usdc) -> Amount {

@@ -205,8 +205,12 @@ pub(crate) async fn grant(
     if caller.staff(Role::Admin)? == id {
         return Err(Problem::new(Code::Forbidden, "Nobody changes their own role: ask another administrator"));
     }
-    let grant = sqlx::query("UPDATE creators SET role = $2, updated_at = now() WHERE id = $1 RETURNING *");
-    let row = grant.bind(id).bind(db::name_of(role)).fetch_optional(&market.pool).await?;
+    let grant = sqlx::query(
+        "WITH done AS (UPDATE creators SET role = $2, updated_at = now() WHERE id = $1 RETURNING *),
+         noted AS (INSERT INTO decisions (subject, what, decided_by, reason) SELECT id, 'role_granted', $3, $2 FROM done)
+         SELECT * FROM done",
+    );
+    let row = grant.bind(id).bind(db::name_of(role)).bind(caller.creator()?).fetch_optional(&market.pool).await?;
     market.auth.forget();
     Ok(Json(creator(&row.ok_or_else(|| Problem::not_found("creator"))?)?))
 }
@@ -216,7 +220,10 @@ pub(crate) async fn grant(
 /// # Errors
 /// When the database fails. `false` when nobody has registered that address.
 pub(crate) async fn grant_by_email(pool: &PgPool, email: &str, role: Role) -> sqlx::Result<bool> {
-    let grant = sqlx::query("UPDATE creators SET role = $2, updated_at = now() WHERE email = $1");
+    let grant = sqlx::query(
+        "WITH done AS (UPDATE creators SET role = $2, updated_at = now() WHERE email = $1 RETURNING id)
+         INSERT INTO decisions (subject, what, reason) SELECT id, 'role_granted', $2 FROM done",
+    );
     Ok(grant.bind(email.trim().to_lowercase()).bind(db::name_of(role)).execute(pool).await?.rows_affected() == 1)
 }
 

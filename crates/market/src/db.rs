@@ -81,6 +81,31 @@ pub(crate) async fn custody(pool: &PgPool, given: Option<Address>) -> Result<Opt
     }
 }
 
+/// Names another account to back the ledger's USDC, which must owe nothing and expect nothing: what came to the old one is not walked again.
+pub(crate) async fn replace_custody(pool: &PgPool, new: Address) -> Result<Option<Address>, Error> {
+    let mut tx = pool.begin().await?;
+    // Nobody walks, and nobody appends, until this is over.
+    let row = sqlx::query("SELECT address FROM custody FOR UPDATE").fetch_optional(&mut *tx).await?;
+    let Some(old) = row.map(|row| address(&row, "address")).transpose()? else { return Ok(None) };
+    sqlx::query("SELECT FROM ledger FOR UPDATE").execute(&mut *tx).await?;
+    let bound = sqlx::query(
+        "SELECT -balance AS owed, (SELECT count(*) FROM withdrawals WHERE status IN ('awaiting_approval', 'pending', 'processing'))
+             + (SELECT count(*) FROM batches WHERE status = 'open')
+             + (SELECT count(*) FROM deposits WHERE status = 'arrived' OR (status = 'pending' AND payer_nonce IS NOT NULL)) AS open
+         FROM accounts WHERE id = $1",
+    );
+    let bound = bound.bind(crate::ledger::OUTSIDE).fetch_one(&mut *tx).await?;
+    let (owed, open): (i64, i64) = (bound.try_get("owed")?, bound.try_get("open")?);
+    if owed != 0 || open != 0 {
+        return Err(Error::CustodyOwes { owed: money::Usdc::from_base_units(owed.unsigned_abs()), open: open.unsigned_abs() });
+    }
+    // What nobody known sent to the old account is not this ledger's.
+    sqlx::query("DELETE FROM unmatched").execute(&mut *tx).await?;
+    sqlx::query("UPDATE custody SET address = $1, walked_to = -1").bind(new.as_slice()).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(Some(old))
+}
+
 pub(crate) fn address(row: &PgRow, column: &str) -> Result<Address, sqlx::Error> {
     let bytes: &[u8] = row.try_get(column)?;
     Address::try_from(bytes).map_err(|e| sqlx::Error::Decode(e.into()))

@@ -51,6 +51,17 @@ pub enum Error {
         /// What the ledger has.
         kept: alloy::primitives::Address,
     },
+    /// The ledger still needs its account.
+    #[error(
+        "the ledger owes {owed} USDC, and {open} deposits and withdrawals are under way: its custody account stays until it owes nothing and \
+         nothing is under way"
+    )]
+    CustodyOwes {
+        /// What it owes.
+        owed: money::Usdc,
+        /// Deposits, withdrawals and batches of them that are not over.
+        open: u64,
+    },
     /// No USDC is known on the chain.
     #[error(transparent)]
     Asset(#[from] x402::UnknownAsset),

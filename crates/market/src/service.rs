@@ -7,13 +7,14 @@ use alloy::{
 };
 use api::{
     Role,
-    ledger::{Amount, Asset},
+    ledger::{Amount, Asset, Verified},
 };
 use axum::serve::ListenerExt;
 use contracts::Deployment;
 use moka::future::Cache;
+use money::Bps;
 use sqlx::PgPool;
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, warn};
 use url::Url;
@@ -46,6 +47,9 @@ const ACCOUNTS_MAX: u64 = 100_000;
 /// Listings kept in memory, and purchases.
 const OFFERS_MAX: u64 = 10_000;
 const OWNED_MAX: u64 = 100_000;
+/// Answers about the ledger kept in memory, and how long.
+const VERIFIED_MAX: u64 = 1_000;
+const VERIFIED: Duration = Duration::from_secs(30);
 /// How long; as credentials.
 const REMEMBERED: Duration = Duration::from_secs(5);
 
@@ -82,6 +86,13 @@ pub(crate) struct Parts {
     pub(crate) reversals: Cache<(), i64>,
     /// How many agents, listings and transactions there are, now and then.
     pub(crate) counted: Cache<(), [u64; 3]>,
+    /// What was found of batches of the ledger some seconds ago, and whose turn it is to have some proved.
+    pub(crate) verified: Cache<(u64, u32), Verified>,
+    pub(crate) verifying: Semaphore,
+    /// What `/metrics` asks for; without it there is none.
+    pub(crate) metrics_token: Option<String>,
+    /// Bytes of content that one seller may have here.
+    pub(crate) content_max_bytes: u64,
     /// Backs the ledger's USDC on chain.
     pub(crate) custody: Option<Address>,
     /// Signs for it, where withdrawals are sent from.
@@ -100,6 +111,8 @@ pub(crate) struct EscrowPolicy {
     pub(crate) arbiter: Option<Address>,
     pub(crate) deliver_within_seconds: u32,
     pub(crate) review_seconds: u32,
+    /// Of the price, from a buyer who disputes.
+    pub(crate) dispute_bond: Bps,
     pub(crate) confirmations: u64,
 }
 
@@ -152,6 +165,16 @@ pub async fn grant(database_url: &str, email: &str, role: Role) -> Result<bool, 
     Ok(creators::grant_by_email(&db::pool(database_url).await?, email, role).await?)
 }
 
+/// Names another custody account for a ledger that owes nothing: how a mistyped first one is corrected. All instances must be stopped. The account
+/// until now; none when there was none, and then the first instance names one.
+///
+/// # Errors
+/// When the ledger owes something, or the database cannot be reached or fails.
+pub async fn replace_custody(database_url: &str, new: Address) -> Result<Option<Address>, Error> {
+    db::migrate(database_url).await?;
+    db::replace_custody(&db::pool(database_url).await?, new).await
+}
+
 async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> {
     let provider = ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased();
     let chain_id = provider.get_chain_id().await.map_err(Error::NodeUnreachable)?;
@@ -194,6 +217,10 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         owned: Cache::builder().max_capacity(OWNED_MAX).build(),
         reversals: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
         counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
+        verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
+        verifying: Semaphore::new(1),
+        metrics_token: config.metrics_token.clone(),
+        content_max_bytes: config.content_max_bytes,
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
@@ -211,6 +238,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
             arbiter: config.arbiter,
             deliver_within_seconds: config.deliver_within_seconds,
             review_seconds: config.review_seconds,
+            dispute_bond: Bps::new(config.dispute_bond_bps).unwrap_or(Bps::WHOLE),
             confirmations: config.confirmations,
         },
         tasks: TaskTracker::new(),

@@ -79,7 +79,7 @@ pub(crate) async fn initiate(
         deliver_by: now + u64::from(market.terms.deliver_within_seconds),
         review_period: market.terms.review_seconds,
         arbitration_period: if arbiter.is_zero() { 0 } else { ARBITRATION_SECONDS },
-        dispute_bond: money::Usdc::ZERO,
+        dispute_bond: if arbiter.is_zero() { money::Usdc::ZERO } else { market.terms.dispute_bond.of_ceil(listing.price) },
         default_outcome: 0,
         content_hash,
         agent_id: 0,

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Client, ClientError, content};
 use crate::{
-    Agent, ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh,
-    RefreshToken, RegisterCreator, Role, Session, UpdateCreator,
+    Agent, ChangePassword, Creator, CreatorWallet, Dashboard, Decision, DecisionFilter, GrantRole, Login, Page, PageQuery,
+    ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session, UpdateCreator,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.
@@ -74,6 +74,11 @@ impl Client {
     /// What the calling creator and the creator's agents have in the ledger.
     pub async fn creator_wallet(&self) -> Result<CreatorWallet, ClientError> {
         self.get("api/v1/creators/me/wallet", &()).await
+    }
+
+    /// What people with a role decided, newest first, as an administrator.
+    pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Page<Decision>, ClientError> {
+        self.get("api/v1/admin/decisions", filter).await
     }
 
     /// Gives a creator a role, as an administrator.

@@ -2,6 +2,7 @@
 
 use alloy::primitives::B256;
 use http::{Method, StatusCode};
+use money::Usdc;
 use url::Url;
 use uuid::Uuid;
 
@@ -78,8 +79,20 @@ impl Client {
 
     /// Buys in one request from the ledger, in USDC or ARD. When this fails midway, repeat it with the same key: it is never charged twice.
     pub async fn express_from_ledger(&self, id: Uuid, asset: ledger::Asset, key: &str) -> Result<Content, ClientError> {
+        self.express_up_to(id, asset, None, key).await
+    }
+
+    /// The same, refused without a charge when the listing's price is above `max_price` by then.
+    pub async fn express_up_to(
+        &self,
+        id: Uuid,
+        asset: ledger::Asset,
+        max_price: Option<Usdc>,
+        key: &str,
+    ) -> Result<Content, ClientError> {
         let method = if asset == ledger::Asset::Ard { "token" } else { "balance" };
-        let request = self.request(Method::POST, &format!("api/v1/express/{id}?payment_method={method}"));
+        let max_price = max_price.map_or_else(String::new, |max| format!("&max_price={max}"));
+        let request = self.request(Method::POST, &format!("api/v1/express/{id}?payment_method={method}{max_price}"));
         content(request.header(header::IDEMPOTENCY_KEY, key).send().await?).await
     }
 

@@ -7,6 +7,7 @@ mod deploy;
 mod dev;
 mod escrow;
 mod indexer;
+mod market_custody;
 mod market_role;
 mod pay;
 mod payees;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Market(Box<market::Config>),
     /// Give a person a role at the marketplace: how it gets its first administrator
     MarketRole(market_role::MarketRole),
+    /// Correct the account that backs the marketplace's balances, while it owes nothing
+    MarketCustody(market_custody::MarketCustody),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
     Treasury(Box<treasury::Treasury>),
     /// An agent's wallet: operators' keys that pay within limits, an owner who sets them
@@ -73,6 +76,7 @@ impl Command {
             Self::Webhook(command) => command.run().await,
             Self::Market(config) => service::market(*config).await,
             Self::MarketRole(command) => command.run().await,
+            Self::MarketCustody(command) => command.run().await,
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,
             Self::Escrow(command) => command.run().await,

@@ -47,23 +47,24 @@ const REPLAY: Duration = Duration::minutes(10);
 pub(crate) async fn buy(
     State(market): State<Market>,
     Id(id): Id,
-    Params(BuyQuery { payment_method }): Params<BuyQuery>,
+    Params(query): Params<BuyQuery>,
     method: Method,
     caller: Option<Caller>,
     key: Option<Idempotency>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let begun = Instant::now();
-    if payment_method != purchase::Method::X402 {
+    if query.payment_method != purchase::Method::X402 {
         // A cache, a prefetcher or a repeated request must not spend.
         if method == Method::GET && key.is_none() {
             return Err(Problem::new(Code::IdempotencyKeyMissing, "Buy by POST, or send the header Idempotency-Key"));
         }
         let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "The ledger pays for registered agents only"))?;
-        return purchase::buy(&market, id, &caller, payment_method, key, begun).await;
+        return purchase::buy(&market, id, &caller, query, key, begun).await;
     }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
         let (listing, ..) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
+        query.allows(listing.price)?;
         return required(&market, &listing, None);
     };
     let payment: PaymentPayload =

@@ -8,9 +8,15 @@
 use std::{collections::BTreeSet, fmt::Write as _};
 
 use alloy::primitives::Address;
-use axum::{extract::State, http::header, response::IntoResponse};
+use api::Code;
+use axum::{
+    extract::State,
+    http::{HeaderMap, header},
+    response::IntoResponse,
+};
 use indexer::read;
 use sqlx::{PgConnection, PgPool, Row};
+use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
 use tracing::error;
 
@@ -143,8 +149,14 @@ async fn cover(conn: &mut PgConnection, market: &Market, custody: Address) -> sq
     Ok((row.try_get("owed")?, has.saturating_add(row.try_get("early")?)))
 }
 
-/// `GET /metrics`: the text format of Prometheus.
-pub(crate) async fn metrics(State(market): State<Market>) -> Result<impl IntoResponse, Problem> {
+/// `GET /metrics`: the text format of Prometheus. What a market owes is nobody's business, so it takes a token (`authorization` of a scrape).
+pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) -> Result<impl IntoResponse, Problem> {
+    let none = || Problem::new(Code::NotFound, "This instance shows no metrics: start it with FLORIN_MARKET_METRICS_TOKEN");
+    let token = market.metrics_token.as_deref().ok_or_else(none)?;
+    let sent = headers.get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if !bool::from(sent.unwrap_or_default().ct_eq(token.as_bytes())) {
+        return Err(Problem::new(Code::Unauthenticated, "Send Authorization: Bearer with the token of the metrics"));
+    }
     let row = sqlx::query(
         "SELECT owed, covered, (violation IS NOT NULL)::int::bigint AS violated, checked_to,
              extract(epoch FROM now() - greatest(checked_at, timestamptz '2000-01-01'))::bigint AS age,

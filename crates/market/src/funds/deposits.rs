@@ -103,13 +103,15 @@ pub(crate) async fn assign(
     caller: Caller,
     input::Json(Assign { block_number, log_index, agent_id }): input::Json<Assign>,
 ) -> Result<StatusCode, Problem> {
-    must_be_anothers(&market, caller.creator()?, agent_id).await?;
+    let by = caller.creator()?;
+    must_be_anothers(&market, by, agent_id).await?;
     let mut tx = market.pool.begin().await?;
     let agent: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM agents WHERE id = $1").bind(agent_id).fetch_optional(&mut *tx).await?;
     agent.ok_or_else(|| Problem::not_found("agent"))?;
     let moved = sqlx::query(
-        "WITH taken AS (DELETE FROM unmatched WHERE block_number = $1 AND log_index = $2 RETURNING *)
+        "WITH taken AS (DELETE FROM unmatched WHERE block_number = $1 AND log_index = $2 RETURNING *),
+         noted AS (INSERT INTO decisions (subject, what, decided_by, reason) SELECT $3, 'deposit_assigned', $5, 'to ' || $4::uuid FROM taken)
          INSERT INTO deposits (id, agent_id, status, block_number, log_index, transaction_hash, amount, payer, payer_nonce)
          SELECT $3, $4, 'arrived', block_number, log_index, transaction_hash, amount,
                 CASE WHEN authorization_nonce IS NOT NULL THEN sender END, authorization_nonce
@@ -119,6 +121,7 @@ pub(crate) async fn assign(
     .bind(walk::int32(log_index))
     .bind(Uuid::now_v7())
     .bind(agent_id)
+    .bind(by)
     .execute(&mut *tx)
     .await?;
     if moved.rows_affected() == 0 {

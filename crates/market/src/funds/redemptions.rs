@@ -80,23 +80,27 @@ pub(crate) async fn show(State(market): State<Market>, caller: Caller, Id(id): I
 /// `POST /api/v1/redemptions/{id}/cancel`: until it is approved.
 pub(crate) async fn cancel(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
     find(&market, id, Some(caller.holder()?)).await?;
-    decide(&market, id, &[RedemptionStatus::Pending], RedemptionStatus::Cancelled, None, None).await
+    decide(&market, id, None, &[RedemptionStatus::Pending], RedemptionStatus::Cancelled, None, None).await
 }
 
 /// `POST /api/v1/redemptions/admin/{id}/approve`
 pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
-    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
-    decide(&market, id, &[RedemptionStatus::Pending], RedemptionStatus::Processing, None, None).await
+    let by = caller.creator()?;
+    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    decide(&market, id, Some(by), &[RedemptionStatus::Pending], RedemptionStatus::Processing, None, None).await
 }
 
 /// `POST /api/v1/redemptions/admin/{id}/complete`
 pub(crate) async fn complete(
     State(market): State<Market>,
+    caller: Caller,
     Id(id): Id,
     input::Json(HandedOver { receipt }): input::Json<HandedOver>,
 ) -> Result<Json<Redemption>, Problem> {
     input::text("receipt", &receipt, 1..=TEXT_LEN_MAX_CHARS)?;
-    decide(&market, id, &[RedemptionStatus::Processing], RedemptionStatus::Completed, Some(receipt), None).await
+    let by = caller.creator()?;
+    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    decide(&market, id, Some(by), &[RedemptionStatus::Processing], RedemptionStatus::Completed, Some(receipt), None).await
 }
 
 /// `POST /api/v1/redemptions/admin/{id}/reject`: what was approved fails.
@@ -114,26 +118,32 @@ pub(crate) async fn reject(
         _ => RedemptionStatus::Rejected,
     };
     let from = if to == RedemptionStatus::Failed { RedemptionStatus::Processing } else { RedemptionStatus::Pending };
-    decide(&market, id, &[from], to, None, Some(reason)).await
+    decide(&market, id, caller.creator().ok(), &[from], to, None, Some(reason)).await
 }
 
 /// One statement decides, so of two words at once one counts. A decision that was taken before is not an error.
 async fn decide(
     market: &Market,
     id: Uuid,
+    by: Option<Uuid>,
     from: &[RedemptionStatus],
     to: RedemptionStatus,
     receipt: Option<String>,
     reason: Option<String>,
 ) -> Result<Json<Redemption>, Problem> {
-    let decided = sqlx::query(
-        "UPDATE redemptions SET status = $3, receipt = $4, reason = $5, ended_at = CASE WHEN $3 = 'processing' THEN NULL ELSE now() END
-         WHERE id = $1 AND status = ANY($2)",
+    let decided = sqlx::query_scalar(
+        "WITH done AS (UPDATE redemptions SET status = $3, receipt = $4, reason = $5,
+                 ended_at = CASE WHEN $3 = 'processing' THEN NULL ELSE now() END
+             WHERE id = $1 AND status = ANY($2) RETURNING id),
+         noted AS (INSERT INTO decisions (subject, what, decided_by, reason)
+             SELECT id, 'redemption_' || $3, $6, coalesce($4, $5) FROM done WHERE $6::uuid IS NOT NULL)
+         SELECT count(*) FROM done",
     );
     let from: Vec<String> = from.iter().map(db::name_of).collect();
-    let decided = decided.bind(id).bind(from).bind(db::name_of(to)).bind(receipt).bind(reason).execute(&market.pool).await?;
+    let decided = decided.bind(id).bind(from).bind(db::name_of(to)).bind(receipt).bind(reason).bind(by);
+    let decided: i64 = decided.fetch_one(&market.pool).await?;
     let now = find(market, id, None).await?;
-    if decided.rows_affected() == 0 && now.status != to {
+    if decided == 0 && now.status != to {
         let detail = format!("The redemption is {}, so this is not possible any more", db::name_of(now.status));
         return Err(Problem::new(Code::WrongState, detail));
     }

@@ -130,6 +130,7 @@ async fn write(market: &Market, agent: Uuid, exact: &ExactPayload, amount: Amoun
         "INSERT INTO deposits (id, agent_id, status, payer, payer_nonce, valid_before, amount)
          SELECT $1, $2, 'pending', $3, $4, $5, $6
          WHERE NOT EXISTS (SELECT FROM unmatched WHERE sender = $3 AND authorization_nonce = $4)
+             AND EXISTS (SELECT FROM custody WHERE address = $7)
          ON CONFLICT (payer, payer_nonce) DO NOTHING",
     )
     .bind(Uuid::now_v7())
@@ -138,6 +139,7 @@ async fn write(market: &Market, agent: Uuid, exact: &ExactPayload, amount: Amoun
     .bind(exact.nonce().to_vec())
     .bind(super::walk::int(exact.valid_before()))
     .bind(amount.signed())
+    .bind(market.custody()?.as_slice())
     .execute(&market.pool)
     .await?;
     let came = "The payment came by itself before this request: an operator will say whose it is";

@@ -28,7 +28,11 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
         return Ok(false);
     }
     // Locked until the end: of several instances one walks.
-    let walked: i64 = sqlx::query_scalar("SELECT walked_to FROM custody FOR UPDATE").fetch_one(&mut *tx).await?;
+    let walked = sqlx::query_scalar("SELECT walked_to FROM custody WHERE address = $1 FOR UPDATE").bind(custody.as_slice());
+    let Some(walked): Option<i64> = walked.fetch_optional(&mut *tx).await? else {
+        error!(%custody, "the ledger has another custody account by now: start this instance anew");
+        return Ok(false);
+    };
     let next = (walked + 1).unsigned_abs();
     let head = status.indexed.map_or(0, |head| head.number);
     let Some(newest) = head.checked_sub(status.finality_blocks).filter(|newest| *newest >= next) else {

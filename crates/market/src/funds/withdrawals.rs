@@ -108,9 +108,12 @@ pub(crate) async fn list_all(
 
 /// `POST /api/v1/admin/withdrawals/{id}/approve`
 pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
-    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
-    let approve = "UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval'";
-    let approved = sqlx::query(approve).bind(id).execute(&market.pool).await?.rows_affected() == 1;
+    let by = caller.creator()?;
+    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    let approve =
+        "WITH done AS (UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval' RETURNING id)
+         INSERT INTO decisions (subject, what, decided_by) SELECT id, 'withdrawal_approved', $2 FROM done";
+    let approved = sqlx::query(approve).bind(id).bind(by).execute(&market.pool).await?.rows_affected() == 1;
     decided(&market, id, None, approved, WithdrawalStatus::Pending).await
 }
 
@@ -122,9 +125,12 @@ pub(crate) async fn reject(
     input::Json(Refuse { reason }): input::Json<Refuse>,
 ) -> Result<Json<Withdrawal>, Problem> {
     input::text("reason", &reason, 1..=REASON_LEN_MAX_CHARS)?;
-    must_be_anothers(&market, caller.creator()?, find(&market, id, None).await?.owner_id).await?;
-    let reject = "UPDATE withdrawals SET status = 'rejected', reason = $2, ended_at = now() WHERE id = $1 AND status IN ('awaiting_approval', 'pending')";
-    let rejected = sqlx::query(reject).bind(id).bind(reason).execute(&market.pool).await?.rows_affected() == 1;
+    let by = caller.creator()?;
+    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    let reject = "WITH done AS (UPDATE withdrawals SET status = 'rejected', reason = $2, ended_at = now()
+             WHERE id = $1 AND status IN ('awaiting_approval', 'pending') RETURNING id)
+         INSERT INTO decisions (subject, what, decided_by, reason) SELECT id, 'withdrawal_rejected', $3, $2 FROM done";
+    let rejected = sqlx::query(reject).bind(id).bind(reason).bind(by).execute(&market.pool).await?.rows_affected() == 1;
     decided(&market, id, None, rejected, WithdrawalStatus::Rejected).await
 }
 

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind, Leg, Transfer};
-use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -12,18 +11,10 @@ use uuid::Uuid;
 use super::{
     AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, Sending, What, Withdrawal,
     accounts::{Accounts, House},
-    amount, request,
+    amount,
+    past::{self, Held},
+    request,
 };
-
-/// A hold, as it is now.
-#[derive(Clone, Debug)]
-pub(super) struct Held {
-    pub(super) hold: Hold,
-    pub(super) opened_by: u64,
-    /// By which transfer, and whether it was paid out.
-    pub(super) ended: Option<(u64, bool)>,
-    pub(super) touched: bool,
-}
 
 /// What is appended.
 pub(super) struct Line {
@@ -47,6 +38,8 @@ pub(super) struct Batch {
     rewarded: HashSet<(Uuid, Uuid, B256)>,
     /// What was done before with these keys.
     done: HashMap<B256, (B256, Posted)>,
+    /// Keys of purchases of what was owned, with what is answered to them.
+    pub(super) owned_keys: Vec<(Key, Posted)>,
     /// What buyers own, by buyer, listing and content.
     owned: HashMap<(Uuid, Uuid, B256), Posted>,
     /// When the listings that are for sale changed last.
@@ -71,14 +64,15 @@ impl Batch {
     pub(super) async fn open(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<Self> {
         let end = "SELECT last_id, greatest(last_at, clock_timestamp()) AS at FROM ledger FOR UPDATE";
         let end = sqlx::query(end).fetch_one(&mut *conn).await?;
-        let done = done(conn, orders).await?;
-        let owned = owned(conn, orders).await?;
-        let offers = offers(conn, orders).await?;
-        let holds = holds(conn, orders).await?;
-        let reversible = reversible(conn, orders).await?;
+        let keys: Vec<B256> = orders.iter().filter_map(past::key_of).map(|key| key.key).collect();
+        let done = past::done(conn, &keys).await?;
+        let owned = past::owned(conn, orders).await?;
+        let offers = past::offers(conn, orders).await?;
+        let holds = past::holds(conn, orders).await?;
+        let reversible = past::reversible(conn, orders).await?;
         let withdrawn = request::withdrawn(conn, orders).await?;
         let sent = request::sent(conn, orders).await?;
-        let rewarded = rewarded(conn, orders).await?;
+        let rewarded = past::rewarded(conn, orders).await?;
         let mut ids = Vec::with_capacity(orders.len() * 2 + 5);
         for order in orders {
             match &order.what {
@@ -117,6 +111,7 @@ impl Batch {
             rewarded,
             reversed: Vec::new(),
             done,
+            owned_keys: Vec::new(),
             owned,
             offers,
             reversible,
@@ -124,12 +119,12 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.lines.is_empty() && self.owned_keys.is_empty()
     }
 
     /// Does an order, if it can be done and was not yet.
     pub(super) fn append(&mut self, order: &Order, rates: &Rates) -> Result<Posted, Refused> {
-        let key = key_of(order);
+        let key = past::key_of(order);
         if let Some(key) = &key
             && let Some((fingerprint, posted)) = self.done.get(&key.key)
         {
@@ -161,7 +156,12 @@ impl Batch {
         let owned = (sale.buyer.id, sale.listing, sale.content_hash);
         if let Some(posted) = self.owned.get(&owned) {
             let balance = self.accounts.balance(sale.buyer.account)?;
-            return Ok(Posted { how: How::Owned, balance: amount(balance), ..posted.clone() });
+            let posted = Posted { how: How::Owned, balance: amount(balance), ..posted.clone() };
+            if let Some(key) = key {
+                self.done.insert(key.key, (key.fingerprint, posted.clone()));
+                self.owned_keys.push((key, posted.clone()));
+            }
+            return Ok(posted);
         }
         if sale.buyer.id == sale.seller.id {
             return Err(Refused::ToOneself);
@@ -283,157 +283,4 @@ impl Batch {
         self.lines.push(Line { transfer, balances, key, memo });
         Ok(posted)
     }
-}
-
-/// A reversal is done once, whoever asks and with whatever key.
-fn key_of(order: &Order) -> Option<Key> {
-    let What::Reverse(transfer) = order.what else { return order.key };
-    let digest = Sha256::new_with_prefix(b"reversal").chain_update(transfer.to_be_bytes()).finalize();
-    Some(Key { key: B256::from_slice(&digest), fingerprint: B256::ZERO })
-}
-
-async fn done(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<B256, (B256, Posted)>> {
-    let keys: Vec<B256> = orders.iter().filter_map(key_of).map(|key| key.key).collect();
-    if keys.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let keys: Vec<&[u8]> = keys.iter().map(|key| key.as_slice()).collect();
-    let rows =
-        sqlx::query("SELECT key, fingerprint, body FROM transfers WHERE key = ANY($1)").bind(keys).fetch_all(&mut *conn).await?;
-    let mut done = HashMap::new();
-    for row in rows {
-        let (transfer, key) = (transfer(row.try_get("body")?)?, B256::from_slice(row.try_get("key")?));
-        let payer = transfer.legs[0].account.cast_signed();
-        let balance = sqlx::query_scalar("SELECT balance FROM entries WHERE account = $1 AND transfer = $2");
-        let balance: i64 = balance.bind(payer).bind(transfer.id.cast_signed()).fetch_one(&mut *conn).await?;
-        let Transfer { id, at, reference, .. } = transfer;
-        let posted = Posted { transfer: id, at, reference, balance: amount(balance), how: How::Replayed };
-        done.insert(key, (B256::from_slice(row.try_get("fingerprint")?), posted));
-    }
-    Ok(done)
-}
-
-async fn owned(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<(Uuid, Uuid, B256), Posted>> {
-    let wanted = orders.iter().filter_map(|order| match &order.what {
-        What::Sale(sale) if sale.owned_for.is_positive() => Some((sale.buyer.id, sale.listing)),
-        _ => None,
-    });
-    let (buyers, listings): (Vec<_>, Vec<_>) = wanted.unzip();
-    if buyers.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(
-        "SELECT s.*, t.at FROM unnest($1::uuid[], $2::uuid[]) AS wanted (buyer, listing)
-         CROSS JOIN LATERAL (
-             SELECT id, buyer_id, listing_id, content_hash, transfer FROM sales
-             WHERE buyer_id = buyer AND listing_id = listing AND owned_until > clock_timestamp() ORDER BY transfer DESC LIMIT 1) AS s
-         JOIN transfers AS t ON t.id = s.transfer",
-    );
-    let mut owned = HashMap::new();
-    for row in rows.bind(buyers).bind(listings).fetch_all(conn).await? {
-        let content = B256::from_slice(row.try_get("content_hash")?);
-        let transfer = row.try_get::<i64, _>("transfer")?.unsigned_abs();
-        let (at, reference) = (row.try_get("at")?, row.try_get("id")?);
-        let posted = Posted { transfer, at, reference, balance: Amount::ZERO, how: How::Owned };
-        owned.insert((row.try_get("buyer_id")?, row.try_get("listing_id")?, content), posted);
-    }
-    Ok(owned)
-}
-
-/// What of the sales at hand has earned a bonus before. Only those that may are looked for.
-async fn rewarded(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<(Uuid, Uuid, B256)>> {
-    let wanted = orders.iter().filter_map(|order| match &order.what {
-        What::Sale(sale) => Some((sale.rewarded?, sale.listing)),
-        _ => None,
-    });
-    let (persons, listings): (Vec<_>, Vec<_>) = wanted.unzip();
-    if persons.is_empty() {
-        return Ok(HashSet::new());
-    }
-    let rows = sqlx::query(
-        "SELECT rewarded, listing_id, content_hash FROM unnest($1::uuid[], $2::uuid[]) AS wanted (person, listing)
-         JOIN sales ON rewarded = person AND listing_id = listing",
-    );
-    let rows = rows.bind(persons).bind(listings).fetch_all(conn).await?;
-    let read = |row: &sqlx::postgres::PgRow| {
-        Ok((row.try_get("rewarded")?, row.try_get("listing_id")?, B256::from_slice(row.try_get("content_hash")?)))
-    };
-    rows.iter().map(read).collect()
-}
-
-async fn offers(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, OffsetDateTime>> {
-    let mut ids: Vec<Uuid> = orders
-        .iter()
-        .filter_map(|order| match &order.what {
-            What::Sale(sale) => sale.offered.map(|_| sale.listing),
-            _ => None,
-        })
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(
-        "SELECT id, updated_at FROM listings
-         WHERE id = ANY($1) AND status = 'active' AND coalesce(expires_at > clock_timestamp(), TRUE)",
-    );
-    rows.bind(ids).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("updated_at")?))).collect()
-}
-
-async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, Held>> {
-    let ids: Vec<Uuid> = orders
-        .iter()
-        .filter_map(|order| match order.what {
-            What::Hold(ref hold) | What::Withdraw(ref hold, _) | What::Redeem(ref hold, _) => Some(hold.id),
-            What::Post(hold, ..) | What::Void(hold) => Some(hold),
-            _ => None,
-        })
-        .collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query("SELECT * FROM holds WHERE id = ANY($1)").bind(ids).fetch_all(conn).await?;
-    let hold = |row: &sqlx::postgres::PgRow| {
-        let ended: Option<i64> = row.try_get("ended_by")?;
-        let posted = row.try_get::<i16, _>("state")? == 2;
-        let amount = row.try_get::<i64, _>("amount")?.unsigned_abs();
-        let hold = Hold {
-            id: row.try_get("id")?,
-            from: row.try_get("account")?,
-            held: row.try_get("held")?,
-            amount: Amount::from_units(amount).unwrap_or_default(),
-            expires_at: row.try_get("expires_at")?,
-        };
-        let opened_by = row.try_get::<i64, _>("opened_by")?.unsigned_abs();
-        Ok((hold.id, Held { hold, opened_by, ended: ended.map(|by| (by.unsigned_abs(), posted)), touched: false }))
-    };
-    rows.iter().map(hold).collect()
-}
-
-async fn reversible(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<u64, (Transfer, Option<AccountId>)>> {
-    let ids: Vec<i64> = orders
-        .iter()
-        .filter_map(|order| match order.what {
-            What::Reverse(transfer) => Some(transfer.cast_signed()),
-            _ => None,
-        })
-        .collect();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(
-        "SELECT t.body, a.id AS seller FROM transfers AS t LEFT JOIN sales AS s ON s.transfer = t.id
-         LEFT JOIN accounts AS a ON a.owner = s.seller_id AND a.asset = s.asset AND a.purpose = 1 WHERE t.id = ANY($1)",
-    );
-    let rows = rows.bind(ids).fetch_all(conn).await?;
-    let read = |row: &sqlx::postgres::PgRow| {
-        let transfer = transfer(row.try_get("body")?)?;
-        Ok((transfer.id, (transfer, row.try_get("seller")?)))
-    };
-    rows.iter().map(read).collect()
-}
-
-pub(super) fn transfer(body: &[u8]) -> sqlx::Result<Transfer> {
-    Transfer::from_body(body).map_err(|error| sqlx::Error::Decode(error.into()))
 }

@@ -6,6 +6,7 @@
 
 mod accounts;
 mod batch;
+mod past;
 mod rates;
 mod request;
 mod seal;
@@ -17,6 +18,7 @@ pub use accounts::{AccountId, Purpose, open};
 use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind};
 use money::Bps;
+pub(crate) use past::replay;
 pub use rates::{Rates, Tier};
 pub use request::{Redemption, Sending, Withdrawal};
 pub use seal::{Checked, check, proof, seal, seals, sign};
@@ -41,6 +43,18 @@ pub(crate) fn volume(asset: Asset, earned: i64, spent: i64) -> Amount {
     let worth = if asset == Asset::Usdc { 1_000 } else { 1 };
     let volume = (i128::from(earned) + i128::from(spent)) * worth;
     u64::try_from(volume).ok().and_then(Amount::from_units).unwrap_or(Amount::MAX)
+}
+
+/// The last transfer that was there at a time; 0 before the first. Ids have no gap and times follow them, so halving finds it, however long the
+/// ledger is.
+pub(crate) async fn last_at(pool: &PgPool, at: OffsetDateTime) -> sqlx::Result<i64> {
+    let halving = "WITH RECURSIVE search (low, high) AS (
+             SELECT 0::bigint, last_id FROM ledger
+             UNION ALL
+             SELECT CASE WHEN t.at <= $1 THEN t.id ELSE low END, CASE WHEN t.at <= $1 THEN high ELSE t.id - 1 END
+             FROM search JOIN transfers AS t ON t.id = (low + high + 1) / 2 WHERE low < high)
+         SELECT max(low) FROM search";
+    sqlx::query_scalar(halving).bind(at).fetch_one(pool).await
 }
 
 /// The holds that have expired, some of them: to be voided.

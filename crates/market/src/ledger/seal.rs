@@ -14,7 +14,7 @@ const SEAL_MAX_TRANSFERS: i64 = 16_384;
 /// Heads signed in one go, at most.
 const SIGN_MAX_SEALS: i64 = 256;
 /// Transfers proved again in one go, unless one seal has more.
-const CHECK_MAX_TRANSFERS: u64 = 50_000;
+const CHECK_MAX_TRANSFERS: u64 = 20_000;
 /// Advisory lock of the one instance that seals: "florin" and the task.
 const SEAL_LOCK: i64 = 0x666c_6f72_696e_0022;
 
@@ -135,7 +135,7 @@ pub async fn check(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Resu
 async fn entries_differ(conn: &mut PgConnection, seal: &Seal, bodies: &[Vec<u8>]) -> sqlx::Result<Option<String>> {
     let mut legs: [Vec<i64>; 3] = Default::default();
     for body in bodies {
-        let transfer = super::batch::transfer(body)?;
+        let transfer = super::past::transfer(body)?;
         for leg in &transfer.legs {
             let row = [leg.account.cast_signed(), transfer.id.cast_signed(), leg.amount];
             legs.iter_mut().zip(row).for_each(|(column, value)| column.push(value));

@@ -6,6 +6,10 @@ use super::batch::Batch;
 
 impl Batch {
     pub(super) async fn write(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        self.write_owned_keys(&mut *conn).await?;
+        if self.lines.is_empty() {
+            return Ok(());
+        }
         let mut lines = Lines::default();
         let mut entries: [Vec<i64>; 4] = Default::default();
         for line in &self.lines {
@@ -68,6 +72,26 @@ impl Batch {
         }
         self.write_holds(&mut *conn).await?;
         self.write_requests(conn).await
+    }
+
+    async fn write_owned_keys(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
+        if self.owned_keys.is_empty() {
+            return Ok(());
+        }
+        let column = self.owned_keys.iter();
+        sqlx::query(
+            "INSERT INTO owned_keys (key, fingerprint, transfer, balance, at)
+             SELECT key, fingerprint, transfer, balance, $5
+             FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::bigint[]) AS owned (key, fingerprint, transfer, balance)",
+        )
+        .bind(column.clone().map(|(key, _)| key.key.as_slice()).collect::<Vec<_>>())
+        .bind(column.clone().map(|(key, _)| key.fingerprint.as_slice()).collect::<Vec<_>>())
+        .bind(column.clone().map(|(_, posted)| posted.transfer.cast_signed()).collect::<Vec<_>>())
+        .bind(column.map(|(_, posted)| posted.balance.signed()).collect::<Vec<_>>())
+        .bind(self.at)
+        .execute(conn)
+        .await?;
+        Ok(())
     }
 
     async fn write_sales(&self, conn: &mut PgConnection) -> sqlx::Result<()> {

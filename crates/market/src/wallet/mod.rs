@@ -6,6 +6,8 @@ pub(crate) mod purchase;
 mod statement;
 mod upkeep;
 
+use std::time::Duration;
+
 use api::{
     Code,
     ledger::{Asset, Balance, InclusionProof, Kind, Seal, Send, Sent, Verified, VerifyQuery, Wallet},
@@ -35,6 +37,8 @@ const MEMO_LEN_MAX_CHARS: usize = 200;
 /// Batches proved again in one request, at most.
 const VERIFY_MAX_SEALS: u32 = 100;
 const VERIFY_SEALS: u32 = 20;
+/// How long a request waits for those before it.
+const VERIFY_WAIT: Duration = Duration::from_secs(5);
 
 /// `GET /api/v1/wallet/balance`
 pub(crate) async fn balance(State(market): State<Market>, caller: Caller) -> Result<Json<Wallet>, Problem> {
@@ -97,18 +101,31 @@ pub(crate) async fn send(
     Ok(response)
 }
 
-/// `GET /api/v1/wallet/ledger/verify`
+/// `GET /api/v1/wallet/ledger/verify`: for anybody, and dear. One at a time, and what was found is remembered for some seconds, so that asking often
+/// costs the market little.
 pub(crate) async fn verify(State(market): State<Market>, Params(query): Params<VerifyQuery>) -> Result<Json<Verified>, Problem> {
     let limit = query.limit.unwrap_or(VERIFY_SEALS);
     if limit == 0 || limit > VERIFY_MAX_SEALS {
         return Err(Problem::invalid(format!("limit must be from 1 to {VERIFY_MAX_SEALS}")));
     }
     let from = query.from.unwrap_or(1).clamp(1, i64::MAX as u64);
+    if let Some(verified) = market.verified.get(&(from, limit)).await {
+        return Ok(Json(verified));
+    }
+    let busy = || Problem::new(Code::Unavailable, "Others have the ledger proved right now: ask again");
+    let turn = tokio::time::timeout(VERIFY_WAIT, market.verifying.acquire()).await;
+    let _turn = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
+    // Whoever had the turn before may have asked the same.
+    if let Some(verified) = market.verified.get(&(from, limit)).await {
+        return Ok(Json(verified));
+    }
     let checked = ledger::check(&mut *market.pool.acquire().await?, from, limit).await?;
     let ledger::Checked { seals, transfers, problem } = checked;
     let (anchored_seals, unlike) = anchor::anchored(&market, from, seals).await?;
     let problem = problem.or(unlike);
-    Ok(Json(Verified { valid: problem.is_none(), seals, transfers, anchored_seals, problem }))
+    let verified = Verified { valid: problem.is_none(), seals, transfers, anchored_seals, problem };
+    market.verified.insert((from, limit), verified.clone()).await;
+    Ok(Json(verified))
 }
 
 /// `GET /api/v1/wallet/ledger/seals`

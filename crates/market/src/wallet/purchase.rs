@@ -20,7 +20,7 @@ use crate::{
     auth::Caller,
     content::Blob,
     db,
-    ledger::{How, LedgerError, Order, Party, Refused, Sale, What},
+    ledger::{self, How, Key, LedgerError, Order, Party, Posted, Refused, Sale, What},
     listings,
     problem::Problem,
     service::Market,
@@ -53,6 +53,23 @@ pub(crate) struct BuyQuery {
     #[serde(default)]
     /// `balance` (USDC of the ledger), `token` (ARD of the ledger), or `x402`: a signed payment.
     pub(crate) payment_method: Method,
+    /// What the buyer would pay at most, in USDC as the listing's price is. Costs it more by then, nothing is charged. A signed payment is its own
+    /// ceiling.
+    #[schemars(with = "Option<api::ledger::Amount>")]
+    pub(crate) max_price: Option<Usdc>,
+}
+
+impl BuyQuery {
+    /// Refuses what costs more than the buyer would pay.
+    pub(crate) fn allows(self, price: Usdc) -> Result<(), Problem> {
+        match self.max_price {
+            Some(max) if price > max => Err(Problem::new(
+                Code::PriceTooHigh,
+                format!("It costs {price} USDC now, and max_price is {max}; nothing was charged"),
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// What an express purchase is paid with.
@@ -68,35 +85,28 @@ pub(crate) enum Method {
     X402,
 }
 
-/// Charges the caller and hands out the content: opened before the charge, so that nobody pays for what is not there.
+/// Charges the caller and hands out the content: opened before the charge, so that nobody pays for what is not there. A key that was answered
+/// before is answered so again, whatever became of the listing.
 pub(crate) async fn buy(
     market: &Market,
     listing_id: Uuid,
     caller: &Caller,
-    method: Method,
+    query: BuyQuery,
     key: Option<Idempotency>,
     begun: Instant,
 ) -> Result<Response, Problem> {
-    let asset = if method == Method::Token { Asset::Ard } else { Asset::Usdc };
     let buyer = caller.agent()?;
     caller.must_have(Scope::Buy)?;
-    let key = key.map(|key| key.of(buyer, "/express", &(listing_id, method)));
-    let mut tries = 0;
-    let (posted, offer, mut blob) = loop {
-        tries += 1;
-        let offer = offer(market, listing_id).await?;
-        let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
-        let sale = sale(market, caller, listing_id, &offer, asset).await?;
-        match market.ledger.submit(Order { key, what: What::Sale(sale) }).await {
-            Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
-            posted => break (posted?, offer, blob),
-        }
+    let BuyQuery { payment_method, max_price } = query;
+    let key = key.map(|key| key.of(buyer, "/express", &(listing_id, payment_method, max_price)));
+    let (posted, content_type, blob) = match charge(market, listing_id, caller, query, key).await {
+        Ok((posted, offer, blob)) if posted.how != How::Replayed => (posted, offer.content_type.clone(), blob),
+        Ok((posted, ..)) => bought(market, posted).await?,
+        Err(problem) => match key {
+            Some(key) => bought(market, ledger::replay(&market.pool, &key).await?.ok_or(problem)?).await?,
+            None => return Err(problem),
+        },
     };
-    let mut content_type = offer.content_type.clone();
-    if posted.how == How::Replayed {
-        // What was bought then, whatever is sold now.
-        (content_type, blob) = bought(market, posted.transfer).await?;
-    }
     let mut response = blob.whole(&content_type);
     let told = [
         (api::header::PURCHASE_ID, posted.reference.to_string()),
@@ -108,6 +118,33 @@ pub(crate) async fn buy(
         told.into_iter().filter_map(|(name, value)| Some((HeaderName::from_static(name), HeaderValue::try_from(value).ok()?)));
     response.headers_mut().extend(told);
     Ok(response)
+}
+
+async fn charge(
+    market: &Market,
+    listing_id: Uuid,
+    caller: &Caller,
+    query: BuyQuery,
+    key: Option<Key>,
+) -> Result<(Posted, Arc<Offer>, Blob), Problem> {
+    let asset = if query.payment_method == Method::Token { Asset::Ard } else { Asset::Usdc };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let mut offer = self::offer(market, listing_id).await?;
+        if query.allows(offer.price).is_err() {
+            // It may have become cheaper a moment ago.
+            market.offers.invalidate(&listing_id).await;
+            offer = self::offer(market, listing_id).await?;
+            query.allows(offer.price)?;
+        }
+        let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
+        let sale = sale(market, caller, listing_id, &offer, asset).await?;
+        match market.ledger.submit(Order { key, what: What::Sale(sale) }).await {
+            Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
+            posted => return Ok((posted?, offer, blob)),
+        }
+    }
 }
 
 /// What is for sale, as it was a moment ago.
@@ -158,9 +195,13 @@ async fn sale(market: &Market, caller: &Caller, listing: Uuid, offer: &Offer, as
     })
 }
 
-async fn bought(market: &Market, transfer: u64) -> Result<(String, Blob), Problem> {
-    let row = sqlx::query("SELECT content_hash, content_size, content_type FROM sales WHERE transfer = $1");
-    let row = row.bind(transfer.cast_signed()).fetch_one(&market.pool).await?;
+/// What was bought then, whatever is sold now; unless the price was given back.
+async fn bought(market: &Market, posted: Posted) -> Result<(Posted, String, Blob), Problem> {
+    let row = sqlx::query("SELECT content_hash, content_size, content_type, reversed FROM sales WHERE transfer = $1");
+    let row = row.bind(posted.transfer.cast_signed()).fetch_one(&market.pool).await?;
+    if row.try_get("reversed")? {
+        return Err(Problem::new(Code::WrongState, "The purchase was reversed: to buy again, use a new key"));
+    }
     let (hash, size): (_, i64) = (db::hash(&row, "content_hash")?, row.try_get("content_size")?);
-    Ok((row.try_get("content_type")?, market.contents.get(hash, size.unsigned_abs()).await?))
+    Ok((posted, row.try_get("content_type")?, market.contents.get(hash, size.unsigned_abs()).await?))
 }

@@ -32,21 +32,20 @@ pub(crate) async fn statement(
     Params(query): Params<StatementQuery>,
 ) -> Result<Json<Page<StatementLine>>, Problem> {
     let (holder, limit) = (caller.holder()?, input::limit(query.limit)?);
-    let before: i64 = match &query.cursor {
-        Some(cursor) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
-        None => i64::MAX,
+    let before: i64 = match (&query.cursor, query.until) {
+        (Some(cursor), _) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
+        (None, Some(until)) => ledger::last_at(&market.pool, until).await? + 1,
+        (None, None) => i64::MAX,
     };
     let rows = sqlx::query(
         "SELECT e.transfer, e.amount, e.balance, t.at, t.kind, t.reference, t.memo
          FROM accounts AS a JOIN entries AS e ON e.account = a.id JOIN transfers AS t ON t.id = e.transfer
          WHERE a.owner = $1 AND a.asset = $2 AND a.purpose = 1 AND e.transfer < $3
-             AND ($4::timestamptz IS NULL OR t.at <= $4)
-         ORDER BY e.transfer DESC LIMIT $5",
+         ORDER BY e.transfer DESC LIMIT $4",
     )
     .bind(holder)
     .bind(query.asset as i16)
     .bind(before)
-    .bind(query.until)
     .bind(limit as i64 + 1)
     .fetch_all(&market.pool)
     .await?;
@@ -77,6 +76,10 @@ pub(crate) async fn csv(
     Params(CsvQuery { asset, until }): Params<CsvQuery>,
 ) -> Result<Response, Problem> {
     let holder = caller.holder()?;
+    let last = match until {
+        Some(until) => ledger::last_at(&market.pool, until).await?,
+        None => i64::MAX,
+    };
     let parts = futures::stream::try_unfold(Some(0_i64), move |after| {
         let market = market.clone();
         async move {
@@ -84,12 +87,10 @@ pub(crate) async fn csv(
             let rows = sqlx::query(
                 "SELECT e.transfer, e.amount, e.balance, t.at, t.kind, t.reference, t.memo
                  FROM accounts AS a JOIN entries AS e ON e.account = a.id JOIN transfers AS t ON t.id = e.transfer
-                 WHERE a.owner = $1 AND a.asset = $2 AND a.purpose = 1 AND e.transfer > $3
-                     AND ($4::timestamptz IS NULL OR e.transfer <= (SELECT max(id) FROM transfers WHERE at <= $4))
+                 WHERE a.owner = $1 AND a.asset = $2 AND a.purpose = 1 AND e.transfer > $3 AND e.transfer <= $4
                  ORDER BY e.transfer LIMIT $5",
             );
-            let rows =
-                rows.bind(holder).bind(asset as i16).bind(after).bind(until).bind(CSV_ROWS).fetch_all(&market.pool).await?;
+            let rows = rows.bind(holder).bind(asset as i16).bind(after).bind(last).bind(CSV_ROWS).fetch_all(&market.pool).await?;
             let mut text = if after == 0 { CSV_HEAD.to_owned() } else { String::new() };
             for row in &rows {
                 text += &in_csv(&line(row, asset)?);

@@ -40,6 +40,7 @@ const ADMITTED: &[(&str, &str)] = &[
     ("GET /creators/me/dashboard", "cs"),
     ("GET /creators/me/wallet", "cs"),
     ("PUT /admin/creators/{id}/role", "s"),
+    ("GET /admin/decisions", "s"),
     ("GET /listings", "narwcs"),
     ("POST /listings", "a"),
     ("GET /listings/{id}", "narwcs"),

@@ -156,8 +156,19 @@ async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
     buyer.client.express_from_ledger(listing.id, Asset::Ard, "a").await.unwrap();
     assert_eq!(ard(&seller.client.wallet().await.unwrap().balances), amount("100.5"));
     assert_eq!(ard(&me.creator_wallet().await.unwrap().balances), amount("49"));
+    // The creator's other agent, and one with the seller's wallet, are no strangers to it: nothing is minted.
+    for (name, account, claimed) in [("sister", 7, true), ("twin", SELLER, false)] {
+        let own = market.join(name, account, AgentType::Buyer).await;
+        if claimed {
+            me.claim_agent(own.agent.id, &market.proof(account).await).await.unwrap();
+        }
+        let pool = market::pool(world.stack.database_url()).await.unwrap();
+        crate::redemptions::give(&pool, own.agent.id, "50").await;
+        own.client.express_from_ledger(listing.id, Asset::Ard, "a").await.unwrap();
+        assert_eq!(ard(&seller.client.wallet().await.unwrap().balances), amount("100.5"), "{name}");
+    }
     let dashboard = me.dashboard().await.unwrap();
-    assert_eq!((dashboard.sales, dashboard.earned_ard), (1, amount("49")));
+    assert_eq!((dashboard.sales, dashboard.earned_ard), (3, amount("147")));
 
     let url = market.url.join(&format!("api/v1/listings/{}", listing.id)).unwrap();
     let first = reqwest::get(url.clone()).await.unwrap();
@@ -179,6 +190,33 @@ async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
         lines[0].starts_with("transfer_id,at,kind") && lines[1].contains(",bonus,") && lines[3].contains(",0.00,50.00,0.00,"),
         "{csv}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_seller_stores_no_more_than_allowed_however_it_comes() {
+    let world = World::new().await;
+    let market = Market::start(market::Config { content_max_bytes: 1_000, ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(&[1; 400]))).await.unwrap();
+    // A version before stays, because somebody may have bought it.
+    seller.client.upload(listing.id, "text/plain", vec![2; 400]).await.unwrap();
+    assert_eq!(refusal(seller.client.upload(listing.id, "text/plain", vec![3; 201]).await), Code::OverLimit);
+    assert_eq!(refusal(seller.client.create_listing(&goods("more", PRICE, Some(&[4; 201]))).await), Code::OverLimit);
+    // Many at once, without saying how much will come.
+    let uploads = (0..4_u8).map(|i| {
+        let body = reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(vec![i; 150])]));
+        let url = market.url.join(&format!("api/v1/listings/{}/content", listing.id)).unwrap();
+        reqwest::Client::new().put(url).bearer_auth(&seller.key).header("content-type", "text/plain").body(body).send()
+    });
+    let answers = futures::future::join_all(uploads).await;
+    assert_eq!(answers.into_iter().filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK).count(), 1);
+    market
+        .join("other", BUYER, AgentType::Seller)
+        .await
+        .client
+        .create_listing(&goods("own", PRICE, Some(&[5; 900])))
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,7 +5,7 @@ use contracts::{
     usdc::Usdc as Token,
 };
 
-use crate::harness::{BUYER, PRICE, SELLER, World, address, goods, refusal};
+use crate::harness::{BUYER, Market, PRICE, SELLER, World, address, goods, refusal};
 
 const GOODS: &[u8] = b"a year of prices";
 
@@ -57,6 +57,19 @@ async fn escrowed_content_opens_when_the_chain_has_both_the_money_and_the_delive
     world.mirrored().await;
     let done = status().await;
     assert_eq!((done.status, done.content_available), (TransactionStatus::Completed, true));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_disputes_puts_up_a_bond_where_somebody_rules() {
+    let world = World::new().await;
+    let market = Market::start(market::Config { arbiter: Some(address(8)), ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let listing =
+        seller.client.create_listing(&goods("prices", money::Usdc::from_base_units(1_000_001), Some(GOODS))).await.unwrap();
+    let order =
+        market.as_wallet(BUYER).await.initiate(&Initiate { listing_id: listing.id, buyer: address(BUYER) }).await.unwrap();
+    // A twentieth, rounded up.
+    assert_eq!((order.terms.arbiter, order.terms.dispute_bond), (address(8), money::Usdc::from_base_units(50_001)));
 }
 
 async fn mined<P: alloy::providers::Provider, D: alloy::contract::CallDecoder>(call: alloy::contract::CallBuilder<P, D>) {

@@ -14,14 +14,14 @@ use alloy::{
     sol_types::SolCall,
 };
 use api::{
-    AgentType, Code, PageQuery, Role, ToppedUp,
+    AgentType, Code, Decision, DecisionFilter, PageQuery, Role, ToppedUp,
     ledger::{Amount, Asset, Assign, DepositStatus, OpenDeposit, Refuse, Withdraw, Withdrawal, WithdrawalStatus},
 };
 use contracts::{payment_router::PaymentRouter, usdc::Usdc as Token};
 use market::Config;
 
 use crate::{
-    harness::{BUYER, Market, Member, SELLER, WAIT, World, address, goods, pay, refusal},
+    harness::{BUYER, METRICS, Market, Member, SELLER, WAIT, World, address, goods, pay, refusal},
     relay::{Fault, Relay, RpcFault, RpcRelay},
 };
 
@@ -67,7 +67,8 @@ pub(crate) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
 }
 
 pub(crate) async fn metric(market: &Market, name: &str) -> i64 {
-    let text = reqwest::get(market.url.join("metrics").unwrap()).await.unwrap().text().await.unwrap();
+    let request = reqwest::Client::new().get(market.url.join("metrics").unwrap()).bearer_auth(METRICS);
+    let text = request.send().await.unwrap().text().await.unwrap();
     text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap()
 }
 
@@ -195,6 +196,44 @@ async fn a_ledger_is_backed_by_one_account() {
     assert!(refused.contains(&format!("is backed by {}", key.address())), "{refused}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mistyped_account_is_corrected_while_nothing_is_owed() {
+    let world = World::new().await;
+    let (key, config) = custody(&world).await;
+    let mistyped = Config { custody_key: None, custody: Some(address(STRANGER)), ..config.clone() };
+    assert_eq!(market::replace_custody(world.stack.database_url(), key.address()).await.unwrap(), None, "there is none yet");
+    let market = Market::start(mistyped).await;
+    transfer(&world, SELLER, address(STRANGER), "3").await;
+    finalize(&world).await;
+    until("it is walked", async || metric(&market, "market_deposits_unmatched").await > 0).await;
+    market.stop().await;
+    let replace = async |new| market::replace_custody(world.stack.database_url(), new).await;
+    assert_eq!(replace(key.address()).await.unwrap(), Some(address(STRANGER)));
+    let market = Market::start(config).await;
+    assert_eq!(metric(&market, "market_deposits_unmatched").await, 0, "what came there is not this ledger's");
+    let agent = market.join("agent", BUYER, AgentType::Both).await;
+    transfer(&world, BUYER, key.address(), "2").await;
+    finalize(&world).await;
+    until("it is credited", async || free(&agent).await == usdc("2")).await;
+    until("the books are right", async || {
+        metric(&market, "market_usdc_covered_units").await == 2_000_000 && metric(&market, "market_books_violated").await == 0
+    })
+    .await;
+    let refused = replace(address(STRANGER)).await.unwrap_err().to_string();
+    assert!(refused.contains("owes 2"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_are_for_whoever_has_the_token() {
+    let world = World::new().await;
+    let ask = async |market: &Market, token: &str| {
+        reqwest::Client::new().get(market.url.join("metrics").unwrap()).bearer_auth(token).send().await.unwrap().status()
+    };
+    let (shows, hides) = (world.market().await, Market::start(Config { metrics_token: None, ..world.config() }).await);
+    assert_eq!([ask(&shows, METRICS).await, ask(&shows, "guess").await, ask(&shows, "").await], [200, 401, 401]);
+    assert_eq!([ask(&hides, METRICS).await, ask(&hides, "").await], [404, 404]);
+}
+
 async fn decide(market: &Market, staff: &str, withdrawal: &Withdrawal, word: &str) -> reqwest::StatusCode {
     let url = market.url.join(&format!("api/v1/admin/withdrawals/{}/{word}", withdrawal.id)).unwrap();
     let request = reqwest::Client::new().post(url).bearer_auth(staff).json(&Refuse { reason: "not today".into() });
@@ -228,6 +267,17 @@ async fn a_withdrawal_is_held_approved_paid_once_and_completed_when_final() {
     assert_eq!(decide(&market, &staff, &elsewhere, "reject").await, 200);
     assert_eq!(decide(&market, &staff, &large, "approve").await, 200);
     assert_eq!(decide(&market, &staff, &mistaken, "approve").await, 409);
+    let admin = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Admin).await);
+    let decisions = async |subject| admin.decisions(&DecisionFilter { subject, ..DecisionFilter::default() }).await.unwrap().data;
+    let rejected = &decisions(Some(elsewhere.id)).await[..];
+    assert!(
+        matches!(rejected, [Decision { what, decided_by: Some(_), reason: Some(_), .. }] if what == "withdrawal_rejected"),
+        "{rejected:?}"
+    );
+    assert_eq!(decisions(Some(large.id)).await[0].what, "withdrawal_approved");
+    assert!(decisions(Some(mistaken.id)).await.is_empty(), "what came to nothing is no decision");
+    // The two roles were given by a command.
+    assert_eq!(decisions(None).await.iter().filter(|decision| decision.decided_by.is_none()).count(), 2);
 
     until("it is paid on chain", async || world.balance(BUYER).await == had + 1_100_000_000).await;
     assert_eq!(refusal(agent.client.cancel_withdrawal(own.id).await), Code::WrongState);

@@ -23,6 +23,8 @@ use x402::{Eip3009Authorization, Eip3009Payload, ExactPayload, PaymentPayload, P
 
 pub(crate) const WAIT: Duration = Duration::from_secs(60);
 pub(crate) const PRICE: Usdc = Usdc::from_base_units(50_000);
+/// What asks for metrics.
+pub(crate) const METRICS: &str = "a token of metrics";
 pub(crate) const PASSWORD: &str = "correct horse battery";
 pub(crate) const SELLER: usize = 5;
 pub(crate) const BUYER: usize = 6;
@@ -65,7 +67,7 @@ impl World {
         let stack = &self.stack;
         let config = Config::new(stack.database_url(), stack.rpc_url().clone(), stack.facilitator_url().clone(), content);
         // Here it is known who comes.
-        Config { signup_bonus: "100".parse().unwrap(), ..config }
+        Config { signup_bonus: "100".parse().unwrap(), metrics_token: Some(METRICS.into()), ..config }
     }
 
     pub(crate) async fn market(&self) -> Market {

@@ -73,7 +73,7 @@ async fn ard_is_held_until_it_is_handed_over_and_given_back_otherwise() {
 }
 
 /// Credits somebody, as sales would.
-async fn give(pool: &sqlx::PgPool, owner: uuid::Uuid, amount: &str) {
+pub(crate) async fn give(pool: &sqlx::PgPool, owner: uuid::Uuid, amount: &str) {
     let to = ledger::open(pool, owner, Asset::Ard, Purpose::Free).await.unwrap();
     let gift = Move { kind: Kind::Bonus, from: ledger::MINT, to, amount: ard(amount), reference: owner, memo: None };
     Ledger::start(pool.clone(), Rates::default()).submit(Order { key: None, what: What::Move(gift) }).await.unwrap();

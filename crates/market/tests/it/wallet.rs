@@ -111,6 +111,80 @@ async fn money_is_sent_once_by_its_key_and_never_beyond_the_balance() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_answered_as_it_was_whatever_became_of_the_listing() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let buys = async |key: &str| buyer.client.express_from_ledger(listing.id, Asset::Ard, key).await;
+    let first = buys("first").await.unwrap();
+    let owned = buys("owned").await.unwrap();
+    assert_eq!(
+        (&owned.headers["x-balance"], &owned.headers["idempotent-replayed"]),
+        (&"50.00".parse().unwrap(), &"false".parse().unwrap())
+    );
+    // It is owned no more, and what was free stays free for the key that was told so.
+    sqlx::query("UPDATE sales SET owned_until = now()").execute(&pool).await.unwrap();
+    seller.client.delist(listing.id).await.unwrap();
+    for (key, before) in [("first", &first), ("owned", &owned)] {
+        let again = buys(key).await.unwrap();
+        assert_eq!((&again.body[..], &again.headers["idempotent-replayed"]), (GOODS, &"true".parse().unwrap()), "{key}");
+        assert_eq!(again.headers["x-purchase-id"], before.headers["x-purchase-id"]);
+    }
+    assert_eq!(free(&buyer.client.wallet().await.unwrap()), ard("50"));
+    assert_eq!(refusal(buys("new").await), Code::WrongState);
+    // Whoever has the money back has the content no more.
+    let transfer: i64 = sqlx::query_scalar("SELECT transfer FROM sales").fetch_one(&pool).await.unwrap();
+    let ledger = market::ledger::Ledger::start(pool, market::ledger::Rates::default());
+    let what = market::ledger::What::Reverse(transfer.unsigned_abs());
+    ledger.submit(market::ledger::Order { key: None, what }).await.unwrap();
+    assert_eq!(refusal(buys("first").await), Code::WrongState);
+    assert_eq!(refusal(buys("owned").await), Code::WrongState);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_pays_more_than_they_would() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let up_to = async |max: Usdc, key| buyer.client.express_up_to(listing.id, Asset::Ard, Some(max), key).await;
+    assert_eq!(refusal(up_to(Usdc::from_base_units(49_999), "a").await), Code::PriceTooHigh);
+    let price = Some(PRICE.checked_mul(2).unwrap());
+    seller.client.update_listing(listing.id, &UpdateListing { price, ..UpdateListing::default() }).await.unwrap();
+    assert_eq!(refusal(up_to(PRICE, "b").await), Code::PriceTooHigh);
+    assert_eq!(free(&buyer.client.wallet().await.unwrap()), ard("100"));
+    assert_eq!(up_to(PRICE.checked_mul(2).unwrap(), "c").await.unwrap().body, GOODS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_ends_where_it_should() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let (from, to) = (market.join("from", SELLER, AgentType::Both).await, market.join("to", BUYER, AgentType::Both).await);
+    for key in ["a", "b", "c", "d"] {
+        let request = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard("1"), memo: None };
+        from.client.send_money(&request, key).await.unwrap();
+    }
+    let query = |until| StatementQuery { asset: Asset::Ard, until, cursor: None, limit: None };
+    let lines = from.client.statement(&query(None)).await.unwrap().data;
+    assert_eq!(lines.len(), 5);
+    for (newer, line) in lines.iter().enumerate() {
+        let there = from.client.statement(&query(Some(line.at))).await.unwrap().data;
+        assert_eq!(there, lines[newer..], "with all that was there by then");
+        let before = from.client.statement(&query(Some(line.at - Duration::from_micros(1)))).await.unwrap().data;
+        assert_eq!(before, lines[newer + 1..]);
+        let until = line.at.format(&time::format_description::well_known::Rfc3339).unwrap();
+        let url = market.url.join(&format!("api/v1/wallet/statement.csv?asset=ARD&until={until}")).unwrap();
+        let csv = reqwest::Client::new().get(url).bearer_auth(&from.key).send().await.unwrap().text().await.unwrap();
+        assert_eq!(csv.lines().count(), 1 + there.len(), "{csv}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_one_person_sends_to_others_in_a_day_is_limited_whichever_agent_sends() {
     let world = World::new().await;
     // 150 ARD are 0.15 USDC.

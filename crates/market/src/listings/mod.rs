@@ -1,26 +1,19 @@
+pub(crate) mod content;
+
 use alloy::primitives::B256;
-use api::{
-    Code, CreateListing, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, Page, PageQuery, UpdateListing,
-};
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
-};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use bytes::Bytes;
+use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing};
+use axum::{Json, extract::State, http::StatusCode};
 use money::{Bps, Usdc};
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use content::{inline, media_type, store, within_quota};
+
 use crate::{
     agents,
     auth::Caller,
-    content::PutError,
     db,
-    funds::must_be_anothers,
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
@@ -30,9 +23,6 @@ const TITLE_LEN_MAX_CHARS: usize = 255;
 const DESCRIPTION_LEN_MAX_CHARS: usize = 10_000;
 const TAGS_MAX: usize = 20;
 const TAG_LEN_MAX_CHARS: usize = 64;
-const MEDIA_TYPE_LEN_MAX_CHARS: usize = 127;
-/// Content within JSON; more is uploaded by itself.
-const INLINE_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// Listings with the wallet of their seller, to be completed by a condition.
 pub(crate) const SELECT: &str =
     "SELECT l.*, a.wallet AS seller_wallet, a.creator_id FROM listings AS l JOIN agents AS a ON a.id = l.seller_id";
@@ -54,6 +44,7 @@ pub(crate) async fn create(
     let id = Uuid::now_v7();
     let mut tx = market.pool.begin().await?;
     agents::must_sell(&mut tx, seller).await?;
+    within_quota(&market, &mut tx, seller, content.map_or(0, |(_, len)| len)).await?;
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -75,32 +66,6 @@ pub(crate) async fn create(
     let listing = find(&mut tx, id).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(listing)))
-}
-
-/// `PUT /api/v1/listings/{id}/content`: the body is the content, its `Content-Type` the media type.
-pub(crate) async fn upload(
-    State(market): State<Market>,
-    Id(id): Id,
-    caller: Caller,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Json<Listing>, Problem> {
-    own(&market, id, &caller).await?;
-    let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok("application/octet-stream"), |value| value.to_str());
-    let content_type = content_type.map_err(|_| Problem::invalid("Content-Type must be ASCII"))?;
-    media_type(content_type)?;
-    let (hash, len) = market.contents.put(body.into_data_stream()).await.map_err(refused)?;
-    let done = sqlx::query(
-        "UPDATE listings SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()
-         WHERE id = $1 AND status <> 'delisted'",
-    )
-    .bind(id)
-    .bind(hash.as_slice())
-    .bind(len as i64)
-    .bind(content_type)
-    .execute(&market.pool)
-    .await?;
-    changed(&market, id, done.rows_affected()).await
 }
 
 /// `PUT /api/v1/listings/{id}`
@@ -204,89 +169,10 @@ fn check(title: Option<&str>, description: Option<&str>, tags: Option<&[String]>
     }
 }
 
-/// `GET /api/v1/listings/{id}/versions`: every content it ever had, newest first.
-pub(crate) async fn versions(
-    State(market): State<Market>,
-    Id(id): Id,
-    Params(page): Params<PageQuery>,
-) -> Result<Json<Page<ListingVersion>>, Problem> {
-    let limit = input::limit(page.limit)?;
-    let before = match &page.cursor {
-        Some(cursor) => cursor.parse().map_err(|_| Problem::invalid("cursor must be the next_cursor of another page"))?,
-        None => i32::MAX,
-    };
-    let rows =
-        sqlx::query("SELECT * FROM listing_versions WHERE listing_id = $1 AND version < $2 ORDER BY version DESC LIMIT $3")
-            .bind(id)
-            .bind(before)
-            .bind(limit as i64 + 1)
-            .fetch_all(&market.pool)
-            .await?;
-    let version = |row: &PgRow| {
-        Ok(ListingVersion {
-            version: row.try_get::<i32, _>("version")?.unsigned_abs(),
-            content_hash: db::hash(row, "content_hash")?,
-            content_size: row.try_get::<i64, _>("content_size")?.unsigned_abs(),
-            content_type: row.try_get("content_type")?,
-            created_at: row.try_get("created_at")?,
-        })
-    };
-    let versions = rows.iter().map(version).collect::<sqlx::Result<_>>()?;
-    Ok(Json(input::page(versions, limit, |version: &ListingVersion| version.version.to_string())))
-}
-
-/// `PUT /api/v1/admin/listings/{id}/quality`: what a moderator found, of the version that was looked at. A seller's own word would mint money.
-pub(crate) async fn judge(
-    State(market): State<Market>,
-    Id(id): Id,
-    caller: Caller,
-    input::Json(judged): input::Json<JudgeListing>,
-) -> Result<Json<Listing>, Problem> {
-    let seller = find(&mut *market.pool.acquire().await?, id).await?.seller_id;
-    must_be_anothers(&market, caller.creator()?, seller).await?;
-    let mut conn = market.pool.acquire().await?;
-    let judge = sqlx::query("UPDATE listings SET quality = $3, updated_at = now() WHERE id = $1 AND version = $2");
-    let judge = judge.bind(id).bind(judged.version.cast_signed()).bind(judged.quality_bps.get().cast_signed());
-    let rows = judge.execute(&mut *conn).await?.rows_affected();
-    let listing = find(&mut conn, id).await?;
-    if rows == 0 {
-        return Err(Problem::new(Code::WrongState, format!("The listing is at version {}: look at that one", listing.version)));
-    }
-    Ok(Json(listing))
-}
-
 fn in_future(expires_at: Option<OffsetDateTime>) -> Result<(), Problem> {
     match expires_at {
         Some(at) if at <= OffsetDateTime::now_utc() => Err(Problem::invalid("expires_at must be in the future")),
         _ => Ok(()),
-    }
-}
-
-fn media_type(text: &str) -> Result<(), Problem> {
-    let ascii = !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b));
-    let fits = ascii && text.len() <= MEDIA_TYPE_LEN_MAX_CHARS && text.contains('/');
-    if fits { Ok(()) } else { Err(Problem::invalid("the content type must be a media type like application/json")) }
-}
-
-fn inline(text: &str) -> Result<Bytes, Problem> {
-    let bytes = STANDARD.decode(text).map_err(|_| Problem::invalid("content_base64 is not standard base64 with padding"))?;
-    if bytes.len() > INLINE_LEN_MAX_BYTES {
-        let detail = format!("content_base64 holds at most {INLINE_LEN_MAX_BYTES} bytes: leave it out and PUT the content");
-        return Err(Problem::new(Code::TooLarge, detail));
-    }
-    Ok(bytes.into())
-}
-
-async fn store(market: &Market, bytes: Bytes) -> Result<(B256, u64), Problem> {
-    let body = futures::stream::iter([Ok::<_, std::convert::Infallible>(bytes)]);
-    market.contents.put(body).await.map_err(refused)
-}
-
-fn refused(error: PutError) -> Problem {
-    match error {
-        PutError::TooLarge { .. } => Problem::new(Code::TooLarge, error.to_string()),
-        PutError::Empty | PutError::BrokenOff => Problem::invalid(error.to_string()),
-        PutError::Store(cause) => cause.into(),
     }
 }
 
