@@ -14,6 +14,7 @@ mod openapi;
 mod paywall;
 mod reservations;
 mod settle;
+mod verified;
 
 #[cfg(feature = "postgres")]
 pub use channels::PostgresChannels;
@@ -22,7 +23,7 @@ pub use channels::{
 };
 pub use escrow::Escrow;
 pub use extras::{Extras, SignInRule};
-pub use gate::{Gate, Offers, Outcome, VerifiedPayment};
+pub use gate::{Gate, Offers, Outcome};
 pub use layer::{PaidLayer, PaidService, Payer, PaymentInfo, Pricing, Seller};
 pub use openapi::annotate;
 #[cfg(feature = "postgres")]
@@ -31,3 +32,4 @@ pub use reservations::PostgresReservations;
 pub use reservations::RedisReservations;
 pub use reservations::{Claim, Kept, Lease, MemoryReservations, ReservationError, Reservations, Served, Work};
 pub use settle::Settled;
+pub use verified::VerifiedPayment;
