@@ -240,7 +240,9 @@ contract Escrow is Payouts, IEscrow, EIP712 {
         if (feeBps != 0) {
             if (feeBps > BPS) revert FeeInvalid(feeBps, BPS);
             address feeRecipient = terms.feeRecipient;
-            if (feeRecipient == address(0) || feeRecipient == address(this)) revert PartyInvalid(feeRecipient);
+            if (feeRecipient == address(0) || feeRecipient == address(this) || feeRecipient == terms.token) {
+                revert PartyInvalid(feeRecipient);
+            }
         }
         if (block.timestamp >= terms.deliverBy) revert DeadlinePassed(block.timestamp, terms.deliverBy);
     }

@@ -20,11 +20,20 @@ abstract contract Payouts is IPayouts, ReentrancyGuardTransient {
 
     /// @inheritdoc IPayouts
     function withdraw(address token, address to) external nonReentrant returns (uint256 amount) {
-        amount = withdrawable[token][msg.sender];
-        if (amount == 0) revert NothingToWithdraw(token, msg.sender);
         if (to == address(0) || to == address(this) || to == token) revert PartyInvalid(to);
-        withdrawable[token][msg.sender] = 0;
-        emit CreditWithdrawn(token, msg.sender, to, amount);
+        return _withdraw(token, msg.sender, to);
+    }
+
+    /// @inheritdoc IPayouts
+    function payCredit(address token, address account) external nonReentrant returns (uint256 amount) {
+        return _withdraw(token, account, account);
+    }
+
+    function _withdraw(address token, address account, address to) private returns (uint256 amount) {
+        amount = withdrawable[token][account];
+        if (amount == 0) revert NothingToWithdraw(token, account);
+        withdrawable[token][account] = 0;
+        emit CreditWithdrawn(token, account, to, amount);
         IERC20(token).safeTransfer(to, amount);
     }
 

@@ -40,7 +40,7 @@ import { IServiceRegistry } from "./interfaces/IServiceRegistry.sol";
 /// delivery, review and arbitration of an agreement within the delay.
 ///
 /// Feedback needs proof of payment in the stake's token: a released or resolved agreement, or the router's record. It is given by the payer,
-/// by call or by signature, once per payment, and weighs what was paid. If the service's arbiter ruled, it weighs no less than the amount
+/// by call or by signature, once per payment, and weighs what the payee received. If the service's arbiter ruled, it weighs no less than the amount
 /// that the terms name, so that a seller whom rulings keep refunding has a record of it; what a buyer tops up and gets back weighs nothing.
 ///
 /// Known limits. Two accounts of one person can pay each other and rate that: the records say what it cost, not who paid whom, so readers
@@ -230,8 +230,11 @@ contract ServiceRegistry is Payouts, IServiceRegistry, EIP712 {
         bytes32 id = escrow.agreementId(terms);
         IEscrow.Agreement memory agreement = escrow.agreementOf(id);
         bool disputed = agreement.status == IEscrow.Status.Resolved;
-        if (!disputed && agreement.status != IEscrow.Status.Released) revert NoPayment(id);
-        uint256 amount = agreement.released;
+        // Refunded as well: a seller who gives back the last unit would not be rated for the rest otherwise.
+        if (!disputed && agreement.status != IEscrow.Status.Released && agreement.status != IEscrow.Status.Refunded) {
+            revert NoPayment(id);
+        }
+        uint256 amount = _received(agreement.released, terms);
         if (agreement.ruled && terms.arbiter == arbiter && amount < terms.amount) amount = terms.amount;
         if (amount == 0) revert NoPayment(id);
         _authorize(feedback, terms.buyer, id, signature);
@@ -413,10 +416,14 @@ contract ServiceRegistry is Payouts, IServiceRegistry, EIP712 {
         // Only a resolved agreement has been ruled on.
         if (!agreement.ruled || agreement.released == agreement.funded) revert NoFinding(agreementId);
         if (_slashed[agreementId]) revert AlreadySlashed(agreementId);
-        uint256 released = agreement.released;
-        uint256 received = released - released * terms.feeBps / BPS;
+        uint256 received = _received(agreement.released, terms);
         uint256 share = (uint256(service.stake) + service.unbonding) * SLASH_SHARE_BPS / BPS;
         amountMax = received < share ? received : share;
+    }
+
+    /// @dev What the seller has of it. A fee may go to the buyer itself, so it weighs nothing.
+    function _received(uint256 released, IEscrow.Terms calldata terms) private pure returns (uint256) {
+        return released - released * terms.feeBps / BPS;
     }
 
     /// @dev Marks a payment as rated, if it is the payer who rates it.

@@ -17,12 +17,21 @@ abstract contract TreasuryCredits is TreasuryState, ITreasuryOrders {
 
     /// @inheritdoc ITreasuryOrders
     function withdrawCredit(address token, address to) external nonReentrant returns (uint256 amount) {
-        amount = _withdrawable[token][msg.sender];
-        if (amount == 0) revert NothingToWithdraw(token, msg.sender);
         if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
-        _withdrawable[token][msg.sender] = 0;
+        return _withdrawCredit(token, msg.sender, to);
+    }
+
+    /// @inheritdoc ITreasuryOrders
+    function payCredit(address token, address account) external nonReentrant returns (uint256 amount) {
+        return _withdrawCredit(token, account, account);
+    }
+
+    function _withdrawCredit(address token, address account, address to) private returns (uint256 amount) {
+        amount = _withdrawable[token][account];
+        if (amount == 0) revert NothingToWithdraw(token, account);
+        _withdrawable[token][account] = 0;
         _credited[token] -= amount;
-        emit CreditWithdrawn(token, msg.sender, to, amount);
+        emit CreditWithdrawn(token, account, to, amount);
         IERC20(token).safeTransfer(to, amount);
     }
 

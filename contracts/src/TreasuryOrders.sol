@@ -51,7 +51,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
         (uint256 total, Budget storage budget, uint56 dailyLimit, uint56 approvalAbove) =
             _checkOrder(order, settings.ownerEpoch);
         bool withinTier = total <= budget.ring.remaining(approvalAbove, block.timestamp);
-        if (bySpender && withinTier && order.operation != Operation.CallRouter) {
+        if (bySpender && withinTier && !_needsOwners(order)) {
             _execute(id, order, total, budget, dailyLimit, settings.hasCredits);
             return (id, true);
         }
@@ -62,7 +62,8 @@ abstract contract TreasuryOrders is TreasuryCredits {
     /// @inheritdoc ITreasuryOrders
     function execute(Order calldata order, bytes calldata approvals) external nonReentrant returns (bytes32 id) {
         Settings memory settings = _settings;
-        if (settings.paused) revert IsPaused();
+        // A dispute cannot wait until the pause is over: the money would go to the seller.
+        if (settings.paused && order.operation != Operation.DisputeEscrow) revert IsPaused();
         id = orderId(order);
         (uint256 total, Budget storage budget, uint56 dailyLimit,) = _checkOrder(order, settings.ownerEpoch);
         _checkApprovals(id, approvals, settings.threshold);
@@ -83,8 +84,10 @@ abstract contract TreasuryOrders is TreasuryCredits {
         if (_settings.paused) revert IsPaused();
         IEscrow.Terms memory terms = abi.decode(details, (IEscrow.Terms));
         (address spender, bool opened) = escrowSpender(ESCROW.agreementId(terms));
-        if (!(opened && msg.sender == spender) && !_owners.contains(msg.sender)) {
-            revert NotSpenderOrOwner(msg.sender, spender);
+        if (!_owners.contains(msg.sender)) {
+            if (!opened || msg.sender != spender) revert NotSpenderOrOwner(msg.sender, spender);
+            // Whose policy was removed is not trusted any more.
+            _activeBudget(spender, terms.token);
         }
         ESCROW.release(terms);
     }
@@ -141,6 +144,8 @@ abstract contract TreasuryOrders is TreasuryCredits {
             Payment calldata payment = payments[i];
             address to = payment.to;
             if (to == address(0) || to == address(this) || to == token) revert InvalidPayee(to);
+            // A plain transfer to either would be lost.
+            if (operation == Operation.Pay && (to == ROUTER || to == address(ESCROW))) revert InvalidPayee(to);
             uint256 amount = payment.amount;
             if (amount == 0 && operation != Operation.DisputeEscrow) revert ZeroAmount();
             total += amount;
@@ -152,10 +157,25 @@ abstract contract TreasuryOrders is TreasuryCredits {
         view
     {
         for (uint256 i = 0; i < payments.length; ++i) {
-            address to = payments[i].to;
-            uint64 from = allowedFrom[to];
-            if (from == 0 || block.timestamp < from) revert RecipientNotAllowed(to, from, block.timestamp);
+            _checkRecipient(allowedFrom, payments[i].to);
         }
+    }
+
+    function _checkRecipient(mapping(address => uint64) storage allowedFrom, address to) private view {
+        uint64 from = allowedFrom[to];
+        if (from == 0 || block.timestamp < from) revert RecipientNotAllowed(to, from, block.timestamp);
+    }
+
+    /// @dev Whether a spender's order waits for the owners, however small: a call of the router, and the dispute of what another opened.
+    function _needsOwners(Order calldata order) private view returns (bool) {
+        if (order.operation == Operation.DisputeEscrow) {
+            return _escrowSpender[order.payments[0].paymentRef] != _opener(order.spender);
+        }
+        return order.operation == Operation.CallRouter;
+    }
+
+    function _opener(address spender) private pure returns (uint256) {
+        return 1 << 160 | uint160(spender);
     }
 
     // ----------------------------------------------------------------------------------------------------------------- execution
@@ -183,7 +203,7 @@ abstract contract TreasuryOrders is TreasuryCredits {
             _createWallet(order.details, payment.to);
             _pay(token, payment, hasCredits);
         } else if (operation == Operation.OpenEscrow) {
-            _openEscrow(order, payment);
+            _openEscrow(order, payment, budget);
         } else if (operation == Operation.DisputeEscrow) {
             _disputeEscrow(order, payment);
         } else {
@@ -238,10 +258,14 @@ abstract contract TreasuryOrders is TreasuryCredits {
         if (abi.decode(result, (address)) != wallet) revert DetailsMismatch();
     }
 
-    function _openEscrow(Order calldata order, Payment calldata payment) private {
+    /// @dev The fee is a payment as well: an allowlist covers who gets it.
+    function _openEscrow(Order calldata order, Payment calldata payment, Budget storage budget) private {
         IEscrow.Terms memory terms = _escrowTerms(order, payment);
         if (terms.amount != payment.amount) revert DetailsMismatch();
-        _escrowSpender[payment.paymentRef] = 1 << 160 | uint160(order.spender);
+        if (budget.policy.onlyAllowed && terms.feeBps != 0) {
+            _checkRecipient(budget.allowedFrom[budget.policy.term], terms.feeRecipient);
+        }
+        _escrowSpender[payment.paymentRef] = _opener(order.spender);
         _spendThrough(order.token, address(ESCROW), payment.amount, abi.encodeCall(IEscrow.fund, (terms)));
     }
 

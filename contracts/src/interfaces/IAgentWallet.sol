@@ -190,6 +190,10 @@ interface IAgentWallet is IERC1271 {
     /// @notice Releases an agreement to its seller. By the operator who opened it, or by the owner.
     function releaseEscrow(IEscrow.Terms calldata terms) external;
 
+    /// @notice Disputes an agreement that the wallet funded and that its seller calls delivered. For the operator that opened it, and the owner. The bond
+    /// comes from the wallet; an operator's counts as a payment to the seller.
+    function disputeEscrow(IEscrow.Terms calldata terms) external;
+
     // Owner
 
     function transferOwnership(address newOwner) external;

@@ -17,5 +17,9 @@ interface IPayouts {
     /// @notice Pays out what a token refused to pay to the caller, to an address the caller names.
     function withdraw(address token, address to) external returns (uint256 amount);
 
+    /// @notice Pays an account what a token refused to pay it, now that the token does not refuse it any more. Callable by anyone: a contract that
+    /// cannot call {withdraw} gets its money all the same.
+    function payCredit(address token, address account) external returns (uint256 amount);
+
     function withdrawable(address token, address account) external view returns (uint256);
 }

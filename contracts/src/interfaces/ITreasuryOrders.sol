@@ -29,23 +29,29 @@ interface ITreasuryOrders is ITreasury {
     /// @notice Makes a nonce unusable, and so every order that carries it. Callable by the spender, an owner or a guardian.
     function cancelNonce(address spender, uint256 nonce) external;
 
-    /// @notice Releases an agreement that the treasury opened to its seller. Callable by the spender who opened it and by owners.
+    /// @notice Releases an agreement that the treasury opened to its seller. Callable by the spender who opened it, while it has a
+    /// policy for the token, and by owners, each alone: what it locks is the seller's unless somebody disputes.
     ///
     /// @param details `abi.encode(IEscrow.Terms)`, as in the order that opened it
     function releaseEscrow(bytes calldata details) external;
 
-    /// @notice Takes in money by EIP-3009. Callable by anyone who holds the payer's authorization.
+    /// @notice Takes in money by EIP-3009. Callable by anyone who holds the payer's authorization. Whether `from` paid is as true as the token: a made-up
+    /// one names whom it likes.
     function topUp(TopUp calldata terms, bytes calldata signature) external;
 
     /// @notice Pays out what the token refused to pay the caller, to an address the caller names.
     function withdrawCredit(address token, address to) external returns (uint256 amount);
+
+    /// @notice Pays an account what the token refused to pay it, now that it does not any more. Callable by anyone.
+    function payCredit(address token, address account) external returns (uint256 amount);
 
     // ---------------------------------------------------------------------------------------------------------------- approvals
 
     /// @notice Approves an id, of an order, a change, a cancellation or an EIP-1271 message, by transaction. Owners only.
     function approve(bytes32 id) external;
 
-    /// @notice Withdraws the caller's approval by transaction. A signature once given is voided by {cancelNonce} instead.
+    /// @notice Withdraws the caller's approval by transaction. A signature once given of an order is voided by {cancelNonce}; of a change it lives until
+    /// it expires, or the owners change.
     function withdrawApproval(bytes32 id) external;
 
     /// @notice Reverts, saying why, unless the approvals are valid now and reach the threshold.

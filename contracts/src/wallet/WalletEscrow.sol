@@ -43,13 +43,27 @@ abstract contract WalletEscrow is WalletPayments {
 
     /// @inheritdoc IAgentWallet
     function releaseEscrow(IEscrow.Terms calldata terms) external nonReentrant {
-        if (msg.sender != owner) {
-            bytes32 id = IEscrow(ESCROW).agreementId(terms);
-            if (escrowOpener[id] != msg.sender) revert NotEscrowOpener(msg.sender, id);
-            _requireOperator(msg.sender);
-            if (_operators[msg.sender].frozen) revert OperatorIsFrozen(msg.sender);
-        }
+        if (msg.sender != owner) _requireOpener(terms);
         IEscrow(ESCROW).release(terms);
+    }
+
+    /// @inheritdoc IAgentWallet
+    function disputeEscrow(IEscrow.Terms calldata terms) external nonReentrant {
+        uint256 bond = terms.disputeBond;
+        if (msg.sender != owner) {
+            _requireOpener(terms);
+            // Who loses the dispute pays the bond to the other.
+            if (bond != 0) _spend(msg.sender, terms.token, terms.seller, bond, false);
+        }
+        if (bond != 0) IERC20(terms.token).forceApprove(ESCROW, bond);
+        IEscrow(ESCROW).dispute(terms);
+    }
+
+    function _requireOpener(IEscrow.Terms calldata terms) private view {
+        bytes32 id = IEscrow(ESCROW).agreementId(terms);
+        if (escrowOpener[id] != msg.sender) revert NotEscrowOpener(msg.sender, id);
+        _requireOperator(msg.sender);
+        if (_operators[msg.sender].frozen) revert OperatorIsFrozen(msg.sender);
     }
 
     /// @dev A plain transfer to the escrow would be lost.

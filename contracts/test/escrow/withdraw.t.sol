@@ -58,6 +58,19 @@ contract WithdrawTest is EscrowTest {
         escrow.withdraw(address(usdc), stranger);
     }
 
+    /// A wallet that cannot call, for one.
+    function test_anybody_has_an_account_paid_that_is_not_refused_any_more() external {
+        refusePayout();
+        vm.expectRevert("Blacklistable: account is blacklisted");
+        escrow.payCredit(address(usdc), seller);
+        unblacklist(seller);
+        vm.prank(stranger);
+        assertEq(escrow.payCredit(address(usdc), seller), AMOUNT - FEE);
+        assertEq(usdc.balanceOf(seller), AMOUNT - FEE);
+        vm.expectRevert(abi.encodeWithSelector(IPayouts.NothingToWithdraw.selector, address(usdc), seller));
+        escrow.payCredit(address(usdc), seller);
+    }
+
     function test_not_to_where_it_would_be_lost() external {
         refusePayout();
         address[3] memory wrong = [address(0), address(escrow), address(usdc)];

@@ -5,6 +5,11 @@ import { IServiceRegistry } from "../../src/interfaces/IServiceRegistry.sol";
 import { RegistryTest } from "./RegistryTest.sol";
 
 contract RateAgreementTest is RegistryTest {
+    function setUp() public override {
+        super.setUp();
+        terms.feeBps = 0;
+    }
+
     function noPayment() internal view returns (bytes memory) {
         return abi.encodeWithSelector(IServiceRegistry.NoPayment.selector, escrow.agreementId(terms));
     }
@@ -71,6 +76,28 @@ contract RateAgreementTest is RegistryTest {
         ruled(EARLY, 0);
         rate(10);
         assertReputation(0, 1, EARLY, 10 * EARLY);
+    }
+
+    /// Else a stranger's contract could weigh borrowed money that comes back to it as the fee.
+    function test_a_fee_weighs_nothing() external {
+        (terms.feeBps, terms.feeRecipient) = (2_500, buyer);
+        released();
+        rate(0);
+        assertReputation(1, 0, AMOUNT - AMOUNT / 4, 0);
+        terms.feeBps = 10_000;
+        released();
+        vm.expectRevert(noPayment());
+        rate(0);
+    }
+
+    function test_a_seller_who_gives_back_the_last_unit_is_rated_for_the_rest() external {
+        fund();
+        vm.prank(buyer);
+        escrow.releaseUpTo(terms, AMOUNT - 1);
+        vm.prank(payee);
+        escrow.refund(terms);
+        rate(5);
+        assertReputation(1, 0, AMOUNT - 1, 5 * (AMOUNT - 1));
     }
 
     function test_nothing_paid_and_nothing_ruled_is_not_rated() external {

@@ -67,6 +67,29 @@ contract OperationsTest is TreasuryTest {
         assertEq(usdc.balanceOf(seller), 100e6);
     }
 
+    function test_aSpenderWhosePolicyWasRemovedReleasesNothing() public {
+        IEscrow.Terms memory terms = _terms(100e6);
+        _open(terms);
+        vm.prank(guardian);
+        treasury.removePolicy(spender, address(usdc));
+        vm.expectRevert(abi.encodeWithSelector(PolicyInactive.selector, spender, address(usdc)));
+        vm.prank(spender);
+        treasury.releaseEscrow(abi.encode(terms));
+    }
+
+    function test_anAllowlistCoversWhoGetsTheFee() public {
+        Policy memory strict = defaultPolicy();
+        strict.onlyAllowed = true;
+        enactPolicy(strict);
+        enactRecipient(seller);
+        vm.warp(block.timestamp + COOLDOWN);
+        IEscrow.Terms memory terms = _terms(100e6);
+        (terms.feeBps, terms.feeRecipient) = (10_000, stranger);
+        Order memory order = _escrowOrder(terms, Operation.OpenEscrow, terms.amount);
+        vm.expectRevert(abi.encodeWithSelector(RecipientNotAllowed.selector, stranger, 0, block.timestamp));
+        submit(order);
+    }
+
     function test_reverts_whenAnybodyElseReleases() public {
         IEscrow.Terms memory terms = _terms(100e6);
         vm.expectRevert(abi.encodeWithSelector(NotSpenderOrOwner.selector, spender, address(0)));
@@ -122,9 +145,46 @@ contract OperationsTest is TreasuryTest {
         assertEq(uint8(escrow.agreementOf(agreement).status), uint8(IEscrow.Status.Disputed));
     }
 
+    /// The seller would be paid if a dispute waited for the end of the pause.
+    function test_theOwnersDisputeWhileTheTreasuryIsPaused() public {
+        IEscrow.Terms memory terms = _terms(100e6);
+        bytes32 agreement = _open(terms);
+        vm.prank(seller);
+        escrow.markDelivered(terms, "delivery");
+        vm.prank(guardian);
+        treasury.pause();
+        Order memory order = _escrowOrder(terms, Operation.DisputeEscrow, terms.disputeBond);
+        vm.expectRevert(IsPaused.selector);
+        submit(order);
+        executeApproved(order);
+        assertEq(uint8(escrow.agreementOf(agreement).status), uint8(IEscrow.Status.Disputed));
+    }
+
+    function test_whatAnotherOpenedIsDisputedWithTheOwnersOnly() public {
+        IEscrow.Terms memory terms = _terms(100e6);
+        terms.disputeBond = 0;
+        vm.prank(address(treasury));
+        usdc.approve(address(escrow), terms.amount);
+        vm.prank(address(treasury));
+        escrow.fund(terms);
+        vm.prank(seller);
+        escrow.markDelivered(terms, "delivery");
+        (, bool executed) = submit(_escrowOrder(terms, Operation.DisputeEscrow, 0));
+        assertFalse(executed);
+    }
+
+    function test_reverts_whenAPaymentWouldBeLost() public {
+        address[2] memory sinks = [address(router), address(escrow)];
+        for (uint256 i = 0; i < sinks.length; ++i) {
+            Order memory order = payment(sinks[i], 1e6);
+            vm.expectRevert(abi.encodeWithSelector(InvalidPayee.selector, sinks[i]));
+            submit(order);
+        }
+    }
+
     function test_reverts_whenTheTermsAreNotThoseOfThePayment() public {
         IEscrow.Terms memory terms = _terms(100e6);
-        for (uint256 i = 0; i < 6; ++i) {
+        for (uint256 i = 0; i < 5; ++i) {
             Order memory order = _escrowOrder(terms, Operation.OpenEscrow, terms.amount);
             IEscrow.Terms memory other = _terms(100e6);
             if (i == 0) other.buyer = stranger;
@@ -132,12 +192,15 @@ contract OperationsTest is TreasuryTest {
             if (i == 2) other.token = stranger;
             if (i == 3) other.amount = 99e6;
             if (i == 4) other.salt = "other";
-            if (i == 5) order.operation = Operation.DisputeEscrow;
             if (i < 4) order.payments[0].paymentRef = escrow.agreementId(other);
             order.details = abi.encode(other);
             vm.expectRevert(DetailsMismatch.selector);
             submit(order);
         }
+        _open(terms);
+        Order memory dispute = _escrowOrder(terms, Operation.DisputeEscrow, terms.disputeBond + 1);
+        vm.expectRevert(DetailsMismatch.selector);
+        submit(dispute);
     }
 
     // Router

@@ -84,6 +84,37 @@ contract OpenEscrowTest is WalletTest {
         wallet.openEscrow(terms);
     }
 
+    function delivered(uint256 bond) private returns (bytes32 id) {
+        (terms.arbiter, terms.reviewPeriod, terms.disputeBond) = (makeAddr("arbiter"), 1 days, uint96(bond));
+        id = open();
+        vm.prank(payee);
+        Escrow(escrow).markDelivered(terms, "junk");
+    }
+
+    function test_its_opener_disputes_and_the_bond_counts() external {
+        bytes32 id = delivered(5e6);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.NotEscrowOpener.selector, stranger, id));
+        vm.prank(stranger);
+        wallet.disputeEscrow(terms);
+        vm.prank(operator);
+        wallet.disputeEscrow(terms);
+        assertEq(uint8(Escrow(escrow).agreementOf(id).status), uint8(IEscrow.Status.Disputed));
+        assertEq(wallet.remaining(operator, address(usdc)), DAILY_LIMIT - 35e6);
+        assertEq(usdc.allowance(address(wallet), escrow), 0);
+    }
+
+    function test_the_owner_disputes_what_a_frozen_operator_opened() external {
+        bytes32 id = delivered(0);
+        vm.prank(guardian);
+        wallet.freeze(operator);
+        vm.expectRevert(abi.encodeWithSelector(IAgentWallet.OperatorIsFrozen.selector, operator));
+        vm.prank(operator);
+        wallet.disputeEscrow(terms);
+        vm.prank(owner);
+        wallet.disputeEscrow(terms);
+        assertEq(uint8(Escrow(escrow).agreementOf(id).status), uint8(IEscrow.Status.Disputed));
+    }
+
     function test_the_owner_releases_what_an_operator_opened() external {
         open();
         vm.prank(owner);

@@ -192,10 +192,13 @@ contract RegistryHandler is Test {
         try REGISTRY.rateAgreement(_feedback(i, score), made.terms, "") {
             _settle(book);
             if (made.rated) ++ratedTwice;
-            if (made.end == End.Refunded || made.terms.seller != book.payee) ++ratedWithoutPayment;
+            if (made.terms.seller != book.payee) ++ratedWithoutPayment;
             made.rated = true;
             bool judged = made.end == End.Ruled && made.terms.arbiter == book.arbiter;
-            _record(book, judged ? made.terms.amount : made.paid, score, made.end != End.Released);
+            uint256 received = made.paid - made.paid * made.terms.feeBps / 10_000;
+            uint256 weight = judged ? made.terms.amount : received;
+            if (weight == 0) ++ratedWithoutPayment;
+            _record(book, weight, score, made.end != End.Released && made.end != End.Refunded);
         } catch { }
     }
 
