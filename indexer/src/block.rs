@@ -72,6 +72,23 @@ pub(crate) struct Child {
     pub(crate) log_index: u32,
 }
 
+impl Block {
+    /// A block of which only the events matter.
+    pub(crate) const fn of_events(number: u64, timestamp: u64) -> Self {
+        Self {
+            number,
+            hash: B256::ZERO,
+            parent_hash: B256::ZERO,
+            timestamp,
+            proof: Proof::Receipts,
+            transactions: Vec::new(),
+            events: Vec::new(),
+            transfers: Vec::new(),
+            children: Vec::new(),
+        }
+    }
+}
+
 /// Picks out what is mirrored. `receipts` are all of the block's, or none when its bloom excludes everything watched.
 /// Contracts created in the block are watched from its first log on.
 pub(crate) fn mirror(header: &Header, receipts: Option<&[Receipt]>, watch: &mut Watch) -> Result<Block, Error> {
@@ -185,6 +202,6 @@ fn transaction(index: u32, receipt: &Receipt) -> Transaction {
         sender: receipt.from,
         recipient: receipt.to,
         gas_used: receipt.gas_used.to(),
-        gas_price: receipt.effective_gas_price.to(),
+        gas_price: receipt.effective_gas_price.saturating_to(),
     }
 }

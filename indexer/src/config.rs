@@ -34,10 +34,14 @@ pub struct Config {
     /// Mirror only what the chain says: no balances and no state of our contracts
     #[arg(long, env = "FLORIN_INDEXER_RAW")]
     pub raw: bool,
-    /// Confirmations after which a block is final; the indexer stops rather than undo a final block
-    #[arg(long, env = "FLORIN_INDEXER_FINALITY_BLOCKS", default_value_t = Config::FINALITY_BLOCKS,
-          value_parser = clap::value_parser!(u64).range(1..=Config::FINALITY_BLOCKS_MAX))]
-    pub finality_blocks: u64,
+    /// Confirmations after which a block is final; the indexer stops rather than undo a final block [default: what is known of the chain, 64 for
+    /// others]
+    #[arg(long, env = "FLORIN_INDEXER_FINALITY_BLOCKS", value_parser = clap::value_parser!(u64).range(1..=Config::FINALITY_BLOCKS_MAX))]
+    pub finality_blocks: Option<u64>,
+    /// Seconds between blocks, by which a node or chain that stands still is noticed; 0 where blocks are made on demand [default: what is known
+    /// of the chain, 0 for others and for dev nodes]
+    #[arg(long, env = "FLORIN_INDEXER_BLOCK_SECONDS")]
+    pub block_seconds: Option<u64>,
     /// Requests to the node under way at the same time while catching up
     #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
           value_parser = clap::value_parser!(u16).range(1..=64))]
@@ -46,7 +50,7 @@ pub struct Config {
     #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
     pub reconcile_seconds: u64,
     /// File with further chains to mirror and serve: a section per chain ([base], [84532]) with rpc_url (a list), database_url (one of its own)
-    /// and what differs: rpc_quorum, deployment, start_block, transfers, finality_blocks
+    /// and what differs: rpc_quorum, deployment, start_block, transfers, finality_blocks, block_seconds
     #[arg(long, value_name = "FILE", env = "FLORIN_INDEXER_MORE_CHAINS")]
     pub more_chains: Option<PathBuf>,
     /// Token that registers webhooks, sent as `Authorization: Bearer`; without it nobody can
@@ -85,7 +89,7 @@ impl Transfers {
 }
 
 impl Config {
-    /// Default of [`Config::finality_blocks`].
+    /// Default of [`Config::finality_blocks`] for chains of which nothing is known.
     pub const FINALITY_BLOCKS: u64 = 64;
     /// Most blocks that can be kept revocable: their hashes are held in memory.
     pub const FINALITY_BLOCKS_MAX: u64 = 100_000;
@@ -113,7 +117,8 @@ impl Config {
             start_block: None,
             transfers: Transfers::All,
             raw: false,
-            finality_blocks: Self::FINALITY_BLOCKS,
+            finality_blocks: None,
+            block_seconds: None,
             fetch_parallel: Self::FETCH_PARALLEL,
             reconcile_seconds: Self::RECONCILE_SECONDS,
             more_chains: None,
@@ -137,6 +142,7 @@ impl fmt::Debug for Config {
             .field("transfers", &self.transfers)
             .field("raw", &self.raw)
             .field("finality_blocks", &self.finality_blocks)
+            .field("block_seconds", &self.block_seconds)
             .field("fetch_parallel", &self.fetch_parallel)
             .finish_non_exhaustive()
     }

@@ -20,9 +20,28 @@ pub(crate) struct Decoded {
     pub(crate) args: Value,
 }
 
-/// Reads a log of one of our contracts; none when it is of no known event.
+alloy::sol! {
+    /// What the proxies say that settle x402 payments for Permit2.
+    event Settled();
+    event SettledWithPermit();
+}
+
+/// Reads a log that is kept.
+pub(crate) fn stored(log: &Log, usdc: Address) -> Option<Decoded> {
+    if log.address == usdc { usdc_event(log) } else { event(log) }
+}
+
+/// Reads a log of one of our contracts, or of a proxy of x402; none when it is of no known event.
 pub(crate) fn event(log: &Log) -> Option<Decoded> {
-    decoded(log, |contract| contract != Contract::Usdc)
+    let settled = || {
+        let name = match log.topics.first()? {
+            &Settled::SIGNATURE_HASH => "Settled",
+            &SettledWithPermit::SIGNATURE_HASH => "SettledWithPermit",
+            _ => return None,
+        };
+        Some(Decoded { name: name.to_owned(), args: Value::Object(Default::default()) })
+    };
+    decoded(log, |contract| contract != Contract::Usdc).or_else(settled)
 }
 
 /// Reads a log of USDC.

@@ -28,6 +28,8 @@ fn targets(deployment: &Deployment, start_block: Option<u64>) -> Targets {
         deployment.ledger_anchor,
         deployment.agent_wallet_factory,
         deployment.treasury_factory,
+        deployment.x402_exact_permit2_proxy,
+        deployment.x402_upto_permit2_proxy,
     ];
     Targets {
         usdc: deployment.usdc,

@@ -6,7 +6,9 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{error, warn};
 
 use crate::{
-    Config, Error, api, chains, db, deployment,
+    Config, Error, api,
+    chains::{self, Rules},
+    db, deployment,
     feed::Bell,
     metrics::Counters,
     node::Node,
@@ -69,6 +71,7 @@ impl Mirror {
         let counters = Arc::new(Counters::default());
         let node = Node::new(&config.rpc_url, config.rpc_quorum, counters.clone());
         let chain_id = chain_id(&config, &node).await?;
+        let rules = Rules::of(&config, chain_id, node.is_dev().await);
         let targets = deployment::resolve(&config, chain_id)?;
         db::migrate(&config.database_url).await?;
         let pool = db::read_pool(&config.database_url).await?;
@@ -85,6 +88,7 @@ impl Mirror {
             counters.clone(),
             node.clone(),
             bell.clone(),
+            rules,
         );
         let beside = |task: BoxFuture<'static, ()>| AbortOnDropHandle::new(tokio::spawn(task));
         let listen = |index| {
@@ -98,7 +102,7 @@ impl Mirror {
         tasks.push(beside(webhooks::run(config.database_url.clone(), writing, chain_id, guard, bell).boxed()));
         let reconciling = verify::keep_reconciling(pool, node.clone(), targets.clone(), config.clone(), counters.clone());
         tasks.push(beside(reconciling.boxed()));
-        let context = Context { config, chain_id, targets, node, counters };
+        let context = Context { config, chain_id, finality_blocks: rules.finality_blocks, targets, node, counters };
         Ok(Self { chain: Arc::new(chain), context, _beside: tasks })
     }
 

@@ -60,13 +60,13 @@ pub(crate) struct Watch {
 }
 
 impl Watch {
-    pub(crate) fn new(targets: &Targets, transfers: Transfers) -> Self {
+    pub(crate) fn new(usdc: Address, deployed: &[Address], transfers: Transfers) -> Self {
         let topic_bits =
             [Transfer::SIGNATURE_HASH, AuthorizationCanceled::SIGNATURE_HASH].map(|topic| BloomBits::of(topic.as_slice()));
-        let usdc_bits = BloomBits::of(targets.usdc.as_slice());
+        let usdc_bits = BloomBits::of(usdc.as_slice());
         let (contracts, bits) = (HashMap::new(), Vec::new());
-        let mut watch = Self { usdc: targets.usdc, transfers, contracts, bits, usdc_bits, topic_bits };
-        for address in &targets.contracts {
+        let mut watch = Self { usdc, transfers, contracts, bits, usdc_bits, topic_bits };
+        for address in deployed {
             watch.add(*address, Kind::Deployed);
         }
         watch

@@ -255,6 +255,8 @@ async fn start_facilitator(port: u16, chain: &Chain, database_url: &str, stop: &
 async fn start_indexer(port: u16, chain: &Chain, database_url: &str, stop: &CancellationToken) -> Result<Service, Error> {
     let (listener, address) = listen(port).await?;
     let mut config = indexer::Config::new(database_url, chain.rpc_url().clone());
+    // Not that of the chain it stands in for: nobody waits for it here.
+    config.finality_blocks = Some(indexer::Config::FINALITY_BLOCKS);
     config.chain_id = Some(CHAIN_ID);
     config.start_block = Some(chain.deployment().start_block);
     config.listen = address;

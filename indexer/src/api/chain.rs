@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use super::problem::Problem;
 use crate::{
     Transfers,
+    chains::Rules,
     feed::Bell,
     metrics::Counters,
     node::{At, Node},
@@ -38,6 +39,7 @@ pub(crate) struct Chain {
     pub(crate) counters: Arc<Counters>,
     pub(crate) node: Node,
     pub(crate) bell: Bell,
+    pub(crate) rules: Rules,
     /// It never changes: it is of a block before the first.
     held_before: Mutex<HashMap<Address, u64>>,
     asking: Semaphore,
@@ -58,6 +60,7 @@ impl Chain {
         counters: Arc<Counters>,
         node: Node,
         bell: Bell,
+        rules: Rules,
     ) -> Self {
         Self {
             name,
@@ -70,6 +73,7 @@ impl Chain {
             counters,
             node,
             bell,
+            rules,
             held_before: Mutex::default(),
             asking: Semaphore::new(ASKED_MAX),
             seen: Mutex::new((None, Instant::now())),

@@ -29,11 +29,18 @@ async fn status(chain: &Chain) -> Result<Status, Problem> {
     status.ok_or_else(|| Problem::unavailable(format!("Nothing of {} is mirrored yet", chain.name)))
 }
 
-/// Whether all of the chain was mirrored a moment ago; if not, since when and why.
+/// Whether all of the chain was mirrored a moment ago, and the chain was of then; if not, since when and why.
 fn current(chain: &Chain, status: &Status) -> Result<(), String> {
     let why = status.last_error.as_deref().unwrap_or("it is catching up");
     match status.checked_seconds_ago {
-        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => Ok(()),
+        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => match (chain.rules.still_seconds, status.block_age_seconds) {
+            (Some(most), Some(age)) if age > most => Err(format!(
+                "{} stands still: its newest block is {age} seconds old, more than {most}. Its node does not follow the chain, or the chain made \
+                 no block",
+                chain.name
+            )),
+            _ => Ok(()),
+        },
         Some(seconds) => Err(format!("{} was last complete {seconds} seconds ago: {why}", chain.name)),
         None => Err(format!("{} has never been complete: {why}", chain.name)),
     }
@@ -79,6 +86,11 @@ pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResp
             ("head_block", "Newest block that the node announced.", status.head_block.unwrap_or_default()),
             ("indexed_block", "Newest mirrored block.", indexed),
             ("lag_blocks", "Blocks announced and not mirrored.", status.lag_blocks),
+            (
+                "block_age_seconds",
+                "Seconds since the newest mirrored block was made.",
+                status.block_age_seconds.unwrap_or(NEVER_SECONDS),
+            ),
             ("checked_seconds", "Seconds since the mirror was last known to be complete.", age),
         ];
         for (name, help, value) in gauges {

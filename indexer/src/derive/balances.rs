@@ -103,6 +103,29 @@ impl Moved {
     }
 }
 
+/// All versions, made of the transfers.
+const AGAIN: [&str; 2] = [
+    "DELETE FROM chain.balances",
+    "INSERT INTO chain.balances (token, account, from_block, until_block, balance, transfers)
+     SELECT token, account, block_number, lead(block_number) OVER versions, (sum(amount) OVER versions)::bigint,
+            (sum(transfers) OVER versions)::bigint
+     FROM (SELECT token, account, block_number, sum(amount) AS amount, sum(transfers) AS transfers
+           FROM (SELECT token, sender AS account, block_number, -amount AS amount, 1 AS transfers FROM chain.transfers
+                 UNION ALL
+                 SELECT token, recipient, block_number, amount, CASE WHEN sender = recipient THEN 0 ELSE 1 END FROM chain.transfers
+                ) AS sides
+           WHERE account <> decode(repeat('00', 20), 'hex')
+           GROUP BY token, account, block_number) AS moves
+     WINDOW versions AS (PARTITION BY token, account ORDER BY block_number)",
+];
+
+pub(super) async fn again(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    for statement in AGAIN {
+        sqlx::query(statement).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
 /// Removes the versions that undone blocks made, then reopens those that they closed. The undone transfers tell the accounts.
 const UNDO: [&str; 2] = [
     "DELETE FROM chain.balances AS b USING (

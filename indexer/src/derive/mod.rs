@@ -3,6 +3,7 @@
 //! One version per key and block, so the rows do not depend on how blocks were batched, state at any block can be read, and undoing blocks
 //! is deleting the versions they made and reopening those they closed.
 
+mod again;
 mod agreement;
 mod balances;
 mod number;
@@ -26,6 +27,7 @@ pub use subscription::{Subscription, SubscriptionStatus};
 /// Every table of versions but that of balances.
 const TABLES: [&str; 6] = ["wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
+pub(crate) use again::{VERSION, again, is_due};
 pub(crate) use balances::{Held, Moved};
 
 /// Whether blocks hold anything that [`apply_objects`] follows.
@@ -35,13 +37,17 @@ pub(crate) fn touches_objects(blocks: &[Block]) -> bool {
 
 /// Follows the events of blocks that were just inserted.
 pub(crate) async fn apply_objects(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
+    apply_events(conn, blocks).await?;
+    payments::apply(conn, blocks).await
+}
+
+async fn apply_events(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
     objects::apply::<wallet::Wallet>(conn, blocks).await?;
     objects::apply::<treasury::Treasury>(conn, blocks).await?;
-    objects::apply::<proposal::Proposal>(conn, blocks).await?;
+    proposal::apply(conn, blocks).await?;
     objects::apply::<Agreement>(conn, blocks).await?;
     objects::apply::<Subscription>(conn, blocks).await?;
-    objects::apply::<Service>(conn, blocks).await?;
-    payments::apply(conn, blocks).await
+    objects::apply::<Service>(conn, blocks).await
 }
 
 /// Forgets everything that blocks after `ancestor` made, while their transfers are still there.

@@ -25,6 +25,11 @@ pub(super) trait Object:
     /// The object that an event changes, and how.
     fn change(event: &Event) -> Option<(Key, Self::Change)>;
 
+    /// Whether an object can begin with this change. What changes only an object that is there is passed over before.
+    fn begins(_: &Self::Change) -> bool {
+        true
+    }
+
     /// Follows a change. Changes come in the order of the chain.
     fn apply(&mut self, change: Self::Change, at: At);
 }
@@ -63,11 +68,19 @@ pub(super) async fn apply<T: Object>(conn: &mut PgConnection, blocks: &[Block]) 
             changes.extend(T::change(event).map(|(key, change)| (key, at, change)));
         }
     }
+    fold::<T>(conn, changes).await
+}
+
+/// The same for changes that are known, in the order of the chain.
+pub(super) async fn fold<T: Object>(conn: &mut PgConnection, changes: Vec<(Key, At, T::Change)>) -> Result<(), sqlx::Error> {
     if changes.is_empty() {
         return Ok(());
     }
     let mut objects = load::<T>(conn, &changes).await?;
     for (key, at, change) in changes {
+        if !T::begins(&change) && !objects.contains_key(&key) {
+            continue;
+        }
         let object = objects.entry(key).or_insert_with(|| Versions { continues: false, versions: Vec::new() });
         let mut next = object.versions.last().map(|(_, state)| state.clone()).unwrap_or_default();
         next.apply(change, at);

@@ -15,7 +15,8 @@ const EVENTS: [&str; 8] = [
     "SplitPaid",
 ];
 
-/// The payments of blocks, and their sums. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
+/// The payments of blocks, and their sums. A proxy that settles for Permit2 logs nothing but that it did, right after the token's transfer: what
+/// is proved of the block, unlike whom a transaction called. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
 /// event; an order of a treasury that puts money into the escrow, or has the router pay, to what is told of there. The first payee of a split gets what rounding down leaves of the others' shares.
 const FIND: &str = "
     WITH e AS MATERIALIZED (
@@ -27,8 +28,9 @@ const FIND: &str = "
         FROM chain.transfers AS t
         WHERE block_number BETWEEN $1 AND $2
           AND (authorization_nonce IS NOT NULL
-               OR (block_number, tx_index) IN (SELECT block_number, tx_index FROM chain.transactions
-                                               WHERE block_number BETWEEN $1 AND $2 AND recipient = ANY($3)))
+               OR EXISTS (SELECT FROM chain.events AS s
+                          WHERE s.block_number BETWEEN $1 AND $2 AND s.contract = ANY($3)
+                            AND s.block_number = t.block_number AND s.tx_index = t.tx_index AND s.log_index = t.log_index + 1))
           AND NOT EXISTS (SELECT FROM chain.events AS e
                           WHERE e.block_number BETWEEN $1 AND $2
                             AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient)
@@ -97,20 +99,24 @@ const RECOUNT: [&str; 2] = [
 pub(super) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
     let touching = || blocks.iter().filter(|block| may_pay(block)).map(|block| block.number);
     let (Some(first), Some(last)) = (touching().min(), touching().max()) else { return Ok(()) };
+    find(conn, int(first), int(last)).await
+}
+
+/// Finds the payments of blocks `first..=last`.
+pub(super) async fn find(conn: &mut PgConnection, first: i64, last: i64) -> Result<(), sqlx::Error> {
     let proxies = PROXIES.map(|proxy| proxy.to_vec());
-    let find = sqlx::query(FIND).bind(int(first)).bind(int(last)).bind(&proxies[..]).bind(&EVENTS[..]);
-    find.execute(conn).await?;
+    sqlx::query(FIND).bind(first).bind(last).bind(&proxies[..]).bind(&EVENTS[..]).execute(conn).await?;
     Ok(())
 }
 
 /// The contracts that settle x402 payments signed for Permit2.
-const PROXIES: [alloy::primitives::Address; 2] = [Deployment::X402_EXACT_PERMIT2_PROXY, Deployment::X402_UPTO_PERMIT2_PROXY];
+pub(crate) const PROXIES: [alloy::primitives::Address; 2] =
+    [Deployment::X402_EXACT_PERMIT2_PROXY, Deployment::X402_UPTO_PERMIT2_PROXY];
 
 pub(super) fn may_pay(block: &Block) -> bool {
     let event = |event: &crate::block::Event| event.decoded.as_ref().is_some_and(|e| EVENTS.contains(&e.name.as_str()));
     block.transfers.iter().any(|transfer| transfer.authorization_nonce.is_some())
-        || block.transactions.iter().any(|tx| tx.recipient.is_some_and(|to| PROXIES.contains(&to)))
-        || block.events.iter().any(event)
+        || block.events.iter().any(|e| PROXIES.contains(&e.log.address) || event(e))
 }
 
 /// Forgets the payments of blocks after `ancestor`, and counts its hour again.

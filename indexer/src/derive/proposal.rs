@@ -1,14 +1,18 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use alloy::primitives::{Address, B256};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use sqlx::PgConnection;
 
 use super::{
     number,
-    objects::{At, Key, Object, read},
+    objects::{self, At, Key, Object, read},
 };
-use crate::{block::Event, watch::Kind};
+use crate::{
+    block::{Block, Event},
+    watch::Kind,
+};
 
 /// An order or a change of a treasury, by its EIP-712 digest.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -42,6 +46,8 @@ enum Status {
     Scheduled,
     Executed,
     Cancelled,
+    /// An order whose nonce another one used, or which was taken back by its nonce.
+    Void,
 }
 
 #[derive(Deserialize)]
@@ -61,6 +67,11 @@ pub(super) enum Change {
         amount: Value,
         payment_ref: B256,
         category: B256,
+    },
+    /// Not of the order, but of its nonce.
+    #[serde(skip)]
+    NonceUsed {
+        id: B256,
     },
     Approved {
         id: B256,
@@ -96,6 +107,7 @@ impl Change {
             | Self::ApprovalWithdrawn { id, .. }
             | Self::Scheduled { id, .. }
             | Self::Executed { id }
+            | Self::NonceUsed { id }
             | Self::Cancelled { id } => *id,
         }
     }
@@ -110,6 +122,11 @@ impl Object for Proposal {
         let change: Change = read(event)?;
         // Two treasuries may be asked to approve one id; only for one of them it means something.
         Some(([event.log.address.as_slice(), change.id().as_slice()].concat(), change))
+    }
+
+    /// Anybody may withdraw an approval that was never given, of an id that nobody asked about.
+    fn begins(change: &Change) -> bool {
+        !matches!(change, Change::ApprovalWithdrawn { .. } | Change::NonceUsed { .. })
     }
 
     fn apply(&mut self, change: Change, at: At) {
@@ -134,6 +151,8 @@ impl Object for Proposal {
                 self.spender = Some(spender);
                 self.status = Status::Executed;
             }
+            Change::NonceUsed { .. } if self.status == Status::Proposed => self.status = Status::Void,
+            Change::NonceUsed { .. } => {}
             Change::Approved { owner, .. } => {
                 self.approvals.insert(owner);
             }
@@ -150,4 +169,77 @@ impl Object for Proposal {
             Change::Cancelled { .. } => self.status = Status::Cancelled,
         }
     }
+}
+
+/// A nonce of a spender of a treasury, as events write them.
+type Nonce = (Address, Address, String);
+
+/// What uses a nonce up, besides executing the order that is named.
+#[derive(Deserialize)]
+struct NonceCancelled {
+    spender: Address,
+    nonce: Value,
+}
+
+/// Follows the events of blocks. One that uses a nonce ends every other order that waits with it.
+pub(super) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(), sqlx::Error> {
+    let events = || blocks.iter().flat_map(|block| block.events.iter().map(move |event| (block, event)));
+    let nonces: Vec<Nonce> = events().filter_map(|(_, event)| used(event)).collect();
+    let mut waiting = if nonces.is_empty() { BTreeMap::new() } else { waiting(conn, &nonces).await? };
+    let mut changes = Vec::new();
+    for (block, event) in events() {
+        let at = At { block: block.number, time: block.timestamp, contract: event.log.address };
+        let change = Proposal::change(event);
+        if let Some((key, Change::OrderProposed { spender, order, .. })) = &change {
+            waiting.entry((at.contract, *spender, text(&order["nonce"]))).or_default().push(key.clone());
+        }
+        let named = change.as_ref().map(|(key, _)| key.clone());
+        changes.extend(change.map(|(key, change)| (key, at, change)));
+        for key in used(event).and_then(|nonce| waiting.remove(&nonce)).unwrap_or_default() {
+            if named.as_ref() != Some(&key) {
+                let id = B256::from_slice(&key[Address::ZERO.len()..]);
+                changes.push((key, at, Change::NonceUsed { id }));
+            }
+        }
+    }
+    objects::fold::<Proposal>(conn, changes).await
+}
+
+fn used(event: &Event) -> Option<Nonce> {
+    let decoded = event.decoded.as_ref().filter(|_| event.kind == Kind::Treasury)?;
+    if !["OrderExecuted", "NonceCancelled"].contains(&decoded.name.as_str()) {
+        return None;
+    }
+    let NonceCancelled { spender, nonce } = serde_json::from_value(decoded.args.clone()).ok()?;
+    Some((event.log.address, spender, text(&nonce)))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// The orders that wait with these nonces.
+async fn waiting(conn: &mut PgConnection, nonces: &[Nonce]) -> Result<BTreeMap<Nonce, Vec<Key>>, sqlx::Error> {
+    let (mut treasuries, mut spenders, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+    for (treasury, spender, nonce) in nonces {
+        treasuries.push(treasury.to_vec());
+        spenders.push(spender.to_vec());
+        numbers.push(nonce.as_str());
+    }
+    let found: Vec<(Vec<u8>, Vec<u8>, String, Vec<u8>)> = sqlx::query_as(
+        "SELECT DISTINCT p.treasury, n.spender, n.nonce, p.key FROM unnest($1::bytea[], $2::bytea[], $3::text[]) AS n (treasury, spender, nonce)
+         JOIN chain.proposals AS p ON p.treasury = n.treasury AND chain.state_bytes(p.state, 'spender') = n.spender
+          AND p.state -> 'content' ->> 'nonce' = n.nonce AND p.status = 'proposed' AND p.until_block IS NULL
+         ORDER BY p.key",
+    )
+    .bind(treasuries)
+    .bind(spenders)
+    .bind(numbers)
+    .fetch_all(conn)
+    .await?;
+    let mut waiting: BTreeMap<Nonce, Vec<Key>> = BTreeMap::new();
+    for (treasury, spender, nonce, key) in found {
+        waiting.entry((Address::from_slice(&treasury), Address::from_slice(&spender), nonce)).or_default().push(key);
+    }
+    Ok(waiting)
 }

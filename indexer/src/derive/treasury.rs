@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     number,
     objects::{At, Key, Object, read},
+    wallet::RECIPIENTS_MAX,
 };
 use crate::{block::Event, watch::Kind};
 
@@ -30,8 +31,11 @@ pub(crate) struct Treasury {
 struct Policy {
     limits: Value,
     epoch: u32,
-    /// When each recipient can be paid, Unix seconds.
+    /// When each recipient can be paid, Unix seconds. Of many the first that were allowed; every version holds them all.
     recipients: BTreeMap<Address, u64>,
+    /// Whether the contract has more of them, which only its events tell.
+    #[serde(default)]
+    more_recipients: bool,
 }
 
 #[derive(Deserialize)]
@@ -127,7 +131,12 @@ impl Object for Treasury {
             }
             Change::PolicyRemoved { spender, token } => self.remove_policy(spender, token),
             Change::RecipientAllowed { spender, token, recipient, from } => {
-                self.policy(spender, token).recipients.insert(recipient, from);
+                let policy = self.policy(spender, token);
+                if policy.recipients.len() < RECIPIENTS_MAX || policy.recipients.contains_key(&recipient) {
+                    policy.recipients.insert(recipient, from);
+                } else {
+                    policy.more_recipients = true;
+                }
             }
             Change::RecipientRemoved { spender, token, recipient } => {
                 self.policy(spender, token).recipients.remove(&recipient);

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::{block::Event, watch::Kind};
 
+/// Recipients of one operator, or of one budget of a treasury, that a state lists.
+pub(super) const RECIPIENTS_MAX: usize = 1_000;
+
 /// An agent's wallet.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Wallet {
@@ -40,7 +43,11 @@ struct Operator {
     since_block: u64,
     /// By token.
     policies: BTreeMap<Address, Value>,
+    /// Of many the first that were allowed; every version holds them all.
     recipients: BTreeSet<Address>,
+    /// Whether the contract has more of them, which only its events tell.
+    #[serde(default)]
+    more_recipients: bool,
     /// By the token's domain separator.
     lanes: BTreeMap<B256, Value>,
 }
@@ -172,7 +179,11 @@ impl Wallet {
             }
             Change::RecipientChanged { operator, recipient, allowed: true } => {
                 self.operator(operator, |state| {
-                    state.recipients.insert(recipient);
+                    if state.recipients.len() < RECIPIENTS_MAX {
+                        state.recipients.insert(recipient);
+                    } else if !state.recipients.contains(&recipient) {
+                        state.more_recipients = true;
+                    }
                 });
             }
             Change::RecipientChanged { operator, recipient, allowed: false } => {

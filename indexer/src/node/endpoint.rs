@@ -32,6 +32,8 @@ impl Endpoint {
         for secret in &self.secrets {
             text = text.replace(secret.as_str(), &self.name);
         }
+        // Postgres keeps no NUL, and this is kept.
+        text = text.replace('\0', "\u{fffd}");
         let end = (0..=QUOTE_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
         text.truncate(end);
         text
@@ -41,6 +43,12 @@ impl Endpoint {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_told_can_be_kept() {
+        let endpoint = Endpoint::new(&"http://node.example".parse().expect("it is a URL"));
+        assert_eq!(endpoint.quote(&"a\0b"), "a\u{fffd}b");
+    }
 
     #[test]
     fn a_key_in_the_url_is_never_told() {

@@ -32,6 +32,8 @@ pub(crate) use proof::Header;
 pub(crate) use receipt::{Log, Receipt};
 use rpc::{REQUEST_TIMEOUT, Rpc};
 
+/// How dev nodes begin what they call themselves.
+const DEV_NODES: [&str; 2] = ["anvil", "hardhat"];
 /// How often a single block is asked for before the failure is reported.
 const ATTEMPTS: u32 = 5;
 /// Wait after the first failed attempt; doubled by each further one.
@@ -141,6 +143,13 @@ impl Node {
     pub(crate) async fn chain_ids(&self) -> Vec<(&str, Result<u64, Error>)> {
         let ask = self.rpcs.iter().map(|rpc| async move { (rpc.name(), rpc.chain_id().await) });
         futures::future::join_all(ask).await
+    }
+
+    /// Whether blocks are made on demand: a dev node says what it is. One that does not answer is none.
+    pub(crate) async fn is_dev(&self) -> bool {
+        let rpc = &self.rpcs[self.current.load(Ordering::Relaxed)];
+        let version = rpc.request::<_, String>("web3_clientVersion", ()).await;
+        version.is_ok_and(|version| DEV_NODES.iter().any(|name| version.to_lowercase().starts_with(name)))
     }
 
     /// Asks the next endpoint from now on, unless somebody else already does.

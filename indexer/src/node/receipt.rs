@@ -1,7 +1,7 @@
 use std::{fmt, ops::Deref};
 
 use alloy::{
-    primitives::{Address, B256, Bloom, Bytes, U64},
+    primitives::{Address, B256, Bloom, Bytes, U64, U256},
     rlp::{BufMut, Encodable, Header as ListHeader},
 };
 use serde::{
@@ -32,7 +32,7 @@ pub(crate) struct Receipt {
     pub(crate) to: Option<Address>,
     pub(crate) gas_used: U64,
     #[serde(default)]
-    pub(crate) effective_gas_price: U64,
+    pub(crate) effective_gas_price: U256,
 }
 
 /// A log, without its place: that follows from the receipts.
@@ -58,7 +58,6 @@ impl Deref for Topics {
     }
 }
 
-#[cfg(test)]
 impl FromIterator<B256> for Topics {
     /// Of the first four.
     fn from_iter<T: IntoIterator<Item = B256>>(words: T) -> Self {

@@ -105,6 +105,8 @@ pub struct Status {
     pub reorgs: u64,
     /// Seconds since the mirror was last known to be complete; none before the first time.
     pub checked_seconds_ago: Option<u64>,
+    /// Seconds since the newest mirrored block was made, by its own time: what a node that stands still does not hide.
+    pub block_age_seconds: Option<u64>,
     /// Why it is not complete.
     pub last_error: Option<String>,
 }
@@ -118,6 +120,8 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
     let row = sqlx::query(
         "SELECT chain_id, start_block, transfers = 'all' AND NOT raw AS everything, head_number, finality_blocks, last_error,
                 floor(extract(epoch FROM clock_timestamp() - checked_at))::bigint AS checked_seconds_ago,
+                (SELECT floor(extract(epoch FROM clock_timestamp() - timestamp))::bigint FROM chain.blocks
+                 ORDER BY number DESC LIMIT 1) AS block_age_seconds,
                 (SELECT count(*) FROM chain.reorgs) AS reorgs
          FROM chain.sync",
     )
@@ -141,6 +145,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
         finality_blocks: count("finality_blocks")?,
         reorgs: count("reorgs")?,
         checked_seconds_ago: row.try_get::<Option<i64>, _>("checked_seconds_ago")?.map(|seconds| seconds.max(0).unsigned_abs()),
+        block_age_seconds: row.try_get::<Option<i64>, _>("block_age_seconds")?.map(|seconds| seconds.max(0).unsigned_abs()),
         last_error: row.try_get("last_error")?,
     }))
 }

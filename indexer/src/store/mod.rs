@@ -5,6 +5,7 @@ mod partitions;
 mod rows;
 mod state;
 mod tuples;
+mod watched;
 
 use sqlx::{Connection, PgConnection, Postgres, Transaction};
 
@@ -18,6 +19,7 @@ pub(crate) use partitions::Partitions;
 pub(crate) use rows::RowTypes;
 pub(crate) use state::{Identity, Tip, hash_of, load_children, load_recent, record_progress, register};
 pub(crate) use tuples::Tuples;
+pub(crate) use watched::{Missing, fill, load_children_of, load_watched, missing, watch};
 
 /// A reorganisation.
 #[derive(Clone, Copy, Debug)]

@@ -2,7 +2,7 @@ use alloy::primitives::{Address, B256};
 use sqlx::{PgConnection, Row};
 
 use super::{Undo, int};
-use crate::{Error, block::Block, read::HEAD_CHANNEL, watch::Kind};
+use crate::{Error, block::Block, derive, read::HEAD_CHANNEL, watch::Kind};
 
 /// A block by number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,8 @@ pub(crate) struct Identity {
 /// Makes the database the mirror of `identity`, or finds that it is that of something else.
 pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Result<(), Error> {
     let found = sqlx::query(
-        "INSERT INTO chain.sync (chain_id, start_block, usdc, transfers, raw, finality_blocks) VALUES ($1, $2, $3, $4, $5, $6)
+        "INSERT INTO chain.sync (chain_id, start_block, usdc, transfers, raw, finality_blocks, derivation)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (only_row) DO UPDATE SET finality_blocks = excluded.finality_blocks
          RETURNING chain_id, start_block, usdc, transfers, raw",
     )
@@ -41,6 +42,7 @@ pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Re
     .bind(identity.transfers)
     .bind(identity.raw)
     .bind(int(identity.finality_blocks))
+    .bind(derive::VERSION)
     .fetch_one(conn)
     .await?;
     let describe = |chain: i64, start: i64, usdc: &[u8], transfers: &str, raw: bool| {
@@ -54,12 +56,17 @@ pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Re
     if mirrored == asked { Ok(()) } else { Err(Error::OtherMirror { mirrored, asked }) }
 }
 
-/// The newest blocks, oldest first.
-pub(crate) async fn load_recent(conn: &mut PgConnection, count: u64) -> Result<Vec<Tip>, sqlx::Error> {
-    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT number, hash FROM chain.blocks ORDER BY number DESC LIMIT $1")
-        .bind(int(count))
-        .fetch_all(conn)
-        .await?;
+/// The blocks that may still be undone and the final one before them, oldest first. What a reorganisation made the tip of a shorter chain stays
+/// final: the highest tip that ever was counts.
+pub(crate) async fn load_recent(conn: &mut PgConnection, finality_blocks: u64) -> Result<Vec<Tip>, sqlx::Error> {
+    let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
+        "SELECT number, hash FROM chain.blocks
+         WHERE number >= greatest((SELECT max(number) FROM chain.blocks), (SELECT max(old_tip) FROM chain.reorgs)) - $1
+         ORDER BY number DESC",
+    )
+    .bind(int(finality_blocks))
+    .fetch_all(conn)
+    .await?;
     Ok(rows
         .into_iter()
         .rev()

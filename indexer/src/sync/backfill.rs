@@ -34,18 +34,22 @@ type Range = RangeInclusive<u64>;
 type Fetching = AbortOnDropHandle<Result<Vec<Fetched>, node::Error>>;
 
 /// What the ranges under way share with the loop that commits them.
-struct Plan {
+pub(super) struct Plan {
     blocks: AtomicU64,
     /// Grows with the contracts found meanwhile; a range fetched with an older one is looked through again.
     watch: Mutex<Arc<Watch>>,
 }
 
 impl Plan {
+    pub(super) fn new(watch: &Watch) -> Self {
+        Self { blocks: AtomicU64::new(RANGE_BLOCKS_FIRST), watch: Mutex::new(Arc::new(watch.clone())) }
+    }
+
     fn watch(&self) -> Arc<Watch> {
         self.watch.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn set_watch(&self, watch: &Watch) {
+    pub(super) fn set_watch(&self, watch: &Watch) {
         *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(watch.clone());
     }
 
@@ -61,7 +65,7 @@ impl Plan {
 }
 
 /// Ranges on their way, in order.
-type Ranges = BoxStream<'static, Result<Vec<Fetched>, node::Error>>;
+pub(super) type Ranges = BoxStream<'static, Result<Vec<Fetched>, node::Error>>;
 
 impl Follower<'_> {
     /// Mirrors up to shortly before `head`, or until shutdown.
@@ -72,7 +76,7 @@ impl Follower<'_> {
         let (from, to) = (self.tail.end(), head - LIVE_BLOCKS);
         info!(from, to, "catching up");
         let started = Instant::now();
-        let plan = Arc::new(Plan { blocks: AtomicU64::new(RANGE_BLOCKS_FIRST), watch: Mutex::new(Arc::new(self.watch.clone())) });
+        let plan = Arc::new(Plan::new(&self.watch));
         let parallel = usize::from(self.context.config.fetch_parallel);
         let mut ranges = fetches(self.context.node.clone(), plan.clone(), from..=to).buffered(parallel).boxed();
         let progress = Progress::new(to - from + 1);
@@ -122,7 +126,7 @@ impl Follower<'_> {
 }
 
 /// Turns a range into rows, if it follows `tip`.
-async fn mirror_range(
+pub(super) async fn mirror_range(
     node: &Node,
     watch: &mut Watch,
     mut tip: Option<Tip>,
@@ -141,7 +145,11 @@ async fn mirror_range(
 }
 
 /// The fetches of consecutive ranges, each started when the stream is polled for it.
-fn fetches(node: Node, plan: Arc<Plan>, all: Range) -> impl Stream<Item = BoxFuture<'static, Result<Vec<Fetched>, node::Error>>> {
+pub(super) fn fetches(
+    node: Node,
+    plan: Arc<Plan>,
+    all: Range,
+) -> impl Stream<Item = BoxFuture<'static, Result<Vec<Fetched>, node::Error>>> {
     stream::unfold(*all.start(), move |from| {
         let last = *all.end();
         let (node, plan) = (node.clone(), plan.clone());

@@ -5,6 +5,7 @@ mod pace;
 mod progress;
 mod reorg;
 mod tail;
+mod upgrade;
 mod verify;
 
 use std::{sync::Arc, time::Duration};
@@ -39,6 +40,7 @@ const DATABASE_RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Context {
     pub(crate) config: Config,
     pub(crate) chain_id: u64,
+    pub(crate) finality_blocks: u64,
     pub(crate) targets: Targets,
     pub(crate) node: Node,
     pub(crate) counters: Arc<Counters>,
@@ -113,6 +115,8 @@ struct Follower<'a> {
     partitions: Partitions,
     row_types: RowTypes,
     pace: Pace,
+    /// Whether the mirror is what this deployment and this program make.
+    upgraded: bool,
 }
 
 impl<'a> Follower<'a> {
@@ -124,23 +128,25 @@ impl<'a> Follower<'a> {
             usdc: context.targets.usdc,
             transfers: config.transfers.as_str(),
             raw: config.raw,
-            finality_blocks: config.finality_blocks,
+            finality_blocks: context.finality_blocks,
         };
         store::register(&mut writer.conn, &identity).await?;
-        let recent = store::load_recent(&mut writer.conn, config.finality_blocks + 1).await?;
-        let tail = Tail::new(context.targets.start_block, config.finality_blocks, recent);
-        let watch = Watch::new(&context.targets, config.transfers);
+        store::watch(&mut writer.conn, &context.targets.contracts, context.targets.start_block).await?;
+        let recent = store::load_recent(&mut writer.conn, context.finality_blocks).await?;
+        let tail = Tail::new(context.targets.start_block, context.finality_blocks, recent);
+        let watch = Watch::new(context.targets.usdc, &[], config.transfers);
         let partitions = Partitions::load(&mut writer.conn).await?;
         let row_types = RowTypes::load(&mut writer.conn).await?;
         let pace = Pace::new(context.node.is_local());
-        let mut follower = Self { context, writer, watch, tail, partitions, row_types, pace };
+        let mut follower = Self { context, writer, watch, tail, partitions, row_types, pace, upgraded: false };
         follower.reload_watch(None).await?;
         Ok(follower)
     }
 
     /// Watches what the mirror says is ours, as of block `until`.
     async fn reload_watch(&mut self, until: Option<u64>) -> Result<(), sqlx::Error> {
-        let mut watch = Watch::new(&self.context.targets, self.context.config.transfers);
+        let deployed = store::load_watched(&mut self.writer.conn).await?;
+        let mut watch = Watch::new(self.context.targets.usdc, &deployed, self.context.config.transfers);
         for (address, kind) in store::load_children(&mut self.writer.conn, until).await? {
             watch.add(address, kind);
         }
@@ -194,6 +200,10 @@ impl<'a> Follower<'a> {
     }
 
     async fn advance(&mut self, shutdown: &CancellationToken) -> Result<Outcome, Failure> {
+        if !self.upgraded {
+            self.upgrade(shutdown).await?;
+            return Ok(Outcome::Advanced);
+        }
         let pushed = self.tail.tip().and_then(|tip| self.context.node.pushed_after(tip.hash));
         let is_pushed = pushed.is_some();
         let head = match pushed {

@@ -14,8 +14,10 @@ const LOOKS_PER_BLOCK: u32 = 16;
 /// Wait after the first failure; doubled by each further one.
 const FAILURE_WAIT_MIN: Duration = Duration::from_millis(50);
 const FAILURE_WAIT_MAX: Duration = Duration::from_secs(5);
-/// A node elsewhere may be one of many that are not equally far; only after this long is its shorter chain believed.
+/// An endpoint may be several nodes that are not equally far. A chain that is shorter than ours, and no block of which is another than ours, is
+/// believed only when nothing else was seen for this long.
 const REMOTE_BEHIND: Duration = Duration::from_secs(30);
+const LOCAL_BEHIND: Duration = Duration::from_secs(2);
 /// How often progress is recorded when nothing happens.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -69,7 +71,7 @@ impl Pace {
     /// Whether a chain shorter than ours has been the node's for long enough to be the truth.
     pub(super) fn node_stays_behind(&mut self) -> bool {
         let since = *self.behind_since.get_or_insert_with(Instant::now);
-        self.local || since.elapsed() >= REMOTE_BEHIND
+        since.elapsed() >= if self.local { LOCAL_BEHIND } else { REMOTE_BEHIND }
     }
 
     pub(super) fn due_to_record(&mut self) -> bool {

@@ -57,7 +57,7 @@ impl Follower<'_> {
             Some(last) if number <= last.number => Err(Failure::Stop(Error::ReorgTooDeep {
                 block: last.number,
                 hash: last.hash,
-                finality_blocks: self.context.config.finality_blocks,
+                finality_blocks: self.context.finality_blocks,
             })),
             _ => Ok(()),
         }

@@ -83,7 +83,8 @@ pub async fn verify(config: &Config, from: Option<u64>, to: Option<u64>, progres
     if from > to || !mirrored.as_ref().is_some_and(|blocks| blocks.contains(&from) && blocks.contains(&to)) {
         return Err(Error::NotInMirror { from, to, mirrored });
     }
-    let mut watch = Watch::new(&targets, config.transfers);
+    let deployed = store::load_watched(&mut conn).await?;
+    let mut watch = Watch::new(targets.usdc, &deployed, config.transfers);
     for (address, kind) in store::load_children(&mut conn, None).await? {
         watch.add(address, kind);
     }

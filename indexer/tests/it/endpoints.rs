@@ -165,7 +165,7 @@ async fn a_node_that_is_far_behind_ends_nothing() {
     let database = database().await;
     let mut config = config(&chain, &database);
     config.rpc_url = vec![url];
-    config.finality_blocks = 2;
+    config.finality_blocks = Some(2);
     let indexer = Indexer::start_with(config).await;
     let pool = pool(&database).await;
     for _ in 0..8 {

@@ -120,6 +120,7 @@ pub(crate) struct Indexer {
 pub(crate) fn config(chain: &Chain, database: &str) -> Config {
     let mut config = Config::new(database, chain.url().clone());
     config.start_block = Some(chain.deployment.start_block);
+    config.finality_blocks = Some(Config::FINALITY_BLOCKS);
     config
 }
 

@@ -20,5 +20,6 @@ mod schemathesis;
 mod start;
 mod story;
 mod stream;
+mod upgrade;
 mod verify;
 mod webhooks;

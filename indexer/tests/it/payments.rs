@@ -11,10 +11,11 @@ use alloy::{
         TransactionReceipt, TransactionRequest,
         anvil::{ReorgOptions, TransactionData},
     },
-    signers::local::PrivateKeySigner,
+    signers::{SignerSync, local::PrivateKeySigner},
     sol_types::{SolCall, SolEvent},
 };
 use contracts::{
+    Deployment,
     agent_wallet::AgentWallet::executePaymentCall,
     agent_wallet_factory::{
         AgentWalletFactory::{WalletCreated, createWalletCall},
@@ -26,6 +27,10 @@ use contracts::{
     },
     signing::usdc::{CancelAuthorization, TransferWithAuthorization, cancel, transfer as authorized},
     usdc::Usdc::{approveCall, cancelAuthorization_1Call, transferWithAuthorization_0Call},
+    x402_exact_permit2_proxy::{
+        ISignatureTransfer::{PermitTransferFrom, TokenPermissions},
+        X402ExactPermit2Proxy::{Witness, settleCall},
+    },
 };
 use serde_json::Value;
 
@@ -164,6 +169,54 @@ async fn every_payment_is_listed_once_with_who_paid_whom_how_much_and_what_for()
     assert_eq!(list(&indexer, "").await.iter().map(told).collect::<Vec<_>>(), expected[..4], "the others were undone");
     assert_ne!(stats_of(&indexer).await, sums);
     assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+/// Settles what the payer signed for Permit2 through the proxy of x402.
+async fn pay_by_permit2(chain: &Chain, to: usize, amount: u64) {
+    let authorization = x402::Permit2Authorization {
+        permitted: x402::Permit2Permitted { token: chain.deployment.usdc, amount: amount.into() },
+        from: chain.accounts[PAYER],
+        spender: chain.deployment.x402_exact_permit2_proxy,
+        nonce: U256::from(amount).into(),
+        deadline: u64::from(u32::MAX).into(),
+        witness: x402::Permit2Witness { to: chain.accounts[to], valid_after: 0.into() },
+    };
+    let signer: PrivateKeySigner = KEY.parse().unwrap();
+    let signature = signer.sign_hash_sync(&authorization.signing_hash(chain.deployment.chain_id)).unwrap();
+    let permit = PermitTransferFrom {
+        permitted: TokenPermissions { token: chain.deployment.usdc, amount: U256::from(amount) },
+        nonce: U256::from(amount),
+        deadline: U256::from(u32::MAX),
+    };
+    let settle = settleCall {
+        permit,
+        owner: chain.accounts[PAYER],
+        witness: Witness { to: chain.accounts[to], validAfter: U256::ZERO },
+        signature: Bytes::from(signature.as_bytes().to_vec()),
+    };
+    call(chain, 8, chain.deployment.x402_exact_permit2_proxy, settle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_by_permit2_is_told_from_a_transfer_by_what_the_proxy_logged() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    call(&chain, PAYER, chain.deployment.usdc, approveCall { spender: Deployment::PERMIT2, value: U256::MAX }).await;
+    chain.pay(PAYER, 2, 3).await;
+    pay_by_permit2(&chain, 2, 1_234).await;
+    synced(&chain, &pool).await;
+    let all = list(&indexer, "").await;
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [("x402", chain.accounts[2], 1_234, 0)]);
+    assert!(all[0]["reference"].is_null());
+    // Whom the transaction called is the node's word: nothing hangs on it.
+    sqlx::query("UPDATE chain.transactions SET recipient = NULL").execute(&pool).await.unwrap();
+    sqlx::query("UPDATE chain.sync SET derivation = 0").execute(&pool).await.unwrap();
+    indexer.stop().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    assert_eq!(list(&indexer, "").await.iter().map(told).collect::<Vec<_>>(), all.iter().map(told).collect::<Vec<_>>());
     indexer.stop().await;
 }
 

@@ -75,7 +75,7 @@ async fn rather_than_undo_a_final_block_the_indexer_stops_and_says_so() {
     let chain = Chain::start().await;
     let database = database().await;
     let mut config = config(&chain, &database);
-    config.finality_blocks = 3;
+    config.finality_blocks = Some(3);
     let indexer = Indexer::start_with(config).await;
     indexer.ready().await;
     let pool = pool(&database).await;

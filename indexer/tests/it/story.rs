@@ -230,6 +230,81 @@ async fn a_treasury_shows_its_policy_what_it_paid_and_what_waits_for_its_owners(
     indexer.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_ends_with_its_nonce_and_nobody_makes_one_by_withdrawing_what_was_never_given() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let treasury = create_treasury(&chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
+    let stranger = treasury::Treasury::withdrawApprovalCall { id: B256::repeat_byte(0x66) };
+    call(&chain, 9, treasury, stranger).await;
+    // Two wait with one nonce, one with another; a payment within the tier uses the first, the spender takes the second back.
+    for (amount, nonce) in [(40_000_000, 1), (41_000_000, 1), (42_000_000, 2), (43_000_000, 3), (10_000_000, 1)] {
+        call(&chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: order(&chain, amount, nonce) }).await;
+    }
+    let before = chain.height().await;
+    let cancel = treasury::Treasury::cancelNonceCall { spender: chain.accounts[OPERATOR], nonce: U256::from(2) };
+    call(&chain, OPERATOR, treasury, cancel).await;
+    synced(&chain, &pool).await;
+    let listed = async |at: &str| {
+        let (_, page) = indexer.get(&format!("/api/v1/chain/treasuries/{treasury}/proposals?{at}")).await;
+        let told = |row: &serde_json::Value| (row["content"]["payments"][0]["amount"].clone(), row["status"].clone());
+        let mut all: Vec<_> = page["data"].as_array().unwrap().iter().map(told).map(|(a, b)| format!("{a} {b}")).collect();
+        all.sort();
+        all.join(", ").replace('"', "").replace("000000", "")
+    };
+    assert_eq!(listed("").await, "10 executed, 40 void, 41 void, 42 void, 43 proposed");
+    let then = listed(&format!("at_block={before}")).await;
+    assert_eq!(then, "10 executed, 40 void, 41 void, 42 proposed, 43 proposed");
+    let report = indexer::verify(&config(&chain, &database), None, None, |_| {}).await.unwrap();
+    assert_eq!(report.differences, []);
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_treasury_puts_into_escrow_is_paid_once_when_it_is_released() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let treasury = create_treasury(&chain).await;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
+    let terms = Terms { buyer: treasury, ..terms(&chain, 9_000_000) };
+    let id = read_id(&chain, &terms).await;
+    let mut open = order(&chain, 9_000_000, 1);
+    open.operation = 2;
+    open.payments[0].to = terms.seller;
+    open.payments[0].paymentRef = id;
+    open.details = terms.abi_encode().into();
+    call(&chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: open }).await;
+    synced(&chain, &pool).await;
+    let payments = async || indexer.get("/api/v1/chain/payments").await.1["data"].as_array().unwrap().clone();
+    assert_eq!(payments().await, Vec::<serde_json::Value>::new(), "the money waits");
+    let release = treasury::Treasury::releaseEscrowCall { details: terms.abi_encode().into() };
+    call(&chain, OPERATOR, treasury, release).await;
+    synced(&chain, &pool).await;
+    let paid = payments().await;
+    assert_eq!(
+        (paid.len(), paid[0]["kind"].as_str(), paid[0]["amount"].as_str()),
+        (1, Some("escrow"), Some("9000000")),
+        "{paid:?}"
+    );
+    assert_eq!(paid[0]["payer"].as_str().unwrap().parse::<Address>().unwrap(), treasury);
+    let stats = indexer.get("/api/v1/chain/stats").await.1;
+    assert_eq!((stats.as_array().unwrap().len(), &stats[0]["payments"]), (1, &1.into()), "{stats}");
+    indexer.stop().await;
+}
+
+/// What the escrow calls an agreement on these terms.
+async fn read_id(chain: &Chain, terms: &Terms) -> B256 {
+    let call = contracts::escrow::Escrow::agreementIdCall { terms: terms.clone() };
+    let tx = TransactionRequest::default().with_to(chain.deployment.escrow).with_input(call.abi_encode());
+    B256::from_slice(&alloy::providers::Provider::call(&chain.provider, tx).await.unwrap())
+}
+
 fn terms(chain: &Chain, amount: u64) -> Terms {
     Terms {
         buyer: chain.accounts[3],

@@ -1,0 +1,83 @@
+//! An upgrade adds to a mirror what its version would have made, without fetching again what is there.
+
+use alloy::primitives::Address;
+use contracts::Deployment;
+use indexer::{Config, Transfers};
+use sqlx::PgPool;
+
+use crate::{
+    harness::{Chain, Indexer, assert_as_from_scratch, config, database, dump, pool, synced},
+    story::make_one_of_each,
+};
+
+/// Mirrors all of the chain.
+async fn mirrored(chain: &Chain, config: Config) -> PgPool {
+    let pool = pool(&config.database_url).await;
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    synced(chain, &pool).await;
+    indexer.stop().await;
+    pool
+}
+
+async fn count(pool: &PgPool, table: &'static str) -> i64 {
+    sqlx::query_scalar(sqlx::AssertSqlSafe(format!("SELECT count(*) FROM chain.{table}"))).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn contracts_that_are_added_are_filled_in_from_the_first_block_on() {
+    let chain = Chain::start().await;
+    make_one_of_each(&chain).await;
+    let folder = tempfile::tempdir().unwrap();
+    let older = Deployment {
+        escrow: Address::ZERO,
+        payment_router: Address::ZERO,
+        agent_wallet_factory: Address::ZERO,
+        ..chain.deployment.clone()
+    };
+    let file = folder.path().join("older.json");
+    older.save(&file).unwrap();
+    for transfers in [Transfers::All, Transfers::Ours] {
+        let with = |database: &str, deployment| Config { transfers, deployment, ..config(&chain, database) };
+        let (upgraded, fresh) = (database().await, database().await);
+        let pool = mirrored(&chain, with(&upgraded, Some(file.clone()))).await;
+        let before = (count(&pool, "events").await, count(&pool, "wallets").await);
+        mirrored(&chain, with(&upgraded, None)).await;
+        assert!(count(&pool, "events").await > before.0 && count(&pool, "wallets").await > before.1, "{before:?}");
+        let fresh = mirrored(&chain, with(&fresh, None)).await;
+        similar(&dump(&pool).await, &dump(&fresh).await);
+        // What a later deployment does not name any more stays watched.
+        chain.pay(0, 1, 1).await;
+        mirrored(&chain, with(&upgraded, Some(file.clone()))).await;
+        let proved = indexer::verify(&with(&upgraded, Some(file.clone())), None, None, |_| {}).await.unwrap();
+        assert_eq!(proved.differences, []);
+    }
+}
+
+fn similar(ours: &str, theirs: &str) {
+    for (a, b) in ours.lines().zip(theirs.lines()) {
+        assert_eq!(a, b, "the upgraded mirror differs from a new one");
+    }
+    assert_eq!(ours.len(), theirs.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_that_could_not_be_read_are_read_after_an_upgrade_and_state_follows() {
+    let chain = Chain::start().await;
+    make_one_of_each(&chain).await;
+    let database = database().await;
+    let pool = mirrored(&chain, config(&chain, &database)).await;
+    for older in [
+        // A version that knew less, and one that drew other conclusions.
+        "UPDATE chain.events SET name = NULL, args = NULL WHERE name LIKE 'Agreement%' OR name = 'PaymentExecuted';
+         DELETE FROM chain.event_keys; DELETE FROM chain.agreements; DELETE FROM chain.payments; DELETE FROM chain.payment_hours;
+         INSERT INTO chain.event_keys SELECT key, block_number, log_index FROM kept JOIN chain.events USING (block_number, log_index)
+         WHERE name IS NOT NULL",
+        "UPDATE chain.sync SET derivation = 0; UPDATE chain.payments SET amount = amount + 1; DELETE FROM chain.wallets",
+    ] {
+        let older = format!("CREATE TEMPORARY TABLE kept AS SELECT * FROM chain.event_keys; {older}; DROP TABLE kept");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(older)).execute(&mut *pool.acquire().await.unwrap()).await.unwrap();
+        mirrored(&chain, config(&chain, &database)).await;
+        assert_as_from_scratch(&chain, &pool).await;
+    }
+}
