@@ -9,7 +9,7 @@ use crate::{
     Error,
     decode::{self, Decoded},
     node::{Header, Log, Receipt},
-    watch::{AuthorizationCanceled, AuthorizationUsed, Kind, Transfer, Watch},
+    watch::{AuthorizationCanceled, AuthorizationUsed, Kind, PROXIES, Transfer, Watch},
 };
 
 /// Why nothing of a block is missing, as in `chain.blocks.proof`.
@@ -17,6 +17,8 @@ use crate::{
 pub(crate) enum Proof {
     Bloom,
     Receipts,
+    /// Nothing was proved.
+    Told,
 }
 
 /// Everything mirrored of one block.
@@ -97,7 +99,11 @@ pub(crate) fn mirror(header: &Header, receipts: Option<&[Receipt]>, watch: &mut 
         hash: header.hash(),
         parent_hash: header.parent_hash(),
         timestamp: header.timestamp(),
-        proof: if receipts.is_some() { Proof::Receipts } else { Proof::Bloom },
+        proof: match receipts {
+            _ if header.is_told() => Proof::Told,
+            Some(_) => Proof::Receipts,
+            None => Proof::Bloom,
+        },
         transactions: Vec::new(),
         events: Vec::new(),
         transfers: Vec::new(),
@@ -142,7 +148,10 @@ fn keep_logs(block: &mut Block, watch: &Watch, receipt: &Receipt, tx_index: u32,
             keep_cancellation(block, watch, log, (tx_index, log_index));
         }
         if let Some(kind) = watch.kind(&log.address) {
-            block.events.push(Event { log_index, tx_index, kind, log: log.clone(), decoded: decode::event(log) });
+            let decoded = decode::event(log);
+            if decoded.is_some() || !PROXIES.contains(&log.address) {
+                block.events.push(Event { log_index, tx_index, kind, log: log.clone(), decoded });
+            }
         }
     }
     Ok(block.events.len() + block.transfers.len() > before)

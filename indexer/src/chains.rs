@@ -18,6 +18,8 @@ pub(crate) struct Preset {
     finality_blocks: u64,
     /// Seconds between blocks, at least one; zero where they are made on demand.
     block_seconds: u64,
+    /// Whether the hash of a header is that of its fields, and its receipts root that of its receipts.
+    pub(crate) provable: bool,
 }
 
 /// A chain whose newest block is so many blocks' time old stands still, or its node does.
@@ -58,6 +60,9 @@ pub(crate) const ARC_USDC: Address = address!("360000000000000000000000000000000
 /// USDC.e, which knows EIP-3009 and is what Cronos' own x402 facilitator settles (docs.cronos.org, x402 facilitator); the older bridged USDC
 /// (0xc212…) does not. Ids of chains are those of chainlist.org and viem.
 ///
+/// A block of Cronos has the hash of its CometBFT header, which commits to none of the fields that the node tells, and no receipts root: nothing of it
+/// can be proved.
+///
 /// The finality of a rollup is that of the chain it posts to, so about twenty minutes; Arc's and Cronos' consensus is final at once.
 const PRESETS: [Preset; 7] = [
     Preset {
@@ -66,6 +71,7 @@ const PRESETS: [Preset; 7] = [
         usdc: address!("A0b86991c6218b36c1d19D4a2e9Eb0cE3606eB48"),
         finality_blocks: 64,
         block_seconds: 12,
+        provable: true,
     },
     Preset {
         name: "cronos",
@@ -73,14 +79,16 @@ const PRESETS: [Preset; 7] = [
         usdc: address!("f951eC28187D9E5Ca673Da8FE6757E6f0Be5F77C"),
         finality_blocks: 2,
         block_seconds: 1,
+        provable: false,
     },
-    Preset { name: "arc", chain_id: 5_042, usdc: ARC_USDC, finality_blocks: 2, block_seconds: 1 },
+    Preset { name: "arc", chain_id: 5_042, usdc: ARC_USDC, finality_blocks: 2, block_seconds: 1, provable: true },
     Preset {
         name: "base",
         chain_id: 8_453,
         usdc: address!("833589fCD6eDb6E08f4c7C32D4f71b54bdA02913"),
         finality_blocks: 600,
         block_seconds: 2,
+        provable: true,
     },
     Preset {
         name: "base-sepolia",
@@ -88,8 +96,9 @@ const PRESETS: [Preset; 7] = [
         usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"),
         finality_blocks: 600,
         block_seconds: 2,
+        provable: true,
     },
-    Preset { name: "arc-testnet", chain_id: 5_042_002, usdc: ARC_USDC, finality_blocks: 2, block_seconds: 1 },
+    Preset { name: "arc-testnet", chain_id: 5_042_002, usdc: ARC_USDC, finality_blocks: 2, block_seconds: 1, provable: true },
     // The dev chain has Base Sepolia's USDC at its address.
     Preset {
         name: "anvil",
@@ -97,6 +106,7 @@ const PRESETS: [Preset; 7] = [
         usdc: address!("036CbD53842c5426634e7929541eC2318f3dCF7e"),
         finality_blocks: 64,
         block_seconds: 0,
+        provable: true,
     },
 ];
 
@@ -118,6 +128,8 @@ struct Section {
     database_url: String,
     rpc_url: Vec<Url>,
     rpc_quorum: Option<usize>,
+    #[serde(default)]
+    trust_node: bool,
     deployment: Option<PathBuf>,
     start_block: Option<u64>,
     transfers: Option<Transfers>,
@@ -141,6 +153,7 @@ pub(crate) fn all(config: Config) -> Result<Vec<Config>, Error> {
             database_url: section.database_url,
             rpc_url: section.rpc_url,
             rpc_quorum: section.rpc_quorum.unwrap_or(1),
+            trust_node: section.trust_node,
             chain_id: Some(chain_id),
             deployment: section.deployment,
             start_block: section.start_block,

@@ -16,6 +16,10 @@ pub struct Config {
     /// How many of the endpoints must have a block before it is believed to be the chain's
     #[arg(long, env = "FLORIN_INDEXER_RPC_QUORUM", default_value_t = 1)]
     pub rpc_quorum: usize,
+    /// Believe what the node says without proof: for a chain whose blocks cannot be proved by what its nodes answer (cronos). Best with
+    /// --rpc-quorum 2 and endpoints of different providers
+    #[arg(long, env = "FLORIN_INDEXER_TRUST_NODE")]
+    pub trust_node: bool,
     /// Chain that the node must be on; without it, whatever the node is on
     #[arg(long, env = "FLORIN_CHAIN_ID")]
     pub chain_id: Option<u64>,
@@ -46,11 +50,11 @@ pub struct Config {
     #[arg(long, env = "FLORIN_INDEXER_FETCH_PARALLEL", default_value_t = Config::FETCH_PARALLEL,
           value_parser = clap::value_parser!(u16).range(1..=64))]
     pub fetch_parallel: u16,
-    /// Seconds between comparisons of every mirrored balance, agreement, wallet and treasury with the chain; 0 for none
+    /// Seconds between comparisons of every mirrored balance and object with the chain; 0 for none
     #[arg(long, env = "FLORIN_INDEXER_RECONCILE_SECONDS", default_value_t = Config::RECONCILE_SECONDS)]
     pub reconcile_seconds: u64,
     /// File with further chains to mirror and serve: a section per chain ([base], [84532]) with rpc_url (a list), database_url (one of its own)
-    /// and what differs: rpc_quorum, deployment, start_block, transfers, finality_blocks, block_seconds
+    /// and what differs: rpc_quorum, trust_node, deployment, start_block, transfers, finality_blocks, block_seconds
     #[arg(long, value_name = "FILE", env = "FLORIN_INDEXER_MORE_CHAINS")]
     pub more_chains: Option<PathBuf>,
     /// Token that registers webhooks, sent as `Authorization: Bearer`; without it nobody can
@@ -111,6 +115,7 @@ impl Config {
             database_url: database_url.into(),
             rpc_url: vec![rpc_url],
             rpc_quorum: 1,
+            trust_node: false,
             chain_id: None,
             listen: SocketAddr::from(([127, 0, 0, 1], 8082)),
             deployment: None,
@@ -135,6 +140,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("rpc_quorum", &self.rpc_quorum)
+            .field("trust_node", &self.trust_node)
             .field("chain_id", &self.chain_id)
             .field("listen", &self.listen)
             .field("deployment", &self.deployment)

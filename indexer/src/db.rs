@@ -43,6 +43,11 @@ async fn connect(options: &PgConnectOptions) -> Result<PgConnection, Error> {
     PgConnection::connect_with(options).await.map_err(Error::DatabaseUnreachable)
 }
 
+/// A connection for what takes long.
+pub(crate) async fn connect_to(database_url: &str) -> Result<PgConnection, Error> {
+    connect(&options(database_url)?).await
+}
+
 /// Connections for reading.
 pub(crate) async fn read_pool(database_url: &str) -> Result<PgPool, Error> {
     let options = options(database_url)?.options([

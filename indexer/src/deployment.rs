@@ -5,6 +5,9 @@ use crate::{Config, Error, chains::Preset, watch::Targets};
 
 /// What to mirror on a chain: from the file of the configuration, else the deployment known for the chain.
 pub(crate) fn resolve(config: &Config, chain_id: u64) -> Result<Targets, Error> {
+    if let Some(preset) = Preset::of(chain_id).filter(|preset| !preset.provable && !config.trust_node) {
+        return Err(Error::Unprovable(preset.name));
+    }
     let deployment = match &config.deployment {
         Some(path) => Deployment::load(path)?,
         None => match (Deployment::for_chain(chain_id), Preset::of(chain_id)) {

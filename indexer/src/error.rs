@@ -87,6 +87,12 @@ pub enum Error {
     /// A chain would be mirrored twice.
     #[error("chain {0} is asked for twice: name each chain once")]
     ChainTwice(u64),
+    /// The chain's nodes do not tell what a block's hash commits to.
+    #[error(
+        "blocks of {0} cannot be proved by what its nodes answer: pass --trust-node to mirror them on the node's word, best with --rpc-quorum 2 \
+         and endpoints of different providers"
+    )]
+    Unprovable(&'static str),
     /// Where to begin is not known.
     #[error("no deployment is known for chain {0}: pass --start-block, the block from which on to mirror, or --deployment FILE")]
     NoStart(u64),
@@ -138,6 +144,13 @@ pub enum Error {
         /// How long was waited.
         timeout: Duration,
     },
+}
+
+impl Error {
+    /// Whether it may be over later without anybody doing anything about it here.
+    pub(crate) const fn may_pass(&self) -> bool {
+        matches!(self, Self::NodeUnreachable { .. } | Self::Node(_) | Self::DatabaseUnreachable(_) | Self::Database(_))
+    }
 }
 
 fn mirrored_words(mirrored: Option<&RangeInclusive<u64>>) -> String {

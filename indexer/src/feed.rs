@@ -133,6 +133,13 @@ pub(crate) enum FeedError {
     Malformed,
     #[error("the cursor is of another mirror than this: begin again at a block (from_block)")]
     Unknown,
+    #[error("block {block} is not mirrored yet, the newest is {newest}: begin at {} at the latest, or without from_block at what comes next", newest + 1)]
+    NotYet {
+        /// Asked for.
+        block: u64,
+        /// Mirrored.
+        newest: u64,
+    },
     #[error(transparent)]
     Database(#[from] sqlx::Error),
 }
@@ -156,6 +163,9 @@ fn text<S: serde::Serializer>(cursor: &Cursor, serializer: S) -> Result<S::Ok, S
 pub(crate) async fn begin(conn: &mut PgConnection, from_block: Option<u64>) -> Result<Cursor, FeedError> {
     let mirror = mirror(conn).await?;
     let newest = mirror.head.as_ref().map_or(mirror.start_block.saturating_sub(1), |head| head.number);
+    if let Some(block) = from_block.filter(|block| *block > newest + 1) {
+        return Err(FeedError::NotYet { block, newest });
+    }
     let last = from_block.map_or(newest, |block| block.max(mirror.start_block).saturating_sub(1).min(newest));
     let hash = hash_of(conn, last).await?;
     Ok(Cursor::end_of(last, hash.unwrap_or_default(), mirror.reorgs))

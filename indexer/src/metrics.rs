@@ -81,7 +81,7 @@ impl Counters {
             ("florin_indexer_node_failures_total", "Requests to the node without a usable answer.", load(&self.node_failures)),
             (
                 "florin_indexer_reconciliations_total",
-                "Comparisons of every mirrored balance, agreement, wallet and treasury with the chain.",
+                "Comparisons of every mirrored balance and object with the chain.",
                 load(&self.reconciliations),
             ),
             ("florin_indexer_proof_failures_total", "Answers that contradicted the block's hash.", load(&self.proof_failures)),

@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, sync::Arc};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use futures::{FutureExt, future, future::BoxFuture};
 use tokio::net::TcpListener;
@@ -6,7 +6,8 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::{error, warn};
 
 use crate::{
-    Config, Error, api,
+    Config, Error,
+    api::{self, Slot},
     chains::{self, Rules},
     db, deployment,
     feed::Bell,
@@ -17,27 +18,35 @@ use crate::{
     webhooks::{self, Guard},
 };
 
+/// Waits between attempts to start a chain.
+const START_WAIT_MIN: Duration = Duration::from_secs(1);
+const START_WAIT_MAX: Duration = Duration::from_secs(60);
+
 /// Mirrors the chain, and those of [`Config::more_chains`], and answers queries until `shutdown`.
 ///
 /// Of several instances on one database one writes; the others answer queries and take over when it ends.
 ///
 /// # Errors
-/// At once when a node or a database cannot be used as configured; later when a chain contradicts a final block. Of several chains the others
-/// go on then, and `/health` names the one that stopped.
+/// At once when the configuration cannot be used, or no chain can be started; later when a chain contradicts a final block. Of several chains the
+/// others go on then, and `/health` names the one that stopped. One of several whose node or database does not answer is started when it does.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let guard = Guard { loopback: config.webhook_loopback };
     let settings = config.clone();
-    let mut mirrors: Vec<Mirror> = Vec::new();
-    for config in chains::all(config)? {
-        let mirror = Mirror::start(config, guard).await?;
-        if mirrors.iter().any(|other| other.chain.id == mirror.chain.id) {
-            return Err(Error::ChainTwice(mirror.chain.id));
+    let configs = chains::all(config)?;
+    let slots: Arc<[Arc<Slot>]> = configs.iter().map(|config| Arc::new(Slot::new(config.chain_id))).collect();
+    let started = future::join_all(configs.iter().map(|config| Mirror::start(config.clone(), guard))).await;
+    if let Some(refused) = refusal(&started) {
+        return Err(started.into_iter().filter_map(Result::err).nth(refused).expect("it was counted"));
+    }
+    let mut mirrors = Vec::new();
+    for ((config, slot), mirror) in configs.into_iter().zip(slots.iter()).zip(started) {
+        if let Ok(mirror) = &mirror {
+            admit(&slots, slot, mirror)?;
         }
-        mirrors.push(mirror);
+        mirrors.push((config, slot.clone(), mirror));
     }
     let stop = shutdown.child_token();
-    let chains = mirrors.iter().map(|mirror| mirror.chain.clone()).collect();
-    let router = api::router(api::ApiState::new(chains, stop.clone(), guard, &settings));
+    let router = api::router(api::ApiState::new(slots.to_vec(), stop.clone(), guard, &settings));
 
     // Either half ending ends the other.
     let _stop_on_return = stop.clone().drop_guard();
@@ -51,12 +60,64 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
         outcome.map_err(|source| Error::Http { addr, source })
     };
     let mirrored = async {
-        let outcomes = future::join_all(mirrors.into_iter().map(|mirror| mirror.run(stop.clone()))).await;
+        let run = mirrors.into_iter().map(async |(config, slot, mirror)| {
+            match keep_starting(config, guard, &slots, &slot, mirror, &stop).await? {
+                Some(mirror) => mirror.run(stop.clone()).await,
+                None => Ok(()),
+            }
+        });
+        let outcomes = future::join_all(run).await;
         stop.cancel();
         outcomes.into_iter().collect::<Result<(), _>>()
     };
     let (served, mirrored) = tokio::join!(served, mirrored);
     mirrored.and(served)
+}
+
+/// Which of the failures ends everything, if one does: one that only the operator can mend, or any when nothing could be started.
+fn refusal(started: &[Result<Mirror, Error>]) -> Option<usize> {
+    let failures = || started.iter().filter_map(|outcome| outcome.as_ref().err());
+    let nothing = started.iter().all(Result::is_err).then_some(0);
+    failures().position(|error| !error.may_pass()).or(nothing)
+}
+
+/// Serves a chain that was started, unless it is another's.
+fn admit(slots: &[Arc<Slot>], slot: &Slot, mirror: &Mirror) -> Result<(), Error> {
+    if slots.iter().any(|other| other.started().is_some_and(|other| other.id == mirror.chain.id)) {
+        return Err(Error::ChainTwice(mirror.chain.id));
+    }
+    slot.start(mirror.chain.clone());
+    Ok(())
+}
+
+/// Starts a chain that could not be started, until it can be or `stop`.
+async fn keep_starting(
+    config: Config,
+    guard: Guard,
+    slots: &[Arc<Slot>],
+    slot: &Slot,
+    mut mirror: Result<Mirror, Error>,
+    stop: &CancellationToken,
+) -> Result<Option<Mirror>, Error> {
+    let mut wait = START_WAIT_MIN;
+    loop {
+        let error = match mirror {
+            Ok(mirror) => return Ok(Some(mirror)),
+            Err(error) => error,
+        };
+        slot.failed(&error);
+        if !error.may_pass() {
+            error!(chain = slot.name(), %error, "the chain cannot be started");
+            return Err(error);
+        }
+        warn!(chain = slot.name(), %error, ?wait, "the chain could not be started, trying again");
+        tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(START_WAIT_MAX);
+        mirror = Mirror::start(config.clone(), guard).await.and_then(|mirror| admit(slots, slot, &mirror).map(|()| mirror));
+    }
 }
 
 /// One chain: its writer, and what runs beside it.
@@ -69,7 +130,7 @@ struct Mirror {
 impl Mirror {
     async fn start(config: Config, guard: Guard) -> Result<Self, Error> {
         let counters = Arc::new(Counters::default());
-        let node = Node::new(&config.rpc_url, config.rpc_quorum, counters.clone());
+        let node = Node::new(&config, counters.clone());
         let chain_id = chain_id(&config, &node).await?;
         let rules = Rules::of(&config, chain_id, node.is_dev().await);
         let targets = deployment::resolve(&config, chain_id)?;
@@ -83,7 +144,7 @@ impl Mirror {
             pool.clone(),
             writing.clone(),
             targets.usdc,
-            config.transfers,
+            &config,
             targets.contracts.iter().copied().collect(),
             counters.clone(),
             node.clone(),

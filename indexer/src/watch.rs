@@ -7,6 +7,8 @@ use alloy::{
     sol_types::SolEvent,
 };
 
+use contracts::Deployment;
+
 use crate::Transfers;
 
 alloy::sol! {
@@ -14,6 +16,9 @@ alloy::sol! {
     event AuthorizationUsed(address indexed authorizer, bytes32 indexed nonce);
     event AuthorizationCanceled(address indexed authorizer, bytes32 indexed nonce);
 }
+
+/// The contracts that settle x402 payments signed for Permit2. Of what they log only that is kept.
+pub(crate) const PROXIES: [Address; 2] = [Deployment::X402_EXACT_PERMIT2_PROXY, Deployment::X402_UPTO_PERMIT2_PROXY];
 
 /// What a contract of ours is, as in `chain.contracts.kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

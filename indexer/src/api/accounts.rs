@@ -40,6 +40,7 @@ struct AccountAt {
 
 async fn show(snapshot: Snapshot, f: AccountAt) -> Result<Account, Problem> {
     let at = snapshot.at(f.at_block)?;
+    snapshot.knows_balance_of(f.address).await?;
     Ok(read::account(&mut *snapshot.conn().await, snapshot.chain.usdc, f.address, at).await?)
 }
 

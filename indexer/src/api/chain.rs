@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::{
-    Transfers,
+    Config, Transfers,
     chains::Rules,
     feed::Bell,
     metrics::Counters,
@@ -33,7 +33,9 @@ pub(crate) struct Chain {
     /// For webhooks, the only thing that is written here.
     pub(crate) writing: PgPool,
     pub(crate) usdc: Address,
-    pub(crate) transfers: Transfers,
+    transfers: Transfers,
+    /// Neither balances nor state are kept.
+    raw: bool,
     /// Our contracts, those that factories created left out.
     pub(crate) contracts: HashSet<Address>,
     pub(crate) counters: Arc<Counters>,
@@ -55,7 +57,7 @@ impl Chain {
         pool: PgPool,
         writing: PgPool,
         usdc: Address,
-        transfers: Transfers,
+        config: &Config,
         contracts: HashSet<Address>,
         counters: Arc<Counters>,
         node: Node,
@@ -68,7 +70,8 @@ impl Chain {
             pool,
             writing,
             usdc,
-            transfers,
+            transfers: config.transfers,
+            raw: config.raw,
             contracts,
             counters,
             node,
@@ -111,12 +114,17 @@ impl Chain {
         Ok(held)
     }
 
+    /// Whether balances are kept.
+    pub(super) const fn has_balances(&self) -> bool {
+        !self.raw
+    }
+
     /// Whether every transfer of the account is mirrored.
     pub(super) async fn has_all_of(&self, conn: &mut PgConnection, account: Address) -> Result<bool, sqlx::Error> {
         if self.transfers == Transfers::All || self.contracts.contains(&account) {
             return Ok(true);
         }
-        sqlx::query_scalar("SELECT EXISTS (SELECT FROM chain.contracts WHERE address = $1)")
+        sqlx::query_scalar("SELECT EXISTS (SELECT FROM chain.checked WHERE address = $1)")
             .bind(account.as_slice())
             .fetch_one(conn)
             .await

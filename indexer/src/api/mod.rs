@@ -14,6 +14,7 @@ mod operation;
 mod payments;
 mod places;
 mod problem;
+mod slot;
 mod snapshot;
 mod statement;
 mod status;
@@ -39,6 +40,7 @@ use graphql::Graphql;
 use operation::Operation;
 use places::Places;
 use problem::Problem;
+pub(crate) use slot::Slot;
 use times::Times;
 
 /// A request that takes longer is answered 503.
@@ -47,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Clone)]
 pub(crate) struct ApiState {
     /// What is mirrored; `chain` in a path stands for the first.
-    pub(crate) chains: Arc<[Arc<Chain>]>,
+    pub(crate) chains: Arc<[Arc<Slot>]>,
     times: Arc<Times>,
     readers: Arc<Places>,
     shutdown: CancellationToken,
@@ -60,7 +62,7 @@ pub(crate) struct ApiState {
 
 impl ApiState {
     /// `shutdown` ends what would go on for as long as somebody reads.
-    pub(crate) fn new(chains: Vec<Arc<Chain>>, shutdown: CancellationToken, guard: Guard, config: &Config) -> Self {
+    pub(crate) fn new(chains: Vec<Arc<Slot>>, shutdown: CancellationToken, guard: Guard, config: &Config) -> Self {
         Self {
             chains: chains.into(),
             times: Arc::default(),
@@ -76,12 +78,13 @@ impl ApiState {
     fn chain(&self, name: &str) -> Result<&Arc<Chain>, Problem> {
         let found = match name {
             "chain" => self.chains.first(),
-            name => self.chains.iter().find(|chain| chain.name == name || chain.id.to_string() == name),
+            name => self.chains.iter().find(|slot| slot.name() == name || slot.id().is_some_and(|id| id.to_string() == name)),
         };
-        found.ok_or_else(|| {
-            let names: Vec<&str> = self.chains.iter().map(|chain| chain.name.as_str()).collect();
+        let unknown = || {
+            let names: Vec<String> = self.chains.iter().map(|slot| slot.name()).collect();
             Problem::unknown_chain(format!("No chain {name} is mirrored here, only {}", names.join(", ")))
-        })
+        };
+        found.ok_or_else(unknown)?.chain()
     }
 }
 

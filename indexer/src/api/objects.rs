@@ -1,9 +1,10 @@
 use alloy::primitives::{Address, B256};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 
-use super::{Operation, problem::Problem, snapshot::Snapshot};
+use super::{Chain, Operation, problem::Problem, snapshot::Snapshot};
 use crate::{
     read::{self, Agreement, Limit, Service, SignedUsdc, State, Subscription},
     schema,
@@ -42,9 +43,9 @@ struct Holder {
     /// Its address.
     #[schemars(with = "schema::Address")]
     address: Address,
-    /// What it holds.
-    #[schemars(with = "schema::Usdc")]
-    balance: SignedUsdc,
+    /// What it holds; null while not all of its transfers are mirrored.
+    #[schemars(with = "Option<schema::Usdc>")]
+    balance: Option<SignedUsdc>,
     #[serde(flatten)]
     state: State,
     /// What operators may still pay; only of wallets, only now.
@@ -61,8 +62,20 @@ async fn wallet(snapshot: Snapshot, Contract { address, at_block }: Contract) ->
         Some(_) => None,
         None => Some(read::limits(&mut conn, address, &state, OffsetDateTime::now_utc()).await?),
     };
-    let balance = read::account(&mut conn, snapshot.chain.usdc, address, at).await?.balance;
+    let balance = balance(&snapshot.chain, &mut conn, address, at).await?;
     Ok(Holder { address, balance, state, limits })
+}
+
+async fn balance(
+    chain: &Chain,
+    conn: &mut PgConnection,
+    account: Address,
+    at: Option<u64>,
+) -> Result<Option<SignedUsdc>, Problem> {
+    if !chain.has_all_of(conn, account).await? {
+        return Ok(None);
+    }
+    Ok(Some(read::account(conn, chain.usdc, account, at).await?.balance))
 }
 
 async fn treasury(snapshot: Snapshot, Contract { address, at_block }: Contract) -> Result<Holder, Problem> {
@@ -70,7 +83,7 @@ async fn treasury(snapshot: Snapshot, Contract { address, at_block }: Contract) 
     let mut conn = snapshot.conn().await;
     let state = read::treasury(&mut conn, address, at).await?;
     let state = state.ok_or_else(|| Problem::not_found(format!("{address} is no treasury of this deployment")))?;
-    let balance = read::account(&mut conn, snapshot.chain.usdc, address, at).await?.balance;
+    let balance = balance(&snapshot.chain, &mut conn, address, at).await?;
     Ok(Holder { address, balance, state, limits: None })
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn page(snapshot: Snapshot, f: Filter) -> Result<StatementPage,
 }
 
 async fn held_before(snapshot: &Snapshot, account: Address) -> Result<u64, Problem> {
-    snapshot.has_all_of(account).await?;
+    snapshot.knows_balance_of(account).await?;
     snapshot.chain.held_before(snapshot.mirror.start_block, account).await
 }
 

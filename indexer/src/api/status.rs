@@ -49,7 +49,8 @@ fn current(chain: &Chain, status: &Status) -> Result<(), String> {
 /// `GET /ready`: whether answers are of now, whichever instance writes.
 pub(super) async fn ready(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
     let mut chains = serde_json::Map::new();
-    for chain in api.chains.iter() {
+    for slot in api.chains.iter() {
+        let chain = slot.chain()?;
         let status = status(chain).await?;
         current(chain, &status).map_err(Problem::unavailable)?;
         chains.insert(chain.name.clone(), json!({"indexed_block": status.indexed.map(|head| head.number)}));
@@ -60,7 +61,8 @@ pub(super) async fn ready(State(api): State<ApiState>) -> Result<Json<Value>, Pr
 /// `GET /health`: whether every mirror is complete, or was and gains blocks. Who waits for a start waits for the first time it is complete.
 pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
     let mut chains = serde_json::Map::new();
-    for chain in api.chains.iter() {
+    for slot in api.chains.iter() {
+        let chain = slot.chain()?;
         let status = status(chain).await?;
         let indexed = status.indexed.as_ref().map(|head| head.number);
         let advances = chain.seen(indexed) <= STILL_MAX;
@@ -77,8 +79,11 @@ pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, P
 /// `GET /metrics` in the text format of Prometheus. With several chains each line says of which it is.
 pub(super) async fn metrics(State(api): State<ApiState>) -> Result<impl IntoResponse, Problem> {
     let mut page = Page::default();
-    for chain in api.chains.iter() {
-        let of = if api.chains.len() > 1 { format!("chain=\"{}\"", chain.name) } else { String::new() };
+    for slot in api.chains.iter() {
+        let of = if api.chains.len() > 1 { format!("chain=\"{}\"", slot.name()) } else { String::new() };
+        let up = u64::from(slot.started().is_some());
+        page.add("florin_indexer_up", "1 once the chain could be started.", "gauge", &of, up);
+        let Some(chain) = slot.started() else { continue };
         let status = status(chain).await?;
         let indexed = status.indexed.map_or(0, |head| head.number);
         let age = status.checked_seconds_ago.unwrap_or(NEVER_SECONDS);

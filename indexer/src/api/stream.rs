@@ -165,7 +165,9 @@ impl Reader {
                     tracing::warn!(%error, "the feed cannot be read, trying again");
                     tokio::time::sleep(DATABASE_RETRY).await;
                 }
-                Err(FeedError::Malformed | FeedError::Unknown) => return "the mirror was made again: begin at a block",
+                Err(FeedError::Malformed | FeedError::Unknown | FeedError::NotYet { .. }) => {
+                    return "the mirror was made again: begin at a block";
+                }
             }
         }
     }

@@ -43,7 +43,7 @@ pub(crate) async fn again(conn: &mut PgConnection, usdc: Address, raw: bool, wit
         sqlx::query(AssertSqlSafe(format!("DELETE FROM chain.{table}"))).execute(&mut *tx).await?;
     }
     if with_balances && !raw {
-        balances::again(&mut tx).await?;
+        balances::again(&mut tx, None).await?;
     }
     let kinds = kinds(&mut tx).await?;
     let bounds = "SELECT coalesce(min(number), 0), coalesce(max(number), -1) FROM chain.blocks";
@@ -60,6 +60,13 @@ pub(crate) async fn again(conn: &mut PgConnection, usdc: Address, raw: bool, wit
     sqlx::query("UPDATE chain.sync SET derivation = $1").bind(VERSION).execute(&mut *tx).await?;
     sqlx::query("UPDATE chain.watched SET filled_to = NULL").execute(&mut *tx).await?;
     tx.commit().await
+}
+
+/// What follows from the transfers of a block to which some were added.
+pub(crate) async fn again_in_block(conn: &mut PgConnection, block: &Block) -> Result<(), sqlx::Error> {
+    let sides = block.transfers.iter().flat_map(|transfer| [transfer.sender.to_vec(), transfer.recipient.to_vec()]);
+    balances::again(conn, Some(sides.collect())).await?;
+    payments::again(conn, block.number).await
 }
 
 async fn kinds(conn: &mut PgConnection) -> Result<HashMap<Address, Kind>, sqlx::Error> {

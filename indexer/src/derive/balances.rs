@@ -103,25 +103,28 @@ impl Moved {
     }
 }
 
-/// All versions, made of the transfers.
+/// The versions of some accounts, or of all, made of the transfers.
 const AGAIN: [&str; 2] = [
-    "DELETE FROM chain.balances",
+    "DELETE FROM chain.balances WHERE $1::bytea[] IS NULL OR account = ANY($1)",
     "INSERT INTO chain.balances (token, account, from_block, until_block, balance, transfers)
      SELECT token, account, block_number, lead(block_number) OVER versions, (sum(amount) OVER versions)::bigint,
             (sum(transfers) OVER versions)::bigint
      FROM (SELECT token, account, block_number, sum(amount) AS amount, sum(transfers) AS transfers
            FROM (SELECT token, sender AS account, block_number, -amount AS amount, 1 AS transfers FROM chain.transfers
+                 WHERE $1::bytea[] IS NULL OR sender = ANY($1)
                  UNION ALL
                  SELECT token, recipient, block_number, amount, CASE WHEN sender = recipient THEN 0 ELSE 1 END FROM chain.transfers
+                 WHERE $1::bytea[] IS NULL OR recipient = ANY($1)
                 ) AS sides
            WHERE account <> decode(repeat('00', 20), 'hex')
            GROUP BY token, account, block_number) AS moves
      WINDOW versions AS (PARTITION BY token, account ORDER BY block_number)",
 ];
 
-pub(super) async fn again(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+pub(super) async fn again(conn: &mut PgConnection, accounts: Option<Vec<Vec<u8>>>) -> Result<(), sqlx::Error> {
     for statement in AGAIN {
-        sqlx::query(statement).execute(&mut *conn).await?;
+        // Planned for these accounts: whether they are all or a few decides how to find them.
+        sqlx::query(statement).persistent(false).bind(&accounts).execute(&mut *conn).await?;
     }
     Ok(())
 }

@@ -27,8 +27,9 @@ pub use subscription::{Subscription, SubscriptionStatus};
 /// Every table of versions but that of balances.
 const TABLES: [&str; 6] = ["wallets", "treasuries", "proposals", "agreements", "subscriptions", "services"];
 
-pub(crate) use again::{VERSION, again, is_due};
+pub(crate) use again::{VERSION, again, again_in_block, is_due};
 pub(crate) use balances::{Held, Moved};
+pub(crate) use payments::{wrong_payments, wrong_sums};
 
 /// Whether blocks hold anything that [`apply_objects`] follows.
 pub(crate) fn touches_objects(blocks: &[Block]) -> bool {

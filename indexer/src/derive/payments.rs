@@ -1,7 +1,8 @@
-use contracts::Deployment;
-use sqlx::PgConnection;
+use std::sync::LazyLock;
 
-use crate::{block::Block, store::int};
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use crate::{block::Block, store::int, watch::PROXIES};
 
 /// Events that tell of payments.
 const EVENTS: [&str; 8] = [
@@ -18,19 +19,18 @@ const EVENTS: [&str; 8] = [
 /// The payments of blocks, and their sums. A proxy that settles for Permit2 logs nothing but that it did, right after the token's transfer: what
 /// is proved of the block, unlike whom a transaction called. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
 /// event; an order of a treasury that puts money into the escrow, or has the router pay, to what is told of there. The first payee of a split gets what rounding down leaves of the others' shares.
-const FIND: &str = "
+const FOUND: &str = "
     WITH e AS MATERIALIZED (
         SELECT block_number, log_index, tx_index, contract, name, args FROM chain.events
         WHERE block_number BETWEEN $1 AND $2 AND name = ANY($4)
     ), found AS (
-        INSERT INTO chain.payments (block_number, log_index, part, tx_index, kind, payer, payee, token, amount, reference)
-        SELECT block_number, log_index, 0, tx_index, 'x402', sender, recipient, token, amount, authorization_nonce
+        SELECT block_number, log_index, 0 AS part, tx_index, 'x402' AS kind, sender AS payer, recipient AS payee, token,
+               amount::numeric AS amount, authorization_nonce AS reference
         FROM chain.transfers AS t
         WHERE block_number BETWEEN $1 AND $2
           AND (authorization_nonce IS NOT NULL
-               OR EXISTS (SELECT FROM chain.events AS s
-                          WHERE s.block_number BETWEEN $1 AND $2 AND s.contract = ANY($3)
-                            AND s.block_number = t.block_number AND s.tx_index = t.tx_index AND s.log_index = t.log_index + 1))
+               OR (block_number, tx_index, log_index + 1) IN (SELECT block_number, tx_index, log_index FROM chain.events
+                                                              WHERE block_number BETWEEN $1 AND $2 AND contract = ANY($3)))
           AND NOT EXISTS (SELECT FROM chain.events AS e
                           WHERE e.block_number BETWEEN $1 AND $2
                             AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient)
@@ -75,14 +75,24 @@ const FIND: &str = "
                      chain.state_bytes(args, 'paymentRef') AS reference
               FROM e, jsonb_array_elements(args -> 'shares') WITH ORDINALITY AS share (fields, part)
               WHERE name = 'SplitPaid') AS shares
-        RETURNING block_number, kind, token, amount
-    )
+    )";
+
+/// Its columns.
+const COLUMNS: &str = "block_number, log_index, part, tx_index, kind, payer, payee, token, amount, reference";
+
+static FIND: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "{FOUND}, added AS (
+            INSERT INTO chain.payments ({COLUMNS}) SELECT {COLUMNS} FROM found RETURNING block_number, kind, token, amount
+        )
     INSERT INTO chain.payment_hours (hour, kind, token, payments, amount)
     SELECT date_trunc('hour', b.timestamp, 'UTC'), kind, token, count(*), sum(amount)
-    FROM found AS p JOIN chain.blocks AS b ON b.number = p.block_number AND b.number BETWEEN $1 AND $2
+    FROM added AS p JOIN chain.blocks AS b ON b.number = p.block_number AND b.number BETWEEN $1 AND $2
     GROUP BY 1, 2, 3
     ON CONFLICT (hour, kind, token) DO UPDATE
-    SET payments = payment_hours.payments + excluded.payments, amount = payment_hours.amount + excluded.amount";
+    SET payments = payment_hours.payments + excluded.payments, amount = payment_hours.amount + excluded.amount"
+    )
+});
 
 /// Blocks that are left start before the hour that is counted again, so both ends come from the index on their time.
 const RECOUNT: [&str; 2] = [
@@ -105,13 +115,9 @@ pub(super) async fn apply(conn: &mut PgConnection, blocks: &[Block]) -> Result<(
 /// Finds the payments of blocks `first..=last`.
 pub(super) async fn find(conn: &mut PgConnection, first: i64, last: i64) -> Result<(), sqlx::Error> {
     let proxies = PROXIES.map(|proxy| proxy.to_vec());
-    sqlx::query(FIND).bind(first).bind(last).bind(&proxies[..]).bind(&EVENTS[..]).execute(conn).await?;
+    sqlx::query(AssertSqlSafe(FIND.as_str())).bind(first).bind(last).bind(&proxies[..]).bind(&EVENTS[..]).execute(conn).await?;
     Ok(())
 }
-
-/// The contracts that settle x402 payments signed for Permit2.
-pub(crate) const PROXIES: [alloy::primitives::Address; 2] =
-    [Deployment::X402_EXACT_PERMIT2_PROXY, Deployment::X402_UPTO_PERMIT2_PROXY];
 
 pub(super) fn may_pay(block: &Block) -> bool {
     let event = |event: &crate::block::Event| event.decoded.as_ref().is_some_and(|e| EVENTS.contains(&e.name.as_str()));
@@ -128,4 +134,59 @@ pub(super) async fn undo(conn: &mut PgConnection, ancestor: u64) -> Result<(), s
         }
     }
     Ok(())
+}
+
+/// Finds the payments of one block again, of which there are more rows now, and counts its hour again.
+pub(super) async fn again(conn: &mut PgConnection, block: u64) -> Result<(), sqlx::Error> {
+    const COUNT: [&str; 2] = [
+        "DELETE FROM chain.payment_hours WHERE hour = (SELECT date_trunc('hour', timestamp, 'UTC') FROM chain.blocks WHERE number = $1)",
+        "INSERT INTO chain.payment_hours (hour, kind, token, payments, amount)
+         SELECT h.hour, kind, token, count(*), sum(amount)
+         FROM (SELECT date_trunc('hour', timestamp, 'UTC') AS hour FROM chain.blocks WHERE number = $1) AS h
+         JOIN chain.blocks AS b ON b.timestamp >= h.hour AND b.timestamp < h.hour + interval '1 hour'
+         JOIN chain.payments AS p ON p.block_number = b.number GROUP BY 1, 2, 3",
+    ];
+    sqlx::query("DELETE FROM chain.payments WHERE block_number = $1").bind(int(block)).execute(&mut *conn).await?;
+    find(conn, int(block), int(block)).await?;
+    for statement in COUNT {
+        sqlx::query(statement).bind(int(block)).execute(&mut *conn).await?;
+    }
+    Ok(())
+}
+
+/// Blocks whose payments are not those that would be found now.
+pub(crate) async fn wrong_payments(conn: &mut PgConnection, first: u64, last: u64) -> Result<Vec<i64>, sqlx::Error> {
+    let there = format!("SELECT {COLUMNS} FROM chain.payments WHERE block_number BETWEEN $1 AND $2");
+    let compare = format!(
+        "{FOUND} SELECT DISTINCT block_number FROM (
+            (SELECT {COLUMNS} FROM found EXCEPT {there}) UNION ALL ({there} EXCEPT SELECT {COLUMNS} FROM found)
+         ) AS wrong ORDER BY 1"
+    );
+    let proxies = PROXIES.map(|proxy| proxy.to_vec());
+    let compare = sqlx::query_scalar(AssertSqlSafe(compare)).bind(int(first)).bind(int(last));
+    compare.bind(&proxies[..]).bind(&EVENTS[..]).fetch_all(conn).await
+}
+
+/// Hours whose sums are not those of their payments, of those that lie within these blocks.
+pub(crate) async fn wrong_sums(conn: &mut PgConnection, first: u64, last: u64) -> Result<Vec<time::OffsetDateTime>, sqlx::Error> {
+    sqlx::query_scalar(
+        "WITH bounds AS (
+             SELECT (SELECT date_trunc('hour', timestamp, 'UTC') FROM chain.blocks WHERE number = $1 - 1) AS before,
+                    (SELECT date_trunc('hour', timestamp, 'UTC') FROM chain.blocks WHERE number = $2 + 1) AS after
+         ), sums AS (
+             SELECT date_trunc('hour', b.timestamp, 'UTC') AS hour, kind, token, count(*) AS payments, sum(amount) AS amount
+             FROM chain.payments AS p JOIN chain.blocks AS b ON b.number = p.block_number
+             WHERE p.block_number BETWEEN $1 AND $2 GROUP BY 1, 2, 3
+         ), kept AS (
+             SELECT hour, kind, token, payments, amount FROM chain.payment_hours
+             WHERE hour BETWEEN (SELECT date_trunc('hour', timestamp, 'UTC') FROM chain.blocks WHERE number = $1)
+                            AND (SELECT timestamp FROM chain.blocks WHERE number = $2)
+         )
+         SELECT DISTINCT hour FROM ((TABLE sums EXCEPT TABLE kept) UNION ALL (TABLE kept EXCEPT TABLE sums)) AS wrong, bounds
+         WHERE hour > coalesce(before, '-infinity') AND hour < coalesce(after, 'infinity') ORDER BY 1",
+    )
+    .bind(int(first))
+    .bind(int(last))
+    .fetch_all(conn)
+    .await
 }

@@ -209,9 +209,7 @@ impl Object for Service {
     }
 
     fn apply(&mut self, change: Change, at: At) {
-        if let Some(due) = self.announced.filter(|announced| announced.from <= at.time) {
-            (self.payee, self.arbiter, self.announced) = (due.payee, due.arbiter, None);
-        }
+        self.advance(at.time);
         match change {
             Change::Registered { owner, payee, arbiter, .. } => *self = Self { owner, payee, arbiter, ..Default::default() },
             Change::Published { offer, .. } => self.offer = offer,
@@ -245,6 +243,15 @@ impl Object for Service {
                 self.volume += amount;
                 self.score_sum += amount.saturating_mul(U256::from(score));
             }
+        }
+    }
+}
+
+impl Service {
+    /// Lets parties that were announced take effect, if their time has come: the registry does it without an event.
+    pub(crate) fn advance(&mut self, time: u64) {
+        if let Some(due) = self.announced.filter(|announced| announced.from <= time) {
+            (self.payee, self.arbiter, self.announced) = (due.payee, due.arbiter, None);
         }
     }
 }

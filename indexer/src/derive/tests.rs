@@ -216,6 +216,26 @@ fn a_subscription_says_what_is_due_next_and_when_it_ended() {
 }
 
 #[test]
+fn a_wallet_lists_so_many_recipients_and_says_that_there_are_more() {
+    let allow = |recipient: u64, allowed| AgentWallet::RecipientChanged {
+        operator: ALICE,
+        recipient: Address::left_padding_from(&recipient.to_be_bytes()),
+        allowed,
+    };
+    let mut wallet =
+        Fold::<Wallet>::new(Kind::AgentWallet).then(AgentWallet::OperatorAdded { operator: ALICE, lane: 1, epoch: 1 });
+    for recipient in 1..=1_001 {
+        wallet = wallet.then(allow(recipient, true));
+    }
+    let listed = |wallet: &Value| {
+        let operator = wallet["operators"].as_object().unwrap().values().next().unwrap().clone();
+        (operator["recipients"].as_array().unwrap().len(), operator["more_recipients"].clone())
+    };
+    assert_eq!(listed(&wallet.json()), (1_000, json!(true)));
+    assert_eq!(listed(&wallet.then(allow(7, false)).json()), (999, json!(true)));
+}
+
+#[test]
 fn a_service_keeps_books_on_its_stake_and_counts_announced_parties_once_their_time_has_come() {
     let offer = IServiceRegistry::Offer {
         endpoint: "https://service.example".into(),
@@ -245,6 +265,9 @@ fn a_service_keeps_books_on_its_stake_and_counts_announced_parties_once_their_ti
     assert_eq!((&json["stake"], &json["unbonding"], &json["slashed"]), (&json!("14"), &json!("0"), &json!("6")));
     assert_eq!((&json["offer"]["metadata_uri"], &json["offer"]["price"]), (&json!("ipfs://about"), &json!("7")));
     assert_eq!((&json["payee"], &json["announced"]["payee"]), (&json!(BOB), &json!(CONTRACT)), "its time has not come");
+    let mut later = service.state.clone();
+    later.advance(2_000);
+    assert_eq!((later.payee, later.arbiter, later.announced), (CONTRACT, ALICE, None), "no event tells that it has");
 
     let rated = |disputed, score, amount| ServiceRegistry::FeedbackGiven {
         service: ID,

@@ -23,9 +23,9 @@ use alloy::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use tracing::{info, warn};
-use url::{Host, Url};
+use url::Host;
 
-use crate::metrics::Counters;
+use crate::{Config, metrics::Counters};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use heads::NewHeads;
 pub(crate) use proof::Header;
@@ -119,14 +119,17 @@ pub(crate) struct Node {
     current: Arc<AtomicUsize>,
     /// How many must have a block before it is believed to be the chain's.
     quorum: usize,
+    /// Whether its word is taken for a proof.
+    trusting: bool,
     heads: Arc<NewHeads>,
     counters: Arc<Counters>,
 }
 
 impl Node {
-    pub(crate) fn new(urls: &[Url], quorum: usize, counters: Arc<Counters>) -> Self {
-        let rpcs = urls.iter().cloned().map(Rpc::new).collect();
-        Self { rpcs, current: Arc::default(), quorum, heads: Arc::default(), counters }
+    pub(crate) fn new(config: &Config, counters: Arc<Counters>) -> Self {
+        let rpcs = config.rpc_url.iter().cloned().map(Rpc::new).collect();
+        let (quorum, trusting) = (config.rpc_quorum, config.trust_node);
+        Self { rpcs, current: Arc::default(), quorum, trusting, heads: Arc::default(), counters }
     }
 
     /// Refuses endpoints of another chain that answer only later.
@@ -203,7 +206,7 @@ impl Node {
     pub(crate) fn pushed_after(&self, tip: B256) -> Option<Header> {
         let (endpoint, header) = self.heads.take()?;
         let fit = self.quorum <= 1 && endpoint == self.current.load(Ordering::Relaxed) && header.parent_hash() == tip;
-        if fit { header.proved().ok() } else { None }
+        if fit { header.proved(self.trusting).ok() } else { None }
     }
 
     /// Goes back to the first endpoint that works and is not behind, for as long as it is polled. Nothing to do with one endpoint.
@@ -230,7 +233,7 @@ impl Node {
             return Ok(());
         }
         let others = self.rpcs.iter().enumerate().filter(|(index, _)| *index != announced_by);
-        let asked = futures::future::join_all(others.map(|(_, rpc)| find(rpc, header.hash()))).await;
+        let asked = futures::future::join_all(others.map(|(_, rpc)| self.find_at(rpc, header.hash()))).await;
         let have = 1 + asked.iter().filter(|found| matches!(found, Ok(Some(_)))).count();
         if have >= self.quorum {
             return Ok(());
@@ -243,7 +246,7 @@ impl Node {
         let asked = self.current.load(Ordering::Relaxed);
         let head = async {
             let header: Option<Header> = self.rpcs[asked].request("eth_getBlockByNumber", ("latest", false)).await?;
-            let header = header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved()?;
+            let header = header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved(self.trusting)?;
             self.agreed(&header, asked).await.map(|()| header)
         };
         head.await.inspect_err(|why| self.fail_over(asked, why))
@@ -287,7 +290,17 @@ impl Node {
 
     /// The block of this hash, if the endpoint that is asked has it.
     pub(crate) async fn find(&self, hash: B256) -> Result<Option<Header>, Error> {
-        find(&self.rpcs[self.current.load(Ordering::Relaxed)], hash).await
+        self.find_at(&self.rpcs[self.current.load(Ordering::Relaxed)], hash).await
+    }
+
+    async fn find_at(&self, rpc: &Rpc, hash: B256) -> Result<Option<Header>, Error> {
+        let header: Option<Header> = rpc.request("eth_getBlockByHash", (hash, false)).await?;
+        let Some(header) = header else { return Ok(None) };
+        let header = header.proved(self.trusting)?;
+        if header.hash() != hash {
+            return Err(Error::Unproved { block: header.number(), reason: "it is not the block that was asked for" });
+        }
+        Ok(Some(header))
     }
 
     /// What a contract answers at the end of a block.
@@ -312,7 +325,7 @@ impl Node {
         let answers: Vec<Option<Header>> = self.batch(asked, METHOD, params).await?;
         let mut headers: Vec<Header> = Vec::with_capacity(answers.len());
         for (number, answer) in (from..=to).zip(answers) {
-            let header = answer.ok_or_else(|| Error::Missing(format!("block {number}")))?.proved()?;
+            let header = answer.ok_or_else(|| Error::Missing(format!("block {number}")))?.proved(self.trusting)?;
             if header.number() != number {
                 return Err(Error::Unproved { block: number, reason: "it is not the block that was asked for" });
             }
@@ -361,14 +374,4 @@ fn proved_receipts(header: &Header, receipts: Option<Vec<Receipt>>) -> Result<Ve
     let receipts = receipts.ok_or_else(|| Error::Missing(format!("the receipts of block {}", header.number())))?;
     header.prove_receipts(&receipts)?;
     Ok(receipts)
-}
-
-async fn find(rpc: &Rpc, hash: B256) -> Result<Option<Header>, Error> {
-    let header: Option<Header> = rpc.request("eth_getBlockByHash", (hash, false)).await?;
-    let Some(header) = header else { return Ok(None) };
-    let header = header.proved()?;
-    if header.hash() != hash {
-        return Err(Error::Unproved { block: header.number(), reason: "it is not the block that was asked for" });
-    }
-    Ok(Some(header))
 }

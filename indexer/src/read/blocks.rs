@@ -36,6 +36,8 @@ pub enum Proof {
     Bloom,
     /// Its receipts rebuild the root in its header.
     Receipts,
+    /// It was not: its node was trusted (--trust-node).
+    Told,
 }
 
 /// Which blocks to read.
@@ -93,7 +95,11 @@ fn read(row: &PgRow) -> Result<Block, sqlx::Error> {
         hash: hash(row, "hash")?,
         parent_hash: hash(row, "parent_hash")?,
         timestamp: row.try_get("timestamp")?,
-        proof: if row.try_get::<&str, _>("proof")? == "b" { Proof::Bloom } else { Proof::Receipts },
+        proof: match row.try_get::<&str, _>("proof")? {
+            "b" => Proof::Bloom,
+            "r" => Proof::Receipts,
+            _ => Proof::Told,
+        },
         confirmations,
         finality: Finality::after(confirmations, number("finality_blocks")?),
     })

@@ -3,7 +3,11 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 
-use super::{Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus, objects::COLUMNS, page::Condition};
+use super::{
+    Agreement, AgreementStatus, Service, State, Subscription, SubscriptionStatus,
+    objects::{COLUMNS, time_of},
+    page::Condition,
+};
 use crate::store::int;
 
 /// Keys that a page looks at, at most, when it may leave some of them out.
@@ -112,7 +116,8 @@ pub async fn subscriptions(conn: &mut PgConnection, filter: &SubscriptionFilter)
 pub struct ServiceFilter {
     /// Of this owner.
     pub owner: Option<Address>,
-    /// Paid to this account.
+    /// Paid to this account as the service's last event said. Parties that were announced are shown from their time on, and found by from the
+    /// next event on.
     pub payee: Option<Address>,
     /// As of the end of this block; without it, now.
     pub at_block: Option<u64>,
@@ -135,7 +140,10 @@ pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result
         after: filter.after.as_ref().map(|key| key.as_slice()),
         limit: filter.limit,
     };
-    list.read(conn).await
+    let mut found: Found<Service> = list.read(&mut *conn).await?;
+    let time = time_of(conn, filter.at_block).await?;
+    found.rows.iter_mut().for_each(|row| row.state.state.advance(time));
+    Ok(found)
 }
 
 /// Which agent wallets to read. Every condition given must hold.

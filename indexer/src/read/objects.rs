@@ -52,12 +52,26 @@ pub async fn subscription(
     state(conn, "subscriptions", id.as_slice(), at_block).await
 }
 
-/// Reads a service, as of the end of block `at_block` or now.
+/// Reads a service, as of the end of block `at_block` or now: parties that were announced count from their time on.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn service(conn: &mut PgConnection, id: B256, at_block: Option<u64>) -> Result<Option<State<Service>>, sqlx::Error> {
-    state(conn, "services", id.as_slice(), at_block).await
+    let found: Option<State<Service>> = state(conn, "services", id.as_slice(), at_block).await?;
+    let Some(mut found) = found else { return Ok(None) };
+    found.state.advance(time_of(conn, at_block).await?);
+    Ok(Some(found))
+}
+
+/// When a block was made, or the newest. Unix seconds.
+pub(super) async fn time_of(conn: &mut PgConnection, at_block: Option<u64>) -> Result<u64, sqlx::Error> {
+    let time: Option<i64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM timestamp)::bigint FROM chain.blocks WHERE number <= $1 ORDER BY number DESC LIMIT 1",
+    )
+    .bind(int(at_block.unwrap_or(u64::MAX)))
+    .fetch_optional(conn)
+    .await?;
+    Ok(time.unwrap_or_default().unsigned_abs())
 }
 
 /// Reads an agent wallet, as of the end of block `at_block` or now.
@@ -200,7 +214,8 @@ async fn spent(
     .fetch_all(conn)
     .await?;
     let sum = |row: &PgRow| {
-        let amount: u128 = row.try_get::<&str, _>("amount")?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        // A token of somebody's own says any amount.
+        let amount = row.try_get::<&str, _>("amount")?.parse().unwrap_or(u128::MAX);
         Ok(((address(row, "operator")?, address(row, "token")?), amount))
     };
     rows.iter().map(sum).collect()

@@ -1,6 +1,7 @@
 //! Writes to schema `chain`: blocks in, blocks out, always whole and with everything that follows from them.
 
 mod append;
+mod checked;
 mod partitions;
 mod rows;
 mod state;
@@ -15,6 +16,7 @@ use crate::{Error, block::Block, derive};
 use rows::Rows;
 
 pub(crate) use append::append;
+pub(crate) use checked::{Unchecked, add_earlier, check, unchecked};
 pub(crate) use partitions::Partitions;
 pub(crate) use rows::RowTypes;
 pub(crate) use state::{Identity, Tip, hash_of, load_children, load_recent, record_progress, register};

@@ -11,10 +11,11 @@ use crate::{
 
 /// Removes every raw row above the ancestor.
 pub(super) async fn undo(conn: &mut PgConnection, undo: &Undo) -> Result<(), sqlx::Error> {
-    const DELETES: [&str; 6] = [
+    const DELETES: [&str; 7] = [
         "DELETE FROM chain.blocks WHERE number > $1",
         "DELETE FROM chain.transactions WHERE block_number > $1",
         "DELETE FROM chain.contracts WHERE block_number > $1",
+        "DELETE FROM chain.checked WHERE block_number > $1",
         "DELETE FROM chain.events WHERE block_number > $1",
         "DELETE FROM chain.event_keys WHERE block_number > $1",
         "DELETE FROM chain.transfers WHERE block_number > $1",
@@ -84,6 +85,7 @@ impl Rows {
         let proof = match block.proof {
             Proof::Bloom => b'b',
             Proof::Receipts => b'r',
+            Proof::Told => b't',
         };
         blocks.row().bigint(number).bytes(block.hash.as_slice()).bytes(block.parent_hash.as_slice());
         blocks.timestamp(block.timestamp).letter(proof);

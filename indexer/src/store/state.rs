@@ -61,7 +61,8 @@ pub(crate) async fn register(conn: &mut PgConnection, identity: &Identity) -> Re
 pub(crate) async fn load_recent(conn: &mut PgConnection, finality_blocks: u64) -> Result<Vec<Tip>, sqlx::Error> {
     let rows: Vec<(i64, Vec<u8>)> = sqlx::query_as(
         "SELECT number, hash FROM chain.blocks
-         WHERE number >= greatest((SELECT max(number) FROM chain.blocks), (SELECT max(old_tip) FROM chain.reorgs)) - $1
+         WHERE number >= least((SELECT max(number) FROM chain.blocks),
+                               greatest((SELECT max(number) FROM chain.blocks), (SELECT max(old_tip) FROM chain.reorgs)) - $1)
          ORDER BY number DESC",
     )
     .bind(int(finality_blocks))

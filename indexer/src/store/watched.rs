@@ -74,7 +74,7 @@ const FILL: &str = "
          event_keys AS (INSERT INTO chain.event_keys
                         SELECT k.key, k.block_number, k.log_index FROM unnest($5) AS k JOIN new USING (block_number, log_index)),
          transfers AS (INSERT INTO chain.transfers SELECT * FROM unnest($6) ON CONFLICT DO NOTHING)
-    UPDATE chain.watched SET filled_to = $7 WHERE filled_to < $7";
+    SELECT";
 
 /// Fills in what `blocks` hold of [`missing`] contracts. False, with nothing changed, when one of them is not the mirror's.
 ///
@@ -82,15 +82,24 @@ const FILL: &str = "
 pub(crate) async fn fill(conn: &mut PgConnection, types: &RowTypes, blocks: &[Block]) -> Result<bool, sqlx::Error> {
     let Some(last) = blocks.last() else { return Ok(true) };
     let mut tx = conn.begin().await?;
-    if !are_mirrored(&mut tx, blocks).await? {
+    if !add_rows(&mut tx, types, blocks).await? {
+        return Ok(false);
+    }
+    sqlx::query("UPDATE chain.watched SET filled_to = $1 WHERE filled_to < $1").bind(int(last.number)).execute(&mut *tx).await?;
+    tx.commit().await?;
+    Ok(true)
+}
+
+/// Adds the rows that mirrored blocks lack. False when one of the blocks is not the mirror's.
+pub(super) async fn add_rows(conn: &mut PgConnection, types: &RowTypes, blocks: &[Block]) -> Result<bool, sqlx::Error> {
+    if !are_mirrored(conn, blocks).await? {
         return Ok(false);
     }
     let mut fill = sqlx::query(FILL);
     for rows in Rows::of(blocks).arrays(types) {
         fill = fill.bind(rows);
     }
-    fill.bind(int(last.number)).execute(&mut *tx).await?;
-    tx.commit().await?;
+    fill.execute(conn).await?;
     Ok(true)
 }
 

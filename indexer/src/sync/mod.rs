@@ -1,6 +1,7 @@
 //! The writer: follows the node and commits what it says, block after block.
 
 mod backfill;
+mod earlier;
 mod pace;
 mod progress;
 mod reorg;
@@ -8,7 +9,10 @@ mod tail;
 mod upgrade;
 mod verify;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -117,6 +121,9 @@ struct Follower<'a> {
     pace: Pace,
     /// Whether the mirror is what this deployment and this program make.
     upgraded: bool,
+    /// The tip at which every contract was looked at that may have got something before it was created, and when that failed last.
+    earlier_tip: Option<Tip>,
+    earlier_failed: Option<Instant>,
 }
 
 impl<'a> Follower<'a> {
@@ -138,7 +145,18 @@ impl<'a> Follower<'a> {
         let partitions = Partitions::load(&mut writer.conn).await?;
         let row_types = RowTypes::load(&mut writer.conn).await?;
         let pace = Pace::new(context.node.is_local());
-        let mut follower = Self { context, writer, watch, tail, partitions, row_types, pace, upgraded: false };
+        let mut follower = Self {
+            context,
+            writer,
+            watch,
+            tail,
+            partitions,
+            row_types,
+            pace,
+            upgraded: false,
+            earlier_tip: None,
+            earlier_failed: None,
+        };
         follower.reload_watch(None).await?;
         Ok(follower)
     }
@@ -230,7 +248,8 @@ impl<'a> Follower<'a> {
             outcome
         };
         // Only now: the rows are visible already.
-        self.partitions.tend(&mut self.writer.conn, self.tail.end()).await?;
+        self.partitions.tend(&mut self.writer.conn, &self.context.config.database_url, self.tail.end()).await?;
+        self.fetch_earlier().await?;
         Ok(outcome)
     }
 

@@ -1,21 +1,19 @@
 //! Whether the mirror is what the chain says: rows proved again, and state compared with what the contracts answer.
 
 mod facts;
+mod objects;
+mod payments;
+mod proposals;
 mod treasuries;
 mod wallets;
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use alloy::{
-    primitives::{Address, B256, Bytes, I256, U256},
+    primitives::{Address, Bytes, I256, U256},
     sol_types::SolCall,
 };
-use contracts::{
-    Deployment,
-    escrow::{Escrow::agreementOfCall, IEscrow::Agreement},
-    multicall3::Multicall3,
-    usdc::Usdc::balanceOfCall,
-};
+use contracts::{Deployment, multicall3::Multicall3, usdc::Usdc::balanceOfCall};
 use sqlx::{PgConnection, PgPool};
 use tracing::{error, warn};
 
@@ -25,7 +23,7 @@ use crate::{
     db, deployment,
     metrics::Counters,
     node::{At, Node},
-    read::{self, Head},
+    read::{self, Agreement, Head, Service, Subscription},
     service, store,
     sync::{self, Difference, Report},
     watch::{Targets, Watch},
@@ -33,11 +31,14 @@ use crate::{
 
 /// Objects that are compared at a time, with one request.
 const CALLS_AT_ONCE: i64 = 200;
+/// Newest blocks whose payments are found again each time.
+const PAYMENTS_BLOCKS: u64 = 10_000;
 /// Differences that are told in words. There may be as many as there are accounts.
 const TOLD_MAX: u64 = 100;
 
 /// What is compared with the chain, by its names in the metric.
-pub(crate) const COMPARED: [&str; 4] = ["balances", "agreements", "wallets", "treasuries"];
+pub(crate) const COMPARED: [&str; 8] =
+    ["balances", "agreements", "wallets", "treasuries", "subscriptions", "services", "proposals", "payments"];
 
 /// What is not as the chain says.
 #[derive(Default)]
@@ -70,7 +71,7 @@ impl Found {
 /// # Errors
 /// When the node or the database cannot be used. What differs is not an error but in the report.
 pub async fn verify(config: &Config, from: Option<u64>, to: Option<u64>, progress: impl FnMut(u64)) -> Result<Report, Error> {
-    let node = Node::new(&config.rpc_url, config.rpc_quorum, Arc::new(Counters::default()));
+    let node = Node::new(config, Arc::new(Counters::default()));
     let chain_id = service::chain_id(config, &node).await?;
     let targets = deployment::resolve(config, chain_id)?;
     let pool = db::read_pool(&config.database_url).await?;
@@ -89,7 +90,7 @@ pub async fn verify(config: &Config, from: Option<u64>, to: Option<u64>, progres
         watch.add(address, kind);
     }
     let mut report = sync::verify(&mut conn, &node, &watch, from..=to, progress).await?;
-    for (what, found) in COMPARED.into_iter().zip(reconcile(&mut conn, &node, &targets, config).await?) {
+    for (what, found) in COMPARED.into_iter().zip(reconcile(&mut conn, &node, &targets, config, Some(from..=to)).await?) {
         report.differences.extend(found.told(what, to));
     }
     Ok(report)
@@ -100,7 +101,7 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
     let every = Duration::from_secs(config.reconcile_seconds);
     while !every.is_zero() {
         tokio::time::sleep(every).await;
-        let compared = async { reconcile(&mut *pool.acquire().await?, &node, &targets, &config).await };
+        let compared = async { reconcile(&mut *pool.acquire().await?, &node, &targets, &config, None).await };
         match compared.await {
             Ok(found) => {
                 counters.reconciled(found.each_ref().map(|found| found.count));
@@ -113,8 +114,8 @@ pub(crate) async fn keep_reconciling(pool: PgPool, node: Node, targets: Targets,
     }
 }
 
-/// Compares every mirrored balance, agreement, wallet and treasury with what the chain says at the newest mirrored block, in the order of
-/// [`COMPARED`].
+/// Compares every mirrored balance and object with what the chain says at the newest mirrored block, and the payments of `payments`, or of the
+/// newest blocks, with the rows that tell of them. In the order of [`COMPARED`].
 ///
 /// All are read at that block, so nothing that happens meanwhile makes a difference. Read in pages: memory does not grow with the mirror.
 pub(crate) async fn reconcile(
@@ -122,15 +123,22 @@ pub(crate) async fn reconcile(
     node: &Node,
     targets: &Targets,
     config: &Config,
-) -> Result<[Found; 4], Error> {
+    payments: Option<RangeInclusive<u64>>,
+) -> Result<[Found; COMPARED.len()], Error> {
     let mut tx = sqlx::Connection::begin(conn).await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *tx).await?;
     let Some(head) = read::head(&mut tx).await? else { return Ok(Default::default()) };
+    let first = targets.start_block.max(head.number.saturating_sub(PAYMENTS_BLOCKS - 1));
+    let payments = payments.unwrap_or(first..=head.number);
     Ok([
         reconcile_balances(&mut tx, node, targets, config, &head).await?,
-        reconcile_agreements(&mut tx, node, targets, &head).await?,
+        objects::reconcile::<Agreement>(&mut tx, node, &head).await?,
         wallets::reconcile(&mut tx, node, &head).await?,
         treasuries::reconcile(&mut tx, node, &head).await?,
+        objects::reconcile::<Subscription>(&mut tx, node, &head).await?,
+        objects::reconcile::<Service>(&mut tx, node, &head).await?,
+        proposals::reconcile(&mut tx, node, &head).await?,
+        if config.raw { Found::default() } else { payments::reconcile(&mut tx, &head, payments).await? },
     ])
 }
 
@@ -152,7 +160,7 @@ async fn reconcile_balances(
     loop {
         let page: Vec<(Vec<u8>, i64)> = sqlx::query_as(
             "SELECT account, balance FROM chain.balances WHERE until_block IS NULL AND token = $1 AND account > $2 AND account <> $3
-             AND ($4 OR account = ANY($5) OR EXISTS (SELECT FROM chain.contracts WHERE address = account)) ORDER BY account LIMIT $6",
+             AND ($4 OR account = ANY($5) OR EXISTS (SELECT FROM chain.checked WHERE address = account)) ORDER BY account LIMIT $6",
         )
         .bind(targets.usdc.as_slice())
         .bind(&after)
@@ -187,44 +195,6 @@ async fn balances(node: &Node, token: Address, accounts: &[Address], at: At) -> 
     let calls = accounts.iter().map(|account| (token, balanceOfCall { account: *account }.abi_encode()));
     let answers = ask(node, at, calls.collect()).await?;
     Ok(answers.iter().map(|answer| balanceOfCall::abi_decode_returns(answer).ok()).collect())
-}
-
-async fn reconcile_agreements(conn: &mut PgConnection, node: &Node, targets: &Targets, head: &Head) -> Result<Found, Error> {
-    let (mut found, mut after) = (Found::default(), Vec::new());
-    loop {
-        let page: Vec<(Vec<u8>, String, String, String, i64)> = sqlx::query_as(
-            "SELECT key, status, funded::text, released::text, coalesce((state ->> 'window_ends')::bigint, 0) FROM chain.agreements
-             WHERE until_block IS NULL AND key > $1 ORDER BY key LIMIT $2",
-        )
-        .bind(&after)
-        .bind(CALLS_AT_ONCE)
-        .fetch_all(&mut *conn)
-        .await?;
-        let Some((last, ..)) = page.last() else { return Ok(found) };
-        after.clone_from(last);
-        let calls = page.iter().map(|(id, ..)| (targets.escrow, agreementOfCall { id: B256::from_slice(id) }.abi_encode()));
-        let answers = ask(node, At::Hash(head.hash), calls.collect()).await?;
-        for ((id, state, funded, released, ends), answer) in page.into_iter().zip(answers) {
-            let actual = agreementOfCall::abi_decode_returns(&answer).map(|actual| {
-                let Agreement { status, windowEnds, funded, released, .. } = actual;
-                (self::status(status).to_owned(), funded.to_string(), released.to_string(), windowEnds.to::<u64>())
-            });
-            let mirrored = (state, funded, released, ends.unsigned_abs());
-            if actual.as_ref().ok() != Some(&mirrored) {
-                let id = B256::from_slice(&id);
-                found.add(head, || {
-                    format!(
-                        "agreement {id}: the mirror says {mirrored:?} (state, funded, released, window), the chain {actual:?}"
-                    )
-                });
-            }
-        }
-    }
-}
-
-/// The contract's number of a state, as the mirror calls it.
-fn status(number: u8) -> &'static str {
-    ["none", "funded", "delivered", "disputed", "released", "refunded", "resolved"].get(usize::from(number)).unwrap_or(&"unknown")
 }
 
 /// The answers to calls at a block, in their order; empty where a call failed, and all of them before Multicall3 was there.

@@ -12,8 +12,8 @@ use url::Url;
 
 use crate::harness::{Chain, Indexer, assert_as_from_scratch, config, database, pool, synced};
 
-const UP: u8 = 0;
-const DOWN: u8 = 1;
+pub(crate) const UP: u8 = 0;
+pub(crate) const DOWN: u8 = 1;
 /// Answers, but has no block.
 const IGNORANT: u8 = 2;
 /// Says that it is on another chain.
@@ -24,13 +24,13 @@ const OLD: u8 = 14;
 
 /// A second endpoint of the same chain, in front of the same node.
 #[derive(Clone)]
-struct Gateway {
+pub(crate) struct Gateway {
     upstream: Url,
     mode: Arc<AtomicU8>,
 }
 
 impl Gateway {
-    async fn start(upstream: &Url, mode: u8) -> (Url, Arc<AtomicU8>) {
+    pub(crate) async fn start(upstream: &Url, mode: u8) -> (Url, Arc<AtomicU8>) {
         let gateway = Self { upstream: upstream.clone(), mode: Arc::new(AtomicU8::new(mode)) };
         let (listener, mode) = (TcpListener::bind("127.0.0.1:0").await.unwrap(), gateway.mode.clone());
         let url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();

@@ -169,3 +169,19 @@ async fn a_request_that_could_answer_too_much_is_refused_before_anything_is_read
     }
     indexer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_field_whose_query_fails_takes_no_other_with_it() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = crate::harness::pool(&database).await;
+    // As good as a query that takes too long.
+    sqlx::query("ALTER TABLE chain.services RENAME TO gone").execute(&pool).await.unwrap();
+    let answer =
+        ask(&indexer, "{ services { data { owner } } a: blocks(limit: 1) { data { number } } b: status { reorgs } }", json!({}))
+            .await;
+    assert_eq!(answer["errors"].as_array().unwrap().len(), 1, "{answer}");
+    assert!(answer["data"]["a"]["data"][0]["number"].is_u64() && answer["data"]["b"]["reorgs"] == 0, "{answer}");
+    indexer.stop().await;
+}

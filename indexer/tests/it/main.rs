@@ -10,6 +10,7 @@ mod harness;
 mod liar;
 mod mirror;
 mod openapi;
+mod ours;
 mod paging;
 mod payments;
 mod rare;

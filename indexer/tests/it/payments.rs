@@ -161,6 +161,28 @@ async fn every_payment_is_listed_once_with_who_paid_whom_how_much_and_what_for()
     assert_eq!((&stats[0]["payments"], &stats[0]["amount"]), (&3.into(), &"100".into()), "{stats}");
     assert_as_from_scratch(&chain, &pool).await;
 
+    let differences = async || {
+        let report = indexer::verify(&crate::harness::config(&chain, &database), None, None, |_| {}).await.unwrap();
+        report.differences.into_iter().map(|difference| difference.what).collect::<Vec<_>>()
+    };
+    assert_eq!(differences().await, Vec::<String>::new());
+    for (change, back, said) in [
+        (
+            "UPDATE chain.payments SET part = 7 WHERE kind = 'wallet'",
+            "UPDATE chain.payments SET part = 0 WHERE part = 7",
+            "payments",
+        ),
+        (
+            "UPDATE chain.payment_hours SET payments = payments + 1",
+            "UPDATE chain.payment_hours SET payments = payments - 1",
+            "sums",
+        ),
+    ] {
+        sqlx::query(change).execute(&pool).await.unwrap();
+        let found = differences().await;
+        assert!(found.len() == 1 && found[0].contains(said), "{change}: {found:?}");
+        sqlx::query(back).execute(&pool).await.unwrap();
+    }
     let sums = stats_of(&indexer).await;
     let pay = (TransactionData::JSON(chain.tx(chain.accounts[9], transfer(a, 1))), 0);
     chain.provider.anvil_reorg(ReorgOptions { depth: 4, tx_block_pairs: vec![pay] }).await.unwrap();
@@ -196,6 +218,27 @@ async fn pay_by_permit2(chain: &Chain, to: usize, amount: u64) {
         signature: Bytes::from(signature.as_bytes().to_vec()),
     };
     call(chain, 8, chain.deployment.x402_exact_permit2_proxy, settle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_somebodys_own_may_say_any_amount() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    // It says yes to everything.
+    let token = Address::repeat_byte(0xfa);
+    chain.provider.anvil_set_code(token, Bytes::from_static(&alloy::hex!("600160005260206000f3"))).await.unwrap();
+    for id in 1..=2 {
+        let pay = payCall { paymentId: B256::repeat_byte(id), token, payee: chain.accounts[2], amount: U256::MAX };
+        call(&chain, PAYER, chain.deployment.payment_router, pay).await;
+    }
+    synced(&chain, &pool).await;
+    let stats = stats_of(&indexer).await;
+    let twice = "231584178474632390847141970017375815706539969331281128078915168015826259279870";
+    assert_eq!((&stats[0]["payments"], stats[0]["amount"].as_str()), (&2.into(), Some(twice)), "{stats}");
+    assert_as_from_scratch(&chain, &pool).await;
+    indexer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -89,3 +89,30 @@ async fn rather_than_undo_a_final_block_the_indexer_stops_and_says_so() {
     assert!(matches!(error, indexer::Error::ReorgTooDeep { finality_blocks: 3, .. }), "{error}");
     assert_eq!(crate::harness::dump(&pool).await, before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_final_stays_final_when_a_shorter_chain_and_a_restart_follow() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.finality_blocks = Some(3);
+    let indexer = Indexer::start_with(config.clone()).await;
+    indexer.ready().await;
+    let pool = pool(&database).await;
+    for _ in 0..6 {
+        chain.pay(1, 2, 500).await;
+    }
+    synced(&chain, &pool).await;
+    let (final_block, snapshot) = (chain.height().await - 3, chain.height().await);
+    // Three blocks go, one comes: what was final is now one block deep.
+    chain.provider.anvil_rollback(Some(3)).await.unwrap();
+    chain.pay(3, 4, 7).await;
+    synced(&chain, &pool).await;
+    assert_eq!((chain.height().await, snapshot), (final_block + 1, final_block + 3));
+    indexer.stop().await;
+    chain.provider.anvil_rollback(Some(2)).await.unwrap();
+    chain.pay(5, 6, 9).await;
+    chain.pay(5, 6, 9).await;
+    let error = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
+    assert!(matches!(error, indexer::Error::ReorgTooDeep { block, .. } if block == final_block), "{error}");
+}

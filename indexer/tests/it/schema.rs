@@ -63,11 +63,32 @@ async fn once_the_mirror_has_reached_the_chain_every_index_is_there() {
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
     synced(&chain, &pool).await;
-    indexer.stop().await;
     let first_columns = async |table: &str| -> Vec<String> {
         let select = "SELECT pg_get_indexdef(indexrelid, 1, false) FROM pg_index WHERE indrelid = $1::regclass ORDER BY 1";
         sqlx::query_scalar(select).bind(table).fetch_all(&pool).await.unwrap()
     };
+    let built = async {
+        // They are built beside, the last of them that of balances.
+        while first_columns("chain.balances").await.len() < 2 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::harness::WAIT, built).await.expect("every index is built");
     assert_eq!(first_columns("chain.transfers_0").await, ["authorization_nonce", "block_number", "recipient", "sender"]);
     assert_eq!(first_columns("chain.balances").await, ["account", "token"]);
+    indexer.stop().await;
+
+    // One whose building was interrupted is no index.
+    let broken = "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'chain.transfers_0_sender'::regclass";
+    sqlx::query(broken).execute(&pool).await.unwrap();
+    let indexer = Indexer::start(&chain, &database).await;
+    let valid =
+        "SELECT coalesce((SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass('chain.transfers_0_sender')), false)";
+    let mended = async {
+        while !sqlx::query_scalar::<_, bool>(valid).fetch_one(&pool).await.unwrap() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(crate::harness::WAIT, mended).await.expect("it is built again");
+    indexer.stop().await;
 }

@@ -13,7 +13,7 @@ use alloy::{
 use contracts::{
     agent_wallet::AgentWallet::{acceptOwnershipCall, executePaymentCall, freezeCall, openEscrowCall, transferOwnershipCall},
     agent_wallet_factory::{
-        AgentWalletFactory::{WalletCreated, createWalletCall},
+        AgentWalletFactory::{self, WalletCreated, createWalletCall},
         IAgentWallet as Config,
     },
     escrow::{
@@ -48,7 +48,7 @@ fn emitted<E: SolEvent>(receipt: &TransactionReceipt) -> E {
     receipt.logs().iter().find_map(|log| E::decode_log(&log.inner).ok()).expect("the event was emitted").data
 }
 
-async fn create_wallet(chain: &Chain) -> Address {
+fn wallet_config(chain: &Chain) -> Config::WalletConfig {
     let policy = Config::Policy {
         paymentMax: U56::from(50_000_000),
         dailyLimit: U56::from(100_000_000),
@@ -62,14 +62,25 @@ async fn create_wallet(chain: &Chain) -> Address {
         recipients: vec![chain.accounts[SHOP]],
         lane: Default::default(),
     };
-    let config = Config::WalletConfig {
+    Config::WalletConfig {
         owner: chain.accounts[OWNER],
         guardian: Address::ZERO,
         approvers: vec![],
         approvalsRequired: 0,
         operators: vec![operator],
         salt: B256::ZERO,
-    };
+    }
+}
+
+/// Where the wallet is that [`create_wallet`] creates.
+pub(crate) async fn wallet_address(chain: &Chain) -> Address {
+    let call = AgentWalletFactory::walletAddressCall { config: wallet_config(chain) };
+    let tx = TransactionRequest::default().with_to(chain.deployment.agent_wallet_factory).with_input(call.abi_encode());
+    Address::from_word(B256::from_slice(&alloy::providers::Provider::call(&chain.provider, tx).await.unwrap()))
+}
+
+pub(crate) async fn create_wallet(chain: &Chain) -> Address {
+    let config = wallet_config(chain);
     let created = call(chain, OWNER, chain.deployment.agent_wallet_factory, createWalletCall { config }).await;
     emitted::<WalletCreated>(&created).wallet
 }

@@ -111,6 +111,8 @@ async fn a_reader_hears_of_a_block_when_it_is_mirrored_and_why_it_is_dropped() {
     assert!(!text.contains("0.000008"), "{text}");
     let (status, problem) = indexer.get("/api/v1/chain/stream?cursor=5-1-1-1-77-00000000").await;
     assert_eq!((status, problem["code"].as_str()), (400, Some("invalid_parameter")), "{problem}");
+    let (status, problem) = indexer.get("/api/v1/chain/stream?from_block=999999").await;
+    assert!(status == 400 && problem["detail"].as_str().unwrap().contains("is not mirrored yet"), "{problem}");
     let (status, problem) = indexer.get("/api/v1/chain/stream?topics=weather").await;
     assert_eq!((status, problem["code"].as_str()), (400, Some("invalid_parameter")), "{problem}");
     let rest = tokio::spawn(async move {

@@ -92,6 +92,13 @@ async fn a_running_indexer_says_what_is_not_as_the_chain_says() {
         ("balances", "UPDATE chain.balances SET balance = balance - 1 WHERE account = $1 AND until_block IS NULL"),
         ("agreements", "UPDATE chain.agreements SET state = jsonb_set(state, '{released}', '\"1\"') WHERE $1 IS NOT NULL"),
         ("wallets", "UPDATE chain.wallets SET state = jsonb_set(state, '{owner}', to_jsonb('0x' || encode($1, 'hex')))"),
+        ("subscriptions", "UPDATE chain.subscriptions SET state = jsonb_set(state, '{charged}', '\"1\"') WHERE $1 IS NOT NULL"),
+        ("services", "UPDATE chain.services SET state = jsonb_set(state, '{payee}', to_jsonb('0x' || encode($1, 'hex')))"),
+        (
+            "proposals",
+            "UPDATE chain.proposals SET state = jsonb_set(state, '{approvals}', jsonb_build_array('0x' || encode($1, 'hex')))",
+        ),
+        ("payments", "UPDATE chain.payments SET payee = $1 WHERE kind = 'wallet'"),
         ("treasuries", "UPDATE chain.treasuries SET state = jsonb_set(state, '{paused}', 'true') WHERE $1 IS NOT NULL"),
     ];
     for (what, _) in spoiled {

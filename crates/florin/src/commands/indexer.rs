@@ -39,8 +39,7 @@ enum Action {
     /// Mirror and answer queries until Ctrl-C
     #[default]
     Run,
-    /// Fetch and prove blocks again, compare them with their rows, and every balance, agreement, wallet and treasury with the chain; exit code 1
-    /// if anything differs
+    /// Fetch and prove blocks again, compare them with their rows, and every balance and object with the chain; exit code 1 if anything differs
     Verify,
 }
 

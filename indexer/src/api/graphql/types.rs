@@ -145,7 +145,7 @@ async fn answer_of<'a>(operation: &Operation, ctx: &ResolverContext<'a>) -> asyn
         Some((name.to_owned(), value))
     };
     let pairs: Vec<_> = ctx.args.iter().filter_map(|(name, value)| pair(name, value.as_value())).collect();
-    match operation.answer(snapshot, &pairs).await {
+    match snapshot.one_of_several(operation.answer(snapshot.clone(), &pairs)).await {
         Ok(body) => Ok(owned(serde_json::from_slice(&body)?)),
         Err(problem) if problem.is_not_found() => Ok(None),
         Err(problem) => Err(problem.into()),
