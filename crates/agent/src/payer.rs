@@ -1,6 +1,7 @@
 use std::{
+    collections::HashMap,
     sync::Mutex,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use alloy::{
@@ -26,8 +27,14 @@ pub struct WalletPayer {
     provider: DynProvider,
     wallet: Address,
     operator: PrivateKeySigner,
-    next: Mutex<Option<Slot>>,
+    /// The next slot of every period that is not over, because payments of two periods may alternate.
+    next: Mutex<HashMap<Period, u32>>,
 }
+
+const NODE_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Epoch, lane and number of a period, as in [`Slot`].
+type Period = (u32, u32, u32);
 
 /// Why a wallet cannot pay.
 #[derive(Debug, thiserror::Error)]
@@ -64,8 +71,10 @@ impl WalletPayer {
     /// # Errors
     /// [`WalletError`], which says what the owner has to do.
     pub async fn connect(rpc_url: Url, wallet: Address, operator: PrivateKeySigner) -> Result<Self, WalletError> {
-        let provider = ProviderBuilder::new().connect_http(rpc_url).erased();
-        let payer = Self { provider, wallet, operator, next: Mutex::new(None) };
+        let provider =
+            ProviderBuilder::new().with_reqwest(rpc_url, |client| client.timeout(NODE_TIMEOUT).build().unwrap_or_default());
+        let provider = provider.erased();
+        let payer = Self { provider, wallet, operator, next: Mutex::default() };
         payer.lane().await?;
         Ok(payer)
     }
@@ -86,18 +95,21 @@ impl WalletPayer {
         Ok((known, lane))
     }
 
+    /// The next slot of `first`'s period that was not handed out. Forgets the periods before the one that is `running`.
+    fn next_slot(&self, first: Slot, running: u32) -> u32 {
+        let mut next = self.next.lock().expect("nothing panics while it is held");
+        next.retain(|&(_, _, period), _| period >= running);
+        let next = next.entry((first.epoch, first.lane, first.period)).or_insert(first.slot);
+        let slot = *next;
+        *next = slot.saturating_add(1);
+        slot
+    }
+
     /// Takes the next slot of the period that is neither handed out nor burnt. `None` when the period has no more.
-    async fn take_slot(&self, first: Slot, slots: u32, token: Address) -> Result<Option<Slot>, PayerError> {
+    async fn take_slot(&self, first: Slot, running: u32, slots: u32, token: Address) -> Result<Option<Slot>, PayerError> {
         let token = Token::new(token, &self.provider);
         loop {
-            let slot = {
-                let mut next = self.next.lock().expect("nothing panics while it is held");
-                let same_period =
-                    next.filter(|next| (next.epoch, next.period, next.lane) == (first.epoch, first.period, first.lane));
-                let slot = same_period.unwrap_or(first);
-                *next = Some(Slot { slot: slot.slot.saturating_add(1), ..slot });
-                slot
-            };
+            let slot = Slot { slot: self.next_slot(first, running), ..first };
             if slot.slot >= slots {
                 return Ok(None);
             }
@@ -130,15 +142,17 @@ impl Payer for WalletPayer {
             return Err(refused(format!("{value} USDC is more than the lane's {max} USDC per payment")));
         }
         let period_seconds = u64::from(lane.periodSeconds);
+        let now = now();
         let valid_before =
-            lane::valid_before(now(), transfer.valid_before_max, period_seconds).filter(|end| *end >= transfer.valid_before_min);
+            lane::valid_before(now, transfer.valid_before_max, period_seconds).filter(|end| *end >= transfer.valid_before_min);
         let valid_before = valid_before.and_then(|end| u32::try_from(end).ok());
         let valid_before = valid_before
             .ok_or_else(|| refused("the lane's period ends too soon for this payment; try again in a minute".into()))?;
         let period = valid_before / lane.periodSeconds;
         let first = Slot { epoch: operator.epoch, period, lane: operator.lane, slot: 0 };
         let slots = lane.paymentsPerPeriod.to::<u32>();
-        let slot = self.take_slot(first, slots, lane.token).await?;
+        let running = u32::try_from(now / period_seconds).unwrap_or(u32::MAX);
+        let slot = self.take_slot(first, running, slots, lane.token).await?;
         let slot = slot.ok_or_else(|| {
             refused(format!(
                 "the lane's {slots} payments of this period are used up; the next begins in at most {period_seconds} s"
@@ -158,4 +172,21 @@ impl Payer for WalletPayer {
 /// Unix seconds.
 fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_slot_is_handed_out_twice_when_two_periods_alternate() {
+        let provider = ProviderBuilder::new().connect_http("http://127.0.0.1:1".parse().expect("it is a URL")).erased();
+        let operator = PrivateKeySigner::random();
+        let payer = WalletPayer { provider, wallet: Address::ZERO, operator, next: Mutex::default() };
+        let first = |period| Slot { epoch: 1, period, lane: 1, slot: 0 };
+        let slots = [7, 8, 7, 8, 7].map(|period| payer.next_slot(first(period), 7));
+        assert_eq!(slots, [0, 0, 1, 1, 2]);
+        assert_eq!(payer.next_slot(first(8), 8), 2);
+        assert_eq!(payer.next.lock().expect("nothing panicked").len(), 1, "a period that is over is forgotten");
+    }
 }
