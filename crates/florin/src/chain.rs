@@ -3,14 +3,15 @@
 use std::{path::PathBuf, time::Duration};
 
 use alloy::{
-    eips::BlockId,
-    network::TransactionBuilder,
+    eips::{BlockId, eip2718::Encodable2718},
+    network::{EthereumWallet, NetworkTransactionBuilder, TransactionBuilder},
     primitives::{Address, B256, Bytes, U256},
-    providers::{DynProvider, Provider, ProviderBuilder},
+    providers::{DynProvider, PendingTransactionBuilder, Provider, ProviderBuilder},
     rpc::types::{
         Filter, Log, TransactionRequest,
         simulate::{SimBlock, SimulatePayload},
     },
+    signers::local::PrivateKeySigner,
     sol_types::SolCall,
     transports::{RpcError, TransportErrorKind},
 };
@@ -26,18 +27,21 @@ use url::Url;
 
 use crate::{key::KeyOptions, words};
 
+const NODE_TIMEOUT: Duration = Duration::from_secs(30);
 const RECEIPT_TIMEOUT: Duration = Duration::from_secs(180);
 /// Of the gas that the simulation took: state may change a little until the transaction is mined.
 const GAS_MARGIN_PERCENT: u64 = 20;
 /// A node that refuses a smaller range of blocks refuses for another reason.
 const LOG_RANGE_MIN: u64 = 500;
+/// What a node answers with when it took no transaction in: EIP-1474's "rejected", and the code of everything else in geth's pool.
+const REJECTED: [i64; 2] = [-32003, -32000];
 
 /// What every command that talks to a chain takes.
 #[derive(clap::Args, Clone, Debug)]
 #[command(next_help_heading = "Chain, key and output")]
 pub(crate) struct ChainOptions {
     /// Node of the chain
-    #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL", global = true)]
+    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true, value_name = "URL", global = true)]
     rpc_url: Option<Url>,
 
     /// Deployment file that `florin deploy` wrote; not needed on chains that florin knows
@@ -79,8 +83,13 @@ pub(crate) struct Chain {
 pub(crate) struct Sender {
     pub(crate) chain: Chain,
     from: Address,
-    /// Fills in nonce and fees and signs.
-    provider: DynProvider,
+    /// Without one, nothing is signed or sent.
+    signer: Option<PrivateKeySigner>,
+}
+
+/// A node to read from, which answers in time or not at all.
+pub(crate) fn node(url: Url) -> DynProvider {
+    ProviderBuilder::new().with_reqwest(url, |client| client.timeout(NODE_TIMEOUT).build().unwrap_or_default()).erased()
 }
 
 /// A signed EIP-2612 permit, as contracts take it.
@@ -96,7 +105,7 @@ impl ChainOptions {
     /// Connects, to read.
     pub(crate) async fn connect(&self) -> Result<Chain> {
         let url = self.rpc_url.clone().context("which chain? Name its node with --rpc-url (or set FLORIN_RPC_URL)")?;
-        let provider = ProviderBuilder::new().connect_http(url.clone()).erased();
+        let provider = node(url.clone());
         let silent = || format!("the node {url} does not answer: is it running and is --rpc-url right?");
         let chain_id = provider.get_chain_id().await.with_context(silent)?;
         let deployment = match &self.deployment {
@@ -117,14 +126,10 @@ impl ChainOptions {
         }
         if self.calldata || self.from.is_some() {
             let from = self.from.or(self.key.signer().ok().map(|key| key.address())).unwrap_or_default();
-            let chain = self.connect().await?;
-            return Ok(Sender { provider: chain.provider.clone(), chain, from });
+            return Ok(Sender { chain: self.connect().await?, from, signer: None });
         }
         let signer = self.key.signer()?;
-        let (chain, from) = (self.connect().await?, signer.address());
-        let url = self.rpc_url.clone().context("there was one to connect to")?;
-        let provider = ProviderBuilder::new().with_simple_nonce_management().wallet(signer).connect_http(url).erased();
-        Ok(Sender { chain, from, provider })
+        Ok(Sender { chain: self.connect().await?, from: signer.address(), signer: Some(signer) })
     }
 
     /// Prints an answer: `value` with `--json`, otherwise `text`.
@@ -188,6 +193,8 @@ impl Sender {
     /// Simulates a call, sends it, waits until it is mined, prints the transaction and what happened. With `--dry-run` only the first and the
     /// last. Returns what happened.
     pub(crate) async fn send(&self, to: Address, call: &impl SolCall) -> Result<Vec<Event>> {
+        // A call to an address without code does nothing, and succeeds.
+        self.chain.expect_contract(to, "contract").await?;
         let data = Bytes::from(call.abi_encode());
         if self.prints_calldata() {
             eprintln!("call {to} with:");
@@ -195,15 +202,15 @@ impl Sender {
             return Ok(Vec::new());
         }
         let request = TransactionRequest::default().with_from(self.address()).with_to(to).with_input(data.clone());
-        let gas = self.provider.estimate_gas(request.clone()).await.map_err(|error| self.refused(&error))?;
+        let gas = self.chain.provider.estimate_gas(request.clone()).await.map_err(|error| self.refused(&error))?;
         if self.chain.options.dry_run {
             let events = self.simulated_events(request).await;
             self.print(&json!({ "dryRun": true, "to": to, "data": data, "gas": gas }), &would(to, &data, gas), &events);
             return Ok(events);
         }
         let request = request.with_gas_limit(gas + gas * GAS_MARGIN_PERCENT / 100);
-        let sent = self.provider.send_transaction(request).await.map_err(|error| self.refused(&error))?;
-        let hash = *sent.tx_hash();
+        let hash = self.broadcast(request).await?;
+        let sent = PendingTransactionBuilder::new(self.chain.provider.root().clone(), hash);
         let receipt = sent.with_timeout(Some(RECEIPT_TIMEOUT)).get_receipt().await;
         let receipt = receipt.with_context(|| {
             format!("transaction {hash} was sent and is not known to be mined: look for it before you try again")
@@ -220,6 +227,35 @@ impl Sender {
         Ok(events)
     }
 
+    /// Signs a transaction and sends it. Its hash is told first: whatever happens from then on, it can be looked for.
+    async fn broadcast(&self, request: TransactionRequest) -> Result<B256> {
+        let node = &self.chain.provider;
+        let (nonce, fees) =
+            tokio::try_join!(node.get_transaction_count(self.from).pending().into_future(), node.estimate_eip1559_fees())
+                .context("the node does not say what a transaction needs; nothing was sent")?;
+        let request = request
+            .with_chain_id(self.chain.id())
+            .with_nonce(nonce)
+            .with_max_fee_per_gas(fees.max_fee_per_gas)
+            .with_max_priority_fee_per_gas(fees.max_priority_fee_per_gas);
+        let transaction = request.build(&EthereumWallet::from(self.signer()?.clone())).await?;
+        let hash = *transaction.tx_hash();
+        eprintln!("sending transaction {hash}");
+        let Err(error) = node.send_raw_transaction(&transaction.encoded_2718()).await else { return Ok(hash) };
+        match error.as_error_resp() {
+            Some(answer) if answer.message.to_lowercase().contains("already known") => Ok(hash),
+            Some(answer) if REJECTED.contains(&answer.code) || answer.as_revert_data().is_some() => Err(self.refused(&error)),
+            _ => Err(anyhow!(error)
+                .context(format!("transaction {hash} may have been sent: look for it before you repeat, or you may pay twice"))),
+        }
+    }
+
+    fn signer(&self) -> Result<&PrivateKeySigner> {
+        self.signer
+            .as_ref()
+            .with_context(|| format!("this takes a signature of {}: leave --from away and give its key", self.from))
+    }
+
     /// Whether calls are only printed, for another account to make.
     pub(crate) const fn prints_calldata(&self) -> bool {
         self.chain.options.calldata
@@ -228,10 +264,10 @@ impl Sender {
     /// Signs a permit for `spender` over exactly `amount` of our USDC.
     pub(crate) async fn permit(&self, spender: Address, amount: Usdc, deadline: u64) -> Result<SignedPermit> {
         let (usdc, owner) = (self.chain.deployment.usdc, self.address());
-        let nonce = Token::new(usdc, &self.provider).nonces(owner).call().await?;
+        let nonce = Token::new(usdc, &self.chain.provider).nonces(owner).call().await?;
         let deadline = U256::from(deadline);
         let permit = Permit { owner, spender, value: amount.into(), nonce, deadline };
-        let signature = signing::usdc::permit(permit, usdc, self.chain.id()).sign(&self.chain.options.key.signer()?)?;
+        let signature = signing::usdc::permit(permit, usdc, self.chain.id()).sign(self.signer()?)?;
         let v = 27 + u8::from(signature.v());
         Ok(SignedPermit { deadline, v, r: signature.r().into(), s: signature.s().into() })
     }
@@ -239,30 +275,47 @@ impl Sender {
     /// Lets `spender` take `amount` of our USDC by allowance, if it cannot yet. A dry run ends there: what follows cannot be simulated before the
     /// allowance is given. Says whether to go on.
     pub(crate) async fn allow(&self, spender: Address, amount: Usdc) -> Result<bool> {
-        let token = self.chain.deployment.usdc;
         if self.prints_calldata() {
             eprintln!("{spender} must be allowed to take {amount} USDC first");
             return Ok(true);
         }
-        let allowed = Token::new(token, &self.provider).allowance(self.address(), spender).call().await?;
-        if allowed >= U256::from(amount.base_units()) {
+        if self.allowance(spender).await? >= U256::from(amount.base_units()) {
             return Ok(true);
         }
-        self.send(token, &Token::approveCall { spender, value: amount.into() }).await?;
+        self.approve(spender, amount.into()).await
+    }
+
+    /// Lets `spender` take `amount` more than it can already: something else relies on that, such as a subscription. As [`Self::allow`].
+    pub(crate) async fn allow_more(&self, spender: Address, amount: Usdc) -> Result<bool> {
+        if self.prints_calldata() {
+            eprintln!("{spender} must be allowed to take {amount} USDC more first");
+            return Ok(true);
+        }
+        self.approve(spender, self.allowance(spender).await?.saturating_add(amount.into())).await
+    }
+
+    async fn approve(&self, spender: Address, value: U256) -> Result<bool> {
+        self.chain.expect_contract(spender, "contract").await?;
+        self.send(self.chain.deployment.usdc, &Token::approveCall { spender, value }).await?;
         Ok(!self.chain.options.dry_run)
+    }
+
+    /// What `spender` can take of our USDC.
+    pub(crate) async fn allowance(&self, spender: Address) -> Result<U256> {
+        Ok(Token::new(self.chain.deployment.usdc, &self.chain.provider).allowance(self.from, spender).call().await?)
     }
 
     /// What the transaction would log, if the node can tell.
     async fn simulated_events(&self, request: TransactionRequest) -> Vec<Event> {
         let payload = SimulatePayload { block_state_calls: vec![SimBlock::default().call(request)], ..Default::default() };
-        let blocks = self.provider.simulate(&payload).await.unwrap_or_default();
+        let blocks = self.chain.provider.simulate(&payload).await.unwrap_or_default();
         decoded(blocks.iter().flat_map(|block| &block.calls).flat_map(|call| &call.logs))
     }
 
     fn print(&self, facts: &Value, text: &str, events: &[Event]) {
         let mut facts = facts.clone();
         facts["events"] = events.iter().map(words::event_json).collect();
-        let lines = events.iter().filter_map(words::event);
+        let lines = events.iter().filter_map(|event| words::event(event, self.chain.deployment.usdc));
         self.chain.options.answer(&facts, &lines.fold(text.to_owned(), |text, line| format!("{text}\n  {line}")));
     }
 

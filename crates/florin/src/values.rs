@@ -19,7 +19,7 @@ use time::{OffsetDateTime, UtcOffset, format_description::well_known::Rfc3339, m
 pub(crate) enum ValueError {
     #[error("a duration is a whole number and s, m, h or d: 90s, 15m, 24h, 30d")]
     Duration,
-    #[error("a time is a duration from now (24h) or in UTC as 2026-12-31T23:59:59Z")]
+    #[error("a time is a duration from now (24h), in UTC as 2026-12-31T23:59:59Z, or `never`")]
     When,
     #[error("a reference is up to 32 characters of text, or 0x and 64 hex digits")]
     Reference,
@@ -79,6 +79,9 @@ impl FromStr for When {
     fn from_str(text: &str) -> Result<Self, ValueError> {
         if let Ok(span) = text.parse() {
             return Ok(Self::In(span));
+        }
+        if text == "never" {
+            return Ok(Self::At(u64::MAX));
         }
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| ValueError::When)?;
         u64::try_from(time.unix_timestamp()).map(Self::At).map_err(|_| ValueError::When)
@@ -186,7 +189,7 @@ mod tests {
         assert_eq!("2026-12-31T23:59:59Z".parse::<When>().unwrap().from(1_000), 1_798_761_599);
         assert_eq!("2027-01-01T00:59:59+01:00".parse::<When>().unwrap().from(1_000), 1_798_761_599);
         assert_eq!(utc(1_798_761_599), "2026-12-31 23:59:59 UTC");
-        assert_eq!(utc(u64::MAX), "never");
+        assert_eq!(utc("never".parse::<When>().unwrap().from(1_000)), "never");
     }
 
     #[test]

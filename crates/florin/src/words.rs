@@ -1,7 +1,7 @@
 //! Events of the contracts as sentences: amounts in USDC, times in UTC.
 
 use alloy::primitives::Address;
-use contracts::Event;
+use contracts::{Deployment, Event};
 use money::Usdc;
 use serde_json::{Map, Value, json};
 
@@ -123,15 +123,31 @@ const EVENTS: &[(&str, &str)] = &[
 /// Events that only say over again what another one said.
 const SILENT: &[&str] = &["Transfer", "AuthorizationUsed"];
 
-/// What happened, if it is worth a line.
-pub(crate) fn event(event: &Event) -> Option<String> {
+/// What happened, if it is worth a line. Amounts of another token than `usdc` are told to be.
+pub(crate) fn event(event: &Event, usdc: Address) -> Option<String> {
     let name = event.name();
     if SILENT.contains(&name) {
         return None;
     }
     let Value::Object(arguments) = event.to_json() else { return None };
     let arguments: Vec<(String, Value)> = arguments.into_iter().collect();
-    Some(sentence(name, &arguments))
+    let token = arguments.iter().find_map(|(name, value)| token(name, value));
+    let warning = token.map_or(String::new(), |token| unless_usdc(token, usdc));
+    Some(format!("{}\n{warning}", sentence(name, &arguments)).trim_end().to_owned())
+}
+
+/// The token that an event is about, also when it is in a struct.
+fn token(name: &str, value: &Value) -> Option<Address> {
+    match value {
+        Value::String(text) if name == "token" => text.parse().ok(),
+        Value::Object(fields) => fields.iter().find_map(|(name, value)| token(name, value)),
+        _ => None,
+    }
+}
+
+/// A loud line for somebody who decides: amounts are shown as USDC, and anybody can make a token. Nothing when it is `usdc`.
+pub(crate) fn unless_usdc(token: Address, usdc: Address) -> String {
+    if token == usdc { String::new() } else { format!("  IN THE TOKEN {token}, NOT IN USDC: check what it is worth\n") }
 }
 
 /// An event for programs: its arguments with amounts as decimal USDC and times as they are, in Unix seconds.
@@ -174,9 +190,20 @@ fn shown_text(name: &str, text: &str) -> String {
         }
         // The zero spender of a treasury is the owners' own budget.
         _ if name == "spender" && text.trim_start_matches("0x").bytes().all(|digit| digit == b'0') => "owners".to_owned(),
-        _ if REFERENCES.contains(&name) => text.parse().map_or_else(|_| text.to_owned(), shown_reference),
-        _ => text.to_owned(),
+        _ if REFERENCES.contains(&name) => text.parse().map_or_else(|_| printable(text), shown_reference),
+        _ => printable(text),
     }
+}
+
+/// Text of a stranger, without what moves the cursor of a terminal or turns the direction of writing.
+pub(crate) fn printable(text: &str) -> String {
+    let turns = |c| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|&c| !c.is_control() && !turns(c)).collect()
+}
+
+/// The USDC of a chain that florin knows without a node or a file; zero for others, so that every token there is told.
+pub(crate) fn known_usdc(chain_id: u64) -> Address {
+    Deployment::for_chain(chain_id).map_or(Address::ZERO, |known| known.usdc)
 }
 
 /// The same with every address in its checksummed form.

@@ -107,7 +107,7 @@ impl Router {
         match self.action {
             Action::Pay { to, amount, id } => {
                 let id = id.unwrap_or_else(values::fresh_id);
-                if sender.allow(router, amount).await? {
+                if sender.allow_more(router, amount).await? {
                     let call = Contract::payCall { paymentId: id, token, payee: to, amount: amount.into() };
                     sender.send(router, &call).await?;
                 }
@@ -122,23 +122,21 @@ impl Router {
                 }
                 let leg = |payee: &payees::Payee| IPaymentRouter::Leg { payee: payee.to, amount: uint96(payee.amount) };
                 let legs: Vec<_> = payees.iter().map(leg).collect();
-                if sender.prints_calldata() {
-                    sender.send(router, &Contract::batchPayCall { paymentRef: reference, token, legs }).await?;
-                } else {
-                    let permit = permit(&sender, total).await?;
+                if let Some(permit) = permit(&sender, total).await? {
                     sender.send(router, &Contract::batchPayWithPermitCall { paymentRef: reference, token, legs, permit }).await?;
+                } else if sender.allow_more(router, total).await? {
+                    sender.send(router, &Contract::batchPayCall { paymentRef: reference, token, legs }).await?;
                 }
             }
             Action::Split { amount, shares, reference } => {
                 let shares: Vec<_> =
                     shares.iter().map(|share| IPaymentRouter::Share { payee: share.payee, bps: share.bps }).collect();
                 let value = amount.into();
-                if sender.prints_calldata() {
-                    sender.send(router, &Contract::splitPayCall { paymentRef: reference, token, amount: value, shares }).await?;
-                } else {
-                    let permit = permit(&sender, amount).await?;
+                if let Some(permit) = permit(&sender, amount).await? {
                     let call = Contract::splitPayWithPermitCall { paymentRef: reference, token, amount: value, shares, permit };
                     sender.send(router, &call).await?;
+                } else if sender.allow_more(router, amount).await? {
+                    sender.send(router, &Contract::splitPayCall { paymentRef: reference, token, amount: value, shares }).await?;
                 }
             }
             Action::Withdraw { to } => drop(sender.send(router, &Contract::withdrawCall { token, to }).await?),
@@ -147,11 +145,15 @@ impl Router {
     }
 }
 
-/// A permit for the router over exactly `amount`.
-async fn permit(sender: &Sender, amount: Usdc) -> Result<IPaymentRouter::Permit> {
-    let deadline = sender.chain.now + PERMIT_SECONDS;
-    let SignedPermit { deadline, v, r, s } = sender.permit(sender.chain.deployment.payment_router, amount, deadline).await?;
-    Ok(IPaymentRouter::Permit { deadline, v, r, s })
+/// A permit for the router over exactly `amount`. None where it would replace an allowance that subscriptions are charged from, and none
+/// when calls are only printed.
+async fn permit(sender: &Sender, amount: Usdc) -> Result<Option<IPaymentRouter::Permit>> {
+    let router = sender.chain.deployment.payment_router;
+    if sender.prints_calldata() || !sender.allowance(router).await?.is_zero() {
+        return Ok(None);
+    }
+    let SignedPermit { deadline, v, r, s } = sender.permit(router, amount, sender.chain.now + PERMIT_SECONDS).await?;
+    Ok(Some(IPaymentRouter::Permit { deadline, v, r, s }))
 }
 
 pub(super) fn uint96(amount: Usdc) -> U96 {

@@ -7,13 +7,14 @@ use alloy::{
     rpc::types::Filter,
     sol_types::SolEvent,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use contracts::{
     Contract as Kind, Event,
     payment_router::{
         ISubscriptions::SubscriptionTerms,
         PaymentRouter::{self as Contract, PaymentRouterEvents, SubscriptionCreated},
     },
+    signing::router as signing,
 };
 use money::Usdc;
 use serde_json::json;
@@ -21,7 +22,8 @@ use serde_json::json;
 use super::router::uint96;
 use crate::{
     chain::{Chain, ChainOptions},
-    values::{self, Span, When, usdc, utc},
+    values::{self, Span, When, reencode, usdc, utc},
+    words::unless_usdc,
 };
 
 /// Payments that recur: the payer subscribes and can always cancel, anybody charges what is due, at most one price a period
@@ -90,7 +92,7 @@ struct Create {
     #[arg(long, value_name = "DURATION", default_value = "30d")]
     period: Span,
 
-    /// Most that is charged over the life of the subscription, in USDC; the router is allowed to take this much
+    /// Most that is charged over the life of the subscription, in USDC; the router is allowed to take this much more
     #[arg(long, value_name = "USDC")]
     total_max: Usdc,
 
@@ -147,9 +149,9 @@ impl Create {
             catchUpMax: self.catch_up,
             salt: values::fresh().into(),
         };
-        let contract = Contract::new(router, chain.provider());
-        let id = contract.subscriptionId(terms.clone()).call().await?;
-        if sender.allow(router, self.total_max).await? {
+        let id = id_of(&terms, chain)?;
+        eprintln!("subscription {id}");
+        if sender.allow_more(router, self.total_max).await? {
             sender.send(router, &Contract::subscribeCall { terms }).await?;
             options.answer(&json!({ "subscription": id }), &format!("subscription {id}"));
         }
@@ -178,11 +180,12 @@ async fn show(id: B256, options: &ChainOptions) -> Result<ExitCode> {
         terms.payer,
         terms.payee,
         Span(terms.period)
-    );
+    ) + &unless_usdc(terms.token, chain.deployment.usdc);
     let facts = json!({
         "subscription": id,
         "payer": terms.payer,
         "payee": terms.payee,
+        "token": terms.token,
         "price": price,
         "periodSeconds": terms.period,
         "charged": charged,
@@ -196,6 +199,11 @@ async fn show(id: B256, options: &ChainOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The id of a subscription: the digest of its terms.
+fn id_of(terms: &SubscriptionTerms, chain: &Chain) -> Result<B256> {
+    Ok(signing::subscription_id(&reencode(terms)?, chain.deployment.payment_router, chain.id()))
+}
+
 /// The terms of a subscription, as it was created.
 async fn find(id: B256, chain: &Chain) -> Result<SubscriptionTerms> {
     let router = chain.deployment.payment_router;
@@ -205,6 +213,8 @@ async fn find(id: B256, chain: &Chain) -> Result<SubscriptionTerms> {
     let filter = Filter::new().address(router).event_signature(SubscriptionCreated::SIGNATURE_HASH).topic1(id);
     for event in chain.events(Kind::PaymentRouter, filter).await? {
         if let Event::PaymentRouter(PaymentRouterEvents::SubscriptionCreated(told)) = event {
+            // The id commits to the terms, so that no node can put others in their place.
+            ensure!(id_of(&told.terms, chain)? == id, "the node gives other terms for the subscription {id}: do not trust it");
             return Ok(told.terms);
         }
     }

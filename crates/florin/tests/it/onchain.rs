@@ -38,11 +38,15 @@ async fn a_subscription_is_charged_once_a_period_until_it_is_cancelled() {
     let create = ["subscription", "create", "--payee", &seller, "--price", "10", "--period", "30d", "--total-max", "25"];
     let id = desk.json(PAYER, &create)["subscription"].as_str().unwrap().to_owned();
     assert_eq!(desk.balance(&seller).await, "1000010.00", "the first period is paid at once");
+    desk.write("batch.csv", &format!("address,amount\n{seller},1\n"));
+    desk.run(PAYER, &["router", "pay", "--to", &seller, "--amount", "2"]);
+    desk.run(PAYER, &["router", "batch", "batch.csv"]);
     let charge = ["subscription", "charge", &id];
     assert!(desk.refused(OTHER, &charge).contains("nothing is due before 20"));
     desk.wait(30 * 86_400).await;
     assert!(desk.run(OTHER, &["subscription", "show", &id]).contains("1 periods are due, 10.00 USDC"));
-    assert!(desk.run(OTHER, &charge).contains("charged 10.00 USDC to"));
+    let charged = desk.run(OTHER, &charge);
+    assert!(charged.contains("charged 10.00 USDC to"), "other payments leave what it is allowed to take: {charged}");
     desk.wait(30 * 86_400).await;
     assert!(desk.refused(OTHER, &charge).contains("at most 25.00 USDC may be charged"));
     assert!(desk.refused(OTHER, &["subscription", "cancel", &id]).contains("is neither the payer"));

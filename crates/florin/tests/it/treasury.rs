@@ -1,5 +1,8 @@
 //! `florin treasury`, as owners and spenders use it.
 
+use alloy::providers::Provider;
+use axum::http::StatusCode;
+
 use crate::cli::Desk;
 
 const OWNERS: [usize; 3] = [1, 2, 3];
@@ -92,6 +95,51 @@ async fn a_spender_pays_alone_within_its_tier_and_is_told_what_it_may_not() {
     desk.write("florin.toml", &format!("[treasury]\ntreasury = \"{treasury}\"\n"));
     assert!(desk.run(GUARDIAN, &["treasury", "pause"]).contains("paused"), "the file names the treasury");
     assert!(desk.refused(SPENDER, &pay("0.01")).contains("the treasury is paused"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_is_lost_is_repeated_with_its_number_and_paid_once() {
+    let desk = Desk::open().await;
+    let treasury = founded(&desk).await;
+    let (supplier, lossy) = (desk.who(SUPPLIER), losing_answers(desk.chain.rpc_url().clone()).await);
+    let pay = ["treasury", "pay", "--treasury", &treasury, "--to", &supplier, "--amount", "20"];
+    let lost = desk.refused(SPENDER, &[&pay[..], &["--rpc-url", &lossy]].concat());
+    let after = |mark: &str| lost.split(mark).nth(1).and_then(|rest| rest.split_whitespace().next()).expect(mark).to_owned();
+    let hash = after("sending transaction ");
+    assert!(lost.contains(&format!("transaction {hash} may have been sent: look for it before you repeat")), "{lost}");
+    let mined = desk.chain.provider().get_transaction_receipt(hash.parse().unwrap()).await.unwrap();
+    assert!(mined.is_some_and(|receipt| receipt.status()), "it was sent indeed");
+    let again = desk.refused(SPENDER, &[&pay[..], &["--nonce", &after("repeat with --nonce ").replace(',', "")]].concat());
+    assert!(again.contains("it was executed or cancelled before"), "{again}");
+    assert_eq!(desk.balance(&treasury).await, "9980.00");
+}
+
+/// A node that takes transactions, and whose answer to them never arrives.
+async fn losing_answers(node: url::Url) -> String {
+    let pass_on = move |request: String| {
+        let node = node.clone();
+        async move {
+            let lost = request.contains("eth_sendRawTransaction");
+            let json = [("content-type", "application/json")];
+            let sent = reqwest::Client::new().post(node).header(json[0].0, json[0].1).body(request).send().await.unwrap();
+            let answer = sent.text().await.unwrap();
+            if lost { (StatusCode::GATEWAY_TIMEOUT, json, String::new()) } else { (StatusCode::OK, json, answer) }
+        }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(pass_on)).await });
+    format!("http://{address}")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_sent_to_an_address_without_a_contract() {
+    let desk = Desk::open().await;
+    let mut elsewhere = desk.chain.deployment().clone();
+    elsewhere.payment_router = desk.who(SUPPLIER).parse().unwrap();
+    elsewhere.save(&desk.path("deployment.json")).unwrap();
+    let said = desk.refused(SPENDER, &["router", "pay", "--to", &desk.who(RELAYER), "--amount", "1"]);
+    assert!(said.contains("there is no contract at") && !said.contains("sending"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -94,8 +94,14 @@ async fn the_owner_rearranges_operators_and_hands_the_wallet_over() {
     let (agent, second, new_owner, seller) = (desk.who(AGENT), desk.who(RELAYER), desk.who(NEW_OWNER), desk.who(SELLER));
     let by = |account: usize, args: &[&str]| desk.run(account, &[&["wallet"], args, &["--wallet", &wallet]].concat());
     by(OWNER, &["operator", "add", &second, "--daily", "5", "--only", &seller]);
-    by(OWNER, &["operator", "set-policy", &agent, "--daily", "7", "--expires", "24h"]);
-    by(OWNER, &["operator", "set-lane", &agent]);
+    by(OWNER, &["operator", "set-policy", &agent, "--only-allowed", "--expires", "24h"]);
+    by(OWNER, &["operator", "set-lane", &agent, "--lane-payments", "3"]);
+    let shown = by(OWNER, &["show"]);
+    for kept in ["50.00 USDC a day, 20.00 a payment, approval above 30.00 a day", "3 payments of 0.10 USDC every 1h"] {
+        assert!(shown.contains(kept), "what was not named stays: {kept:?} not in:\n{shown}");
+    }
+    by(OWNER, &["operator", "set-policy", &agent, "--daily", "7"]);
+    by(OWNER, &["operator", "close-lane", &agent]);
     let shown = by(OWNER, &["show"]);
     for expected in ["7.00 USDC a day", "5.00 USDC a day", "to its allowlist only", &format!("may pay {seller}")] {
         assert!(shown.contains(expected), "{expected:?} not in:\n{shown}");

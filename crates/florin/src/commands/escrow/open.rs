@@ -64,6 +64,7 @@ impl Open {
         let terms = self.terms.agree(&sender.chain, sender.address())?;
         let (escrow, amount) = (sender.chain.deployment.escrow, values::usdc(terms.amount));
         let id = signing::agreement_id(&terms, escrow, sender.chain.id());
+        eprintln!("agreement {id}");
         if self.fund == Funding::Permit && !sender.prints_calldata() {
             let SignedPermit { deadline, v, r, s } = sender.permit(escrow, amount, self.valid.from(sender.chain.now)).await?;
             sender.send(escrow, &Contract::fundWithPermitCall { terms, deadline, v, r, s }).await?;

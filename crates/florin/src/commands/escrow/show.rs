@@ -30,8 +30,8 @@ impl Show {
         let Some(status) = STATUSES.get(usize::from(state.status)) else { bail!("the escrow has a state {}", state.status) };
         let (funded, released) = (usdc(state.funded), usdc(state.released));
         let next = next_in_words(terms, &state, chain.now);
-        let text =
-            format!("agreement {id}\n{}{status}: {funded} USDC put in, {released} released\n{next}\n", terms_in_words(terms));
+        let terms_in_words = terms_in_words(terms, chain.deployment.usdc);
+        let text = format!("agreement {id}\n{terms_in_words}{status}: {funded} USDC put in, {released} released\n{next}\n");
         let facts = json!({
             "agreement": id,
             "status": status,
@@ -40,6 +40,7 @@ impl Show {
             "buyer": terms.buyer,
             "seller": terms.seller,
             "arbiter": terms.arbiter,
+            "token": terms.token,
             "deliverBy": terms.deliverBy,
             "windowEnds": state.windowEnds.to::<u64>(),
             "next": next,

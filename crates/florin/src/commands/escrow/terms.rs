@@ -7,7 +7,7 @@ use alloy::{
     rpc::types::Filter,
     sol_types::SolEvent,
 };
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use contracts::{
     Contract, Event,
     escrow::{
@@ -22,6 +22,7 @@ use crate::{
     chain::Chain,
     document,
     values::{self, Span, When},
+    words::unless_usdc,
 };
 
 /// What happens when the arbiter stays silent.
@@ -121,7 +122,10 @@ pub(crate) async fn find_terms(text: &str, chain: &Chain) -> Result<Message<IEsc
     let filter = Filter::new().address(chain.deployment.escrow).event_signature(AgreementFunded::SIGNATURE_HASH).topic1(id);
     for event in chain.events(Contract::Escrow, filter).await? {
         if let Event::Escrow(EscrowEvents::AgreementFunded(told)) = event {
-            return Ok(signing::terms(told.terms, chain.deployment.escrow, chain.id()));
+            let terms = signing::terms(told.terms, chain.deployment.escrow, chain.id());
+            // The id commits to the terms, so that no node can put others in their place.
+            ensure!(terms.digest() == id, "the node gives other terms for the agreement {id}: do not trust it");
+            return Ok(terms);
         }
     }
     bail!("there is no agreement {id} in the escrow of chain {}", chain.id())
@@ -137,10 +141,11 @@ fn load_terms(file: &Path, chain: &Chain) -> Result<Message<IEscrow::Terms>> {
     document::read(&data, signing::domain(escrow, chain_id))
 }
 
-/// All of the terms, for somebody who decides whether to sign.
-pub(crate) fn terms_in_words(terms: &IEscrow::Terms) -> String {
+/// All of the terms, for somebody who decides whether to sign, on a chain with this USDC.
+pub(crate) fn terms_in_words(terms: &IEscrow::Terms, usdc: Address) -> String {
     let amount = |amount: U256| values::usdc(amount);
     let mut text = format!("    {} USDC from {} to {}\n", amount(terms.amount), terms.buyer, terms.seller);
+    text += &unless_usdc(terms.token, usdc);
     text += &format!("    to be delivered by {}, then {} to dispute\n", values::utc(terms.deliverBy), Span(terms.reviewPeriod));
     if terms.arbiter.is_zero() {
         text += "    no arbiter, so no dispute\n";

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     chain::{Chain, ChainOptions, readable},
     values::{usdc, utc},
+    words::{printable, unless_usdc},
 };
 
 /// List the services that are offered: their price, stake and score
@@ -42,10 +43,12 @@ impl List {
             let reputation = reputation(told.service, &chain).await?;
             let (price, stake, score) = (price_in_words(&service), usdc(service.stake), score_in_words(&reputation));
             lines += &format!("{}\n  {price}, stake {stake} USDC, {score}\n", told.service);
+            lines += &unless_usdc(service.token, chain.deployment.usdc);
             services.push(json!({
                 "service": told.service,
                 "owner": service.owner,
                 "payee": service.payee,
+                "token": service.token,
                 "price": usdc(service.price),
                 "stake": stake,
                 "score": mean_score(&reputation),
@@ -74,9 +77,10 @@ impl Show {
         let offer = newest_offer(id, &chain).await?;
         let mut text = format!("service {id}{}\n", if service.retired { ", RETIRED" } else { "" });
         if let Some(offer) = &offer {
-            text += &format!("  called at {}, described at {}\n", offer.endpoint, offer.metadataURI);
+            text += &format!("  called at {}, described at {}\n", printable(&offer.endpoint), printable(&offer.metadataURI));
         }
         text += &format!("  {}, paid to {}\n", price_in_words(&service), service.payee);
+        text += &unless_usdc(service.token, chain.deployment.usdc);
         text += &format!("  owner {}, arbiter {}\n", service.owner, service.arbiter);
         if !service.pendingOwner.is_zero() {
             text += &format!("  offered to {}, who has not accepted yet\n", service.pendingOwner);
@@ -98,6 +102,7 @@ impl Show {
             "arbiter": service.arbiter,
             "endpoint": offer.as_ref().map(|offer| &offer.endpoint),
             "metadata": offer.as_ref().map(|offer| &offer.metadataURI),
+            "token": service.token,
             "price": usdc(service.price),
             "periodSeconds": service.period,
             "stake": usdc(service.stake),

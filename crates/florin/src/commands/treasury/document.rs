@@ -11,7 +11,7 @@ use alloy::{
 };
 use anyhow::{Context, Result, bail};
 use contracts::{
-    Deployment, Event,
+    Event,
     agent_wallet_factory::IAgentWallet,
     signing::{Message, treasury as signing},
     treasury::{ITreasury, Treasury as Contract},
@@ -21,6 +21,7 @@ use crate::{
     chain::Chain,
     commands::{escrow::terms_in_words, wallet::config_in_words},
     document, values,
+    words::{known_usdc, unless_usdc},
 };
 
 /// What owners approve.
@@ -138,8 +139,8 @@ impl Document {
     pub(super) fn in_words(&self) -> String {
         let (id, treasury, chain) = (self.id(), self.treasury(), self.chain_id());
         let (kind, body) = match self {
-            Self::Order(message) => ("order", order_in_words(&message.content, chain)),
-            Self::Change(message) => ("change", change_in_words(&message.content)),
+            Self::Order(message) => ("order", order_in_words(&message.content, known_usdc(chain))),
+            Self::Change(message) => ("change", change_in_words(&message.content, known_usdc(chain))),
             Self::Cancellation(message) => ("cancellation", format!("  ends change {}\n", message.content.change)),
         };
         format!("{kind} {id}\n  of treasury {treasury} on chain {chain}\n{body}")
@@ -178,7 +179,7 @@ pub(super) fn spender_in_words(spender: Address) -> String {
     if spender.is_zero() { "owners".to_owned() } else { spender.to_string() }
 }
 
-fn order_in_words(order: &signing::Order, chain_id: u64) -> String {
+fn order_in_words(order: &signing::Order, usdc: Address) -> String {
     let what =
         ["pays", "creates a wallet with", "funds escrow with", "disputes, with a bond of", "calls the payment router with"];
     let what = what.get(usize::from(order.operation)).copied().unwrap_or("UNKNOWN OPERATION with");
@@ -191,35 +192,34 @@ fn order_in_words(order: &signing::Order, chain_id: u64) -> String {
         let total = order.payments.iter().fold(alloy::primitives::U256::ZERO, |sum, payment| sum.saturating_add(payment.amount));
         text += &format!("    {} USDC in all, {} payments\n", values::usdc(total), order.payments.len());
     }
-    text += &details_in_words(order);
+    text += &details_in_words(order, usdc);
     text += &format!(
         "  from the budget of {}, category {}\n",
         spender_in_words(order.spender),
         values::shown_reference(order.category)
     );
-    if Deployment::for_chain(chain_id).map_or(true, |known| known.usdc != order.token) {
-        text += &format!("  IN THE TOKEN {}: check that this is USDC\n", order.token);
-    }
+    text += &unless_usdc(order.token, usdc);
     text + &format!("  until {}\n", values::utc(order.validUntil))
 }
 
-fn details_in_words(order: &signing::Order) -> String {
+fn details_in_words(order: &signing::Order, usdc: Address) -> String {
     let unread = || format!("    details {}\n", order.details);
     match order.operation {
         0 => String::new(),
-        1 => IAgentWallet::WalletConfig::abi_decode(&order.details).map_or_else(|_| unread(), |config| config_in_words(&config)),
+        1 => IAgentWallet::WalletConfig::abi_decode(&order.details)
+            .map_or_else(|_| unread(), |config| config_in_words(&config, usdc)),
         2 | 3 => contracts::escrow::IEscrow::Terms::abi_decode(&order.details)
-            .map_or_else(|_| unread(), |terms| terms_in_words(&terms)),
+            .map_or_else(|_| unread(), |terms| terms_in_words(&terms, usdc)),
         _ => unread(),
     }
 }
 
-fn change_in_words(change: &signing::Change) -> String {
-    let calls = change.calls.iter().map(|call| format!("  {}\n", call_in_words(call)));
+fn change_in_words(change: &signing::Change, usdc: Address) -> String {
+    let calls = change.calls.iter().map(|call| format!("  {}\n", call_in_words(call, usdc).trim_end()));
     calls.collect::<String>() + &format!("  until {}\n", values::utc(change.validUntil))
 }
 
-fn call_in_words(call: &Bytes) -> String {
+fn call_in_words(call: &Bytes, usdc: Address) -> String {
     use Contract::TreasuryCalls as Call;
     match Contract::TreasuryCalls::abi_decode(call) {
         Ok(Call::addOwner(c)) => format!("adds the owner {}; then {} owners decide", c.owner, c.threshold_),
@@ -232,8 +232,14 @@ fn call_in_words(call: &Bytes) -> String {
             format!("changes wait {}, new recipients {}", values::Span(c.changeDelay), values::Span(c.recipientCooldown))
         }
         Ok(Call::unpause(_)) => "unpauses".to_owned(),
-        Ok(Call::setPolicy(c)) => format!("spender {}: {}", spender_in_words(c.spender), policy_in_words(&c.policy)),
-        Ok(Call::allowRecipient(c)) => format!("spender {} can pay {}", spender_in_words(c.spender), c.recipient),
+        Ok(Call::setPolicy(c)) => {
+            let (spender, policy) = (spender_in_words(c.spender), policy_in_words(&c.policy));
+            format!("spender {spender}: {policy}\n{}", unless_usdc(c.token, usdc))
+        }
+        Ok(Call::allowRecipient(c)) => {
+            let spender = spender_in_words(c.spender);
+            format!("spender {spender} can pay {}\n{}", c.recipient, unless_usdc(c.token, usdc))
+        }
         Ok(Call::callContract(c)) => format!("calls {} with {}", c.target, c.data),
         _ => format!("UNKNOWN CALL {call}: do not sign what you cannot read"),
     }
@@ -248,4 +254,41 @@ pub(super) fn policy_in_words(policy: &ITreasury::Policy) -> String {
         values::usdc(order),
         values::usdc(alone)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::sol_types::SolCall;
+    use contracts::escrow::IEscrow;
+
+    use super::*;
+
+    /// Whoever signs reads amounts in USDC: a token that anybody made must not pass for it.
+    #[test]
+    fn what_is_not_in_usdc_is_told_so_in_every_document() {
+        let (usdc, other) = (known_usdc(84532), Address::repeat_byte(0x66));
+        let said = |token| {
+            let (treasury, spender, recipient) = (Address::repeat_byte(1), Address::repeat_byte(2), Address::repeat_byte(3));
+            let change = |call: Vec<u8>| ITreasury::Change { calls: vec![call.into()], ..Default::default() };
+            let policy = ITreasury::Policy::default();
+            let details = IEscrow::Terms { token, ..Default::default() }.abi_encode().into();
+            [
+                Document::change(&change(Contract::setPolicyCall { spender, token, policy }.abi_encode()), treasury, 84532),
+                Document::change(
+                    &change(Contract::allowRecipientCall { spender, token, recipient }.abi_encode()),
+                    treasury,
+                    84532,
+                ),
+                Document::order(&ITreasury::Order { token, ..Default::default() }, treasury, 84532),
+                Document::order(&ITreasury::Order { token: usdc, operation: 2, details, ..Default::default() }, treasury, 84532),
+            ]
+            .map(|document| document.in_words())
+        };
+        for text in said(other) {
+            assert!(text.contains(&format!("IN THE TOKEN {other}, NOT IN USDC")), "{text}");
+        }
+        for text in said(usdc) {
+            assert!(!text.contains("NOT IN USDC"), "{text}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use alloy::{
-    primitives::{Address, B256, Bytes},
+    primitives::{Address, B256, Bytes, U256},
     sol_types::SolValue,
 };
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,10 @@ struct OrderOptions {
     /// When the order expires: a duration or a time
     #[arg(long, value_name = "WHEN", default_value = "7d")]
     valid: When,
+
+    /// Number of the order: of all that have the same one only one is ever executed [default: a fresh one, printed]
+    #[arg(long, value_name = "NUMBER")]
+    nonce: Option<U256>,
 
     /// Write the order to a file for the owners to sign, and send nothing
     #[arg(long, value_name = "FILE")]
@@ -115,12 +119,19 @@ impl OrderOptions {
             category: self.category,
             payments: job.payments,
             details: job.details,
-            nonce: values::fresh(),
+            nonce: self.nonce.unwrap_or_else(fresh_nonce),
             validUntil: self.valid.from(chain.now),
             policyEpoch: policy.epoch,
             ownerEpoch: contract.ownerEpoch().call().await?,
         })
     }
+}
+
+/// A fresh number, told to the person, who needs it to repeat the order.
+fn fresh_nonce() -> U256 {
+    let nonce = values::fresh();
+    eprintln!("order number {nonce}: repeat with --nonce {nonce}, and it is executed once at most");
+    nonce
 }
 
 /// Pay somebody: at once within the key's own policy, otherwise once the owners approved

@@ -19,6 +19,7 @@ use super::document::{Document, policy_in_words, spender_in_words};
 use crate::{
     chain::{Chain, Target},
     values::{self, Span},
+    words::unless_usdc,
 };
 
 /// What `readyAt` answers for a change that was executed or cancelled.
@@ -72,6 +73,7 @@ struct State {
 
 struct PolicyState {
     spender: Address,
+    token: Address,
     policy: ITreasury::Policy,
     left: Usdc,
     left_alone: Usdc,
@@ -98,7 +100,7 @@ impl State {
             }
         }
         let mut policies = Vec::new();
-        for (spender, recipients) in told.spenders {
+        for ((spender, token), recipients) in told.spenders {
             let view = contract.policyOf(spender, token).call().await?;
             if view.active {
                 let left = contract.remaining(spender, token).call().await?;
@@ -110,6 +112,7 @@ impl State {
                 let (left, left_alone) = (values::usdc(left.total), values::usdc(left.withoutOwners));
                 policies.push(PolicyState {
                     spender,
+                    token,
                     policy: view.policy,
                     left,
                     left_alone: left_alone.min(left),
@@ -156,6 +159,7 @@ impl State {
         text += &format!("{} policies\n", self.policies.len());
         for policy in &self.policies {
             text += &format!("  {}: {}\n", spender_in_words(policy.spender), policy_in_words(&policy.policy));
+            text += &unless_usdc(policy.token, chain.deployment.usdc);
             text += &format!("    left now {} USDC, of it {} without the owners\n", policy.left, policy.left_alone);
             for (recipient, from) in &policy.recipients {
                 let from = if *from > chain.now { format!(" from {} on", values::utc(*from)) } else { String::new() };
@@ -183,6 +187,7 @@ impl State {
             let recipients = state.recipients.iter().map(|(recipient, from)| json!({ "recipient": recipient, "from": from }));
             json!({
                 "spender": state.spender,
+                "token": state.token,
                 "dailyLimit": values::usdc(state.policy.dailyLimit),
                 "orderMax": values::usdc(state.policy.orderMax),
                 "approvalAbove": values::usdc(state.policy.approvalAbove),
@@ -219,7 +224,8 @@ impl State {
 #[derive(Default)]
 struct Told {
     guardians: BTreeSet<Address>,
-    spenders: BTreeMap<Address, BTreeSet<Address>>,
+    /// Recipients by spender and token.
+    spenders: BTreeMap<(Address, Address), BTreeSet<Address>>,
     credited: BTreeSet<Address>,
     documents: Vec<Document>,
 }
@@ -231,9 +237,9 @@ impl Told {
         for event in events {
             match event {
                 Event::Treasury(Told::GuardianSet(told)) => drop(all.guardians.insert(told.guardian)),
-                Event::Treasury(Told::PolicySet(told)) => drop(all.spenders.entry(told.spender).or_default()),
+                Event::Treasury(Told::PolicySet(told)) => drop(all.spenders.entry((told.spender, told.token)).or_default()),
                 Event::Treasury(Told::RecipientAllowed(told)) => {
-                    all.spenders.entry(told.spender).or_default().insert(told.recipient);
+                    all.spenders.entry((told.spender, told.token)).or_default().insert(told.recipient);
                 }
                 Event::Treasury(Told::PaymentCredited(told)) => drop(all.credited.insert(told.to)),
                 _ => {}

@@ -11,6 +11,7 @@ use money::Usdc;
 use crate::{
     chain::{Chain, readable},
     values::{self, Span, When},
+    words::unless_usdc,
 };
 
 /// A wallet's configuration without its owner.
@@ -57,7 +58,7 @@ pub(crate) struct OperatorLimits {
 /// What an operator may pay by transaction or signed payment.
 #[derive(clap::Args, Clone, Debug)]
 pub(crate) struct PolicyLimits {
-    /// Most that the operator pays in any 24 hours, in USDC; without it, it pays by x402 only
+    /// Most that the operator pays in any 24 hours by transaction or signed payment, in USDC; what its x402 lane carries comes on top
     #[arg(long, value_name = "USDC")]
     daily: Option<Usdc>,
 
@@ -69,7 +70,7 @@ pub(crate) struct PolicyLimits {
     #[arg(long, value_name = "USDC")]
     approval_above: Option<Usdc>,
 
-    /// When the operator's policy and lane end: a duration or a time [default: never]
+    /// When the operator's policy and lane end: a duration, a time, or `never`, which it is at first
     #[arg(long, value_name = "WHEN")]
     expires: Option<When>,
 }
@@ -81,14 +82,17 @@ pub(crate) struct LaneLimits {
     #[arg(long, value_name = "USDC")]
     lane_payment_max: Option<Usdc>,
 
-    /// x402: how many payments a period has
-    #[arg(long, value_name = "COUNT", default_value_t = 100)]
-    lane_payments: u32,
+    /// x402: how many payments a period has [default: 100]
+    #[arg(long, value_name = "COUNT")]
+    lane_payments: Option<u32>,
 
-    /// x402: how long a period is, at least 10m
-    #[arg(long, value_name = "DURATION", default_value = "1h")]
-    lane_period: Span,
+    /// x402: how long a period is, at least 10m [default: 1h]
+    #[arg(long, value_name = "DURATION")]
+    lane_period: Option<Span>,
 }
+
+const LANE_PAYMENTS: u32 = 100;
+const LANE_PERIOD_SECONDS: u32 = 3_600;
 
 impl Configuration {
     /// The configuration with an owner, and the address of its wallet.
@@ -115,8 +119,8 @@ impl OperatorLimits {
     pub(crate) fn operator(&self, chain: &Chain, operator: Address) -> Result<IAgentWallet::OperatorConfig> {
         let token = chain.deployment.usdc;
         let only_allowed = !self.recipients.is_empty();
-        let policy = self.policy.policy(chain.now, only_allowed)?;
-        let lane = self.lane.lane(chain, self.policy.expires, only_allowed)?;
+        let policy = self.policy.over(None, chain.now, Some(only_allowed))?;
+        let lane = self.lane.over(None, chain, self.policy.expires, Some(only_allowed))?;
         if policy.is_none() && lane.token.is_zero() {
             bail!("the operator could pay nothing: name --daily, --lane-payment-max, or both");
         }
@@ -130,48 +134,76 @@ impl OperatorLimits {
 }
 
 impl PolicyLimits {
-    /// `None` without a daily limit.
-    pub(crate) fn policy(&self, now: u64, only_allowed: bool) -> Result<Option<IAgentWallet::Policy>> {
-        let Some(daily) = self.daily else {
+    /// These limits, and for what they leave out those that the operator has. `None` without a daily limit.
+    pub(crate) fn over(
+        &self,
+        current: Option<&IAgentWallet::Policy>,
+        now: u64,
+        only_allowed: Option<bool>,
+    ) -> Result<Option<IAgentWallet::Policy>> {
+        let Some(daily) = self.daily.map(values::limit).transpose()?.or(current.map(|policy| policy.dailyLimit)) else {
             if self.payment_max.is_some() || self.approval_above.is_some() {
                 bail!("a policy needs a daily limit: name it with --daily");
             }
             return Ok(None);
         };
+        // What stays must fit under a lower daily limit; what is named is for the contract to judge.
+        let kept = |limit: Option<U56>| limit.map_or(daily, |limit| limit.min(daily));
+        let (payment, approval) =
+            (self.payment_max.map(values::limit).transpose()?, self.approval_above.map(values::limit).transpose()?);
         Ok(Some(IAgentWallet::Policy {
-            paymentMax: values::limit(self.payment_max.unwrap_or(daily))?,
-            dailyLimit: values::limit(daily)?,
-            approvalAbove: values::limit(self.approval_above.unwrap_or(daily))?,
-            expiresAt: values::until(self.expires, now),
-            onlyAllowed: only_allowed,
+            paymentMax: payment.unwrap_or_else(|| kept(current.map(|policy| policy.paymentMax))),
+            dailyLimit: daily,
+            approvalAbove: approval.unwrap_or_else(|| kept(current.map(|policy| policy.approvalAbove))),
+            expiresAt: end(self.expires, current.map(|policy| policy.expiresAt), now),
+            onlyAllowed: only_allowed.unwrap_or(current.is_some_and(|policy| policy.onlyAllowed)),
         }))
     }
 }
 
 impl LaneLimits {
-    /// All zero without an amount.
-    pub(crate) fn lane(&self, chain: &Chain, expires: Option<When>, only_allowed: bool) -> Result<IAgentWallet::Lane> {
-        let Some(payment_max) = self.lane_payment_max else { return Ok(IAgentWallet::Lane::default()) };
-        let units = payment_max.base_units();
-        if units > U40::MAX.to::<u64>() {
+    /// This lane, and for what it leaves out what the operator's has. All zero without an amount.
+    pub(crate) fn over(
+        &self,
+        current: Option<&IAgentWallet::Lane>,
+        chain: &Chain,
+        expires: Option<When>,
+        only_allowed: Option<bool>,
+    ) -> Result<IAgentWallet::Lane> {
+        let payment_max = match (self.lane_payment_max, current) {
+            (Some(amount), _) => U40::checked_from_limbs_slice(&[amount.base_units()]),
+            (None, Some(lane)) => Some(lane.paymentMax),
+            (None, None) if self.lane_payments.is_some() || self.lane_period.is_some() => {
+                bail!("a lane needs the most that one payment carries: name it with --lane-payment-max")
+            }
+            (None, None) => return Ok(IAgentWallet::Lane::default()),
+        };
+        let Some(payment_max) = payment_max else {
             bail!("an x402 payment carries at most {} USDC", values::usdc(U40::MAX));
-        }
-        if self.lane_payments > U24::MAX.to::<u32>() {
+        };
+        let payments = self.lane_payments.or(current.map(|lane| lane.paymentsPerPeriod.to())).unwrap_or(LANE_PAYMENTS);
+        if payments > U24::MAX.to::<u32>() {
             bail!("a period has at most {} payments", U24::MAX);
         }
+        let period = self.lane_period.map(|period| period.0).or(current.map(|lane| lane.periodSeconds));
         Ok(IAgentWallet::Lane {
             token: chain.deployment.usdc,
-            paymentMax: U40::from(units),
-            paymentsPerPeriod: U24::from(self.lane_payments),
-            periodSeconds: self.lane_period.0,
-            expiresAt: values::until(expires, chain.now),
-            onlyAllowed: only_allowed,
+            paymentMax: payment_max,
+            paymentsPerPeriod: U24::from(payments),
+            periodSeconds: period.unwrap_or(LANE_PERIOD_SECONDS),
+            expiresAt: end(expires, current.map(|lane| lane.expiresAt), chain.now),
+            onlyAllowed: only_allowed.unwrap_or(current.is_some_and(|lane| lane.onlyAllowed)),
         })
     }
 }
 
-/// All of a configuration, for somebody who decides whether to sign.
-pub(crate) fn config_in_words(config: &IAgentWallet::WalletConfig) -> String {
+/// The end that is named, else the current one, else none.
+fn end(named: Option<When>, current: Option<U40>, now: u64) -> U40 {
+    current.filter(|_| named.is_none()).unwrap_or_else(|| values::until(named, now))
+}
+
+/// All of a configuration, for somebody who decides whether to sign, on a chain with this USDC.
+pub(crate) fn config_in_words(config: &IAgentWallet::WalletConfig, usdc: Address) -> String {
     let mut text = format!("    the wallet is owned by {}, guarded by {}\n", config.owner, somebody(config.guardian));
     if !config.approvers.is_empty() {
         let approvers = config.approvers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -180,10 +212,10 @@ pub(crate) fn config_in_words(config: &IAgentWallet::WalletConfig) -> String {
     for operator in &config.operators {
         text += &format!("    operator {}\n", operator.operator);
         for policy in &operator.policies {
-            text += &format!("      {} of token {}\n", policy_in_words(&policy.policy), policy.token);
+            text += &format!("      {}\n{}", policy_in_words(&policy.policy), unless_usdc(policy.token, usdc));
         }
         if !operator.lane.token.is_zero() {
-            text += &format!("      x402: {} of token {}\n", lane_in_words(&operator.lane), operator.lane.token);
+            text += &format!("      x402: {}\n{}", lane_in_words(&operator.lane), unless_usdc(operator.lane.token, usdc));
         }
         for recipient in &operator.recipients {
             text += &format!("      may pay {recipient}\n");
@@ -208,6 +240,12 @@ pub(crate) fn policy_in_words(policy: &IAgentWallet::Policy) -> String {
 pub(crate) fn lane_in_words(lane: &IAgentWallet::Lane) -> String {
     let who = if lane.onlyAllowed { ", to its allowlist only" } else { "" };
     let (payments, period) = (lane.paymentsPerPeriod, Span(lane.periodSeconds));
-    let total = values::usdc(U256::from(lane.paymentMax).saturating_mul(U256::from(payments)));
-    format!("{payments} payments of {} USDC every {period}, {total} USDC in all{who}", values::usdc(lane.paymentMax))
+    let total = U256::from(lane.paymentMax).saturating_mul(U256::from(payments));
+    // 24 hours that begin within a period touch one period more than they hold.
+    let periods = U256::from(86_400_u32.div_ceil(lane.periodSeconds.max(1)) + 1);
+    let (one, daily, total) = (values::usdc(lane.paymentMax), values::usdc(total.saturating_mul(periods)), values::usdc(total));
+    format!(
+        "{payments} payments of {one} USDC every {period}, {total} USDC in all, up to {daily} USDC in any 24 hours on top of \
+         what it pays otherwise{who}"
+    )
 }

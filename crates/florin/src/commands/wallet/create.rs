@@ -24,7 +24,7 @@ impl Create {
         let sender = target.options.sender().await?;
         let owner = self.owner.unwrap_or(sender.address());
         let (config, wallet) = self.configuration.for_owner(&sender.chain, owner).await?;
-        eprint!("{}", config_in_words(&config));
+        eprint!("{}", config_in_words(&config, sender.chain.deployment.usdc));
         let factory = sender.chain.deployment.agent_wallet_factory;
         sender.send(factory, &AgentWalletFactory::createWalletCall { config }).await?;
         target.options.answer(&json!({ "wallet": wallet }), &format!("wallet {wallet}"));

@@ -28,6 +28,7 @@ impl OpenEscrow {
         let (sender, wallet) = target.sender().await?;
         let terms = self.terms.agree(&sender.chain, wallet)?;
         let id = escrow::agreement_id(&terms, sender.chain.deployment.escrow, sender.chain.id());
+        eprintln!("agreement {id}");
         let terms = reencode::<IEscrow::Terms, WalletEscrow::Terms>(&terms)?;
         sender.send(wallet, &AgentWallet::openEscrowCall { terms }).await?;
         target.options.answer(&json!({ "agreement": id }), &format!("agreement {id}"));

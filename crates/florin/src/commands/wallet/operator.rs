@@ -32,7 +32,7 @@ pub(super) enum Operator {
         /// The agent's key
         operator: Address,
     },
-    /// Replace an operator's policy
+    /// Set limits of an operator; what is not named stays as it is
     ///
     /// Example: florin wallet operator set-policy 0xAGENT --daily 50
     SetPolicy {
@@ -40,11 +40,11 @@ pub(super) enum Operator {
         operator: Address,
         #[command(flatten)]
         limits: PolicyLimits,
-        /// Pay only recipients on the operator's allowlist
-        #[arg(long)]
-        only_allowed: bool,
+        /// Whether only recipients on the operator's allowlist are paid
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        only_allowed: Option<bool>,
     },
-    /// Open or replace an operator's x402 lane; without --lane-payment-max close it. Voids all that the operator signed
+    /// Open an operator's x402 lane or alter it; what is not named stays as it is. Voids all that the operator signed
     ///
     /// Example: florin wallet operator set-lane 0xAGENT --lane-payment-max 0.10 --lane-payments 50
     SetLane {
@@ -52,12 +52,19 @@ pub(super) enum Operator {
         operator: Address,
         #[command(flatten)]
         lane: LaneLimits,
-        /// When the lane ends: a duration or a time [default: never]
+        /// When the lane ends: a duration, a time or `never`
         #[arg(long, value_name = "WHEN")]
         expires: Option<When>,
-        /// Pay only recipients on the operator's allowlist
-        #[arg(long)]
-        only_allowed: bool,
+        /// Whether only recipients on the operator's allowlist are paid
+        #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+        only_allowed: Option<bool>,
+    },
+    /// Close an operator's x402 lane. Voids all that the operator signed
+    ///
+    /// Example: florin wallet operator close-lane 0xAGENT
+    CloseLane {
+        /// The agent's key
+        operator: Address,
     },
     /// Enter a recipient in an operator's allowlist
     ///
@@ -90,15 +97,27 @@ impl Operator {
             }
             Self::Remove { operator } => sender.send(wallet, &AgentWallet::removeOperatorCall { operator }).await,
             Self::SetPolicy { operator, limits, only_allowed } => {
-                let Some(policy) = limits.policy(sender.chain.now, only_allowed)? else {
-                    bail!("a policy needs a daily limit: name it with --daily");
+                let current = AgentWallet::new(wallet, sender.chain.provider()).policyOf(operator, token).call().await?;
+                let current = (!current.expiresAt.is_zero()).then(|| reencode(&current)).transpose()?;
+                let Some(policy) = limits.over(current.as_ref(), sender.chain.now, only_allowed)? else {
+                    bail!("the operator has no policy yet: name at least its daily limit, with --daily");
                 };
                 let policy = reencode::<Founding::Policy, IAgentWallet::Policy>(&policy)?;
                 sender.send(wallet, &AgentWallet::setPolicyCall { operator, token, policy }).await
             }
             Self::SetLane { operator, lane, expires, only_allowed } => {
-                let lane = reencode::<Founding::Lane, IAgentWallet::Lane>(&lane.lane(&sender.chain, expires, only_allowed)?)?;
+                let current = AgentWallet::new(wallet, sender.chain.provider()).laneOf(operator).call().await?;
+                // A lane of another token has amounts of that token.
+                let current = (current.token == token).then(|| reencode(&current)).transpose()?;
+                let lane = lane.over(current.as_ref(), &sender.chain, expires, only_allowed)?;
+                if lane.token.is_zero() {
+                    bail!("the operator has no lane yet: name at least what one payment carries, with --lane-payment-max");
+                }
+                let lane = reencode::<Founding::Lane, IAgentWallet::Lane>(&lane)?;
                 sender.send(wallet, &AgentWallet::setLaneCall { operator, lane }).await
+            }
+            Self::CloseLane { operator } => {
+                sender.send(wallet, &AgentWallet::setLaneCall { operator, lane: IAgentWallet::Lane::default() }).await
             }
             Self::Allow { operator, recipient } => {
                 sender.send(wallet, &AgentWallet::setRecipientCall { operator, recipient, allowed: true }).await

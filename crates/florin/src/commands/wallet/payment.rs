@@ -17,6 +17,7 @@ use crate::{
     chain::{Chain, Target},
     document, values,
     values::When,
+    words::{known_usdc, unless_usdc},
 };
 
 /// Whom to pay and how much.
@@ -102,7 +103,7 @@ impl SignPayment {
         };
         let message = signing::payment(&payment, epochs(&chain, wallet, operator.address()).await?, wallet, chain.id());
         document::write(&message, &self.out)?;
-        eprintln!("{}written to {}", in_words(&message.content), self.out.display());
+        eprintln!("{}written to {}", in_words(&message), self.out.display());
         document::give(&message.sign(&operator)?, None)
     }
 }
@@ -127,7 +128,7 @@ impl Approve {
             bail!("{} is for the wallet {wallet}, not the one named with --wallet", self.file.display());
         }
         let signer = target.options.key.signer()?;
-        eprintln!("{}signed by {}", in_words(&message.content), signer.address());
+        eprintln!("{}signed by {}", in_words(&message), signer.address());
         document::give(&message.sign(&signer)?, self.out.as_deref())
     }
 }
@@ -216,11 +217,13 @@ async fn epochs(chain: &Chain, wallet: Address, operator: Address) -> Result<Epo
     Ok(Epochs { operator: known.epoch, approval: rule.approvalEpoch })
 }
 
-fn in_words(payment: &signing::Payment) -> String {
+fn in_words(message: &Message<signing::Payment>) -> String {
+    let payment = &message.content;
+    let usdc = known_usdc(message.domain.chain_id.map_or(0, |id| id.saturating_to()));
     let (amount, deadline) = (values::usdc(payment.amount), values::utc(payment.deadline.saturating_to()));
     let (wallet, operator, id) = (payment.wallet, payment.operator, values::shown_reference(payment.paymentId));
     format!(
-        "payment of {amount} USDC to {}\n  from wallet {wallet} by operator {operator}\n  token {}, id {id}, until {deadline}\n",
-        payment.to, payment.token
-    )
+        "payment of {amount} USDC to {}\n  from wallet {wallet} by operator {operator}\n  id {id}, until {deadline}\n",
+        payment.to
+    ) + &unless_usdc(payment.token, usdc)
 }

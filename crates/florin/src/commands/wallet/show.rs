@@ -14,6 +14,7 @@ use super::config::{lane_in_words, policy_in_words, somebody};
 use crate::{
     chain::{Chain, Target},
     values::{self, reencode},
+    words::unless_usdc,
 };
 
 /// No more payments of a lane are looked for.
@@ -102,7 +103,7 @@ impl State {
         }
         text += &format!("{} operators\n", self.operators.len());
         for state in &self.operators {
-            text += &state.text()?;
+            text += &state.text(chain.deployment.usdc)?;
         }
         Ok(text)
     }
@@ -154,7 +155,7 @@ impl OperatorState {
         })
     }
 
-    fn text(&self) -> Result<String> {
+    fn text(&self, usdc: Address) -> Result<String> {
         let frozen = if self.known.frozen { ", FROZEN" } else { "" };
         let mut text = format!("  {}{frozen}, epoch {}\n", self.operator, self.known.epoch);
         match &self.policy {
@@ -167,6 +168,7 @@ impl OperatorState {
         if let Some(lane) = &self.lane {
             let left = lane.paymentsPerPeriod.to::<u32>().saturating_sub(self.slots_used);
             text += &format!("    x402: {}; {left} payments left in this period\n", lane_in_words(&reencode(lane)?));
+            text += &unless_usdc(lane.token, usdc);
         }
         self.recipients.iter().for_each(|recipient| text += &format!("    may pay {recipient}\n"));
         Ok(text)
@@ -185,6 +187,7 @@ impl OperatorState {
         });
         let lane = self.lane.as_ref().map(|lane| {
             json!({
+                "token": lane.token,
                 "paymentMax": values::usdc(lane.paymentMax),
                 "paymentsPerPeriod": lane.paymentsPerPeriod.to::<u32>(),
                 "periodSeconds": lane.periodSeconds,
