@@ -15,7 +15,7 @@ use crate::journal::JournalFile;
 #[derive(clap::Args, Clone, Debug)]
 pub struct Config {
     /// Postgres with the settlement journal, for any number of instances
-    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL", required_unless_present = "journal")]
+    #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     pub database_url: Option<String>,
 
     /// Journal of a single instance in a file instead: file:PATH

@@ -9,6 +9,7 @@ use clap::{
     Arg, ArgAction, ArgMatches, Command, Parser,
     builder::ValueParser,
     error::{ContextKind, ContextValue, Error, ErrorKind},
+    parser::ValueSource,
 };
 
 const DEFAULT_FILE: &str = "florin.toml";
@@ -45,7 +46,14 @@ pub(crate) fn parse<C: Parser>(args: Vec<OsString>) -> Result<C, ExitCode> {
 fn read<C: Parser>(args: &[OsString]) -> Result<C, Refusal> {
     let mut mistakes = Vec::new();
     let command = with_file_values(C::command(), args, &mut mistakes);
+    let secrets = environment_only(&command);
     let found = matches(command, args, &mut mistakes).map_err(Refusal::Clap)?;
+    mistakes.extend(
+        secrets
+            .iter()
+            .filter(|(id, _)| is_flag(&found, id))
+            .map(|(_, variable)| format!("a key on the command line shows in every list of processes: set {variable} instead")),
+    );
     if !mistakes.is_empty() {
         return Err(Refusal::Mistakes(mistakes));
     }
@@ -56,6 +64,7 @@ fn read<C: Parser>(args: &[OsString]) -> Result<C, Refusal> {
 fn matches(mut command: Command, args: &[OsString], mistakes: &mut Vec<String>) -> Result<ArgMatches, Error> {
     let mut shape = command.clone();
     shape.build();
+    let mut told = Vec::new();
     loop {
         let error = match command.clone().try_get_matches_from(args) {
             Ok(found) => return Ok(found),
@@ -63,7 +72,13 @@ fn matches(mut command: Command, args: &[OsString], mistakes: &mut Vec<String>) 
         };
         let mendable =
             matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::MissingRequiredArgument);
+        // What was told once and is still wrong cannot be looked past.
+        let known = |name: &String| told.contains(name);
         let named = arguments(&error);
+        if named.iter().any(known) {
+            return Ok(ArgMatches::default());
+        }
+        told.extend(named.iter().cloned());
         if !mendable || named.is_empty() || mistakes.len() >= MISTAKES_MAX {
             if mistakes.is_empty() || !error.use_stderr() {
                 return Err(error);
@@ -79,6 +94,23 @@ fn matches(mut command: Command, args: &[OsString], mistakes: &mut Vec<String>) 
         let ids: Vec<&str> = named.iter().filter_map(|name| find(&shape, name)).map(|arg| arg.get_id().as_str()).collect();
         command = tolerate(command, &ids);
     }
+}
+
+/// Ids and variables of the arguments that nobody is to type: hidden, and secret.
+fn environment_only(command: &Command) -> Vec<(String, String)> {
+    let hidden = command.get_arguments().filter(|arg| arg.is_hide_set() && arg.is_hide_env_values_set());
+    let named = hidden.filter_map(|arg| Some((arg.get_id().to_string(), arg.get_env()?.to_string_lossy().into_owned())));
+    let mut found: Vec<_> = named.chain(command.get_subcommands().flat_map(environment_only)).collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
+/// Whether an argument was given on the command line, to the command or to what is below it.
+fn is_flag(found: &ArgMatches, id: &str) -> bool {
+    let known = found.try_contains_id(id).is_ok();
+    let here = known && found.value_source(id) == Some(ValueSource::CommandLine);
+    here || found.subcommand().is_some_and(|(_, below)| is_flag(below, id))
 }
 
 fn arguments(error: &Error) -> Vec<String> {

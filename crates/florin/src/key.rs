@@ -17,7 +17,7 @@ pub(crate) struct KeyOptions {
     keystore: Option<PathBuf>,
 
     /// File whose first line is the keystore's password; without it the terminal is asked
-    #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", requires = "keystore", global = true)]
+    #[arg(long, env = "FLORIN_KEYSTORE_PASSWORD_FILE", value_name = "FILE", global = true)]
     keystore_password_file: Option<PathBuf>,
 }
 
@@ -53,6 +53,9 @@ impl KeyOptions {
             let password = self.password(path)?;
             return PrivateKeySigner::decrypt_keystore(path, password)
                 .with_context(|| format!("cannot open the keystore {}: wrong file or wrong password", path.display()));
+        }
+        if let Some(file) = &self.keystore_password_file {
+            bail!("{} is the password of which keystore? Name it with --keystore (or set FLORIN_KEYSTORE)", file.display());
         }
         match &self.key {
             Some(Secret(key)) => Ok(PrivateKeySigner::from_bytes(key).expect("checked when it was parsed")),

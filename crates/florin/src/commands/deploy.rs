@@ -18,7 +18,7 @@ use crate::key::KeyOptions;
 #[derive(clap::Args, Debug)]
 pub(crate) struct Deploy {
     /// Node of the chain
-    #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
+    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true, value_name = "URL")]
     rpc_url: Url,
 
     /// Chain id the node must have, so that nothing is deployed to the wrong chain
@@ -32,6 +32,10 @@ pub(crate) struct Deploy {
     /// File to write the deployment to
     #[arg(long, env = "FLORIN_DEPLOYMENT", value_name = "FILE")]
     deployment: PathBuf,
+
+    /// Block from which on the contracts are looked for, when they were deployed before and the file is lost
+    #[arg(long, value_name = "BLOCK")]
+    start_block: Option<u64>,
 
     #[command(flatten)]
     key: KeyOptions,
@@ -50,19 +54,34 @@ impl Deploy {
             Some(usdc) => usdc,
             None => Token::usdc(&Network::evm(found)).context("name the chain's USDC with --usdc")?.address,
         };
-        // A second run must not move the start: events of the first one would be left out of the mirror.
-        let earlier = Deployment::load(&self.deployment).ok().filter(|earlier| earlier.chain_id == found);
-        let start_block = match earlier {
-            Some(earlier) => earlier.start_block,
-            None => provider.get_block_number().await?,
-        };
         let plan = Plan::new(found, usdc);
+        let start_block = self.start_block(&provider, &plan.deployment).await?;
+        // Before anything is deployed: a run that is broken off must not move the start of the next one.
+        plan.deployment.clone().starting_at(start_block).save(&self.deployment)?;
         for deployed in contracts::deploy(&provider, from, &plan).await? {
             let how = deployed.transaction.map_or("was there".to_owned(), |hash| format!("transaction {hash}"));
             eprintln!("{:<24} {} ({how})", deployed.name, deployed.address);
         }
-        plan.deployment.starting_at(start_block).save(&self.deployment)?;
         eprintln!("written to {}", self.deployment.display());
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// The block before which there is none of our contracts. A second run must not move it: events would be left out of the mirror.
+    async fn start_block(&self, provider: &impl Provider, plan: &Deployment) -> Result<u64> {
+        let file = self.deployment.display();
+        if self.deployment.try_exists().with_context(|| format!("cannot look for {file}"))? {
+            let earlier = Deployment::load(&self.deployment).context("mend the file, or name another with --deployment")?;
+            if earlier.chain_id != plan.chain_id {
+                bail!("{file} is about chain {}: name another file with --deployment", earlier.chain_id);
+            }
+            return Ok(self.start_block.map_or(earlier.start_block, |named| named.min(earlier.start_block)));
+        }
+        if let Some(named) = self.start_block {
+            return Ok(named);
+        }
+        if !provider.get_code_at(plan.escrow).await?.is_empty() {
+            bail!("the contracts are on chain {} already: say from which block on, with --start-block", plan.chain_id);
+        }
+        Ok(provider.get_block_number().await?)
     }
 }

@@ -38,7 +38,8 @@ pub(super) fn read(text: &str) -> Result<Vec<Payee>> {
 }
 
 fn payee(line: &str) -> Result<Payee, String> {
-    let mut fields = line.split(',').map(|field| field.trim().trim_matches('"'));
+    let fields = line.split(',').map(|field| unquoted(field.trim())).collect::<Result<Vec<_>, _>>()?;
+    let mut fields = fields.into_iter();
     let (to, amount, reference) = (fields.next().unwrap_or_default(), fields.next().unwrap_or_default(), fields.next());
     if fields.next().is_some() {
         return Err("it has more than three fields: address,amount,reference".to_owned());
@@ -47,6 +48,16 @@ fn payee(line: &str) -> Result<Payee, String> {
         to: to.parse().map_err(|_| format!("{to:?} is no address"))?,
         amount: amount.parse().map_err(|error: ParseUsdcError| error.to_string())?,
         reference: values::reference(reference.unwrap_or_default()).map_err(|error| error.to_string())?,
+    })
+}
+
+/// A field without the quotes around it. Half of a pair means that the comma before or after it was part of the field.
+fn unquoted(field: &str) -> Result<&str, String> {
+    let inner = field.strip_prefix('"').map_or(Some(field), |rest| rest.strip_suffix('"'));
+    inner.filter(|inner| !inner.contains('"')).ok_or_else(|| {
+        format!(
+            "the quotes of {field:?} are no pair around one field: write amounts as 1234.50, and no comma or quote in a reference"
+        )
     })
 }
 
@@ -67,5 +78,9 @@ mod tests {
             assert!(mistakes.contains(expected), "{mistakes}");
         }
         assert!(read("address,amount\n").is_err());
+        // Cut at its comma, this would pay 1 USDC with the reference 234.50.
+        for line in [format!("{someone},\"1,234.50\""), format!("{someone},1,\"a, b\""), format!("{someone},1,\"")] {
+            assert!(read(&line).unwrap_err().to_string().contains("no pair"), "{line}");
+        }
     }
 }

@@ -109,6 +109,20 @@ struct Origin {
     body_bytes_max: usize,
 }
 
+impl Origin {
+    /// Where a request goes. `None` when the path climbs out of the one that is sold, plain or encoded.
+    fn url(&self, path: &str, query: Option<&str>) -> Option<Url> {
+        let sold = self.base.path().trim_end_matches('/');
+        let mut url = self.base.clone();
+        url.set_path(&format!("{sold}{path}"));
+        url.set_query(query);
+        let below = url.path().strip_prefix(sold)?;
+        // An origin may decode a slash that this URL keeps encoded.
+        let decoded = below.to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/").replace("%2e", ".");
+        (below.starts_with('/') && !decoded.split('/').any(|segment| segment == "..")).then_some(url)
+    }
+}
+
 /// Passes a paid request to the origin and its whole answer back. The answer is read to its end before it is sold.
 async fn forward(State(origin): State<Arc<Origin>>, request: Request) -> Response {
     match pass_on(&origin, request).await {
@@ -119,9 +133,9 @@ async fn forward(State(origin): State<Arc<Origin>>, request: Request) -> Respons
 
 async fn pass_on(origin: &Origin, request: Request) -> Result<Response, (StatusCode, String)> {
     let (parts, body) = request.into_parts();
-    let mut url = origin.base.clone();
-    url.set_path(&format!("{}{}", origin.base.path().trim_end_matches('/'), parts.uri.path()));
-    url.set_query(parts.uri.query());
+    let url = origin.url(parts.uri.path(), parts.uri.query());
+    let url =
+        url.ok_or_else(|| (StatusCode::BAD_REQUEST, "this path leaves what is sold here; you were not charged".to_owned()))?;
     let body = to_bytes(body, origin.body_bytes_max)
         .await
         .map_err(|_| (StatusCode::PAYLOAD_TOO_LARGE, format!("the request's body is over {} bytes", origin.body_bytes_max)))?;
@@ -195,4 +209,20 @@ async fn check_support(facilitator: &FacilitatorClient, network: &Network, url: 
         bail!("the facilitator {url} does not settle {exact} on {network}; it does {}", offered.join(", "));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_path_reaches_what_is_beside_the_one_that_is_sold() {
+        let origin = Origin { client: reqwest::Client::new(), base: "http://o/sold/".parse().unwrap(), body_bytes_max: 1 };
+        for path in ["/../admin", "/%2e%2e/admin", "/a/../../admin", "/../sold2", "/..%2fadmin", "/a/%2e%2E%5cadmin", "/.."] {
+            assert_eq!(origin.url(path, None), None, "{path}");
+        }
+        for (path, to) in [("/", "/sold/"), ("/a/../b", "/sold/b"), ("/a..b", "/sold/a..b"), ("/x%2fy", "/sold/x%2fy")] {
+            assert_eq!(origin.url(path, None).expect(path).path(), to);
+        }
+    }
 }

@@ -30,6 +30,42 @@ fn a_key_that_is_not_one_is_refused_and_not_shown() {
 }
 
 #[test]
+fn a_key_is_no_argument() {
+    let key = "01".repeat(32);
+    let (code, said) = refusal(&mut florin(&["pay", NOBODY, "--max", "1", "--key-from-env", &key]));
+    assert_eq!(code, 2);
+    assert!(said.contains("set FLORIN_KEY instead") && !said.contains(&key), "{said}");
+}
+
+#[test]
+fn one_mistake_is_told_once() {
+    let (code, said) = refusal(&mut florin(&["facilitator"]));
+    assert_eq!(code, 2);
+    assert!(said.lines().filter(|line| line.starts_with("error: ")).all(|line| said.matches(line).count() == 1), "{said}");
+}
+
+#[test]
+fn what_one_setting_needs_may_be_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let here = |config: &str, args: &[&str]| {
+        std::fs::write(folder.path().join("florin.toml"), config).unwrap();
+        refusal(florin(args).current_dir(folder.path()).env("FLORIN_KEY", "01".repeat(32)))
+    };
+    let wallet = "wallet = \"0x0000000000000000000000000000000000000001\"";
+    let (code, said) = here(&format!("[pay]\n{wallet}"), &["pay", NOBODY, "--max", "1"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("name its node with --rpc-url"), "the key alone must not pay instead of the wallet: {said}");
+    let (_, said) = here(&format!("[pay]\nrpc-url = \"{NOBODY}\"\n{wallet}"), &["pay", NOBODY, "--max", "1"]);
+    assert!(said.contains("is the address right and the node on its chain?"), "{said}");
+    let facilitator = ["facilitator", "--rpc-url", NOBODY, "--listen", "127.0.0.1:0", "--signer-keys", &"01".repeat(32)];
+    let (_, said) = here("[facilitator]\njournal = \"file:journal\"", &facilitator);
+    assert!(said.contains("is it running and is --rpc-url right?"), "the journal is named: {said}");
+    let (code, said) = here(&format!("[pay]\nreceipt = \"{}\"", folder.path().display()), &["pay", NOBODY, "--max", "1"]);
+    assert_eq!(code, 1);
+    assert!(said.contains("nothing was paid"), "{said}");
+}
+
+#[test]
 fn every_mistake_of_a_command_is_told_at_once() {
     let (code, said) = refusal(&mut florin(&["paywall", "--price", "free", "--pay-to", "me", "--upstream", "ftp://x"]));
     assert_eq!(code, 2);

@@ -2,16 +2,14 @@ mod kept;
 mod limits;
 
 use std::{
+    fs::File,
     io::Write,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
-use alloy::{
-    primitives::Address,
-    providers::{Provider, ProviderBuilder},
-};
-use anyhow::{Context, Result};
+use alloy::primitives::Address;
+use anyhow::{Context, Result, bail};
 use money::Usdc;
 use reqwest::{Method, Request, header};
 use serde_json::json;
@@ -19,7 +17,7 @@ use url::Url;
 use x402::client::{Answer, Client, KeyPayer, Paid, PayError, Payer, PayerError, Purse};
 
 use self::{kept::Kept, limits::Limits};
-use crate::key::KeyOptions;
+use crate::{chain::node, key::KeyOptions, words::printable};
 
 /// Refused by the buyer's own limits; nothing was signed.
 const EXIT_OWN_LIMIT: u8 = 3;
@@ -83,11 +81,11 @@ pub(crate) struct Pay {
     json: bool,
 
     /// Pay from this AgentWallet with its operator's key; needs --rpc-url
-    #[arg(long, env = "FLORIN_WALLET", value_name = "ADDRESS", requires = "rpc_url")]
+    #[arg(long, env = "FLORIN_WALLET", value_name = "ADDRESS")]
     wallet: Option<Address>,
 
     /// Node to read the wallet's limits from, and whether Permit2 may take what is paid by it
-    #[arg(long, env = "FLORIN_RPC_URL", value_name = "URL")]
+    #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true, value_name = "URL")]
     rpc_url: Option<Url>,
 
     #[command(flatten)]
@@ -117,11 +115,11 @@ impl Pay {
                 let payer = agent::WalletPayer::connect(rpc_url.clone(), wallet, signer).await?;
                 self.buy(payer).await
             }
-            (None, Some(rpc_url)) => {
-                let node = ProviderBuilder::new().connect_http(rpc_url.clone()).erased();
-                self.buy(KeyPayer::new(signer).node(node)).await
+            (None, Some(rpc_url)) => self.buy(KeyPayer::new(signer).node(node(rpc_url.clone()))).await,
+            (Some(wallet), None) => {
+                bail!("the wallet {wallet} is on a chain: name its node with --rpc-url (or set FLORIN_RPC_URL)")
             }
-            _ => self.buy(KeyPayer::new(signer)).await,
+            (None, None) => self.buy(KeyPayer::new(signer)).await,
         }
     }
 
@@ -137,13 +135,17 @@ impl Pay {
         let request = self.request(url);
         let bought = match self.dry_run {
             true => self.show_offers(&client, request).await,
-            false => match client.execute(request).await {
-                Ok(answer) => return self.show(answer).await,
-                Err(error) => Err(error),
-            },
+            false => {
+                // Before anything is paid: a file that cannot be written must cost nothing.
+                let receipt = self.receipt.as_deref().map(receipt_file).transpose()?;
+                match client.execute(request).await {
+                    Ok(answer) => return self.show(answer, receipt).await,
+                    Err(error) => Err(error),
+                }
+            }
         };
         bought.or_else(|error| {
-            eprintln!("error: {error}");
+            eprintln!("error: {}", printable(&error.to_string()));
             Ok(ExitCode::from(exit_code(&error)))
         })
     }
@@ -181,11 +183,9 @@ impl Pay {
         request
     }
 
-    async fn show(&self, answer: Answer) -> Result<ExitCode> {
+    async fn show(&self, answer: Answer, receipt: Option<File>) -> Result<ExitCode> {
         self.show_receipt(answer.paid());
-        if let Some(file) = &self.receipt {
-            write_receipt(file, answer.paid())?;
-        }
+        let written = receipt.map_or(Ok(()), |file| write_receipt(file, answer.paid()));
         let mut response = answer.into_response();
         let status = response.status();
         let mut stdout = std::io::stdout().lock();
@@ -193,6 +193,7 @@ impl Pay {
             stdout.write_all(&chunk).context("cannot write the body")?;
         }
         stdout.flush().context("cannot write the body")?;
+        written.context("the receipt could not be written; it is above, and in `florin pay receipts`")?;
         if status.is_success() {
             return Ok(ExitCode::SUCCESS);
         }
@@ -212,7 +213,8 @@ impl Pay {
         let amount = requirement.amount.to_usdc().unwrap_or(Usdc::MAX);
         let transaction = receipt.as_ref().map_or("", |receipt| &receipt.transaction);
         if settled {
-            eprintln!("paid {amount} USDC to {} on {}, transaction {transaction}", requirement.pay_to, requirement.network);
+            let (payee, transaction) = (shown(&requirement.pay_to), shown(transaction));
+            eprintln!("paid {amount} USDC to {payee} on {}, transaction {transaction}", requirement.network);
         } else {
             eprintln!("not charged: the server did not settle the payment of {amount} USDC");
         }
@@ -225,13 +227,20 @@ fn receipt_json(paid: Option<&Paid>) -> serde_json::Value {
     json!({ "paid": settled, "requirement": requirement, "receipt": receipt })
 }
 
-fn write_receipt(file: &Path, paid: Option<&Paid>) -> Result<()> {
-    std::fs::write(file, format!("{}\n", receipt_json(paid))).with_context(|| format!("cannot write {}", file.display()))
+/// What is in the file stays there until there is something to write.
+fn receipt_file(path: &Path) -> Result<File> {
+    let opened = File::options().create(true).write(true).truncate(false).open(path);
+    opened.with_context(|| format!("cannot write the receipt to {}; nothing was paid", path.display()))
 }
 
-/// Text of a stranger, without what could move the cursor of a terminal.
+fn write_receipt(mut file: File, paid: Option<&Paid>) -> std::io::Result<()> {
+    file.set_len(0)?;
+    writeln!(file, "{}", receipt_json(paid))
+}
+
+/// Text of a stranger, as much of it as a line has room for.
 fn shown(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(64).collect()
+    printable(text).chars().take(64).collect()
 }
 
 fn exit_code(error: &PayError) -> u8 {
