@@ -111,3 +111,18 @@ async fn every_line_of_an_anchored_batch_is_proved_and_no_other() {
     assert!(repeated.contains("the next batch is 2 and not 1"), "{repeated}");
     assert!(desk.run(PAYER, &["anchor", "show", &operator]).contains("anchored 1 batches with 7 entries in all"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deploying_again_moves_no_start_block_and_replaces_no_file_it_cannot_read() {
+    let desk = Desk::open().await;
+    let deploy = |more: &[&'static str]| [&["deploy", "--chain-id", "84532", "--deployment"], more].concat();
+    let lost = desk.refused(PAYER, &deploy(&["lost.json"]));
+    assert!(lost.contains("are on chain 84532 already") && lost.contains("--start-block"), "{lost}");
+    desk.run(PAYER, &deploy(&["lost.json", "--start-block", "7"]));
+    desk.run(PAYER, &deploy(&["lost.json"]));
+    let written = std::fs::read_to_string(desk.path("lost.json")).unwrap();
+    assert!(written.contains("\"start_block\": 7,"), "{written}");
+    desk.write("damaged.json", "{");
+    assert!(desk.refused(PAYER, &deploy(&["damaged.json"])).contains("mend the file"));
+    assert_eq!(std::fs::read_to_string(desk.path("damaged.json")).unwrap(), "{");
+}
