@@ -72,13 +72,13 @@ fn matches(mut command: Command, args: &[OsString], mistakes: &mut Vec<String>) 
         };
         let mendable =
             matches!(error.kind(), ErrorKind::InvalidValue | ErrorKind::ValueValidation | ErrorKind::MissingRequiredArgument);
-        // What was told once and is still wrong cannot be looked past.
-        let known = |name: &String| told.contains(name);
+        // What was told once and is still wrong cannot be looked past. What follows the flag's name changes when it is relaxed.
         let named = arguments(&error);
-        if named.iter().any(known) {
+        let flags: Vec<String> = named.iter().filter_map(|name| name.split(' ').next()).map(str::to_owned).collect();
+        if flags.iter().any(|flag| told.contains(flag)) {
             return Ok(ArgMatches::default());
         }
-        told.extend(named.iter().cloned());
+        told.extend(flags);
         if !mendable || named.is_empty() || mistakes.len() >= MISTAKES_MAX {
             if mistakes.is_empty() || !error.use_stderr() {
                 return Err(error);
