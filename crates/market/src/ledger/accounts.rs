@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use api::ledger::{Amount, Asset, Leg};
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::Refused;
@@ -71,11 +72,18 @@ struct Account {
 pub(crate) struct Accounts(HashMap<AccountId, Account>);
 
 impl Accounts {
-    pub(crate) async fn load(conn: &mut PgConnection, ids: &[AccountId]) -> sqlx::Result<Self> {
-        let rows = sqlx::query("SELECT id, owner, asset, purpose, balance, earned, spent FROM accounts WHERE id = ANY($1)");
+    /// With the end of the ledger: the last id, and when the next transfer is.
+    pub(crate) async fn load(conn: &mut PgConnection, ids: &[AccountId]) -> sqlx::Result<(Self, u64, OffsetDateTime)> {
+        let rows = sqlx::query(
+            "SELECT id, owner, asset, purpose, balance, earned, spent, last_id, greatest(last_at, clock_timestamp()) AS at
+             FROM ledger, accounts WHERE id = ANY($1)",
+        );
         let rows = rows.bind(ids).fetch_all(conn).await?;
+        // Those of the house are always among them.
+        let end = rows.first().ok_or(sqlx::Error::RowNotFound)?;
+        let (last_id, at): (i64, _) = (end.try_get("last_id")?, end.try_get("at")?);
         let accounts = rows.iter().map(|row| Ok((row.try_get("id")?, account(row)?)));
-        Ok(Self(accounts.collect::<sqlx::Result<_>>()?))
+        Ok((Self(accounts.collect::<sqlx::Result<_>>()?), last_id.unsigned_abs(), at))
     }
 
     fn get(&self, id: AccountId) -> Result<&Account, Refused> {

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use alloy::primitives::B256;
 use api::ledger::{Amount, Asset, Kind, Leg, Transfer};
-use sqlx::{PgConnection, Row};
+use sqlx::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -12,7 +12,7 @@ use super::{
     AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, Sending, What, Withdrawal,
     accounts::{Accounts, House},
     amount,
-    past::{self, Held},
+    past::{self, Held, Known},
     request,
 };
 
@@ -60,19 +60,15 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Locks the end of the ledger and reads what the orders are judged by.
+    /// Reads what the orders are judged by, in a transaction that has locked the end of the ledger.
     pub(super) async fn open(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<Self> {
-        let end = "SELECT last_id, greatest(last_at, clock_timestamp()) AS at FROM ledger FOR UPDATE";
-        let end = sqlx::query(end).fetch_one(&mut *conn).await?;
         let keys: Vec<B256> = orders.iter().filter_map(past::key_of).map(|key| key.key).collect();
         let done = past::done(conn, &keys).await?;
-        let owned = past::owned(conn, orders).await?;
-        let offers = past::offers(conn, orders).await?;
+        let Known { owned, rewarded, offers } = Known::of(conn, orders).await?;
         let holds = past::holds(conn, orders).await?;
         let reversible = past::reversible(conn, orders).await?;
         let withdrawn = request::withdrawn(conn, orders).await?;
         let sent = request::sent(conn, orders).await?;
-        let rewarded = past::rewarded(conn, orders).await?;
         let mut ids = Vec::with_capacity(orders.len() * 2 + 5);
         for order in orders {
             match &order.what {
@@ -96,10 +92,11 @@ impl Batch {
         }
         ids.sort_unstable();
         ids.dedup();
+        let (accounts, last_id, at) = Accounts::load(conn, &ids).await?;
         Ok(Self {
-            last_id: end.try_get::<i64, _>("last_id")?.unsigned_abs(),
-            at: end.try_get("at")?,
-            accounts: Accounts::load(conn, &ids).await?,
+            last_id,
+            at,
+            accounts,
             holds,
             lines: Vec::with_capacity(orders.len()),
             sales: Vec::new(),

@@ -63,72 +63,69 @@ pub(crate) async fn replay(pool: &PgPool, key: &Key) -> sqlx::Result<Option<Post
     Ok(done.get(&key.key).filter(|(fingerprint, _)| *fingerprint == key.fingerprint).map(|(_, posted)| posted.clone()))
 }
 
-pub(super) async fn owned(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<(Uuid, Uuid, B256), Posted>> {
-    let wanted = orders.iter().filter_map(|order| match &order.what {
-        What::Sale(sale) if sale.owned_for.is_positive() => Some((sale.buyer.id, sale.listing)),
-        _ => None,
-    });
-    let (buyers, listings): (Vec<_>, Vec<_>) = wanted.unzip();
-    if buyers.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(
-        "SELECT s.*, t.at FROM unnest($1::uuid[], $2::uuid[]) AS wanted (buyer, listing)
-         CROSS JOIN LATERAL (
-             SELECT id, buyer_id, listing_id, content_hash, transfer FROM sales
-             WHERE buyer_id = buyer AND listing_id = listing AND owned_until > clock_timestamp() ORDER BY transfer DESC LIMIT 1) AS s
-         JOIN transfers AS t ON t.id = s.transfer",
-    );
-    let mut owned = HashMap::new();
-    for row in rows.bind(buyers).bind(listings).fetch_all(conn).await? {
-        let content = B256::from_slice(row.try_get("content_hash")?);
-        let transfer = row.try_get::<i64, _>("transfer")?.unsigned_abs();
-        let (at, reference) = (row.try_get("at")?, row.try_get("id")?);
-        let posted = Posted { transfer, at, reference, balance: Amount::ZERO, how: How::Owned };
-        owned.insert((row.try_get("buyer_id")?, row.try_get("listing_id")?, content), posted);
-    }
-    Ok(owned)
+/// What sales are judged by.
+#[derive(Default)]
+pub(super) struct Known {
+    /// What buyers own, by buyer, listing and content.
+    pub(super) owned: HashMap<(Uuid, Uuid, B256), Posted>,
+    /// What earned a bonus before: the person behind the buyer, listing and content.
+    pub(super) rewarded: HashSet<(Uuid, Uuid, B256)>,
+    /// When the listings that are for sale changed last.
+    pub(super) offers: HashMap<Uuid, OffsetDateTime>,
 }
 
-/// What of the sales at hand has earned a bonus before. Only those that may are looked for.
-pub(super) async fn rewarded(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<(Uuid, Uuid, B256)>> {
-    let wanted = orders.iter().filter_map(|order| match &order.what {
-        What::Sale(sale) => Some((sale.rewarded?, sale.listing)),
-        _ => None,
-    });
-    let (persons, listings): (Vec<_>, Vec<_>) = wanted.unzip();
-    if persons.is_empty() {
-        return Ok(HashSet::new());
+impl Known {
+    /// One look for all sales. Each is looked up by an index by itself, however few rows there were when the statement was planned.
+    pub(super) async fn of(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<Self> {
+        let mut known = Self::default();
+        let sales = || {
+            orders.iter().filter_map(|order| match &order.what {
+                What::Sale(sale) => Some(sale),
+                _ => None,
+            })
+        };
+        if sales().next().is_none() {
+            return Ok(known);
+        }
+        let rows = sqlx::query(
+            "SELECT o.*, owned.*, owned_at.at AS owned_at, rewarded.*, offer.updated_at
+             FROM unnest($1::uuid[], $2::uuid[], $3::bytea[], $4::uuid[], $5::boolean[]) AS o (buyer, listing, content, person, offered)
+             LEFT JOIN LATERAL (
+                 SELECT id AS sale, content_hash, transfer FROM sales
+                 WHERE buyer_id = o.buyer AND listing_id = o.listing AND owned_until > clock_timestamp()
+                 ORDER BY transfer DESC LIMIT 1) AS owned ON TRUE
+             LEFT JOIN LATERAL (SELECT at FROM transfers WHERE id = owned.transfer LIMIT 1) AS owned_at ON TRUE
+             LEFT JOIN LATERAL (
+                 SELECT TRUE AS rewarded FROM sales
+                 WHERE rewarded = o.person AND listing_id = o.listing AND content_hash = o.content LIMIT 1) AS rewarded ON TRUE
+             LEFT JOIN LATERAL (
+                 SELECT updated_at FROM listings
+                 WHERE o.offered AND id = o.listing AND status = 'active' AND coalesce(expires_at > clock_timestamp(), TRUE) LIMIT 1) AS offer ON TRUE",
+        )
+        .bind(sales().map(|sale| sale.owned_for.is_positive().then_some(sale.buyer.id)).collect::<Vec<_>>())
+        .bind(sales().map(|sale| sale.listing).collect::<Vec<_>>())
+        .bind(sales().map(|sale| sale.content_hash.as_slice()).collect::<Vec<_>>())
+        .bind(sales().map(|sale| sale.rewarded).collect::<Vec<_>>())
+        .bind(sales().map(|sale| sale.offered.is_some()).collect::<Vec<_>>());
+        for row in rows.fetch_all(conn).await? {
+            let listing = row.try_get("listing")?;
+            if let Some(reference) = row.try_get("sale")? {
+                let content = B256::from_slice(row.try_get("content_hash")?);
+                let transfer = row.try_get::<i64, _>("transfer")?.unsigned_abs();
+                let at = row.try_get("owned_at")?;
+                let posted = Posted { transfer, at, reference, balance: Amount::ZERO, how: How::Owned };
+                known.owned.insert((row.try_get("buyer")?, listing, content), posted);
+            }
+            if row.try_get::<Option<bool>, _>("rewarded")?.is_some() {
+                let content = B256::from_slice(row.try_get("content")?);
+                known.rewarded.insert((row.try_get("person")?, listing, content));
+            }
+            if let Some(updated_at) = row.try_get("updated_at")? {
+                known.offers.insert(listing, updated_at);
+            }
+        }
+        Ok(known)
     }
-    let rows = sqlx::query(
-        "SELECT rewarded, listing_id, content_hash FROM unnest($1::uuid[], $2::uuid[]) AS wanted (person, listing)
-         JOIN sales ON rewarded = person AND listing_id = listing",
-    );
-    let rows = rows.bind(persons).bind(listings).fetch_all(conn).await?;
-    let read = |row: &sqlx::postgres::PgRow| {
-        Ok((row.try_get("rewarded")?, row.try_get("listing_id")?, B256::from_slice(row.try_get("content_hash")?)))
-    };
-    rows.iter().map(read).collect()
-}
-
-pub(super) async fn offers(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, OffsetDateTime>> {
-    let mut ids: Vec<Uuid> = orders
-        .iter()
-        .filter_map(|order| match &order.what {
-            What::Sale(sale) => sale.offered.map(|_| sale.listing),
-            _ => None,
-        })
-        .collect();
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() {
-        return Ok(HashMap::new());
-    }
-    let rows = sqlx::query(
-        "SELECT id, updated_at FROM listings
-         WHERE id = ANY($1) AND status = 'active' AND coalesce(expires_at > clock_timestamp(), TRUE)",
-    );
-    rows.bind(ids).fetch_all(conn).await?.iter().map(|row| Ok((row.try_get("id")?, row.try_get("updated_at")?))).collect()
 }
 
 pub(super) async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashMap<Uuid, Held>> {

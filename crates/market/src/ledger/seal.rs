@@ -5,6 +5,7 @@ use alloy::{
     signers::{SignerSync, local::PrivateKeySigner},
 };
 use api::ledger::{InclusionProof, Seal, merkle, verify_range};
+use futures::TryStreamExt;
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
 use crate::db;
@@ -15,6 +16,7 @@ const SEAL_MAX_TRANSFERS: i64 = 16_384;
 const SIGN_MAX_SEALS: i64 = 256;
 /// Transfers proved again in one go, unless one seal has more.
 const CHECK_MAX_TRANSFERS: u64 = 20_000;
+const BODIES: &str = "SELECT body FROM transfers WHERE id >= $1 AND id < $1 + $2 ORDER BY id";
 /// Advisory lock of the one instance that seals: "florin" and the task.
 const SEAL_LOCK: i64 = 0x666c_6f72_696e_0022;
 
@@ -29,11 +31,15 @@ pub async fn seal(pool: &PgPool) -> sqlx::Result<usize> {
     let last = last.as_ref().map(read).transpose()?;
     let (sequence, first_id, previous) = after(last.as_ref());
     // Ids follow the order of commits, so nothing appears later before what is seen here.
-    let bodies = bodies(&mut tx, first_id, SEAL_MAX_TRANSFERS).await?;
-    let mut tree = merkle::Tree::default();
-    bodies.iter().for_each(|body| tree.push(merkle::leaf(body)));
+    let (mut tree, mut count) = (merkle::Tree::default(), 0);
+    let mut bodies = sqlx::query(BODIES).bind(first_id.cast_signed()).bind(SEAL_MAX_TRANSFERS).fetch(&mut *tx);
+    // One by one as they come: who buys meanwhile does not wait for thousands of hashes.
+    while let Some(row) = bodies.try_next().await? {
+        tree.push(merkle::leaf(row.try_get("body")?));
+        count += 1;
+    }
+    drop(bodies);
     let Some(root) = tree.root() else { return Ok(0) };
-    let count = bodies.len() as u64;
     let sealed_at = time::OffsetDateTime::now_utc();
     let seal = Seal { sequence, first_id, count, root, previous, signature: None, sealed_at, anchor: None };
     sqlx::query("INSERT INTO seals (sequence, first_id, count, root, head, sealed_at) VALUES ($1, $2, $3, $4, $5, $6)")
@@ -46,7 +52,7 @@ pub async fn seal(pool: &PgPool) -> sqlx::Result<usize> {
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
-    Ok(bodies.len())
+    Ok(count as usize)
 }
 
 /// Signs what is sealed and not signed yet, also by instances without a key and before there was one.
@@ -151,7 +157,7 @@ async fn entries_differ(conn: &mut PgConnection, seal: &Seal, bodies: &[Vec<u8>]
 }
 
 async fn bodies(conn: &mut PgConnection, first_id: u64, limit: i64) -> sqlx::Result<Vec<Vec<u8>>> {
-    let bodies = sqlx::query_scalar("SELECT body FROM transfers WHERE id >= $1 AND id < $1 + $2 ORDER BY id");
+    let bodies = sqlx::query_scalar(BODIES);
     bodies.bind(first_id.cast_signed()).bind(limit).fetch_all(conn).await
 }
 

@@ -28,6 +28,7 @@ impl Batch {
         }
         let [accounts, transfers, amounts, balances] = entries;
         let [ids, new_balances, earned, spent] = self.accounts.changed();
+        let sales = self.sales.iter();
         sqlx::query(
             "WITH appended AS (
                  INSERT INTO transfers (id, at, kind, reference, body, memo, key, fingerprint)
@@ -37,6 +38,11 @@ impl Batch {
              ), legs AS (
                  INSERT INTO entries (account, transfer, amount, balance)
                  SELECT * FROM unnest($9::bigint[], $10::bigint[], $11::bigint[], $12::bigint[])
+             ), sold AS (
+                 INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size, content_type, owned_until,
+                     rewarded)
+                 SELECT * FROM unnest($18::bigint[], $19::uuid[], $20::uuid[], $21::uuid[], $22::uuid[], $23::smallint[], $24::bigint[],
+                     $25::bytea[], $26::bigint[], $27::text[], $28::timestamptz[], $29::uuid[])
              ), ended AS (
                  UPDATE ledger SET last_id = $13, last_at = $1
              )
@@ -61,9 +67,20 @@ impl Batch {
         .bind(new_balances)
         .bind(earned)
         .bind(spent)
+        .bind(sales.clone().map(|(transfer, ..)| transfer.cast_signed()).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.id).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.buyer.id).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.listing).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.seller.id).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(.., asset)| *asset as i16).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.price.signed()).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.content_hash.as_slice()).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.content_size.cast_signed()).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| sale.content_type.as_str()).collect::<Vec<_>>())
+        .bind(sales.clone().map(|(_, sale, _)| self.at + sale.owned_for).collect::<Vec<_>>())
+        .bind(sales.map(|(_, sale, _)| sale.rewarded).collect::<Vec<_>>())
         .execute(&mut *conn)
         .await?;
-        self.write_sales(conn).await?;
         if !self.reversed.is_empty() {
             let reversed: Vec<i64> = self.reversed.iter().map(|id| id.cast_signed()).collect();
             let sql = "WITH reversed AS (UPDATE sales SET owned_until = $2, reversed = TRUE WHERE transfer = ANY($1) RETURNING transfer)
@@ -89,34 +106,6 @@ impl Batch {
         .bind(column.clone().map(|(_, posted)| posted.transfer.cast_signed()).collect::<Vec<_>>())
         .bind(column.map(|(_, posted)| posted.balance.signed()).collect::<Vec<_>>())
         .bind(self.at)
-        .execute(conn)
-        .await?;
-        Ok(())
-    }
-
-    async fn write_sales(&self, conn: &mut PgConnection) -> sqlx::Result<()> {
-        if self.sales.is_empty() {
-            return Ok(());
-        }
-        let column = self.sales.iter();
-        sqlx::query(
-            "INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size,
-                 content_type, owned_until, rewarded)
-             SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::smallint[], $7::bigint[], $8::bytea[],
-                 $9::bigint[], $10::text[], $11::timestamptz[], $12::uuid[])",
-        )
-        .bind(column.clone().map(|(transfer, ..)| transfer.cast_signed()).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.id).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.buyer.id).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.listing).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.seller.id).collect::<Vec<_>>())
-        .bind(column.clone().map(|(.., asset)| *asset as i16).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.price.signed()).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.content_hash.as_slice()).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.content_size.cast_signed()).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| sale.content_type.as_str()).collect::<Vec<_>>())
-        .bind(column.clone().map(|(_, sale, _)| self.at + sale.owned_for).collect::<Vec<_>>())
-        .bind(column.map(|(_, sale, _)| sale.rewarded).collect::<Vec<_>>())
         .execute(conn)
         .await?;
         Ok(())

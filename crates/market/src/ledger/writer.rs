@@ -1,11 +1,18 @@
 //! The one task of an instance that appends: while one batch commits, the next collects.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use sqlx::PgPool;
-use tokio::sync::{
-    mpsc::{self, error::TrySendError},
-    oneshot,
+use sqlx::{Connection, PgConnection, PgPool};
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+    time::timeout,
 };
 
 use super::{LedgerError, Order, Posted, Rates, Refused, batch::Batch};
@@ -14,6 +21,12 @@ use super::{LedgerError, Order, Posted, Rates, Refused, batch::Batch};
 const BATCH_MAX_ORDERS: usize = 256;
 /// Orders that wait, at most: the next are refused.
 const WAITING_MAX_ORDERS: usize = 4_096;
+/// Begins a batch: whoever appends locks the end of the ledger first, and reads only then.
+const LOCK: &str = "BEGIN; SELECT FROM ledger FOR UPDATE";
+/// A connection that did nothing for so long is tried before it is used.
+const TRUSTED: Duration = Duration::from_secs(1);
+/// Until there is a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a failure of the database.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -54,13 +67,15 @@ impl Ledger {
 async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
     let rates = Arc::new(rates);
     let mut asked = Vec::with_capacity(BATCH_MAX_ORDERS);
+    let mut link = None;
     while waiting.recv_many(&mut asked, BATCH_MAX_ORDERS).await > 0 {
         let (orders, answers): (Vec<_>, Vec<_>) = asked.drain(..).map(|asked| (asked.order, asked.answer)).unzip();
         let count = orders.len();
         // In a task of its own: an order that panics takes its batch with it, and not the writer.
-        let appended = tokio::spawn(append(pool.clone(), Arc::clone(&rates), orders)).await;
+        let appended = tokio::spawn(append(link.take(), pool.clone(), Arc::clone(&rates), orders)).await;
         match appended.unwrap_or_else(|panic| Err(sqlx::Error::Io(panic.into()))) {
-            Ok(results) => {
+            Ok((results, used)) => {
+                link = Some(used);
                 for (answer, result) in answers.into_iter().zip(results) {
                     // Who hung up does not want it.
                     let _ = answer.send(result.map_err(LedgerError::Refused));
@@ -77,16 +92,39 @@ async fn write(pool: PgPool, rates: Rates, mut waiting: mpsc::Receiver<Asked>) {
     }
 }
 
+/// The writer's own connection: it waits behind no request for one, and ends with the batch that fails.
+struct Link {
+    conn: PgConnection,
+    used: Instant,
+}
+
+impl Link {
+    async fn open(last: Option<Self>, pool: &PgPool) -> sqlx::Result<PgConnection> {
+        if let Some(Self { mut conn, used }) = last
+            && (used.elapsed() < TRUSTED || conn.ping().await.is_ok())
+        {
+            return Ok(conn);
+        }
+        let options = pool.connect_options();
+        timeout(CONNECT_TIMEOUT, PgConnection::connect_with(&options))
+            .await
+            .unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+    }
+}
+
+type Results = Vec<Result<Posted, Refused>>;
+
 /// One database transaction: all orders that can be done are, each on what the ones before it left.
-async fn append(pool: PgPool, rates: Arc<Rates>, orders: Vec<Order>) -> sqlx::Result<Vec<Result<Posted, Refused>>> {
-    let mut tx = pool.begin().await?;
+async fn append(last: Option<Link>, pool: PgPool, rates: Arc<Rates>, orders: Vec<Order>) -> sqlx::Result<(Results, Link)> {
+    let mut conn = Link::open(last, &pool).await?;
+    let mut tx = conn.begin_with(LOCK).await?;
     let mut batch = Batch::open(&mut tx, &orders).await?;
     let results = orders.iter().map(|order| batch.append(order, &rates)).collect();
     if batch.is_empty() {
         tx.rollback().await?;
-        return Ok(results);
+    } else {
+        batch.write(&mut tx).await?;
+        tx.commit().await?;
     }
-    batch.write(&mut tx).await?;
-    tx.commit().await?;
-    Ok(results)
+    Ok((results, Link { conn, used: Instant::now() }))
 }
