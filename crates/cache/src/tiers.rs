@@ -131,8 +131,7 @@ impl Tiers {
     /// What `fetch` said.
     pub async fn get(&self, key: Key, len: u64, fetch: impl Future<Output = io::Result<Bytes>>) -> io::Result<Found> {
         let inner = &*self.0;
-        if let Some(bytes) = inner.hot.get(&key) {
-            count(&inner.served[0]);
+        if let Some(bytes) = self.get_hot(&key) {
             return Ok(Found::Held(bytes, Tier::Hot));
         }
         if len > inner.limits.blob_len_max_bytes {
@@ -159,6 +158,14 @@ impl Tiers {
             inner.warm.invalidate(&key).await;
         }
         Ok(Found::Held(bytes, tier))
+    }
+
+    /// Finds a blob that is hot.
+    #[must_use]
+    pub fn get_hot(&self, key: &Key) -> Option<Bytes> {
+        let bytes = self.0.hot.get(key)?;
+        count(&self.0.served[0]);
+        Some(bytes)
     }
 
     /// Forgets a blob, or that it could not be fetched.

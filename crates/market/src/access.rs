@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use api::{Code, Role, Scope};
 use axum::{
     extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName, HeaderValue},
+    http::{HeaderMap, HeaderName},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 
 use crate::{
-    auth::{self, Caller, Who},
-    limits::Standing,
+    auth::{self, Caller},
+    limits::{Principal, Standing},
     problem::Problem,
     service::Market,
 };
@@ -56,23 +56,23 @@ impl Access {
 pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
     let ip = client(request.headers(), connection, market.proxies);
-    let nobody = format!("ip {}", ip.map(|ip| ip.to_string()).unwrap_or_default());
+    let nobody = Principal::Ip(ip);
     // Proving a wallet may take the node's time, so it counts before it is looked at; and nobody is known by it yet.
     let mut standing = None;
     if auth::proves_wallet(request.headers()) {
-        standing = market.limits.take(&market.pool, &nobody, market.limits.unknown).await;
+        standing = market.limits.take(&market.pool, nobody, market.limits.unknown).await;
     }
     let caller = match standing {
         Some(Standing { refused: true, .. }) => Ok(None),
         _ => auth::authenticate(&market, request.headers()).await,
     };
     if standing.is_none() {
-        let (name, limit) = match &caller {
-            Ok(Some(caller)) => (name(caller.who), market.limits.known),
+        let (who, limit) = match &caller {
+            Ok(Some(caller)) => (caller.who.into(), market.limits.known),
             // Who guesses keys is counted as nobody.
             Ok(None) | Err(_) => (nobody, market.limits.unknown),
         };
-        standing = market.limits.take(&market.pool, &name, limit).await;
+        standing = market.limits.take(&market.pool, who, limit).await;
     }
     let admitted = match (&standing, caller) {
         (Some(standing), _) if standing.refused => {
@@ -96,21 +96,13 @@ pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut 
 }
 
 /// The headers of draft-ietf-httpapi-ratelimit-headers, in the form that most clients read.
-fn tell(headers: &mut HeaderMap, standing: Standing) {
-    let numbers = [
-        ("ratelimit-limit", u64::from(standing.limit)),
-        ("ratelimit-remaining", u64::from(standing.remaining)),
-        ("ratelimit-reset", standing.reset_seconds),
-    ];
-    headers.extend(numbers.map(|(name, number)| (HeaderName::from_static(name), HeaderValue::from(number))));
-}
-
-fn name(who: Who) -> String {
-    match who {
-        Who::Agent { id, .. } => format!("agent {id}"),
-        Who::Wallet(wallet) => format!("wallet {wallet}"),
-        Who::Creator { id, .. } => format!("creator {id}"),
-    }
+pub(crate) fn tell(headers: &mut HeaderMap, standing: Standing) {
+    const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
+    const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
+    const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
+    headers.insert(LIMIT, standing.limit.into());
+    headers.insert(REMAINING, standing.remaining.into());
+    headers.insert(RESET, standing.reset_seconds.into());
 }
 
 /// The address of the client: what the outermost of our own proxies saw. What stands further left in the header is the client's own word.

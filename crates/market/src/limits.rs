@@ -4,14 +4,20 @@
 //! limit, and a busy principal costs one statement for many requests.
 
 use std::{
-    sync::{Arc, Mutex},
+    fmt,
+    net::IpAddr,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
+use alloy::primitives::Address;
 use moka::future::Cache;
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
 use tracing::warn;
+use uuid::Uuid;
+
+use crate::auth::Who;
 
 /// Principals that an instance remembers.
 const KNOWN_MAX: u64 = 100_000;
@@ -26,7 +32,40 @@ pub(crate) struct Limits {
     pub(crate) known: Option<u32>,
     /// Of one address without credentials.
     pub(crate) unknown: Option<u32>,
-    minutes: Cache<String, Arc<Mutex<Minute>>>,
+    minutes: Cache<Principal, Arc<Mutex<Minute>>>,
+}
+
+/// Who is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Principal {
+    Agent(Uuid),
+    Wallet(Address),
+    Creator(Uuid),
+    /// Nobody known, from here.
+    Ip(Option<IpAddr>),
+}
+
+impl From<Who> for Principal {
+    fn from(who: Who) -> Self {
+        match who {
+            Who::Agent { id, .. } => Self::Agent(id),
+            Who::Wallet(wallet) => Self::Wallet(wallet),
+            Who::Creator { id, .. } => Self::Creator(id),
+        }
+    }
+}
+
+/// As all instances write it.
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Agent(id) => write!(f, "agent {id}"),
+            Self::Wallet(wallet) => write!(f, "wallet {wallet}"),
+            Self::Creator(id) => write!(f, "creator {id}"),
+            Self::Ip(Some(ip)) => write!(f, "ip {ip}"),
+            Self::Ip(None) => f.write_str("ip "),
+        }
+    }
 }
 
 /// What an instance has of one minute.
@@ -58,50 +97,67 @@ impl Limits {
     }
 
     /// Takes one place. `None` when there is no limit, or the database does not answer: then no request gets far anyway.
-    pub(crate) async fn take(&self, pool: &PgPool, name: &str, limit: Option<u32>) -> Option<Standing> {
+    pub(crate) async fn take(&self, pool: &PgPool, who: Principal, limit: Option<u32>) -> Option<Standing> {
         let limit = limit?;
-        let now = OffsetDateTime::now_utc().unix_timestamp();
-        let (number, reset_seconds) = (now / MINUTE_SECONDS, (MINUTE_SECONDS - now % MINUTE_SECONDS).unsigned_abs());
-        let minute = self.minutes.get_with_by_ref(name, async { Arc::default() }).await;
-        let standing =
-            |minute: &Minute, refused| Standing { limit, remaining: minute.left + minute.shared, reset_seconds, refused };
-        {
-            let mut minute = minute.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if minute.number == number {
-                if minute.left > 0 {
-                    minute.left -= 1;
-                    return Some(standing(&minute, false));
-                }
-                if minute.shared == 0 {
-                    return Some(standing(&minute, true));
-                }
-            }
+        let (number, reset_seconds) = now();
+        let minute = self.minutes.get_with(who, async { Arc::default() }).await;
+        if let Some(standing) = lock(&minute).take(limit, number, reset_seconds) {
+            return Some(standing);
         }
         let part = (limit / PART).max(1);
-        let used = used(pool, name, number, part).await.inspect_err(|error| warn!(%error, "requests cannot be counted")).ok()?;
+        let used = used(pool, who, number, part).await.inspect_err(|error| warn!(%error, "requests cannot be counted")).ok()?;
         let before = used.saturating_sub(part);
         let got = part.min(limit.saturating_sub(before));
-        let mut minute = minute.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut minute = lock(&minute);
         if minute.number != number {
             *minute = Minute { number, left: 0, shared: 0 };
         }
         minute.shared = limit.saturating_sub(used);
         minute.left += got;
-        let refused = minute.left == 0;
-        minute.left = minute.left.saturating_sub(1);
-        Some(standing(&minute, refused))
+        minute.take(limit, number, reset_seconds)
+    }
+
+    /// Takes one of the places that this instance has already, if it has any.
+    pub(crate) async fn take_one_here(&self, who: Principal, limit: u32) -> Option<Standing> {
+        let (number, reset_seconds) = now();
+        let minute = self.minutes.get(&who).await?;
+        lock(&minute).take(limit, number, reset_seconds).filter(|standing| !standing.refused)
     }
 }
 
-/// Takes places of a minute that all instances share, and says how many are taken.
-async fn used(pool: &PgPool, name: &str, minute: i64, part: u32) -> sqlx::Result<u32> {
+impl Minute {
+    /// Takes one of the places that are here, or refuses when there are none anywhere. `None` when some of the shared ones have to be taken first.
+    fn take(&mut self, limit: u32, number: i64, reset_seconds: u64) -> Option<Standing> {
+        if self.number != number || (self.left == 0 && self.shared > 0) {
+            return None;
+        }
+        let refused = self.left == 0;
+        self.left = self.left.saturating_sub(1);
+        Some(Standing { limit, remaining: self.left + self.shared, reset_seconds, refused })
+    }
+}
+
+/// The number of this minute, and the seconds that are left of it.
+fn now() -> (i64, u64) {
+    let now = OffsetDateTime::now_utc().unix_timestamp();
+    (now / MINUTE_SECONDS, (MINUTE_SECONDS - now % MINUTE_SECONDS).unsigned_abs())
+}
+
+fn lock(minute: &Mutex<Minute>) -> std::sync::MutexGuard<'_, Minute> {
+    minute.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Takes places of a minute that all instances share, and says how many are taken. What a crash of the database forgets of them is forgiven:
+/// nobody waits for the disk.
+async fn used(pool: &PgPool, who: Principal, minute: i64, part: u32) -> sqlx::Result<u32> {
     let taken = sqlx::query(
-        "INSERT INTO request_counts AS c (principal, minute, used) VALUES ($1, $2, $3)
+        "INSERT INTO request_counts AS c (principal, minute, used)
+         SELECT $1, $2, $3 FROM set_config('synchronous_commit', 'off', TRUE)
          ON CONFLICT (principal) DO UPDATE SET minute = excluded.minute,
              used = CASE WHEN c.minute = excluded.minute THEN least(c.used + excluded.used, 2000000000) ELSE excluded.used END
          RETURNING used",
     );
-    let row = taken.bind(name).bind(minute).bind(part.cast_signed()).fetch_one(pool).await?;
+    let row = taken.bind(who.to_string()).bind(minute).bind(part.cast_signed()).fetch_one(pool).await?;
     row.try_get::<i32, _>("used").map(i32::unsigned_abs)
 }
 

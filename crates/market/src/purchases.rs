@@ -8,7 +8,7 @@ use axum::{
     http::{HeaderMap, HeaderName},
     response::Response,
 };
-use sqlx::{PgPool, Row, postgres::PgRow};
+use sqlx::{Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
@@ -20,33 +20,33 @@ use crate::{
     service::Market,
 };
 
-/// Purchases by x402 and from the ledger in one form, of wallet $1 or agent $2, with ids below $4 (and at least $6).
-const BOTH: &str = "SELECT id, listing_id, seller_id, payer, NULL::uuid AS buyer_id, 1::smallint AS asset, amount, content_hash, content_size,
-             content_type, status, transaction_hash, created_at
-         FROM purchases WHERE (payer = $1 OR seller_id = $2) AND ($3::bytea IS NULL OR payer = $3) AND id < $4 AND id >= $6
-     UNION ALL
-     SELECT s.id, s.listing_id, s.seller_id, b.wallet, s.buyer_id, s.asset, s.price, s.content_hash, s.content_size, s.content_type,
-             CASE WHEN s.reversed THEN 'reversed' ELSE 'settled' END, NULL, t.at
-         FROM sales AS s JOIN agents AS b ON b.id = s.buyer_id JOIN transfers AS t ON t.id = s.transfer
-         WHERE (s.buyer_id = $2 OR s.seller_id = $2) AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4 AND s.id >= $6
-     ORDER BY id DESC LIMIT $5";
-
-async fn of_caller(
-    pool: &PgPool,
-    caller: &Caller,
-    f: &PurchaseFilter,
-    ids: std::ops::Range<Uuid>,
-    limit: i64,
-) -> Result<Vec<PgRow>, Problem> {
-    let rows = sqlx::query(BOTH)
-        .bind(caller.wallet()?.as_slice())
-        .bind(caller.agent_id())
-        .bind(f.payer.map(|payer| payer.to_vec()))
-        .bind(ids.end)
-        .bind(limit)
-        .bind(ids.start);
-    Ok(rows.fetch_all(pool).await?)
+/// Purchases by x402 and from the ledger in one form: those of each for which something holds.
+macro_rules! purchases {
+    ($of_purchases:literal, $of_sales:literal, $rest:literal) => {
+        concat!(
+            "SELECT id, listing_id, seller_id, payer, NULL::uuid AS buyer_id, 1::smallint AS asset, amount, content_hash, content_size,
+                 content_type, status, transaction_hash, created_at
+             FROM purchases WHERE ",
+            $of_purchases,
+            " UNION ALL
+             SELECT s.id, s.listing_id, s.seller_id, b.wallet, s.buyer_id, s.asset, s.price, s.content_hash, s.content_size, s.content_type,
+                 CASE WHEN s.reversed THEN 'reversed' ELSE 'settled' END, NULL, t.at
+             FROM sales AS s JOIN agents AS b ON b.id = s.buyer_id JOIN transfers AS t ON t.id = s.transfer WHERE ",
+            $of_sales,
+            $rest
+        )
+    };
 }
+
+/// Of wallet $1 or agent $2, with ids below $4.
+const OF_CALLER: &str = purchases!(
+    "(payer = $1 OR seller_id = $2) AND ($3::bytea IS NULL OR payer = $3) AND id < $4",
+    "(s.buyer_id = $2 OR s.seller_id = $2) AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4",
+    " ORDER BY id DESC LIMIT $5"
+);
+
+/// Anybody's: the one with the id $1.
+const ONE: &str = purchases!("id = $1", "s.id = $1", "");
 
 /// `GET /api/v1/purchases`: what the caller paid for or sold, nobody else's.
 pub(crate) async fn list(
@@ -55,8 +55,14 @@ pub(crate) async fn list(
     Params(f): Params<PurchaseFilter>,
 ) -> Result<Json<Page<Purchase>>, Problem> {
     let limit = input::limit(f.limit)?;
-    let ids = Uuid::nil()..input::before(f.cursor.as_deref())?;
-    let rows = of_caller(&market.pool, &caller, &f, ids, limit as i64 + 1).await?;
+    let rows = sqlx::query(OF_CALLER)
+        .bind(caller.wallet()?.as_slice())
+        .bind(caller.agent_id())
+        .bind(f.payer.map(|payer| payer.to_vec()))
+        .bind(input::before(f.cursor.as_deref())?)
+        .bind(limit as i64 + 1)
+        .fetch_all(&market.pool)
+        .await?;
     let purchases = rows.iter().map(purchase).collect::<Result<_, _>>()?;
     Ok(Json(input::page(purchases, limit, |purchase: &Purchase| purchase.id.to_string())))
 }
@@ -71,10 +77,15 @@ pub(crate) async fn content(
     let begun = Instant::now();
     let owned = owned(&market, id, &caller).await?;
     let blob = market.contents.get(owned.content_hash, owned.content_size).await?;
-    let mut response = blob.asked(&owned.content_type, &headers).await?;
+    Ok(deliver(blob.asked(&owned.content_type, &headers).await?, begun))
+}
+
+/// Says how long it took.
+pub(crate) fn deliver(mut response: Response, begun: Instant) -> Response {
+    const DELIVERY_MS: HeaderName = HeaderName::from_static(api::header::DELIVERY_MS);
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    response.headers_mut().insert(HeaderName::from_static(api::header::DELIVERY_MS), ms.into());
-    Ok(response)
+    response.headers_mut().insert(DELIVERY_MS, ms.into());
+    response
 }
 
 /// Who reads what: a purchase, the calling agent and its wallet.
@@ -83,9 +94,9 @@ pub(crate) type Reader = (Uuid, Option<Uuid>, Address);
 /// What somebody may read.
 #[derive(Debug)]
 pub(crate) struct Owned {
-    content_hash: B256,
-    content_size: u64,
-    content_type: String,
+    pub(crate) content_hash: B256,
+    pub(crate) content_size: u64,
+    pub(crate) content_type: String,
     /// Sales that were reversed before this was found.
     reversals: i64,
 }
@@ -96,13 +107,12 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
     let reader = (id, caller.agent_id(), caller.wallet()?);
     let reversals = sqlx::query_scalar("SELECT reversals FROM ledger").fetch_one(&market.pool);
     let reversals = market.reversals.try_get_with((), reversals).await.map_err(|_| health::down())?;
-    if let Some(owned) = market.owned.get(&reader).await.filter(|owned| owned.reversals == reversals) {
+    if let Some(owned) = remembered(market, &reader).await {
         return Ok(owned);
     }
-    let ids = id..Uuid::from_u128(id.as_u128().saturating_add(1));
-    let rows = of_caller(&market.pool, caller, &PurchaseFilter::default(), ids, 1).await?;
-    let row = rows.first().ok_or_else(|| Problem::not_found("purchase of yours"))?;
-    let bought = purchase(row)?;
+    let row = sqlx::query(ONE).bind(id).fetch_optional(&market.pool).await?;
+    let row = row.ok_or_else(|| Problem::not_found("purchase of yours"))?;
+    let bought = purchase(&row)?;
     let buyer: Option<Uuid> = row.try_get("buyer_id")?;
     // One from the ledger is the agent's; one by x402 whoever has the wallet's.
     let owns = if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == reader.2 };
@@ -118,6 +128,12 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
     let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")?, reversals });
     market.owned.insert(reader, owned.clone()).await;
     Ok(owned)
+}
+
+/// What the caller bought, if it was found before and no sale was reversed since, as far as is known.
+pub(crate) async fn remembered(market: &Market, reader: &Reader) -> Option<Arc<Owned>> {
+    let reversals = market.reversals.get(&()).await?;
+    market.owned.get(reader).await.filter(|owned| owned.reversals == reversals)
 }
 
 fn purchase(row: &PgRow) -> Result<Purchase, sqlx::Error> {

@@ -4,14 +4,14 @@ use api::{Code, Role, Scope};
 use axum::{
     Json, Router,
     extract::DefaultBodyLimit,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     middleware,
     response::{Html, Response},
     routing::get,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
-    request_id::{MakeRequestUuid, PropagateRequestIdLayer, SetRequestIdLayer},
+    request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     timeout::TimeoutLayer,
 };
 
@@ -28,7 +28,7 @@ use crate::{
     problem::Problem,
     purchases,
     service::Market,
-    trace, transactions, wallet,
+    shortcut, trace, transactions, wallet,
 };
 
 /// Longer than a settlement may take.
@@ -169,18 +169,39 @@ pub(crate) fn router(market: Market) -> Router {
         .route("/docs", get(async || Html(include_str!("docs.html"))))
         .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; what is, stands in /openapi.json and /docs") })
         .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "Use another method") });
-    router
-        .layer(middleware::map_response(harden))
+    let long = router
+        .layer(middleware::map_response(hardened))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(trace::follow))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
-        .layer(SetRequestIdLayer::new(REQUEST_ID, MakeRequestUuid))
-        .with_state(market)
+        .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
+        .with_state(market.clone());
+    Router::new().fallback_service(long).layer(middleware::from_fn_with_state(market, shortcut::take))
 }
 
-async fn harden(mut response: Response) -> Response {
-    for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().entry(name).or_insert(HeaderValue::from_static(value));
-    }
+async fn hardened(mut response: Response) -> Response {
+    harden(response.headers_mut());
     response
+}
+
+pub(crate) fn harden(headers: &mut HeaderMap) {
+    for (name, value) in SECURITY_HEADERS {
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
+    }
+}
+
+/// For a request that brought none. It tells requests apart and is no secret.
+pub(crate) fn request_id() -> HeaderValue {
+    let id = uuid::Builder::from_random_bytes(rand::random()).into_uuid();
+    let mut text = uuid::Uuid::encode_buffer();
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)).expect("hexadecimal digits and hyphens")
+}
+
+#[derive(Clone, Copy)]
+struct NewRequestId;
+
+impl MakeRequestId for NewRequestId {
+    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+        Some(RequestId::new(request_id()))
+    }
 }

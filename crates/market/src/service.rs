@@ -30,6 +30,7 @@ use crate::{
     funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
+    moment::{MOMENT, Moment},
     purchases::{Owned, Reader},
     router,
     wallet::{self, purchase::Offer},
@@ -50,8 +51,6 @@ const OWNED_MAX: u64 = 100_000;
 /// Answers about the ledger kept in memory, and how long.
 const VERIFIED_MAX: u64 = 1_000;
 const VERIFIED: Duration = Duration::from_secs(30);
-/// How long; as credentials.
-const REMEMBERED: Duration = Duration::from_secs(5);
 
 /// What every request needs. Cheap to clone.
 #[derive(Clone)]
@@ -213,9 +212,9 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         ledger_key: config.ledger_key.clone(),
         anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),
-        offers: Cache::builder().max_capacity(OFFERS_MAX).time_to_live(REMEMBERED).build(),
+        offers: Cache::builder().max_capacity(OFFERS_MAX).expire_after(Moment).build(),
         owned: Cache::builder().max_capacity(OWNED_MAX).build(),
-        reversals: Cache::builder().max_capacity(1).time_to_live(REMEMBERED).build(),
+        reversals: Cache::builder().max_capacity(1).time_to_live(MOMENT).build(),
         counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
         verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
         verifying: Semaphore::new(1),

@@ -39,7 +39,13 @@ pub(super) async fn caller(pool: &PgPool, key: &str) -> sqlx::Result<Option<Call
         sqlx::query("UPDATE api_keys SET last_used_at = now() WHERE id = $1").bind(id).execute(pool).await?;
     }
     let who = Who::Agent { id: row.try_get("agent_id")?, wallet: db::address(&row, "wallet")?, person: row.try_get("person")? };
-    Ok(Some(Caller { who, scopes: scopes(&row)?, credential: Some(id), by_token: false, until: row.try_get("expires_at")? }))
+    Ok(Some(Caller {
+        who,
+        scopes: scopes(&row)?.into(),
+        credential: Some(id),
+        by_token: false,
+        until: row.try_get("expires_at")?,
+    }))
 }
 
 /// Makes a key. What is returned is all there will ever be of its secret.
@@ -148,7 +154,7 @@ pub(crate) async fn token(
         Who::Creator { .. } => caller.agent().map(Some)?,
     };
     let agent = agent.ok_or_else(|| Problem::not_found("agent of yours"))?;
-    let scopes = request.scopes.unwrap_or_else(|| caller.scopes.clone());
+    let scopes = request.scopes.unwrap_or_else(|| caller.scopes.to_vec());
     scopes.iter().try_for_each(|scope| caller.must_have(*scope))?;
     Ok(Json(market.auth.tokens.issue(agent, Kind::Agent, &scopes, caller.credential, OffsetDateTime::now_utc())))
 }

@@ -6,6 +6,8 @@ pub(crate) mod sessions;
 pub(crate) mod token;
 pub(crate) mod wallet;
 
+use std::sync::Arc;
+
 use alloy::primitives::{Address, B256};
 use api::{Code, Role, Scope};
 use axum::{
@@ -19,12 +21,10 @@ use sqlx::{PgPool, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{access, db, problem::Problem, service::Market};
+use crate::{access, db, moment::Moment, problem::Problem, service::Market};
 use token::{Kind, Tokens};
 
-/// How long credentials that were good are taken for good. What another instance revokes ends here as late.
-const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(5);
-/// Credentials remembered.
+/// Credentials remembered for a [`Moment`] as good.
 const REMEMBERED_MAX: u64 = 50_000;
 /// Longest credentials read.
 const CREDENTIALS_LEN_MAX_BYTES: usize = 4 * 1024;
@@ -33,7 +33,7 @@ const CREDENTIALS_LEN_MAX_BYTES: usize = 4 * 1024;
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     pub(crate) who: Who,
-    pub(crate) scopes: Vec<Scope>,
+    pub(crate) scopes: Arc<[Scope]>,
     /// The key or session that it goes back to, if any.
     pub(crate) credential: Option<Uuid>,
     /// Whether it showed an access token, which gets no other one.
@@ -130,7 +130,7 @@ pub(crate) struct Auth {
 
 impl Auth {
     pub(crate) fn new(tokens: Tokens) -> Self {
-        Self { tokens, remembered: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(REMEMBERED).build() }
+        Self { tokens, remembered: Cache::builder().max_capacity(REMEMBERED_MAX).expire_after(Moment).build() }
     }
 
     /// Credentials ended: all are looked at again.
@@ -143,15 +143,20 @@ impl Auth {
         if text.len() > CREDENTIALS_LEN_MAX_BYTES {
             return Ok(None);
         }
-        let (digest, now) = (B256::from_slice(&Sha256::digest(text)), OffsetDateTime::now_utc());
-        if let Some(caller) = self.remembered.get(&digest).await.filter(|caller| caller.until.is_none_or(|until| now < until)) {
+        if let Some(caller) = self.remembered(text).await {
             return Ok(Some(caller));
         }
         let found = if text.starts_with(keys::PREFIX) { keys::caller(pool, text).await? } else { self.token(pool, text).await? };
         if let Some(caller) = &found {
-            self.remembered.insert(digest, caller.clone()).await;
+            self.remembered.insert(key(text), caller.clone()).await;
         }
         Ok(found)
+    }
+
+    /// Who sent this after `Bearer` a moment ago, and may still.
+    pub(crate) async fn remembered(&self, text: &str) -> Option<Caller> {
+        let caller = self.remembered.get(&key(text)).await?;
+        caller.until.is_none_or(|until| OffsetDateTime::now_utc() < until).then_some(caller)
     }
 
     async fn token(&self, pool: &PgPool, text: &str) -> Result<Option<Caller>, Problem> {
@@ -177,8 +182,19 @@ impl Auth {
         if !row.try_get::<bool, _>("active")? {
             scopes.retain(|scope| [Scope::Read, Scope::Transfer].contains(scope));
         }
-        Ok(Some(Caller { who, scopes, credential: claims.sid, by_token: true, until }))
+        Ok(Some(Caller { who, scopes: scopes.into(), credential: claims.sid, by_token: true, until }))
     }
+}
+
+/// Credentials are remembered by this: what is compared with what somebody sent tells nothing about it.
+fn key(text: &str) -> B256 {
+    B256::from_slice(&Sha256::digest(text))
+}
+
+/// What these headers have after `Bearer`.
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(credentials)
 }
 
 /// Whether these headers are to prove a wallet.

@@ -28,6 +28,9 @@ pub(crate) const CONTENT_LEN_MAX_BYTES: u64 = 100 * 1024 * 1024;
 /// Memory for content. What is larger than a blob in it may be is streamed from the store.
 const MEMORY: Limits =
     Limits { budget_bytes: 256 * 1024 * 1024, blob_len_max_bytes: 8 * 1024 * 1024, warm_for: Duration::from_secs(300) };
+/// Room for those of an answer, so that they are moved once.
+const HEADERS: usize = 24;
+const BYTES: HeaderValue = HeaderValue::from_static("bytes");
 
 /// All content there is.
 #[derive(Clone, Debug)]
@@ -73,6 +76,12 @@ impl Contents {
         }
     }
 
+    /// The same, if it is hot.
+    pub(crate) fn get_hot(&self, hash: B256, len: u64) -> Option<Blob> {
+        let source = Source::Memory(self.memory.get_hot(&hash.0)?);
+        Some(Blob { store: self.store.clone(), source, hash, len, hit: true })
+    }
+
     /// How content was served since the start.
     pub(crate) fn health(&self) -> ContentHealth {
         let (hot, warm, fetched) = (self.memory.hot(), self.memory.warm(), self.memory.fetched());
@@ -113,25 +122,33 @@ fn damaged(hash: B256, what: &str) -> io::Error {
 impl Blob {
     /// All of it, whatever was asked for: the answer to a purchase.
     pub(crate) fn whole(self, content_type: &str) -> Response {
-        let (mut headers, len) = (self.headers(content_type), self.len);
+        let mut headers = self.headers(content_type);
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        self.all(headers)
+    }
+
+    /// All of it, for who owns it.
+    pub(crate) fn again(self, content_type: &str) -> Response {
+        let mut headers = self.headers(content_type);
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+        self.all(headers)
+    }
+
+    fn all(self, headers: HeaderMap) -> Response {
         let body = match self.source {
             Source::Memory(bytes) => Body::from(bytes),
             Source::Object(object) => Body::from_stream(object.into_stream()),
         };
-        answer(StatusCode::OK, headers, len, body)
+        answer(StatusCode::OK, headers, self.len, body)
     }
 
     /// What the request asks for of content that its sender owns: nothing when it is known, a range, or all. From memory without a copy.
     pub(crate) async fn asked(self, content_type: &str, request: &HeaderMap) -> io::Result<Response> {
+        let wanted = range::wanted(request, &self.tag(), self.len);
         let mut headers = self.headers(content_type);
-        headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-        match range::wanted(request, &self.tag(), self.len) {
-            Wanted::All => {
-                let mut response = self.whole(content_type);
-                response.headers_mut().extend(headers);
-                Ok(response)
-            }
+        headers.insert(header::ACCEPT_RANGES, BYTES);
+        match wanted {
+            Wanted::All => Ok(self.all(headers)),
             Wanted::Nothing => Ok((StatusCode::NOT_MODIFIED, headers).into_response()),
             Wanted::Beyond => {
                 headers.insert(header::CONTENT_RANGE, value(format!("bytes */{}", self.len)));
@@ -156,22 +173,23 @@ impl Blob {
 
     /// It comes from a stranger: a browser must neither guess its type nor run it here.
     fn headers(&self, content_type: &str) -> HeaderMap {
-        let cache = if self.hit { "hit" } else { "miss" };
-        let all = [
-            (header::CACHE_CONTROL, value("private, no-cache".into())),
-            (header::CONTENT_DISPOSITION, value("attachment".into())),
-            (header::X_CONTENT_TYPE_OPTIONS, value("nosniff".into())),
-            (header::CONTENT_TYPE, value(content_type.into())),
-            (header::ETAG, value(self.tag())),
-            (HeaderName::from_static(api::header::CACHE), value(cache.into())),
-        ];
-        all.into_iter().collect()
+        const CACHE: HeaderName = HeaderName::from_static(api::header::CACHE);
+        let mut headers = HeaderMap::with_capacity(HEADERS);
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CONTENT_TYPE, value(content_type.into()));
+        headers.insert(header::ETAG, value(self.tag()));
+        headers.insert(CACHE, HeaderValue::from_static(if self.hit { "hit" } else { "miss" }));
+        headers
     }
 }
 
 fn answer(status: StatusCode, mut headers: HeaderMap, len: u64, body: Body) -> Response {
     headers.insert(header::CONTENT_LENGTH, len.into());
-    (status, headers, body).into_response()
+    let mut response = Response::new(body);
+    (*response.status_mut(), *response.headers_mut()) = (status, headers);
+    response
 }
 
 /// Media types were checked to be ASCII when they came in; the rest is ours.
