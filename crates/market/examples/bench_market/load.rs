@@ -4,10 +4,7 @@
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -17,11 +14,13 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
     process::Command,
-    task::JoinSet,
 };
 
 /// Threads of the load.
 const THREADS: usize = 2;
+
+/// What stands before the body of an answer, at most.
+const HEAD_LEN_MAX_BYTES: usize = 4_096;
 
 /// What is asked for.
 #[derive(Clone, Serialize, Deserialize)]
@@ -44,23 +43,40 @@ pub(crate) enum What {
 }
 
 impl What {
+    /// Writes them all down that can be, so that little is left to do while the load runs.
+    fn prepare(&self) -> Requests<'_> {
+        match self {
+            Self::Buy { tokens, listings, first } => Requests::Buy { tokens, listings, first: *first },
+            Self::Read(paths) => {
+                let text = |(path, token): &(String, String)| {
+                    format!("GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n").into_bytes()
+                };
+                Requests::Read(paths.iter().map(text).collect())
+            }
+        }
+    }
+}
+
+enum Requests<'a> {
+    Buy { tokens: &'a [String], listings: &'a [String], first: usize },
+    Read(Vec<Vec<u8>>),
+}
+
+impl Requests<'_> {
     fn write(&self, index: usize, to: &mut Vec<u8>) {
-        let text = match self {
+        match self {
             Self::Buy { tokens, listings, first } => {
                 let number = first + index;
                 let (buyer, listing) = (number % tokens.len(), (number + number / tokens.len()) % listings.len());
-                format!(
+                let text = format!(
                     "POST /api/v1/express/{0}?payment_method=token HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {1}\r\n\
                      idempotency-key: {0}\r\ncontent-length: 0\r\n\r\n",
                     listings[listing], tokens[buyer]
-                )
+                );
+                to.extend_from_slice(text.as_bytes());
             }
-            Self::Read(paths) => {
-                let (path, token) = &paths[index % paths.len()];
-                format!("GET {path} HTTP/1.1\r\nhost: bench\r\nauthorization: Bearer {token}\r\n\r\n")
-            }
-        };
-        to.extend_from_slice(text.as_bytes());
+            Self::Read(requests) => to.extend_from_slice(&requests[index % requests.len()]),
+        }
     }
 }
 
@@ -88,11 +104,24 @@ impl Plan {
     }
 }
 
-/// The process of the load.
+/// The process of the load: threads that share nothing but the number of the next request, each with its part of the connections.
 pub(crate) fn main(plan: PathBuf) -> Result<()> {
-    let plan: Arc<Plan> = Arc::new(serde_json::from_slice(&std::fs::read(plan)?)?);
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
-    let seen = runtime.block_on(run(plan))?;
+    let plan: Plan = serde_json::from_slice(&std::fs::read(plan)?)?;
+    let (requests, next, begun) = (plan.what.prepare(), AtomicUsize::new(0), Instant::now());
+    let mut waits = std::thread::scope(|scope| {
+        let part = |thread| (thread..plan.connections).step_by(THREADS).count();
+        let (plan, requests, next) = (&plan, &requests, &next);
+        let threads: Vec<_> =
+            (0..THREADS).map(|thread| scope.spawn(move || run(plan, requests, next, begun, part(thread)))).collect();
+        let mut waits = Vec::new();
+        for thread in threads {
+            waits.extend(thread.join().map_err(|_| anyhow::anyhow!("a thread of the load panicked"))??);
+        }
+        anyhow::Ok(waits)
+    })?;
+    let seconds = begun.elapsed().as_secs_f64();
+    let mut seen = summary(&mut waits, seconds);
+    seen.load_cores = processor_seconds(std::process::id())? / seconds;
     #[allow(clippy::print_stdout)]
     {
         println!("{}", serde_json::to_string(&seen)?);
@@ -100,35 +129,22 @@ pub(crate) fn main(plan: PathBuf) -> Result<()> {
     Ok(())
 }
 
-async fn run(plan: Arc<Plan>) -> Result<Seen> {
-    let mut connections = Vec::new();
-    for _ in 0..plan.connections {
+fn run(plan: &Plan, requests: &Requests<'_>, next: &AtomicUsize, begun: Instant, connections: usize) -> Result<Vec<Duration>> {
+    let asking = async || {
         let stream = TcpStream::connect(plan.address).await?;
         stream.set_nodelay(true)?;
-        connections.push(Connection { stream, buffer: Vec::with_capacity(32_768) });
-    }
-    let (next, begun) = (Arc::new(AtomicUsize::new(0)), Instant::now());
-    let mut tasks = JoinSet::new();
-    for mut connection in connections {
-        let (plan, next) = (plan.clone(), next.clone());
-        tasks.spawn(async move {
-            let mut waits = Vec::new();
-            while begun.elapsed() < plan.duration {
-                let asked = Instant::now();
-                connection.ask(&plan, next.fetch_add(1, Ordering::Relaxed)).await?;
-                waits.push(asked.elapsed());
-            }
-            anyhow::Ok(waits)
-        });
-    }
-    let mut waits: Vec<Duration> = Vec::new();
-    while let Some(done) = tasks.join_next().await {
-        waits.extend(done??);
-    }
-    let seconds = begun.elapsed().as_secs_f64();
-    let mut seen = summary(&mut waits, seconds);
-    seen.load_cores = processor_seconds(std::process::id())? / seconds;
-    Ok(seen)
+        let mut connection = Connection { stream, buffer: Vec::with_capacity(32_768) };
+        let mut waits = Vec::new();
+        while begun.elapsed() < plan.duration {
+            let asked = Instant::now();
+            connection.ask(requests, next.fetch_add(1, Ordering::Relaxed), &plan.body).await?;
+            waits.push(asked.elapsed());
+        }
+        anyhow::Ok(waits)
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let waits = runtime.block_on(futures::future::try_join_all((0..connections).map(|_| asking())))?;
+    Ok(waits.into_iter().flatten().collect())
 }
 
 /// Of all the answers that were waited for.
@@ -158,30 +174,27 @@ struct Connection {
 }
 
 impl Connection {
-    async fn ask(&mut self, plan: &Plan, index: usize) -> Result<()> {
+    async fn ask(&mut self, requests: &Requests<'_>, index: usize, body: &[u8]) -> Result<()> {
         self.buffer.clear();
-        plan.what.write(index, &mut self.buffer);
+        requests.write(index, &mut self.buffer);
         self.stream.write_all(&self.buffer).await?;
         self.buffer.clear();
-        let (mut body_at, mut len) = (0, 0);
-        loop {
+        // What is asked for is known, and so is how the answer ends.
+        let is_whole = |answer: &[u8]| answer.len() > body.len() && answer[..answer.len() - body.len()].ends_with(b"\r\n\r\n");
+        while !is_whole(&self.buffer) {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                bail!("the connection was closed");
+                bail!("the connection was closed after {}", self.said());
             }
-            if body_at == 0 {
-                let Some(end) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
-                body_at = end + 4;
-                let head = std::str::from_utf8(&self.buffer[..end])?;
-                let mut lines = head.lines().filter_map(|line| line.split_once(": "));
-                let found = lines.find(|(name, _)| name.eq_ignore_ascii_case("content-length"));
-                len = found.context("an answer without a length")?.1.parse()?;
-            }
-            if self.buffer.len() >= body_at + len {
-                break;
+            let refused = self.buffer.len() > 12 && !self.buffer.starts_with(b"HTTP/1.1 200 ");
+            if refused || self.buffer.len() > body.len() + HEAD_LEN_MAX_BYTES {
+                bail!("not what was asked for: {}", self.said());
             }
         }
-        let whole = self.buffer.starts_with(b"HTTP/1.1 200 ") && self.buffer[body_at..] == plan.body;
-        ensure!(whole, "not what was asked for: {}", String::from_utf8_lossy(&self.buffer[..self.buffer.len().min(1_500)]));
+        ensure!(self.buffer.ends_with(body), "not what was asked for: {}", self.said());
         Ok(())
+    }
+
+    fn said(&self) -> String {
+        String::from_utf8_lossy(&self.buffer[..self.buffer.len().min(1_500)]).into_owned()
     }
 }

@@ -9,6 +9,7 @@ mod report;
 mod writer;
 
 use std::{
+    ffi::OsStr,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
@@ -32,7 +33,7 @@ use uuid::Uuid;
 
 use crate::{
     load::{Plan, Seen, What},
-    peers::Nginx,
+    peers::Peer,
     people::People,
     report::{Beside, Report},
 };
@@ -41,8 +42,8 @@ use crate::{
 const CONTENT_LEN_BYTES: usize = 10_240;
 /// Before each run: what runs for hours has been warm for long.
 const WARM: Duration = Duration::from_secs(1);
-/// Purchases that are read again, at most.
-const READ_MAX: i64 = 10_000;
+/// Purchases that are read again, at most: so few that all have been read before it counts.
+const READ_MAX: i64 = 1_000;
 
 #[derive(Parser)]
 #[command(name = "scripts/bench market")]
@@ -61,6 +62,9 @@ enum Inner {
     /// The market, in a process that is measured
     #[command(hide = true)]
     Serve { rpc_url: Url, content: PathBuf },
+    /// hyper and nothing else, answering with the content of a file
+    #[command(hide = true)]
+    Bare { file: PathBuf },
 }
 
 /// What is measured.
@@ -70,7 +74,7 @@ enum Part {
     Writer,
     /// Express purchases over HTTP: of 100 sellers, and of one
     Express,
-    /// Reading again what was bought, beside nginx
+    /// Reading again what was bought, beside nginx and a bare hyper
     Read,
 }
 
@@ -97,11 +101,11 @@ struct Bench {
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Writer, Part::Express, Part::Read])]
     only: Vec<Part>,
 
-    /// Entries that the ledger has before, at least
+    /// Measure once more when the ledger has at least so many entries
     #[arg(long, default_value_t = 0)]
     entries: u64,
 
-    /// Listings that the market has before, at least
+    /// Measure once more when the market has at least so many listings
     #[arg(long, default_value_t = 0)]
     listings: u64,
 
@@ -116,6 +120,9 @@ fn main() -> Result<()> {
         return load::main(plan);
     }
     let runtime = tokio::runtime::Runtime::new()?;
+    if let Some(Inner::Bare { file }) = cli.inner {
+        return runtime.block_on(peers::bare(std::fs::read(file)?));
+    }
     let database_url = cli.bench.database_url.clone().context("set DATABASE_URL to a database that may be written into")?;
     match cli.inner {
         Some(Inner::Serve { rpc_url, content }) => runtime.block_on(serve(database_url, rpc_url, content)),
@@ -141,17 +148,33 @@ async fn bench(bench: &Bench, database_url: &str) -> Result<()> {
     market::migrate(database_url).await?;
     let pool = market::pool(database_url).await?;
     let people = People::make(&pool).await?;
-    people.past(database_url, bench.entries, bench.listings).await?;
     let directory = tempfile::tempdir()?;
-    let mut report = Report::default();
     let mut shop = if bench.only.iter().any(|part| *part != Part::Writer) {
         Some(Shop::open(bench, database_url, &pool, &people, directory.path()).await?)
     } else {
         None
     };
+    let first = rounds(bench, database_url, &pool, &people, shop.as_mut()).await?;
+    first.print(&heading(bench, &pool).await?, None, bench.record.as_deref())?;
+    if bench.entries + bench.listings > 0 {
+        people.past(&pool, database_url, bench.entries, bench.listings).await?;
+        let grown = rounds(bench, database_url, &pool, &people, shop.as_mut()).await?;
+        grown.print(&heading(bench, &pool).await?, Some(&first), bench.record.as_deref())?;
+    }
+    Ok(())
+}
+
+async fn rounds(
+    bench: &Bench,
+    database_url: &str,
+    pool: &PgPool,
+    people: &People,
+    mut shop: Option<&mut Shop<'_>>,
+) -> Result<Report> {
+    let mut report = Report::default();
     for _ in 0..bench.rounds {
         if bench.only.contains(&Part::Writer) {
-            writer(bench, database_url, &pool, &people, &mut report).await?;
+            writer(bench, database_url, pool, people, &mut report).await?;
         }
         if let Some(shop) = &mut shop {
             if bench.only.contains(&Part::Express) {
@@ -162,21 +185,24 @@ async fn bench(bench: &Bench, database_url: &str) -> Result<()> {
             }
         }
     }
+    Ok(report)
+}
+
+async fn heading(bench: &Bench, pool: &PgPool) -> Result<String> {
     let there = "SELECT (SELECT reltuples FROM pg_class WHERE oid = 'entries'::regclass)::bigint AS entries,
          (SELECT reltuples FROM pg_class WHERE oid = 'listings'::regclass)::bigint AS listings";
-    let there = sqlx::query(there).fetch_one(&pool).await?;
+    let there = sqlx::query(there).fetch_one(pool).await?;
     let (entries, listings): (i64, i64) = (there.try_get("entries")?, there.try_get("listings")?);
-    let heading = format!(
+    Ok(format!(
         "{} connections, {} rounds of {} s, medians; about {} entries and {} listings there; synchronous_commit {}, fsync {}",
         bench.connections,
         bench.rounds,
         bench.seconds,
         entries.max(0),
         listings.max(0),
-        sqlx::query_scalar::<_, String>("SHOW synchronous_commit").fetch_one(&pool).await?,
-        sqlx::query_scalar::<_, String>("SHOW fsync").fetch_one(&pool).await?,
-    );
-    report.print(&heading, bench.record.as_deref())
+        sqlx::query_scalar::<_, String>("SHOW synchronous_commit").fetch_one(pool).await?,
+        sqlx::query_scalar::<_, String>("SHOW fsync").fetch_one(pool).await?,
+    ))
 }
 
 async fn writer(bench: &Bench, database_url: &str, pool: &PgPool, people: &People, report: &mut Report) -> Result<()> {
@@ -205,7 +231,7 @@ struct Shop<'a> {
     one: Vec<String>,
     /// Purchases so far, of many and of one.
     bought: [usize; 2],
-    nginx: Option<Nginx>,
+    peers: Vec<Peer>,
     _market: Child,
     _chain: Chain,
 }
@@ -219,18 +245,19 @@ impl<'a> Shop<'a> {
         directory: &'a Path,
     ) -> Result<Self> {
         let chain = Chain::start(&AnvilOptions::default()).await?;
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["--database-url", database_url, "serve", chain.rpc_url().as_str()]).arg(directory.join("store"));
-        let mut market = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-        let stdout = market.stdout.take().context("its output is piped")?;
-        let line = BufReader::new(stdout).lines().next_line().await?.context("the market did not start")?;
-        let (address, body) = (line.parse()?, content());
-        let client = Client::new(Url::parse(&format!("http://{line}/"))?);
+        let store = directory.join("store");
+        let arguments = [
+            "--database-url".as_ref(),
+            database_url.as_ref(),
+            "serve".as_ref(),
+            chain.rpc_url().as_str().as_ref(),
+            store.as_os_str(),
+        ];
+        let (market, address) = start(&arguments).await?;
+        let body = content();
+        let client = Client::new(Url::parse(&format!("http://{address}/"))?);
         let (many, one) = (people.publish(pool, &client, &body, false).await?, people.publish(pool, &client, &body, true).await?);
-        let nginx = if bench.only.contains(&Part::Read) { Nginx::start(directory, &body).await? } else { None };
-        if nginx.is_none() && bench.only.contains(&Part::Read) {
-            eprintln!("nginx is not there (Debian: nginx-light), so reading stands alone");
-        }
+        let peers = if bench.only.contains(&Part::Read) { Peer::start(directory, &body).await? } else { Vec::new() };
         Ok(Self {
             bench,
             pool,
@@ -241,7 +268,7 @@ impl<'a> Shop<'a> {
             many,
             one,
             bought: [0; 2],
-            nginx,
+            peers,
             _market: market,
             _chain: chain,
         })
@@ -287,10 +314,10 @@ impl<'a> Shop<'a> {
             Ok((format!("/api/v1/purchases/{id}/content"), tokens[token].clone()))
         };
         let ours: Vec<_> = rows.iter().map(path).collect::<Result<_>>()?;
-        // nginx gets the same bytes to read and leaves them unread.
+        // Peers get the same bytes to read and leave them unread.
         let theirs = vec![(format!("/{}", peers::FILE), tokens.swap_remove(0))];
-        let nginx = self.nginx.as_ref().map(|nginx| ("nginx, the same body", nginx.address, theirs));
-        for (name, address, paths) in nginx.into_iter().chain([("reading what is owned", self.address, ours)]) {
+        let theirs = self.peers.iter().map(|peer| (peer.name, peer.address, theirs.clone()));
+        for (name, address, paths) in theirs.chain([("reading what is owned", self.address, ours)]) {
             let mut seen = Seen::default();
             for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
                 seen = self.load(address, duration, What::Read(paths.clone())).await?;
@@ -304,6 +331,15 @@ impl<'a> Shop<'a> {
         let plan = Plan { address, connections: self.bench.connections, duration, what, body: self.body.clone() };
         plan.run(self.directory).await
     }
+}
+
+/// Starts this program in one of its inner roles, which says its address first.
+async fn start(arguments: &[&OsStr]) -> Result<(Child, SocketAddr)> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let mut child = command.args(arguments).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let stdout = child.stdout.take().context("its output is piped")?;
+    let line = BufReader::new(stdout).lines().next_line().await?.context("what is measured did not start")?;
+    Ok((child, line.parse()?))
 }
 
 fn content() -> Vec<u8> {

@@ -1,15 +1,21 @@
-//! Whom we stand beside: pgbench with one sale a transaction, and nginx with the same body.
+//! Whom we stand beside: pgbench with one sale a transaction; nginx, and the HTTP library that we use alone, with the same body.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
 };
 
 use anyhow::{Context, Result, ensure};
+use axum::http::Response;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use sqlx::Connection;
 use tokio::{
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
     process::{Child, Command},
 };
 
@@ -46,31 +52,44 @@ pub(crate) async fn pgbench(database_url: &str, clients: usize, seconds: u64) ->
     Ok(Seen { per_second: figure("tps = ")?, p50_ms: figure("latency average = ")?, ..Seen::default() })
 }
 
-/// nginx, which is at its best with a file: from the kernel's memory to the socket.
-pub(crate) struct Nginx {
+/// Who answers everybody with the same bytes.
+pub(crate) struct Peer {
+    pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     process: Child,
 }
 
-/// Killed, it would leave its workers behind.
-impl Drop for Nginx {
+/// Killed, nginx would leave its workers behind.
+impl Drop for Peer {
     fn drop(&mut self) {
         use nix::{sys::signal, unistd::Pid};
         if let Some(id) = self.process.id().and_then(|id| i32::try_from(id).ok())
             && let Err(error) = signal::kill(Pid::from_raw(id), signal::Signal::SIGTERM)
         {
-            eprintln!("nginx still runs: {error}");
+            eprintln!("{} still runs: {error}", self.name);
         }
     }
 }
 
-impl Nginx {
-    /// `None` without nginx on this machine.
-    pub(crate) async fn start(directory: &Path, body: &[u8]) -> Result<Option<Self>> {
+impl Peer {
+    /// All that there are on this machine.
+    pub(crate) async fn start(directory: &Path, body: &[u8]) -> Result<Vec<Self>> {
+        let file = directory.join(FILE);
+        std::fs::write(&file, body)?;
+        let (process, address) = crate::start(&["bare".as_ref(), file.as_os_str()]).await?;
+        let bare = Self { name: "hyper alone, the same body", address, process };
+        let nginx = Self::nginx(directory).await?;
+        if nginx.is_none() {
+            eprintln!("nginx is not there (Debian: nginx-light), so reading stands beside hyper alone");
+        }
+        Ok(nginx.into_iter().chain([bare]).collect())
+    }
+
+    /// At its best with a file: from the kernel's memory to the socket.
+    async fn nginx(directory: &Path) -> Result<Option<Self>> {
         let Some(program) = program() else { return Ok(None) };
         let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let at = directory.display();
-        std::fs::write(directory.join(FILE), body)?;
         let user = if nix::unistd::Uid::effective().is_root() { "user root;" } else { "" };
         let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {at}/{name};"));
         let config = format!(
@@ -83,7 +102,7 @@ impl Nginx {
         std::fs::write(&file, config)?;
         let mut command = Command::new(program);
         command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(&file).stdin(Stdio::null());
-        let nginx = Self { address, process: command.spawn()? };
+        let nginx = Self { name: "nginx, the same body", address, process: command.spawn()? };
         for _ in 0..100 {
             if TcpStream::connect(address).await.is_ok() {
                 return Ok(Some(nginx));
@@ -91,6 +110,23 @@ impl Nginx {
             tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         anyhow::bail!("nginx does not answer")
+    }
+}
+
+/// The market's way to the socket without the market: what HTTP costs by itself.
+pub(crate) async fn bare(body: Vec<u8>) -> Result<()> {
+    let body = Bytes::from(body);
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    #[allow(clippy::print_stdout)]
+    {
+        println!("{}", listener.local_addr()?);
+    }
+    loop {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        let body = body.clone();
+        let answer = service_fn(move |_| std::future::ready(Ok::<_, Infallible>(Response::new(Full::new(body.clone())))));
+        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), answer));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Who buys and who sells, made for one run of the program; and a past for them to stand in.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use api::{
     Category, Client, CreateListing,
     ledger::{Amount, Asset, Kind},
@@ -18,8 +18,10 @@ const SELLERS: usize = 100;
 const LISTINGS: i32 = 1_000;
 /// Entries that a sale leaves.
 const LEGS: u64 = 5;
-/// Sales of the past that are written in one go.
+/// Rows of the past that are written in one go.
 const PART: u64 = 200_000;
+/// Seals of it that are proved again.
+const CHECKED_SEALS: u32 = 10;
 
 pub(crate) struct Agent {
     pub(crate) id: Uuid,
@@ -108,10 +110,11 @@ impl People {
     }
 
     /// Fills the ledger up to `entries` and the market up to `listings`, with rows as the market writes them.
-    pub(crate) async fn past(&self, database_url: &str, entries: u64, listings: u64) -> Result<()> {
+    pub(crate) async fn past(&self, pool: &PgPool, database_url: &str, entries: u64, listings: u64) -> Result<()> {
         use sqlx::Connection;
         let mut conn = sqlx::PgConnection::connect(database_url).await?;
-        sqlx::raw_sql("SET search_path = market; SET synchronous_commit = off").execute(&mut conn).await?;
+        let settings = "SET search_path = market; SET synchronous_commit = off; SET work_mem = '256MB'";
+        sqlx::raw_sql(settings).execute(&mut conn).await?;
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM listings").fetch_one(&mut conn).await?;
         let missing = listings.saturating_sub(there.unsigned_abs());
         let there: i64 = sqlx::query_scalar("SELECT count(*) FROM entries").fetch_one(&mut conn).await?;
@@ -119,6 +122,7 @@ impl People {
         let sellers: Vec<Uuid> = self.sellers.iter().map(|seller| seller.id).collect();
         let buyers: Vec<Uuid> = self.buyers.iter().map(|buyer| buyer.id).collect();
         for part in (0..missing).step_by(PART as usize) {
+            eprintln!("listings: {part} of {missing}");
             sqlx::query(
                 "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status)
                  SELECT gen_random_uuid(), ($1::uuid[])[1 + n % array_length($1, 1)], 'Prices of place ' || n, 'By the hour', 'computation',
@@ -132,8 +136,14 @@ impl People {
             .await?;
         }
         for part in (0..sales).step_by(PART as usize) {
-            sqlx::query(PAST_SALES).bind(&buyers).bind(&sellers).bind(PART.min(sales - part) as i64).execute(&mut conn).await?;
+            eprintln!("sales: {part} of {sales}");
+            let mut tx = conn.begin_with("BEGIN; SELECT FROM ledger FOR UPDATE").await?;
+            sqlx::query(PAST_SALES).bind(&buyers).bind(&sellers).bind(PART.min(sales - part) as i64).execute(&mut *tx).await?;
+            tx.commit().await?;
         }
+        while ledger::seal(pool).await? > 0 {}
+        let checked = ledger::check(&mut *pool.acquire().await?, 1, CHECKED_SEALS).await?;
+        ensure!(checked.problem.is_none(), "the past is not sound: {:?}", checked.problem);
         if missing + sales > 0 {
             sqlx::raw_sql("VACUUM (ANALYZE)").execute(&mut conn).await?;
             sqlx::raw_sql("CHECKPOINT").execute(&mut conn).await?;
@@ -142,28 +152,35 @@ impl People {
     }
 }
 
-/// Sales of these buyers and sellers with all their legs, sealed already. What is not as the market writes it: bodies, balances of entries and roots.
+/// Sales of these buyers and sellers with all their legs, as the market writes them; sealed they are by the market.
 const PAST_SALES: &str = "
     WITH sale AS MATERIALIZED (
-        SELECT last_id + n AS id, ($1::uuid[])[1 + n % array_length($1, 1)] AS buyer, ($2::uuid[])[1 + n % array_length($2, 1)] AS seller
+        SELECT last_id + n AS id, gen_random_uuid() AS sale, greatest(last_at, now()) AS at,
+            ($1::uuid[])[1 + n % array_length($1, 1)] AS buyer, ($2::uuid[])[1 + n % array_length($2, 1)] AS seller
         FROM ledger, generate_series(1, $3::bigint) AS n
-    ), leg AS MATERIALIZED (
-        SELECT leg.account, sale.id, leg.amount FROM sale
+    ), traded AS MATERIALIZED (
+        SELECT sale.*, b.id AS b, s.id AS s, person FROM sale JOIN agents ON agents.id = buyer
         JOIN accounts AS b ON b.owner = buyer AND b.asset = 2 AND b.purpose = 1
         JOIN accounts AS s ON s.owner = seller AND s.asset = 2 AND s.purpose = 1
-        CROSS JOIN LATERAL (VALUES (b.id, -1000), (s.id, 1078), (3, 10), (5, 10), (4, -98)) AS leg (account, amount)
+    ), leg AS MATERIALIZED (
+        SELECT leg.account, traded.id, leg.amount, a.balance + sum(leg.amount) OVER (PARTITION BY a.id ORDER BY traded.id) AS balance FROM traded
+        CROSS JOIN LATERAL (VALUES (b, -1000), (s, 1078), (3, 10), (5, 10), (4, -98)) AS leg (account, amount)
+        JOIN accounts AS a ON a.id = leg.account
     ), transfers AS (
         INSERT INTO transfers (id, at, kind, reference, body, key, fingerprint)
-        SELECT id, now(), 2, gen_random_uuid(), decode(repeat('00', 180), 'hex'), sha256(id::text::bytea), sha256('') FROM sale
+        SELECT id, at, 2, sale, '\x01'::bytea || int8send(id) || int8send((extract(epoch FROM at) * 1000000)::bigint) || '\x02'::bytea
+            || uuid_send(sale) || int8send(b) || '\x02'::bytea || int8send(-1000) || int8send(s) || '\x02'::bytea || int8send(1078)
+            || int8send(3) || '\x02'::bytea || int8send(10) || int8send(5) || '\x02'::bytea || int8send(10)
+            || int8send(4) || '\x02'::bytea || int8send(-98), sha256(id::text::bytea), sha256('') FROM traded
     ), entries AS (
-        INSERT INTO entries (account, transfer, amount, balance) SELECT account, id, amount, 0 FROM leg
+        INSERT INTO entries (account, transfer, amount, balance) SELECT account, id, amount, balance FROM leg
     ), sales AS (
-        INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size, content_type, owned_until)
-        SELECT id, gen_random_uuid(), buyer, gen_random_uuid(), seller, 2, 1000, sha256(''), 10240, 'application/json', now() FROM sale
-    ), sealed AS (
-        INSERT INTO seals (sequence, first_id, count, root, head)
-        SELECT 1 + (SELECT coalesce(max(sequence), 0) FROM seals), min(id), count(*), sha256(''), sha256('') FROM sale
+        INSERT INTO sales (transfer, id, buyer_id, listing_id, seller_id, asset, price, content_hash, content_size, content_type, owned_until,
+            rewarded)
+        SELECT id, sale, buyer, gen_random_uuid(), seller, 2, 1000, sha256(''), 10240, 'application/json', at, person FROM traded
     ), moved AS (
-        UPDATE accounts SET balance = balance + sum FROM (SELECT account, sum(amount) FROM leg GROUP BY account) AS sums (account, sum)
+        UPDATE accounts SET balance = accounts.balance + sum, spent = spent + 1000 * count * (sum < 0 AND purpose = 1)::int,
+            earned = earned + 980 * count * (sum > 0 AND purpose = 1)::int
+        FROM (SELECT account, sum(amount), count(*) FROM leg GROUP BY account) AS sums (account, sum, count)
         WHERE accounts.id = account
-    ) UPDATE ledger SET last_id = last_id + $3";
+    ) UPDATE ledger SET last_id = last_id + $3, last_at = (SELECT max(at) FROM sale)";

@@ -32,13 +32,18 @@ impl Report {
         }
     }
 
+    /// Each row beside its peers, or beside itself in what was measured before.
     #[allow(clippy::print_stdout)]
-    pub(crate) fn print(&self, heading: &str, record: Option<&Path>) -> Result<()> {
-        let mut text = format!("{heading}\n\n| | a second | times | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|\n");
+    pub(crate) fn print(&self, heading: &str, before: Option<&Self>, record: Option<&Path>) -> Result<()> {
+        let times = if before.is_some() { "of before" } else { "times" };
+        let mut text = format!("{heading}\n\n| | a second | {times} | p50 ms | p99 ms |\n|---|---:|---:|---:|---:|\n");
         for (name, beside, runs) in &self.0 {
             let rate = median(runs, |seen| seen.per_second);
-            let peers =
-                self.0.iter().filter(|(peer, of, _)| of == beside && (peer.starts_with("pgbench") || peer.starts_with("nginx")));
+            let is_peer = |peer: &str, of: Beside| match before {
+                Some(_) => peer == name,
+                None => of == *beside && (peer.starts_with("pgbench") || peer.starts_with("nginx")),
+            };
+            let peers = before.unwrap_or(self).0.iter().filter(|(peer, of, _)| is_peer(peer, *of));
             let best = peers.map(|(.., runs)| median(runs, |seen| seen.per_second)).fold(0.0, f64::max);
             let times = if best > 0.0 { format!("{:.2}", rate / best) } else { String::new() };
             let (p50, p99) = (median(runs, |seen| seen.p50_ms), median(runs, |seen| seen.p99_ms));
