@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,7 +17,10 @@ use axum::{
     Json, Router,
     routing::{get, post},
 };
-use futures::future::join_all;
+use futures::{
+    FutureExt,
+    future::{BoxFuture, join_all},
+};
 use http::StatusCode;
 use proptest::prelude::*;
 use sqlx::PgPool;
@@ -143,6 +149,45 @@ async fn one_voucher_serves_once_across_instances_and_every_charge_outlives_them
     let (status, required) = buy(&second, &offer, 11 * PRICE).await;
     let error = required.unwrap().error;
     assert_eq!((status, error.as_deref()), (StatusCode::PAYMENT_REQUIRED, Some(Reason::BatchCumulativeExceedsBalance.as_str())));
+}
+
+/// Writes the first charge and does not say so.
+#[derive(Default)]
+struct Forgetful {
+    channels: MemoryChannels,
+    forgot: AtomicBool,
+}
+
+impl ChannelStore for Forgetful {
+    fn load(&self, id: B256) -> BoxFuture<'_, Result<Option<Channel>, ReservationError>> {
+        self.channels.load(id)
+    }
+
+    fn swap(&self, next: Channel) -> BoxFuture<'_, Result<bool, ReservationError>> {
+        let is_charge = next.charged > 0;
+        async move {
+            let written = self.channels.swap(next).await?;
+            if is_charge && !self.forgot.swap(true, Ordering::SeqCst) {
+                return Err(ReservationError::Store("the connection broke".into()));
+            }
+            Ok(written)
+        }
+        .boxed()
+    }
+
+    fn list(&self, after: Option<B256>, limit: usize) -> BoxFuture<'_, Result<Vec<Channel>, ReservationError>> {
+        self.channels.list(after, limit)
+    }
+}
+
+#[tokio::test]
+async fn a_charge_of_which_the_store_did_not_tell_is_made_once_and_served() {
+    let store = Arc::new(Forgetful::default());
+    let (url, offer) = serve(store.clone()).await;
+    assert_eq!(buy(&url, &offer, PRICE).await.0, StatusCode::SERVICE_UNAVAILABLE, "nobody knows");
+    assert_eq!(buy(&url, &offer, PRICE).await.0, StatusCode::OK, "the same voucher gets what it paid for");
+    assert_eq!(store.list(None, 2).await.unwrap()[0].charged, PRICE);
+    assert_eq!(buy(&url, &offer, 2 * PRICE).await.0, StatusCode::OK);
 }
 
 fn record(id: u8, version: u64, charged: u128) -> Channel {
