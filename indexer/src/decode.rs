@@ -34,9 +34,9 @@ pub(crate) fn stored(log: &Log, usdc: Address) -> Option<Decoded> {
 /// Reads a log of one of our contracts, or of a proxy of x402; none when it is of no known event.
 pub(crate) fn event(log: &Log) -> Option<Decoded> {
     let settled = || {
-        let name = match log.topics.first()? {
-            &Settled::SIGNATURE_HASH => "Settled",
-            &SettledWithPermit::SIGNATURE_HASH => "SettledWithPermit",
+        let name = match *log.topics.first()? {
+            Settled::SIGNATURE_HASH => "Settled",
+            SettledWithPermit::SIGNATURE_HASH => "SettledWithPermit",
             _ => return None,
         };
         Some(Decoded { name: name.to_owned(), args: Value::Object(Default::default()) })

@@ -102,7 +102,7 @@ async fn read(
     .bind(to)
     .fetch_all(&mut *conn)
     .await?;
-    let (mut blocks, mut changed): (Vec<Block>, Vec<(i64, i32, Option<Decoded>)>) = Default::default();
+    let (mut blocks, mut changed) = (Vec::<Block>::new(), Vec::new());
     for row in &rows {
         let number: i64 = row.try_get("block_number")?;
         let log_index: i32 = row.try_get("log_index")?;

@@ -218,6 +218,9 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
+/// Treasury, spender, nonce and the key of the order.
+type Waiting = (Vec<u8>, Vec<u8>, String, Key);
+
 /// The orders that wait with these nonces.
 async fn waiting(conn: &mut PgConnection, nonces: &[Nonce]) -> Result<BTreeMap<Nonce, Vec<Key>>, sqlx::Error> {
     let (mut treasuries, mut spenders, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
@@ -226,7 +229,7 @@ async fn waiting(conn: &mut PgConnection, nonces: &[Nonce]) -> Result<BTreeMap<N
         spenders.push(spender.to_vec());
         numbers.push(nonce.as_str());
     }
-    let found: Vec<(Vec<u8>, Vec<u8>, String, Vec<u8>)> = sqlx::query_as(
+    let found: Vec<Waiting> = sqlx::query_as(
         "SELECT DISTINCT p.treasury, n.spender, n.nonce, p.key FROM unnest($1::bytea[], $2::bytea[], $3::text[]) AS n (treasury, spender, nonce)
          JOIN chain.proposals AS p ON p.treasury = n.treasury AND chain.state_bytes(p.state, 'spender') = n.spender
           AND p.state -> 'content' ->> 'nonce' = n.nonce AND p.status = 'proposed' AND p.until_block IS NULL

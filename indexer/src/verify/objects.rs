@@ -29,6 +29,9 @@ pub(super) trait Told: DeserializeOwned + Send + Unpin + 'static {
     fn facts(self, contract: Address, id: B256, time: u64) -> Vec<Fact>;
 }
 
+/// Key, state, and the contract that made it.
+type Made<T> = (Vec<u8>, Json<T>, Option<Vec<u8>>);
+
 /// Compares every one with what its contract answers at the mirrored block.
 pub(super) async fn reconcile<T: Told>(conn: &mut PgConnection, node: &Node, head: &Head) -> Result<Found, Error> {
     let time = head.timestamp.unix_timestamp().unsigned_abs();
@@ -43,7 +46,7 @@ pub(super) async fn reconcile<T: Told>(conn: &mut PgConnection, node: &Node, hea
     );
     let (mut found, mut after) = (Found::default(), Vec::new());
     loop {
-        let page: Vec<(Vec<u8>, Json<T>, Option<Vec<u8>>)> =
+        let page: Vec<Made<T>> =
             sqlx::query_as(AssertSqlSafe(select.as_str())).bind(&after).bind(CALLS_AT_ONCE).fetch_all(&mut *conn).await?;
         let Some((last, ..)) = page.last() else { return Ok(found) };
         after.clone_from(last);
