@@ -28,6 +28,8 @@ pub(crate) enum Access {
     Wallet(Scope),
     /// An agent whose credentials have this scope, or a person.
     Holder(Scope),
+    /// The same for money that leaves. Who may only buy has it sent to the agent's own wallet: whoever an AgentWallet trusts with its money, too.
+    PayOut,
     /// A person.
     Creator,
     /// A person with this role.
@@ -44,8 +46,11 @@ impl Access {
         match self {
             Self::Open => Ok(()),
             Self::Wallet(scope) => caller.wallet().and_then(|_| caller.must_have(scope)),
-            Self::Holder(_) if caller.creator().is_ok() => Ok(()),
+            Self::Holder(_) | Self::PayOut if caller.creator().is_ok() => Ok(()),
             Self::Agent(scope) | Self::Holder(scope) => caller.agent().and_then(|_| caller.must_have(scope)),
+            Self::PayOut => {
+                caller.agent().and_then(|_| caller.must_have(Scope::Buy).or_else(|_| caller.must_have(Scope::Transfer)))
+            }
             Self::Creator => caller.creator().map(drop),
             Self::Staff(role) => caller.staff(role).map(drop),
         }

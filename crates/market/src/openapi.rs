@@ -107,6 +107,7 @@ fn security(access: Access) -> Value {
         Access::Agent(scope) => json!([{"agent": [scope]}]),
         Access::Wallet(scope) => json!([{"agent": [scope]}, {"wallet": []}]),
         Access::Holder(scope) => json!([{"agent": [scope]}, {"creator": []}]),
+        Access::PayOut => json!([{"agent": [api::Scope::Transfer]}, {"agent": [api::Scope::Buy]}, {"creator": []}]),
         Access::Creator => json!([{"creator": []}]),
         Access::Staff(role) => json!([{"creator": [role]}]),
     }

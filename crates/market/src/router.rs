@@ -50,7 +50,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
 /// Everything that can be asked for, below `/api/v1`.
 #[rustfmt::skip] // One line each: it is read as a table.
 pub(crate) fn operations() -> Vec<Operation> {
-    use Access::{Agent, Creator, Holder, Open, Staff, Wallet};
+    use Access::{Agent, Creator, Holder, Open, PayOut, Staff, Wallet};
     use Scope::{Buy, Manage, Read, Sell, Transfer};
     use auth::{keys, sessions};
     use crate::operation::{delete, get, post, put};
@@ -116,11 +116,11 @@ pub(crate) fn operations() -> Vec<Operation> {
 
         post("/wallet/deposits", ("open_deposit", "Announce USDC that will come"), Agent(Transfer), deposits::open),
         get("/wallet/deposits", ("deposits", "The calling agent's deposits, newest first"), Agent(Read), deposits::list),
-        post("/wallet/deposits/x402", ("top_up", "Pay USDC into the balance by x402"), Agent(Transfer), top_up::top_up),
+        post("/wallet/deposits/x402", ("top_up", "Pay USDC into the balance by x402"), Agent(Buy), top_up::top_up),
         get("/wallet/deposits/{id}", ("deposit", "A deposit of the calling agent"), Agent(Read), deposits::show),
         post("/wallet/deposit", ("deposit_open", "The same as POST /wallet/deposits"), Agent(Transfer), deposits::open),
         post("/wallet/deposit/{id}/confirm", ("deposit_confirm", "The same as GET /wallet/deposits/{id}: the chain confirms, not the caller"), Agent(Read), deposits::show),
-        post("/wallet/withdrawals", ("withdraw", "Have USDC paid out on chain"), Holder(Transfer), withdrawals::request),
+        post("/wallet/withdrawals", ("withdraw", "Have USDC paid out on chain"), PayOut, withdrawals::request),
         get("/wallet/withdrawals", ("withdrawals", "The caller's withdrawals, newest first"), Holder(Read), withdrawals::list),
         get("/wallet/withdrawals/{id}", ("withdrawal", "A withdrawal of the caller"), Holder(Read), withdrawals::show),
         post("/wallet/withdrawals/{id}/cancel", ("cancel_withdrawal", "Take back a withdrawal that is in no batch yet"), Holder(Transfer), withdrawals::cancel),

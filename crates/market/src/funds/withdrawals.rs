@@ -1,6 +1,6 @@
 use alloy::primitives::Address;
 use api::{
-    Code, Page, PageQuery,
+    Code, Page, PageQuery, Scope,
     ledger::{Amount, Asset, Refuse, Withdraw, Withdrawal, WithdrawalFilter, WithdrawalStatus},
 };
 use axum::{Json, extract::State, http::StatusCode};
@@ -40,6 +40,9 @@ pub(crate) async fn request(
     let wallet = wallet(&market, &caller).await?;
     let nowhere = "Prove a wallet first (PUT /api/v1/creators/me/wallet), or name to_address";
     let recipient = request.to_address.or(wallet.address).ok_or_else(|| Problem::new(Code::WrongState, nowhere))?;
+    if caller.creator().is_err() && wallet.address != Some(recipient) {
+        caller.must_have(Scope::Transfer)?;
+    }
     let Limits { least, day_max, unapproved_max } = market.withdrawal_limits;
     if request.amount < least {
         return Err(Problem::invalid(format!("amount must be at least {least}")));
