@@ -6,10 +6,13 @@ pub mod chain;
 mod client;
 mod creators;
 mod decisions;
+mod demand;
+mod discovery;
 mod health;
 mod identity;
 pub mod ledger;
 mod listings;
+mod matching;
 mod page;
 mod problem;
 mod purchases;
@@ -26,11 +29,17 @@ pub use creators::{
     RegisterCreator, Role, Session, UpdateCreator,
 };
 pub use decisions::{Decision, DecisionFilter};
+pub use demand::{
+    DemandForMe, DemandLevel, GapsQuery, Opportunity, OpportunityFilter, OpportunityStatus, PriceQuestion, PriceSuggestion,
+    Signal, Trend, Trending, TrendingQuery,
+};
+pub use discovery::{CategoryCount, Discovered, Facets, PriceBand, SuggestQuery, Suggestions, TagCount};
 pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
 pub use listings::{
     Category, CreateListing, Discover, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, SortBy, UpdateListing,
 };
+pub use matching::{AutoMatch, AutoMatched, AutoPurchase, Match, MatchTerms};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, PAGED_MAX, Page, PageQuery};
 pub use problem::{Code, Problem};
 pub use purchases::{Purchase, PurchaseFilter, PurchaseStatus};

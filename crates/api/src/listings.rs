@@ -206,7 +206,7 @@ pub struct ListingFilter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SortBy {
-    /// Best match first; newest first without words to match.
+    /// Best match first among the newest 500 that match, then among the 500 before these; newest first without words to match.
     #[default]
     Relevance,
     /// Cheapest first.
@@ -223,7 +223,8 @@ pub enum SortBy {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Discover {
-    /// Words to match in title, tags and description, as in a web search. At most 400 characters.
+    /// Words to match in title, tags and description, as in a web search; when nothing has them, those that were likely meant. At most 400
+    /// characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub q: Option<String>,
     /// Of this category.
@@ -248,6 +249,12 @@ pub struct Discover {
     /// With content that came at most so many hours ago.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age_hours: Option<u32>,
+    /// With all of these tags, separated by commas.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tags: Option<String>,
+    /// Whether to count what there is, too.
+    #[serde(default)]
+    pub facets: bool,
     /// Order.
     #[serde(default)]
     pub sort_by: SortBy,

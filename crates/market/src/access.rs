@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use api::{Code, Role, Scope};
 use axum::{
-    extract::{ConnectInfo, Request, State},
-    http::{HeaderMap, HeaderName},
+    extract::{ConnectInfo, FromRequestParts, Request, State},
+    http::{HeaderMap, HeaderName, Method, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -57,6 +57,22 @@ impl Access {
     }
 }
 
+/// How a request came.
+pub(crate) struct Origin {
+    pub(crate) method: Method,
+    /// From whom, as [`guard`] counts requests.
+    pub(crate) principal: Principal,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Origin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let principal = *parts.extensions.get::<Principal>().ok_or_else(unguarded)?;
+        Ok(Self { method: parts.method.clone(), principal })
+    }
+}
+
 /// Lets in who may ask and has not asked too often. Whom it let in, handlers read as [`Caller`].
 pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
@@ -89,6 +105,7 @@ pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut 
     };
     let mut response = match admitted {
         Ok(caller) => {
+            request.extensions_mut().insert(caller.as_ref().map_or(nobody, |caller| caller.who.into()));
             request.extensions_mut().insert(caller);
             next.run(request).await
         }
@@ -130,7 +147,11 @@ fn of_one_customer(ip: IpAddr) -> IpAddr {
 /// What [`guard`] found out, for the handlers.
 pub(crate) fn found(extensions: &axum::http::Extensions) -> Result<Option<Caller>, Problem> {
     let found = extensions.get::<Option<Caller>>().cloned();
-    found.ok_or_else(|| Problem::new(Code::Internal, "The operation is not behind the guard"))
+    found.ok_or_else(unguarded)
+}
+
+fn unguarded() -> Problem {
+    Problem::new(Code::Internal, "The operation is not behind the guard")
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use axum::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    access::Access,
+    access::{Access, Origin},
     auth::Caller,
     input::{self, Id, Number, Params},
     problem::Problem,
@@ -112,7 +112,7 @@ impl Part for State<Market> {}
 impl Part for Caller {}
 impl Part for Option<Caller> {}
 impl Part for HeaderMap {}
-impl Part for Method {}
+impl Part for Origin {}
 
 impl Part for Body {
     fn describe(to: &mut Description<'_>) {

@@ -14,7 +14,11 @@ use contracts::Deployment;
 use moka::future::Cache;
 use money::Bps;
 use sqlx::PgPool;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc},
+    task::JoinHandle,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, warn};
 use url::Url;
@@ -25,7 +29,7 @@ use crate::{
     Config, Error,
     auth::{self, Auth, token::Tokens},
     content::Contents,
-    creators, db,
+    creators, db, demand,
     express::settle,
     funds,
     ledger::{AccountId, Ledger, Rates},
@@ -65,6 +69,8 @@ pub(crate) struct Parts {
     pub(crate) provider: DynProvider,
     pub(crate) facilitator: FacilitatorClient,
     pub(crate) contents: Contents,
+    /// What is looked for.
+    pub(crate) demand: demand::Log,
     pub(crate) ledger: Ledger,
     pub(crate) rates: Rates,
     /// ARD minted for a wallet that is new.
@@ -135,11 +141,15 @@ impl Parts {
 /// # Errors
 /// At once when the database, the node, the chain or the content directory cannot be used as configured.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let market = open(&config, &listener).await?;
+    let (market, seen) = open(&config, &listener).await?;
     let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
     let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
     let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
+    let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
+    // Until the last request was answered.
+    let logged = CancellationToken::new();
+    let log = tokio::spawn(demand::write(market.pool.clone(), seen, logged.clone()));
     let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
     // An answer whose head and body are written one after the other must not wait for the client to acknowledge the head.
     let listener = listener.tap_io(|connection| {
@@ -152,7 +162,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.close();
     market.tasks.wait().await;
     // They end after what is at hand.
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor);
+    logged.cancel();
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, log);
     served.map_err(Error::Http)
 }
 
@@ -174,7 +185,7 @@ pub async fn replace_custody(database_url: &str, new: Address) -> Result<Option<
     db::replace_custody(&db::pool(database_url).await?, new).await
 }
 
-async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> {
+async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::Receiver<demand::Seen>), Error> {
     let provider = ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased();
     let chain_id = provider.get_chain_id().await.map_err(Error::NodeUnreachable)?;
     if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
@@ -204,7 +215,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
     let public_url = public_url.unwrap_or_else(default_url);
     let custody = config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address));
     let custody = db::custody(&pool, custody).await?;
-    Ok(Market(Arc::new(Parts {
+    let (demand, seen) = demand::Log::open(&pool).await?;
+    let parts = Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
         signup_bonus: config.signup_bonus,
@@ -223,6 +235,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
+        demand,
         contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
         custody,
         custody_key: config.custody_key.clone(),
@@ -241,5 +254,6 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<Market, Error> 
             confirmations: config.confirmations,
         },
         tasks: TaskTracker::new(),
-    })))
+    };
+    Ok((Market(Arc::new(parts)), seen))
 }

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use super::{Bought, Client, ClientError, Content, content, json, required};
 use crate::{
-    CreateListing, Deliver, Discover, Initiate, JudgeListing, Listing, ListingFilter, ListingVersion, Page, PageQuery, Purchase,
-    PurchaseFilter, Transaction, UpdateListing, header, ledger,
+    CreateListing, Deliver, Discover, Discovered, Initiate, JudgeListing, Listing, ListingFilter, ListingVersion, Page,
+    PageQuery, Purchase, PurchaseFilter, SuggestQuery, Suggestions, Transaction, UpdateListing, header, ledger,
 };
 impl Client {
     /// Publishes a listing.
@@ -54,8 +54,13 @@ impl Client {
     }
 
     /// Looks for listings.
-    pub async fn discover(&self, search: &Discover) -> Result<Page<Listing>, ClientError> {
+    pub async fn discover(&self, search: &Discover) -> Result<Discovered, ClientError> {
         self.get("api/v1/discover", search).await
+    }
+
+    /// How a search that is being typed may go on.
+    pub async fn suggestions(&self, q: &str) -> Result<Suggestions, ClientError> {
+        self.get("api/v1/discover/suggestions", &SuggestQuery { q: q.into() }).await
     }
 
     /// Where a listing is bought in one request.

@@ -3,6 +3,7 @@
 mod agents;
 mod chain;
 mod creators;
+mod demand;
 mod listings;
 mod wallet;
 

@@ -21,6 +21,7 @@ use time::{Duration, OffsetDateTime};
 use x402::{PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, V2};
 
 use crate::{
+    access::Origin,
     auth::Caller,
     content::Blob,
     input::{Id, Params},
@@ -48,10 +49,26 @@ pub(crate) async fn buy(
     State(market): State<Market>,
     Id(id): Id,
     Params(query): Params<BuyQuery>,
-    method: Method,
+    Origin { method, principal }: Origin,
     caller: Option<Caller>,
     key: Option<Idempotency>,
     headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let answer = answer(&market, id, query, method, caller, key, &headers).await?;
+    if answer.status().is_success() {
+        market.demand.purchase(principal, id);
+    }
+    Ok(answer)
+}
+
+async fn answer(
+    market: &Market,
+    id: uuid::Uuid,
+    query: BuyQuery,
+    method: Method,
+    caller: Option<Caller>,
+    key: Option<Idempotency>,
+    headers: &HeaderMap,
 ) -> Result<Response, Problem> {
     let begun = Instant::now();
     if query.payment_method != purchase::Method::X402 {
@@ -60,12 +77,12 @@ pub(crate) async fn buy(
             return Err(Problem::new(Code::IdempotencyKeyMissing, "Buy by POST, or send the header Idempotency-Key"));
         }
         let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "The ledger pays for registered agents only"))?;
-        return purchase::buy(&market, id, &caller, query, key, begun).await;
+        return purchase::buy(market, id, &caller, query, key, begun).await;
     }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
         let (listing, ..) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
         query.allows(listing.price)?;
-        return required(&market, &listing, None);
+        return required(market, &listing, None);
     };
     let payment: PaymentPayload =
         x402::header::decode(proof.as_bytes()).map_err(|e| Problem::invalid(format!("PAYMENT-SIGNATURE: {e}")))?;
@@ -73,7 +90,7 @@ pub(crate) async fn buy(
     let known = journal::by_key(&market.pool, key).await?;
     let entry = match known {
         Some(entry) => entry,
-        None => match begin(&market, id, payment.clone(), key).await? {
+        None => match begin(market, id, payment.clone(), key).await? {
             Begun::Entry(entry) => *entry,
             Begun::Refused(answer) => return Ok(answer),
         },
@@ -81,7 +98,7 @@ pub(crate) async fn buy(
     if entry.listing_id != id || entry.payment_hash != hash_of(&payment) {
         return Err(Problem::new(Code::PaymentUsed, "Sign a new payment for this purchase"));
     }
-    finish(&market, entry, begun).await
+    finish(market, entry, begun).await
 }
 
 /// Refuses a payment that could be settled long after it was offered.

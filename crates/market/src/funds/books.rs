@@ -187,6 +187,8 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
         let value: i64 = row.try_get(column)?;
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");
     }
+    let (name, dropped) = ("market_searches_dropped_total", market.demand.dropped());
+    let _ = writeln!(text, "# HELP {name} searches not logged because too many waited\n# TYPE {name} counter\n{name} {dropped}");
     for tier in market.contents.health().tiers {
         let (name, served) = (tier.name, tier.served);
         let _ = writeln!(text, "market_content_served_total{{tier=\"{name}\"}} {served}");

@@ -120,7 +120,8 @@ pub(crate) async fn buy(
     Ok(response)
 }
 
-async fn charge(
+/// Charges the caller for a listing, at most what the query says, and opens its content.
+pub(crate) async fn charge(
     market: &Market,
     listing_id: Uuid,
     caller: &Caller,

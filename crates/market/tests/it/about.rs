@@ -62,14 +62,14 @@ async fn lists_have_numbered_pages_too() {
     for title in ["1", "2", "3"] {
         seller.client.create_listing(&goods(title, PRICE, Some(title.as_bytes()))).await.unwrap();
     }
-    let titles = |page: api::Page<api::Listing>| page.data.into_iter().map(|listing| listing.title).collect::<Vec<_>>();
+    let titles = |page: Vec<api::Listing>| page.into_iter().map(|listing| listing.title).collect::<Vec<_>>();
     let listed = async |page| {
         let filter = ListingFilter { page: Some(page), page_size: Some(2), ..ListingFilter::default() };
-        titles(market.client.listings(&filter).await.unwrap())
+        titles(market.client.listings(&filter).await.unwrap().data)
     };
     assert_eq!((listed(1).await, listed(2).await), (vec!["3".to_owned(), "2".into()], vec!["1".to_owned()]));
     let found = Discover { page: Some(2), page_size: Some(2), ..Discover::default() };
-    assert_eq!(titles(market.client.discover(&found).await.unwrap()), ["1"]);
+    assert_eq!(titles(market.client.discover(&found).await.unwrap().data), ["1"]);
     for wrong in ["page=0", "page_size=101", "page=1&limit=2", "page=102&page_size=100"] {
         let answer = reqwest::get(market.url.join(&format!("api/v1/agents?{wrong}")).unwrap()).await.unwrap();
         assert_eq!(answer.status(), 400, "{wrong}");

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Fills a scratch database with listings and measures the statements of GET /discover: p50, p99 and the indexes of each.
+
+    PGHOST=... PGUSER=... PGDATABASE=... crates/market/benches/discover.py [--listings 1000000] [--seconds 20] [--connections 32] [--record FILE]
+
+The database is one that may be written into: its schema `market` is made from the migrations, unless it has listings already. psql and pgbench
+must be there. The statements are those of src/discover/search.rs, planned each time as they are there.
+"""
+import argparse, glob, hashlib, math, os, random, re, subprocess, tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SYLLABLES = "ba cer di fon gu hal ke lim mo nu pas re sil to vun wa zek chi shor tru".split()
+CATEGORIES = ["web_search", "code_analysis", "document_summary", "api_response", "computation"]
+WORDS, SELLERS = 50_000, 2_000
+os.environ["PGOPTIONS"] = "-c search_path=market -c synchronous_commit=off"
+
+
+def word(number):
+    """The word that is the number-th most frequent."""
+    n = number * 7919 % 160_000
+    end = SYLLABLES[n // 8000 % 20] if n % 3 else ""
+    return SYLLABLES[n % 20] + SYLLABLES[n // 20 % 20] + SYLLABLES[n // 400 % 20] + end
+
+
+def draw(least=0.0):
+    """A word as often as in a language (Zipf with exponent 1); titles and searches rather have rarer ones."""
+    return word(min(WORDS - 1, int(math.exp((least + (1 - least) * random.random()) * math.log(WORDS)))))
+
+
+def psql(text, *options):
+    call = ["psql", "-qXAt", "-v", "ON_ERROR_STOP=1", *options]
+    return subprocess.run(call, input=text, text=True, capture_output=True, check=True).stdout
+
+
+def fill(listings):
+    psql("CREATE SCHEMA market")
+    for path in sorted(glob.glob(f"{HERE}/../migrations/0*.sql")):
+        psql(open(path).read())
+    # What triggers do for one listing is done at once at the end.
+    psql(f"""INSERT INTO agents (id, name, description, agent_type, wallet)
+        SELECT md5('seller ' || n)::uuid, 'seller ' || n, '', 'seller', decode(lpad(to_hex(n), 40, '0'), 'hex') FROM generate_series(1, {SELLERS}) AS n;
+        ALTER TABLE listings DISABLE TRIGGER listing_version_kept_new; ALTER TABLE listings DISABLE TRIGGER listing_words;
+        DROP INDEX listings_search, listings_tags""")
+    random.seed(5)
+    titles, texts = ([draw(least) for _ in range(1_000_000)] for least in (0.25, 0.0))
+    copy = "COPY listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status) FROM STDIN (FORMAT csv)"
+    with subprocess.Popen(["psql", "-qX", "-c", copy], stdin=subprocess.PIPE, text=True) as to:
+        for n in range(1, listings + 1):
+            digest = hashlib.md5(b"%d" % n).hexdigest()
+            title, text = random.choices(titles, k=6 + n % 5), random.choices(texts, k=20 + n % 41)
+            seller = hashlib.md5(b"seller %d" % (1 + n * 7 % SELLERS)).hexdigest()
+            price = int(1000 * math.exp(random.random() * math.log(100_000)))
+            to.stdin.write(f"{1760000000000 + n:012x}7{digest[:3]}8{digest[3:18]},{seller},{' '.join(title[2:])},{' '.join(text)},{CATEGORIES[n % 5]},"
+                           f"\"{{{','.join(title[:2])}}}\",{price},text/plain,\\x{digest * 2},1000,active\n")
+    psql("""SET maintenance_work_mem = '1GB';
+        UPDATE listings SET quality = (random() * 10000)::int, freshness_at = now() - price % 10000 * interval '1 minute' WHERE get_byte(content_hash, 0) < 50;
+        CREATE INDEX listings_search ON listings USING gin (search) WHERE status = 'active';
+        CREATE INDEX listings_tags ON listings USING gin (tags) WHERE status = 'active';
+        INSERT INTO words SELECT DISTINCT word FROM listings, regexp_split_to_table(title, ' ') AS word ON CONFLICT DO NOTHING;
+        ALTER TABLE listings ENABLE TRIGGER listing_version_kept_new; ALTER TABLE listings ENABLE TRIGGER listing_words""")
+    psql("VACUUM ANALYZE")
+
+
+def search(words=None, more="", order=None):
+    where = f"WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > now()){more}"
+    query = f"websearch_to_tsquery('english', '{words}')"
+    if words:
+        where += f" AND l.search @@ {query}"
+    if words and not order:
+        return f"""SELECT l.*, a.wallet, a.creator_id, ranked.* FROM (SELECT * FROM (SELECT id, (ts_rank(search, {query}) * 1000000)::bigint AS sort_key,
+            (min(id::text) OVER ())::uuid AS last, count(*) OVER () AS of FROM (SELECT l.id, l.search FROM listings AS l {where}
+            AND l.id < 'ffffffff-ffff-ffff-ffff-ffffffffffff' ORDER BY l.id DESC LIMIT 500 OFFSET 0) AS newest) AS scored
+            ORDER BY sort_key DESC, id DESC LIMIT 21 OFFSET 0) AS ranked JOIN listings AS l ON l.id = ranked.id JOIN agents AS a ON a.id = l.seller_id
+            ORDER BY ranked.sort_key DESC, l.id DESC"""
+    return f"SELECT l.*, a.wallet, a.creator_id FROM listings AS l JOIN agents AS a ON a.id = l.seller_id {where} ORDER BY {order or 'l.id DESC'} LIMIT 21"
+
+
+def some(count=120):
+    """Searches by words, most of them with filters, one in three in another order."""
+    random.seed(7)
+    for n in range(count):
+        words = " ".join(draw(0.25) for _ in range(random.choice([1, 1, 2, 2, 3])))
+        more = f" AND l.category = '{random.choice(CATEGORIES)}'" if random.random() < 0.6 else ""
+        more += f" AND l.price <= {int(1000 * math.exp(random.random() * math.log(100_000)))}" if random.random() < 0.6 else ""
+        yield search(words, more, random.choice(["l.price, l.id", "l.price DESC, l.id DESC", "l.freshness_at DESC, l.id DESC"]) if n % 3 == 2 else None)
+
+
+def measure(statements, connections, seconds):
+    """Milliseconds at which half and 99 of 100 are done, and how many were done in a second."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for n, statement in enumerate(statements):
+            files += ["-f", f"{folder}/{n}.sql"]
+            open(files[-1], "w").write(" ".join(statement.split()) + ";\n")
+        call = ["pgbench", "-n", "-c", str(connections), "-j", str(min(2, connections)), "-T", str(seconds), "-l", f"--log-prefix={folder}/log", *files]
+        subprocess.run(call, check=True, capture_output=True)
+        times = sorted(int(line.split()[2]) for path in glob.glob(f"{folder}/log.*") for line in open(path))
+    return times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, len(times) / seconds
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in [("--listings", 1_000_000), ("--seconds", 20), ("--connections", 32)]:
+        options.add_argument(name, type=int, default=default)
+    options.add_argument("--record")
+    options = options.parse_args()
+    if psql("SELECT to_regclass('market.listings') IS NULL") == "t\n":
+        fill(options.listings)
+    listings, size = psql("SELECT count(*), pg_size_pretty(pg_total_relation_size('listings')) FROM listings").strip().split("|")
+    near = word(3_000)
+    kinds = [
+        ("nothing but the newest", search()),
+        ("one in ten has the word", search(word(1))),
+        ("one in seventy", search(word(35))),
+        ("one in a thousand", search(word(500))),
+        ("three words", search(f"{word(20)} {word(60)} {word(200)}")),
+        ("a word, category and price", search(word(35), " AND l.category = 'web_search' AND l.price <= 1000000")),
+        ("a word, cheapest first", search(word(35), "", "l.price, l.id")),
+        ("a category, dearest first", search(None, " AND l.category = 'web_search'", "l.price DESC, l.id DESC")),
+        ("a quality, best first", search(None, " AND coalesce(l.quality, -1) >= 8000", "coalesce(l.quality, -1) DESC, l.id DESC")),
+        ("two tags", search(None, f" AND l.tags @> ARRAY['{word(20)}', '{word(60)}']")),
+        ("a misspelt word", f"SELECT * FROM words_near('{near[:2] + near[3:]}', 20)"),
+    ]
+    lines = [f"{listings} listings ({size}), one connection, milliseconds:", "", "| search | p50 | p99 | indexes |", "|---|---:|---:|---|"]
+    for name, statement in kinds:
+        plan = psql(f"EXPLAIN (COSTS OFF) {statement}")
+        indexes = dict.fromkeys(re.findall(r"(?:using|Bitmap Index Scan on) (\w+)", plan))
+        scans = ", ".join(name for name in indexes if name not in ("listings_pkey", "agents_pkey")) + (" **Seq Scan**" if "Seq Scan" in plan else "")
+        p50, p99, _ = measure([statement], 1, 3)
+        lines.append(f"| {name} | {p50:.1f} | {p99:.1f} | {scans} |")
+    p50, p99, rate = measure(some(), options.connections, options.seconds)
+    lines += ["", f"120 searches by words, most with filters, in turn on {options.connections} connections: {rate:.0f} a second, p50 {p50:.0f} ms, p99 {p99:.0f} ms.", ""]
+    text = "\n".join(lines)
+    print(text)
+    if options.record:
+        open(options.record, "a").write("\n" + text)
+
+
+if __name__ == "__main__":
+    main()

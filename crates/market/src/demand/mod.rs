@@ -1,0 +1,227 @@
+//! What is looked for: logged off the request's path, and folded into figures.
+//!
+//! A search or purchase puts a row into a queue of this instance, which never waits: when the queue is full, the row is dropped and counted. A
+//! writer empties it every fifth of a second, so a crash loses no more than that.
+
+mod fold;
+mod opportunities;
+mod views;
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use api::Category;
+use money::Usdc;
+use sha2::{Digest, Sha256};
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+pub use fold::fold;
+pub(crate) use views::{demand_for_me, gaps, opportunities, price_suggest, trending};
+
+use crate::{db, limits::Principal};
+
+/// Rows that wait to be written.
+const QUEUE_MAX: usize = 50_000;
+/// Rows written by one statement.
+const WRITE_MAX: usize = 5_000;
+const WRITE_EVERY: Duration = Duration::from_millis(200);
+const FOLD_EVERY: Duration = Duration::from_secs(2);
+/// Words of a pattern, and letters of a word: what is beyond them is not looked at.
+const WORDS_MAX: usize = 12;
+const WORD_LEN_MAX_CHARS: usize = 32;
+/// A search that would pay more says nothing.
+const CEILING_MAX: u64 = 1_000_000_000_000;
+/// Advisory lock of the log: "florin" and what it is for.
+const LOG_LOCK: i64 = 0x666c_6f72_696e_0041;
+
+/// How a search came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// By discovery.
+    Discover,
+    /// By auto-match.
+    AutoMatch,
+    /// It is no search but a purchase.
+    Purchase,
+}
+
+/// A search, or a purchase.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// How it came.
+    pub source: Source,
+    /// When.
+    pub at: OffsetDateTime,
+    /// Its words, as [`pattern`] makes them; empty for a purchase.
+    pub pattern: String,
+    /// Its category.
+    pub category: Option<Category>,
+    /// Who asked, whoever that is.
+    pub asker: i64,
+    /// Listings found.
+    pub matches: u32,
+    /// The most it would pay.
+    pub price_max: Option<Usdc>,
+    /// What was bought.
+    pub listing_id: Option<Uuid>,
+}
+
+/// The log, as requests see it.
+#[derive(Debug)]
+pub(crate) struct Log {
+    queue: mpsc::Sender<Seen>,
+    salt: Vec<u8>,
+    dropped: AtomicU64,
+}
+
+impl Log {
+    /// A log, and what is to be written of it.
+    pub(crate) async fn open(pool: &PgPool) -> sqlx::Result<(Self, mpsc::Receiver<Seen>)> {
+        let salt = sqlx::query_scalar("SELECT salt FROM demand").fetch_one(pool).await?;
+        let (queue, rows) = mpsc::channel(QUEUE_MAX);
+        Ok((Self { queue, salt, dropped: AtomicU64::new(0) }, rows))
+    }
+
+    /// Notes a search. One without words is no demand for anything.
+    pub(crate) fn search(
+        &self,
+        source: Source,
+        principal: Principal,
+        (words, category): (Option<&str>, Option<Category>),
+        matches: usize,
+        price_max: Option<Usdc>,
+    ) {
+        let pattern = pattern(words.unwrap_or_default());
+        if !pattern.is_empty() {
+            let matches = u32::try_from(matches).unwrap_or(u32::MAX);
+            self.note(source, principal, |row| Seen { pattern, category, matches, price_max, ..row });
+        }
+    }
+
+    /// Notes a purchase.
+    pub(crate) fn purchase(&self, principal: Principal, listing: Uuid) {
+        self.note(Source::Purchase, principal, |row| Seen { listing_id: Some(listing), matches: 1, ..row });
+    }
+
+    /// Rows that found no place in the queue.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
+
+    fn note(&self, source: Source, principal: Principal, with: impl FnOnce(Seen) -> Seen) {
+        let digest = Sha256::new_with_prefix(&self.salt).chain_update(principal.to_string()).finalize();
+        let asker = i64::from_be_bytes(digest[..8].try_into().expect("a digest has more than eight bytes"));
+        let at = OffsetDateTime::now_utc();
+        let row =
+            Seen { source, at, pattern: String::new(), category: None, asker, matches: 0, price_max: None, listing_id: None };
+        if self.queue.try_send(with(row)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The words of a search: in small letters, each once, in order, without those that must not be there.
+pub fn pattern(text: &str) -> String {
+    let wanted = text.split_whitespace().filter(|part| !part.starts_with('-')).collect::<Vec<_>>().join(" ").to_lowercase();
+    let words = wanted.split(|c: char| !c.is_alphanumeric());
+    let mut words: Vec<_> = words.filter(|word| !word.is_empty() && word.chars().count() <= WORD_LEN_MAX_CHARS).collect();
+    words.sort_unstable();
+    words.dedup();
+    words.truncate(WORDS_MAX);
+    words.join(" ")
+}
+
+/// Writes what is seen, until `stop` and then what is left.
+pub(crate) async fn write(pool: PgPool, mut rows: mpsc::Receiver<Seen>, stop: CancellationToken) {
+    let mut batch = Vec::with_capacity(WRITE_MAX);
+    let mut stopping = false;
+    while !stopping {
+        stopping = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
+        loop {
+            while batch.len() < WRITE_MAX
+                && let Ok(row) = rows.try_recv()
+            {
+                batch.push(row);
+            }
+            if batch.is_empty() || !append(&pool, &mut batch).await {
+                break;
+            }
+        }
+    }
+}
+
+/// Empties the batch. What cannot be written stays in it.
+async fn append(pool: &PgPool, batch: &mut Vec<Seen>) -> bool {
+    match log(pool, batch).await {
+        Ok(()) => batch.clear(),
+        Err(error) => warn!(%error, rows = batch.len(), "searches are not logged yet"),
+    }
+    batch.is_empty()
+}
+
+/// Appends to the log.
+///
+/// # Errors
+/// When the database fails; then nothing is appended.
+pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
+    let ceiling =
+        |row: &Seen| row.price_max.map(|price| price.base_units()).filter(|units| *units <= CEILING_MAX).map(u64::cast_signed);
+    let mut tx = pool.begin().await?;
+    // Numbers are given in the order of commits, so that whoever reads on from a number misses none.
+    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *tx).await?;
+    let append = "INSERT INTO searches (at, source, pattern, category, asker, matches, price_max, listing_id)
+         SELECT * FROM unnest($1::timestamptz[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::integer[], $7::bigint[], $8::uuid[])";
+    sqlx::query(append)
+        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.source as i16 + 1).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.pattern.as_str()).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.category.map(db::name_of)).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.asker).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| i32::try_from(row.matches).unwrap_or(i32::MAX)).collect::<Vec<_>>())
+        .bind(rows.iter().map(ceiling).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.listing_id).collect::<Vec<_>>())
+        .execute(&mut *tx)
+        .await?;
+    tx.commit().await
+}
+
+/// Keeps the figures until `stop`. Any number of instances may: one at a time does it.
+pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(FOLD_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        if let Err(error) = cycle(&pool, &stop).await {
+            warn!(%error, "demand cannot be counted");
+        }
+    }
+}
+
+async fn cycle(pool: &PgPool, stop: &CancellationToken) -> sqlx::Result<()> {
+    while !stop.is_cancelled() {
+        if fold(pool, OffsetDateTime::now_utc()).await?.unwrap_or_default() == 0 {
+            break;
+        }
+    }
+    opportunities::look(pool, OffsetDateTime::now_utc()).await?;
+    fold::clean(pool, OffsetDateTime::now_utc()).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn searches_for_the_same_have_the_same_pattern() {
+        assert_eq!(pattern("  Weather, forecast! weather -rain"), "forecast weather");
+        assert_eq!(pattern("FORECAST weather"), pattern("\"weather forecast\""));
+        assert_eq!((pattern(""), pattern("-- & |")), (String::new(), String::new()));
+        assert_eq!(pattern(&"x".repeat(33)), "");
+    }
+}
