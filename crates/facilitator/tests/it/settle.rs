@@ -89,7 +89,8 @@ async fn a_payment_that_the_token_refuses_stops_no_other_of_its_batch() {
         world.until("SELECT count(*) FROM facilitator.settlements", |count| count == 21).await;
         let token = Token::new(world.deployment.usdc, &world.provider);
         let first = token.transfer(world.signer.address(), U256::from(PRICE.base_units())).from(poor.address());
-        let _ = first.max_priority_fee_per_gas(100_000_000_000).max_fee_per_gas(200_000_000_000).send().await.unwrap();
+        let first = first.gas(100_000).max_priority_fee_per_gas(100_000_000_000).max_fee_per_gas(200_000_000_000);
+        let _ = first.send().await.unwrap();
         world.mine_on().await;
     };
     let answers = tokio::select! { answers = settle => answers, () = mine => unreachable!() };

@@ -12,6 +12,10 @@ pub(crate) const RANKED_MAX: usize = 500;
 /// Older than anything here.
 const AGE_MAX_HOURS: u32 = 1_000_000;
 const TAGS_MAX: usize = 20;
+/// What a listing is read from. Not `l.*`: sqlx would ask the server for the type of `search` it does not know, and a statement without a name
+/// is gone after that.
+const COLUMNS: &str = "l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.content_type, l.content_hash, l.content_size,
+    l.status, l.created_at, l.updated_at, l.version, l.quality, l.freshness_at, l.expires_at, a.wallet AS seller_wallet, a.creator_id";
 
 /// Which active listings are looked for, and in which order.
 ///
@@ -90,8 +94,12 @@ impl Search {
             SortBy::Relevance => ("l.id", "0::bigint", false),
         };
         let (sign, direction) = if up { (">", "ASC") } else { ("<", "DESC") };
-        let mut query = QueryBuilder::new("SELECT l.*, a.wallet AS seller_wallet, a.creator_id, ");
-        query.push(number).push(" AS sort_key FROM listings AS l JOIN agents AS a ON a.id = l.seller_id");
+        let mut query = QueryBuilder::new("SELECT ");
+        query
+            .push(COLUMNS)
+            .push(", ")
+            .push(number)
+            .push(" AS sort_key FROM listings AS l JOIN agents AS a ON a.id = l.seller_id");
         self.conditions(&mut query);
         match (after, self.sort_by) {
             (None, _) => {}
@@ -132,8 +140,9 @@ impl Search {
     ) -> Result<Page<Listing>, Problem> {
         // A whole number of pages, so that those that are asked for by their number do not fall between two windows.
         let window = (RANKED_MAX / limit * limit) as i64;
-        let mut query = QueryBuilder::new(
-            "SELECT l.*, a.wallet AS seller_wallet, a.creator_id, ranked.sort_key, ranked.last, ranked.of
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(COLUMNS).push(
+            ", ranked.sort_key, ranked.last, ranked.of
              FROM (SELECT * FROM (SELECT id, (ts_rank(search, websearch_to_tsquery('english', ",
         );
         query.push_bind(words).push(
