@@ -47,6 +47,17 @@ contract BatchTest is TreasuryTest {
         treasury.withdrawCredit(address(usdc), payee);
     }
 
+    /// An account that cannot call, for one.
+    function test_anybodyHasACreditPaidToWhomItBelongs() public {
+        blacklist(payees[1]);
+        submit(batch(payees, 10e6));
+        unblacklist(payees[1]);
+        vm.prank(stranger);
+        assertEq(treasury.payCredit(address(usdc), payees[1]), 10e6);
+        assertEq(usdc.balanceOf(payees[1]), 10e6);
+        assertEq(treasury.credited(address(usdc)), 0);
+    }
+
     function test_reverts_whenACreditIsWithdrawnToNobodyTheTreasuryOrTheToken() public {
         blacklist(payees[1]);
         submit(batch(payees, 10e6));

@@ -103,6 +103,14 @@ contract OpenEscrowTest is WalletTest {
         assertEq(usdc.allowance(address(wallet), escrow), 0);
     }
 
+    function test_a_dispute_without_a_bond_counts_nothing() external {
+        bytes32 id = delivered(0);
+        vm.prank(operator);
+        wallet.disputeEscrow(terms);
+        assertEq(uint8(Escrow(escrow).agreementOf(id).status), uint8(IEscrow.Status.Disputed));
+        assertEq(wallet.remaining(operator, address(usdc)), DAILY_LIMIT - 30e6);
+    }
+
     function test_the_owner_disputes_what_a_frozen_operator_opened() external {
         bytes32 id = delivered(0);
         vm.prank(guardian);
