@@ -148,11 +148,12 @@ impl Node {
         futures::future::join_all(ask).await
     }
 
-    /// Whether blocks are made on demand: a dev node says what it is. One that does not answer is none.
+    /// Whether blocks are made on demand: a dev node says what it is. Endpoints that did not answer yet are not asked.
     pub(crate) async fn is_dev(&self) -> bool {
-        let rpc = &self.rpcs[self.current.load(Ordering::Relaxed)];
-        let version = rpc.request::<_, String>("web3_clientVersion", ()).await;
-        version.is_ok_and(|version| DEV_NODES.iter().any(|name| version.to_lowercase().starts_with(name)))
+        let answering = self.rpcs.iter().filter(|rpc| rpc.is_connected());
+        let ask = answering.map(|rpc| rpc.request::<_, String>("web3_clientVersion", ()));
+        let is_dev = |version: String| DEV_NODES.iter().any(|name| version.to_lowercase().starts_with(name));
+        futures::future::join_all(ask).await.into_iter().flatten().any(is_dev)
     }
 
     /// Asks the next endpoint from now on, unless somebody else already does.

@@ -92,6 +92,11 @@ impl Rpc {
         let _ = self.expected.set(chain_id);
     }
 
+    /// Whether it ever answered.
+    pub(super) fn is_connected(&self) -> bool {
+        self.client.initialized()
+    }
+
     /// The chain that it is on.
     pub(super) async fn chain_id(&self) -> Result<u64, Error> {
         Ok(self.connected().await?.chain_id)
