@@ -150,6 +150,7 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
     indexer.stop().await;
 }
 
+/// One with 200 USDC.
 async fn create_treasury(chain: &Chain) -> Address {
     let usdc = chain.deployment.usdc;
     let policy = treasury_factory::ITreasury::Policy {
@@ -170,7 +171,9 @@ async fn create_treasury(chain: &Chain) -> Address {
     };
     let created =
         call(chain, OWNER, chain.deployment.treasury_factory, treasury_factory::TreasuryFactory::createCall { config }).await;
-    emitted::<treasury_factory::TreasuryFactory::TreasuryCreated>(&created).treasury
+    let treasury = emitted::<treasury_factory::TreasuryFactory::TreasuryCreated>(&created).treasury;
+    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
+    treasury
 }
 
 fn order(chain: &Chain, amount: u64, nonce: u64) -> treasury::ITreasury::Order {
@@ -199,7 +202,6 @@ async fn a_treasury_shows_its_policy_what_it_paid_and_what_waits_for_its_owners(
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
     let treasury = create_treasury(&chain).await;
-    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
     for (amount, nonce) in [(10_000_000, 1), (40_000_000, 2)] {
         call(&chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: order(&chain, amount, nonce) }).await;
     }
@@ -248,7 +250,6 @@ async fn an_order_ends_with_its_nonce_and_nobody_makes_one_by_withdrawing_what_w
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
     let treasury = create_treasury(&chain).await;
-    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
     let stranger = treasury::Treasury::withdrawApprovalCall { id: B256::repeat_byte(0x66) };
     call(&chain, 9, treasury, stranger).await;
     // Two wait with one nonce, one with another; a payment within the tier uses the first, the spender takes the second back.
@@ -282,7 +283,6 @@ async fn what_a_treasury_puts_into_escrow_is_paid_once_when_it_is_released() {
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
     let treasury = create_treasury(&chain).await;
-    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 200_000_000)).await;
     let terms = Terms { buyer: treasury, ..terms(&chain, 9_000_000) };
     let id = read_id(&chain, &terms).await;
     let mut open = order(&chain, 9_000_000, 1);
@@ -393,7 +393,6 @@ pub(crate) async fn make_one_of_each(chain: &Chain) -> Made {
     chain.call(chain.accounts[OWNER], crate::harness::transfer(wallet, 50_000_000)).await;
     pay(chain, wallet, 1_000_000, B256::repeat_byte(7)).await;
     let treasury = create_treasury(chain).await;
-    chain.call(chain.accounts[OWNER], crate::harness::transfer(treasury, 100_000_000)).await;
     call(chain, OPERATOR, treasury, treasury::Treasury::submitCall { order: order(chain, 10_000_000, 1) }).await;
     call(chain, 3, token, approveCall { spender: chain.deployment.escrow, value: U256::MAX }).await;
     let funded = call(chain, 3, chain.deployment.escrow, fundCall { terms: terms(chain, 40_000_000) }).await;

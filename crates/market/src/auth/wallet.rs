@@ -29,8 +29,8 @@ sol! {
 }
 const ERC1271_MAGIC: [u8; 4] = [0x16, 0x26, 0xba, 0x7e];
 
-/// What an operator may do that the chain lets spend an AgentWallet's money: buy, and read what was bought. What the wallet's agent has in the
-/// ledger, and the agent itself, are its owner's.
+/// What an operator may do that the chain lets spend an AgentWallet's money: buy, and read what was bought. Of what the wallet's agent has in the
+/// ledger it has some paid out to the wallet itself; all else, and the agent, are its owner's.
 const OPERATOR: &[Scope] = &[Scope::Read, Scope::Buy];
 
 /// A wallet that somebody spoke for.
