@@ -20,33 +20,46 @@ use crate::{
     service::Market,
 };
 
-/// Purchases by x402 and from the ledger in one form: those of each for which something holds.
-macro_rules! purchases {
-    ($of_purchases:literal, $of_sales:literal, $rest:literal) => {
+/// Purchases by x402 for which something holds, in the form that those from the ledger have.
+macro_rules! by_x402 {
+    ($which:literal) => {
         concat!(
-            "SELECT id, listing_id, seller_id, payer, NULL::uuid AS buyer_id, 1::smallint AS asset, amount, content_hash, content_size,
+            "(SELECT id, listing_id, seller_id, payer, NULL::uuid AS buyer_id, 1::smallint AS asset, amount, content_hash, content_size,
                  content_type, status, transaction_hash, created_at
              FROM purchases WHERE ",
-            $of_purchases,
-            " UNION ALL
-             SELECT s.id, s.listing_id, s.seller_id, b.wallet, s.buyer_id, s.asset, s.price, s.content_hash, s.content_size, s.content_type,
-                 CASE WHEN s.reversed THEN 'reversed' ELSE 'settled' END, NULL, t.at
-             FROM sales AS s JOIN agents AS b ON b.id = s.buyer_id JOIN transfers AS t ON t.id = s.transfer WHERE ",
-            $of_sales,
-            $rest
+            $which,
+            ")"
         )
     };
 }
 
-/// Of wallet $1 or agent $2, with ids below $4.
-const OF_CALLER: &str = purchases!(
-    "(payer = $1 OR seller_id = $2) AND ($3::bytea IS NULL OR payer = $3) AND id < $4",
-    "(s.buyer_id = $2 OR s.seller_id = $2) AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4",
+/// Purchases from the ledger for which something holds.
+macro_rules! from_ledger {
+    ($which:literal) => {
+        concat!(
+            "(SELECT s.id, s.listing_id, s.seller_id, b.wallet, s.buyer_id, s.asset, s.price, s.content_hash, s.content_size, s.content_type,
+                 CASE WHEN s.reversed THEN 'reversed' ELSE 'settled' END, NULL, t.at
+             FROM sales AS s JOIN agents AS b ON b.id = s.buyer_id JOIN transfers AS t ON t.id = s.transfer WHERE ",
+            $which,
+            ")"
+        )
+    };
+}
+
+/// Of wallet $1 or agent $2, paid by wallet $3, with ids below $4: a page of each kind, so that each is read in the order of its own index.
+const OF_CALLER: &str = concat!(
+    by_x402!("payer = $1 AND ($3::bytea IS NULL OR payer = $3) AND id < $4 ORDER BY id DESC LIMIT $5"),
+    " UNION ALL ",
+    by_x402!("seller_id = $2 AND payer <> $1 AND ($3::bytea IS NULL OR payer = $3) AND id < $4 ORDER BY id DESC LIMIT $5"),
+    " UNION ALL ",
+    from_ledger!("s.buyer_id = $2 AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4 ORDER BY s.id DESC LIMIT $5"),
+    " UNION ALL ",
+    from_ledger!("s.seller_id = $2 AND ($3::bytea IS NULL OR b.wallet = $3) AND s.id < $4 ORDER BY s.id DESC LIMIT $5"),
     " ORDER BY id DESC LIMIT $5"
 );
 
 /// Anybody's: the one with the id $1.
-const ONE: &str = purchases!("id = $1", "s.id = $1", "");
+const ONE: &str = concat!(by_x402!("id = $1"), " UNION ALL ", from_ledger!("s.id = $1"));
 
 /// `GET /api/v1/purchases`: what the caller paid for or sold, nobody else's.
 pub(crate) async fn list(

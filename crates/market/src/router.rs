@@ -135,6 +135,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/admin/withdrawals", ("all_withdrawals", "Everybody's withdrawals, newest first"), Staff(Role::Finance), withdrawals::list_all),
         post("/admin/withdrawals/{id}/approve", ("approve_withdrawal", "Let a withdrawal leave"), Staff(Role::Finance), withdrawals::approve),
         post("/admin/withdrawals/{id}/reject", ("reject_withdrawal", "Refuse a withdrawal that is in no batch yet"), Staff(Role::Finance), withdrawals::reject),
+        post("/admin/ledger/{transfer_id}/reverse", ("reverse", "Undo a sale, a transfer or a bonus"), Staff(Role::Finance), wallet::reversal::reverse),
         get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, largest first"), Staff(Role::Finance), deposits::unmatched),
         post("/admin/deposits/assign", ("assign_deposit", "Say whose such USDC is"), Staff(Role::Finance), deposits::assign),
         post("/redemptions", ("redeem", "Redeem ARD for something outside"), Holder(Transfer), redemptions::request),

@@ -31,6 +31,12 @@ impl Client {
         self.get(&format!("api/v1/wallet/ledger/proof/{transfer}"), &()).await
     }
 
+    /// Undoes a sale, a transfer or a bonus, with the role `finance`: once, however often it is asked for.
+    pub async fn reverse(&self, transfer: u64, reason: &str) -> Result<ledger::Reversed, ClientError> {
+        let request = ledger::Reverse { reason: reason.to_owned() };
+        self.send(Method::POST, &format!("api/v1/admin/ledger/{transfer}/reverse"), &request).await
+    }
+
     /// Has sealed batches proved again by the market.
     pub async fn verify_ledger(&self, query: &ledger::VerifyQuery) -> Result<ledger::Verified, ClientError> {
         self.get("api/v1/wallet/ledger/verify", query).await

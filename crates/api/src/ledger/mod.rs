@@ -15,7 +15,9 @@ pub use funds::{
 pub use house::{Currency, Supply, TierOffer};
 pub use redemptions::{HandedOver, Redeem, Redemption, RedemptionFilter, RedemptionMethod, RedemptionOffer, RedemptionStatus};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
-pub use wallet::{Balance, CsvQuery, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet};
+pub use wallet::{
+    Balance, CsvQuery, Reverse, Reversed, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet,
+};
 
 use alloy::primitives::{Address, B256, Bytes, Signature, b256};
 use schemars::JsonSchema;

@@ -118,6 +118,27 @@ pub struct Sent {
     pub balance: Amount,
 }
 
+/// Why a transfer is undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reverse {
+    /// Kept with the decision.
+    pub reason: String,
+}
+
+/// A transfer that was undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reversed {
+    /// What was undone.
+    pub transfer_id: u64,
+    /// The transfer that undid it, the same however often it is asked for.
+    pub reversal_id: u64,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub at: OffsetDateTime,
+}
+
 /// Which sealed batches to prove again.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -104,7 +104,7 @@ pub(crate) async fn assign(
     input::Json(Assign { block_number, log_index, agent_id }): input::Json<Assign>,
 ) -> Result<StatusCode, Problem> {
     let by = caller.creator()?;
-    must_be_anothers(&market, by, agent_id).await?;
+    must_be_anothers(&market, by, &[agent_id]).await?;
     let mut tx = market.pool.begin().await?;
     let agent: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM agents WHERE id = $1").bind(agent_id).fetch_optional(&mut *tx).await?;

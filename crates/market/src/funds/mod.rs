@@ -70,9 +70,9 @@ async fn set_aside(
 }
 
 /// Refuses who would decide what is their own, or their agent's.
-pub(crate) async fn must_be_anothers(market: &Market, staff: Uuid, owner: Uuid) -> Result<(), Problem> {
-    let owned = "SELECT EXISTS (SELECT FROM agents WHERE id = $1 AND creator_id = $2)";
-    let is_own = owner == staff || sqlx::query_scalar(owned).bind(owner).bind(staff).fetch_one(&market.pool).await?;
+pub(crate) async fn must_be_anothers(market: &Market, staff: Uuid, owners: &[Uuid]) -> Result<(), Problem> {
+    let owned = "SELECT EXISTS (SELECT FROM agents WHERE id = ANY($1) AND creator_id = $2)";
+    let is_own = owners.contains(&staff) || sqlx::query_scalar(owned).bind(owners).bind(staff).fetch_one(&market.pool).await?;
     let refused = || Problem::new(Code::Forbidden, "Nobody decides what is their own: somebody else has to");
     if is_own { Err(refused()) } else { Ok(()) }
 }

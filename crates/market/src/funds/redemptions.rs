@@ -86,7 +86,7 @@ pub(crate) async fn cancel(State(market): State<Market>, caller: Caller, Id(id):
 /// `POST /api/v1/redemptions/admin/{id}/approve`
 pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Redemption>, Problem> {
     let by = caller.creator()?;
-    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    must_be_anothers(&market, by, &[find(&market, id, None).await?.owner_id]).await?;
     decide(&market, id, Some(by), &[RedemptionStatus::Pending], RedemptionStatus::Processing, None, None).await
 }
 
@@ -99,7 +99,7 @@ pub(crate) async fn complete(
 ) -> Result<Json<Redemption>, Problem> {
     input::text("receipt", &receipt, 1..=TEXT_LEN_MAX_CHARS)?;
     let by = caller.creator()?;
-    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    must_be_anothers(&market, by, &[find(&market, id, None).await?.owner_id]).await?;
     decide(&market, id, Some(by), &[RedemptionStatus::Processing], RedemptionStatus::Completed, Some(receipt), None).await
 }
 
@@ -112,7 +112,7 @@ pub(crate) async fn reject(
 ) -> Result<Json<Redemption>, Problem> {
     input::text("reason", &reason, 1..=TEXT_LEN_MAX_CHARS)?;
     let asked = find(&market, id, None).await?;
-    must_be_anothers(&market, caller.creator()?, asked.owner_id).await?;
+    must_be_anothers(&market, caller.creator()?, &[asked.owner_id]).await?;
     let to = match asked.status {
         RedemptionStatus::Processing | RedemptionStatus::Failed => RedemptionStatus::Failed,
         _ => RedemptionStatus::Rejected,

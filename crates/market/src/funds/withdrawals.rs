@@ -112,7 +112,7 @@ pub(crate) async fn list_all(
 /// `POST /api/v1/admin/withdrawals/{id}/approve`
 pub(crate) async fn approve(State(market): State<Market>, caller: Caller, Id(id): Id) -> Result<Json<Withdrawal>, Problem> {
     let by = caller.creator()?;
-    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    must_be_anothers(&market, by, &[find(&market, id, None).await?.owner_id]).await?;
     let approve =
         "WITH done AS (UPDATE withdrawals SET status = 'pending' WHERE id = $1 AND status = 'awaiting_approval' RETURNING id)
          INSERT INTO decisions (subject, what, decided_by) SELECT id, 'withdrawal_approved', $2 FROM done";
@@ -129,7 +129,7 @@ pub(crate) async fn reject(
 ) -> Result<Json<Withdrawal>, Problem> {
     input::text("reason", &reason, 1..=REASON_LEN_MAX_CHARS)?;
     let by = caller.creator()?;
-    must_be_anothers(&market, by, find(&market, id, None).await?.owner_id).await?;
+    must_be_anothers(&market, by, &[find(&market, id, None).await?.owner_id]).await?;
     let reject = "WITH done AS (UPDATE withdrawals SET status = 'rejected', reason = $2, ended_at = now()
              WHERE id = $1 AND status IN ('awaiting_approval', 'pending') RETURNING id)
          INSERT INTO decisions (subject, what, decided_by, reason) SELECT id, 'withdrawal_rejected', $3, $2 FROM done";

@@ -98,6 +98,10 @@ impl Accounts {
         Ok(self.get(id)?.asset)
     }
 
+    pub(crate) fn owner(&self, leg: &Leg) -> Uuid {
+        self.0.get(&leg.account.cast_signed()).map_or(Uuid::nil(), |account| account.owner)
+    }
+
     /// All that the account earned and spent, in ARD.
     pub(crate) fn volume(&self, id: AccountId) -> Result<Amount, Refused> {
         let account = self.get(id)?;

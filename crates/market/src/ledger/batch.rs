@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{
-    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, Sending, What, Withdrawal,
+    AccountId, Hold, How, Key, Move, Order, Posted, Rates, Redemption, Refused, Sale, Sending, Undoing, What, Withdrawal,
     accounts::{Accounts, House},
     amount,
     past::{self, Held, Known},
@@ -53,6 +53,8 @@ pub(super) struct Batch {
     pub(super) sends: Vec<(u64, Sending, i64)>,
     /// The worth of what persons sent in the last 24 hours.
     pub(super) sent: HashMap<Uuid, i64>,
+    /// What somebody decided to undo: what it was about, and the transfer.
+    pub(super) undone: Vec<(Uuid, u64, Undoing)>,
     /// Sales that are reversed.
     pub(super) reversed: Vec<u64>,
     /// What is to be reversed, with the seller's account of a sale.
@@ -78,7 +80,7 @@ impl Batch {
                 What::Move(moved) | What::Send(moved, _) => ids.extend([moved.from, moved.to]),
                 What::Hold(hold) | What::Withdraw(hold, _) | What::Redeem(hold, _) => ids.extend([hold.from, hold.held]),
                 What::Post(_, to, _) => ids.push(*to),
-                What::Void(_) | What::Reverse(_) => {}
+                What::Void(_) | What::Reverse(..) => {}
             }
         }
         ids.extend(holds.values().flat_map(|held| [held.hold.from, held.hold.held]));
@@ -106,6 +108,7 @@ impl Batch {
             sends: Vec::new(),
             sent,
             rewarded,
+            undone: Vec::new(),
             reversed: Vec::new(),
             done,
             owned_keys: Vec::new(),
@@ -137,7 +140,7 @@ impl Batch {
             What::Redeem(hold, asked) => self.redeem(hold, asked, key),
             What::Post(hold, to, amount) => self.end_hold(*hold, Some((*to, *amount)), key),
             What::Void(hold) => self.end_hold(*hold, None, key),
-            What::Reverse(transfer) => self.reverse(*transfer, key),
+            What::Reverse(transfer, undoing) => self.undo(*transfer, undoing.as_ref(), key),
         }
     }
 
@@ -218,7 +221,7 @@ impl Batch {
         Ok(posted)
     }
 
-    fn reverse(&mut self, id: u64, key: Option<Key>) -> Result<Posted, Refused> {
+    pub(super) fn reverse(&mut self, id: u64, key: Option<Key>) -> Result<Posted, Refused> {
         let in_this_batch = || {
             let line = self.lines.iter().find(|line| line.transfer.id == id)?;
             let sale = self.sales.iter().find(|(transfer, ..)| *transfer == id);

@@ -20,7 +20,7 @@ use api::ledger::{Amount, Asset, Kind};
 use money::Bps;
 pub(crate) use past::replay;
 pub use rates::{Rates, Tier};
-pub use request::{Redemption, Sending, Withdrawal};
+pub use request::{Redemption, Sending, Undoing, Withdrawal};
 pub use seal::{Checked, check, proof, seal, seals, sign};
 use sqlx::PgPool;
 use time::OffsetDateTime;
@@ -102,8 +102,8 @@ pub enum What {
     Post(Uuid, AccountId, Amount),
     /// What is held is given back.
     Void(Uuid),
-    /// A sale, a transfer or a bonus is undone, once.
-    Reverse(u64),
+    /// A sale, a transfer or a bonus is undone, once, and who decided so is written down with it.
+    Reverse(u64, Option<Undoing>),
 }
 
 /// A purchase paid from the ledger.

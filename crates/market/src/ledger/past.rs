@@ -23,7 +23,7 @@ pub(super) struct Held {
 
 /// A reversal is done once, whoever asks and with whatever key.
 pub(super) fn key_of(order: &Order) -> Option<Key> {
-    let What::Reverse(transfer) = order.what else { return order.key };
+    let What::Reverse(transfer, _) = order.what else { return order.key };
     let digest = Sha256::new_with_prefix(b"reversal").chain_update(transfer.to_be_bytes()).finalize();
     Some(Key { key: B256::from_slice(&digest), fingerprint: B256::ZERO })
 }
@@ -165,7 +165,7 @@ pub(super) async fn reversible(
     let ids: Vec<i64> = orders
         .iter()
         .filter_map(|order| match order.what {
-            What::Reverse(transfer) => Some(transfer.cast_signed()),
+            What::Reverse(transfer, _) => Some(transfer.cast_signed()),
             _ => None,
         })
         .collect();

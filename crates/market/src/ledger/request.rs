@@ -33,6 +33,15 @@ pub struct Sending {
     pub day_max: Amount,
 }
 
+/// Somebody decided to undo what was done.
+#[derive(Clone, Debug)]
+pub struct Undoing {
+    /// The creator with a role who did.
+    pub by: Uuid,
+    /// Why.
+    pub reason: String,
+}
+
 /// ARD is to be redeemed for something outside the ledger.
 #[derive(Clone, Debug)]
 pub struct Redemption {
@@ -67,6 +76,16 @@ impl Batch {
         Ok(posted)
     }
 
+    pub(super) fn undo(&mut self, id: u64, undoing: Option<&Undoing>, key: Option<Key>) -> Result<Posted, Refused> {
+        let posted = self.reverse(id, key)?;
+        if let Some(undoing) = undoing {
+            let payer = self.lines.last().map_or(posted.reference, |line| self.accounts.owner(&line.transfer.legs[0]));
+            let subject = if posted.reference.is_nil() { payer } else { posted.reference };
+            self.undone.push((subject, id, undoing.clone()));
+        }
+        Ok(posted)
+    }
+
     pub(super) fn redeem(&mut self, hold: &Hold, asked: &Redemption, key: Option<Key>) -> Result<Posted, Refused> {
         let posted = self.hold(hold, key)?;
         self.redemptions.push((hold.clone(), asked.clone()));
@@ -91,6 +110,14 @@ impl Batch {
                 .bind(asked.person)
                 .bind(worth)
                 .bind(self.at)
+                .execute(&mut *conn)
+                .await?;
+        }
+        for (subject, transfer, undoing) in &self.undone {
+            sqlx::query("INSERT INTO decisions (subject, what, decided_by, reason) VALUES ($1, 'transfer_reversed', $2, $3)")
+                .bind(subject)
+                .bind(undoing.by)
+                .bind(format!("transfer {transfer}: {}", undoing.reason))
                 .execute(&mut *conn)
                 .await?;
         }

@@ -3,6 +3,7 @@
 pub(crate) mod house;
 mod key;
 pub(crate) mod purchase;
+pub(crate) mod reversal;
 mod statement;
 mod upkeep;
 

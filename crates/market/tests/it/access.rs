@@ -78,6 +78,7 @@ const ADMITTED: &[(&str, &str)] = &[
     ("GET /wallet/withdrawals", "arcs"),
     ("GET /wallet/withdrawals/{id}", "arcs"),
     ("POST /wallet/withdrawals/{id}/cancel", "acs"),
+    ("POST /admin/ledger/{transfer_id}/reverse", "s"),
     ("GET /admin/withdrawals", "s"),
     ("POST /admin/withdrawals/{id}/approve", "s"),
     ("POST /admin/withdrawals/{id}/reject", "s"),

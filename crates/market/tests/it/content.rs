@@ -102,7 +102,7 @@ async fn what_was_given_back_is_soon_read_no_more_and_the_rest_goes_on() {
     let transfer = sqlx::query_scalar::<_, i64>("SELECT transfer FROM sales WHERE id = $1").bind(bought[1]);
     let transfer = transfer.fetch_one(&pool).await.unwrap().unsigned_abs();
     let ledger = Ledger::start(pool, Rates::default());
-    ledger.submit(Order { key: None, what: What::Reverse(transfer) }).await.unwrap();
+    ledger.submit(Order { key: None, what: What::Reverse(transfer, None) }).await.unwrap();
     until("it is read no more", async || buyer.client.purchase_content(bought[1]).await.is_err()).await;
     assert_eq!(refusal(buyer.client.purchase_content(bought[1]).await), Code::WrongState);
     assert_eq!(buyer.client.purchase_content(bought[0]).await.unwrap().body, &b"goods"[..]);

@@ -192,7 +192,7 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
                 sqlx::query_scalar::<_, i64>("SELECT transfer FROM sales ORDER BY random() LIMIT 1").fetch_one(&pool).await
             {
                 // Refused when the seller has spent it, or it was reversed before.
-                let _ = own.submit(Order { key: None, what: What::Reverse(sale.unsigned_abs()) }).await;
+                let _ = own.submit(Order { key: None, what: What::Reverse(sale.unsigned_abs(), None) }).await;
             }
             if rand::rng().random() {
                 kill_postgres(&pool).await;

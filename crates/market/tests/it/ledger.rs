@@ -182,7 +182,7 @@ async fn what_is_owned_is_not_charged_again_until_it_is_reversed() {
     };
     let (first, again) = (buy(7).await.unwrap(), buy(8).await.unwrap());
     assert_eq!((again.how, again.transfer, again.reference), (How::Owned, first.transfer, Uuid::from_u128(7)));
-    let reverse = || ledger.submit(Order { key: None, what: What::Reverse(first.transfer) });
+    let reverse = || ledger.submit(Order { key: None, what: What::Reverse(first.transfer, None) });
     let (undone, twice) = (reverse().await.unwrap(), reverse().await.unwrap());
     assert_eq!((undone.how, twice.how, undone.transfer), (How::Now, How::Replayed, twice.transfer));
     assert_eq!(books.balance(buyer.account).await, 1_000);
@@ -337,7 +337,7 @@ fn any_orders_leave_the_balances_that_the_model_has() {
                         }
                         Step::Post(number, to, units) => What::Post(hold(number), parties[to].account, amount(units)),
                         Step::Void(number) => What::Void(hold(number)),
-                        Step::Reverse(number) => What::Reverse(first.unsigned_abs() + number),
+                        Step::Reverse(number) => What::Reverse(first.unsigned_abs() + number, None),
                     };
                     asked.push(ledger.submit(Order { key: None, what }));
                 }

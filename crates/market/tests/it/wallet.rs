@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use alloy::signers::local::PrivateKeySigner;
 use api::{
-    AgentType, Code, UpdateListing,
+    AgentType, Code, DecisionFilter, Role, UpdateListing,
     ledger::{Amount, Asset, Kind, Send, StatementQuery, VerifyQuery, Wallet},
 };
 use market::Config;
@@ -137,11 +137,40 @@ async fn a_key_is_answered_as_it_was_whatever_became_of_the_listing() {
     assert_eq!(refusal(buys("new").await), Code::WrongState);
     // Whoever has the money back has the content no more.
     let transfer: i64 = sqlx::query_scalar("SELECT transfer FROM sales").fetch_one(&pool).await.unwrap();
-    let ledger = market::ledger::Ledger::start(pool, market::ledger::Rates::default());
-    let what = market::ledger::What::Reverse(transfer.unsigned_abs());
-    ledger.submit(market::ledger::Order { key: None, what }).await.unwrap();
+    let finance = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Finance).await);
+    finance.reverse(transfer.unsigned_abs(), "another's data").await.unwrap();
+    assert_eq!(free(&buyer.client.wallet().await.unwrap()), ard("100"));
     assert_eq!(refusal(buys("first").await), Code::WrongState);
     assert_eq!(refusal(buys("owned").await), Code::WrongState);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transfer_is_undone_once_by_somebody_it_is_not_about_who_says_why() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let (from, to) = (market.join("from", BUYER, AgentType::Both).await, market.join("to", SELLER, AgentType::Both).await);
+    let request = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard("30"), memo: None };
+    let sent = from.client.send_money(&request, "a").await.unwrap();
+    let staff = async |role| market.client.with_api_key(&market.staff(world.stack.database_url(), role).await);
+    let (finance, admin) = (staff(Role::Finance).await, staff(Role::Admin).await);
+    admin.claim_agent(to.agent.id, &market.proof(SELLER).await).await.unwrap();
+    assert_eq!(refusal(admin.reverse(sent.transfer_id, "mine").await), Code::Forbidden);
+    assert_eq!(refusal(finance.reverse(sent.transfer_id, "").await), Code::InvalidRequest);
+    assert_eq!(refusal(finance.reverse(u64::MAX, "none").await), Code::NotFound);
+
+    let all = Send { to_agent_id: from.agent.id, amount: ard("130"), ..request.clone() };
+    to.client.send_money(&all, "b").await.unwrap();
+    assert_eq!(refusal(finance.reverse(sent.transfer_id, "it is spent").await), Code::WrongState);
+    from.client.send_money(&Send { amount: ard("100"), ..request }, "c").await.unwrap();
+    let (first, second) =
+        (finance.reverse(sent.transfer_id, "fraud").await.unwrap(), finance.reverse(sent.transfer_id, "again").await);
+    assert_eq!(first, second.unwrap());
+    assert_eq!((free(&from.client.wallet().await.unwrap()), free(&to.client.wallet().await.unwrap())), (ard("130"), ard("70")));
+    assert_eq!(refusal(finance.reverse(first.reversal_id, "not that").await), Code::WrongState);
+    let about = DecisionFilter { subject: Some(from.agent.id), ..DecisionFilter::default() };
+    let decisions = admin.decisions(&about).await.unwrap().data;
+    let reasons: Vec<_> = decisions.iter().map(|decision| (&decision.what[..], decision.reason.clone())).collect();
+    assert_eq!(reasons, [("transfer_reversed", Some(format!("transfer {}: fraud", sent.transfer_id)))]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
