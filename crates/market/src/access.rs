@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use api::{Code, Role, Scope};
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderName, Method, request::Parts},
+    http::{HeaderMap, HeaderName, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -59,7 +59,6 @@ impl Access {
 
 /// How a request came.
 pub(crate) struct Origin {
-    pub(crate) method: Method,
     /// From whom, as [`guard`] counts requests.
     pub(crate) principal: Principal,
 }
@@ -69,7 +68,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let principal = *parts.extensions.get::<Principal>().ok_or_else(unguarded)?;
-        Ok(Self { method: parts.method.clone(), principal })
+        Ok(Self { principal })
     }
 }
 

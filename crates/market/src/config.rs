@@ -8,7 +8,7 @@ use api::ledger::Amount;
 use money::Usdc;
 use url::Url;
 
-use crate::{content::ContentAt, funds::withdrawals::Limits};
+use crate::{content::ContentAt, funds::withdrawals::Limits, ledger::Rates};
 
 /// How the marketplace runs.
 #[derive(clap::Args, Clone)]
@@ -26,7 +26,7 @@ pub struct Config {
     #[arg(long, env = "FLORIN_MARKET_LISTEN", default_value = "127.0.0.1:8083")]
     pub listen: SocketAddr,
     /// The facilitator that verifies and settles payments
-    #[arg(long, env = "FLORIN_FACILITATOR_URL", default_value = "http://127.0.0.1:8081")]
+    #[arg(long, env = "FLORIN_FACILITATOR_URL", default_value = "http://127.0.0.1:8401")]
     pub facilitator_url: Url,
     /// Where the content is: a directory that every instance sees, or s3://BUCKET/PREFIX with AWS_ENDPOINT, AWS_REGION and the like in the
     /// environment, or s3://BUCKET/PREFIX?endpoint=URL&region=REGION
@@ -99,6 +99,9 @@ pub struct Config {
     /// who comes
     #[arg(long, env = "FLORIN_MARKET_SIGNUP_BONUS", default_value = "0", value_name = "ARD")]
     pub signup_bonus: Amount,
+    /// What sales cost and bring.
+    #[command(flatten)]
+    pub rates: Rates,
     /// Most USDC, or its worth in ARD, that one person (the creator of the agents, else their wallet) can send to others' agents in 24 hours
     #[arg(long, env = "FLORIN_MARKET_TRANSFER_DAY_MAX", default_value_t = Config::TRANSFER_DAY_MAX, value_name = "USDC")]
     pub transfer_day_max: Usdc,
@@ -173,6 +176,7 @@ impl Config {
             custody: None,
             custody_key: None,
             signup_bonus: Amount::ZERO,
+            rates: Rates::default(),
             transfer_day_max: Self::TRANSFER_DAY_MAX,
             withdrawal_least: Self::WITHDRAWAL_LEAST,
             withdrawal_day_max: Self::WITHDRAWAL_DAY_MAX,

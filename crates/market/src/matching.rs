@@ -73,8 +73,7 @@ pub(crate) async fn auto_match(
         let listing = first.listing.id;
         let payment_method = if asked.asset == Some(Asset::Ard) { Method::Token } else { Method::Balance };
         let query = BuyQuery { payment_method, max_price: Some(price_max) };
-        let (posted, ..) = purchase::charge(&market, listing, &caller, query, Some(key)).await?;
-        market.demand.purchase(origin.principal, listing);
+        let (posted, ..) = purchase::charge(&market, listing, &caller, query, key).await?;
         purchase = match posted.how {
             // Another request with the same key was faster, and may have found another one best.
             How::Replayed => bought_before(&market, &key).await?,
@@ -86,11 +85,15 @@ pub(crate) async fn auto_match(
 
 /// What a request with this key bought, whatever would fit best by now.
 async fn bought_before(market: &Market, key: &Key) -> Result<Option<AutoPurchase>, Problem> {
-    let before =
-        "SELECT s.id, s.listing_id, t.fingerprint FROM transfers AS t JOIN sales AS s ON s.transfer = t.id WHERE t.key = $1";
+    let before = "SELECT s.id, s.listing_id, s.reversed, done.fingerprint
+         FROM (SELECT id AS transfer, fingerprint FROM transfers WHERE key = $1
+               UNION ALL SELECT transfer, fingerprint FROM owned_keys WHERE key = $1) AS done JOIN sales AS s USING (transfer)";
     let Some(row) = sqlx::query(before).bind(key.key.as_slice()).fetch_optional(&market.pool).await? else { return Ok(None) };
     if db::hash(&row, "fingerprint")? != key.fingerprint {
         return Err(Problem::new(Code::IdempotencyKeyReused, "Use a new key for a new request"));
+    }
+    if row.try_get("reversed")? {
+        return Err(Problem::new(Code::WrongState, "The purchase was reversed: to buy again, use a new key"));
     }
     Ok(Some(AutoPurchase { purchase_id: row.try_get("id")?, listing_id: row.try_get("listing_id")?, replayed: true }))
 }

@@ -3,7 +3,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use api::{Code, Role, Scope};
 use axum::{
     Json, Router,
-    extract::DefaultBodyLimit,
+    extract::{DefaultBodyLimit, State},
     http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
     middleware,
     response::{Html, Response},
@@ -11,6 +11,7 @@ use axum::{
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
+    cors::{AllowHeaders, Any, CorsLayer},
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
     timeout::TimeoutLayer,
 };
@@ -35,16 +36,22 @@ use crate::{
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// An upload of the largest content over a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
+/// How long a browser remembers that a page may ask.
+const PREFLIGHT_FOR: Duration = Duration::from_secs(86_400);
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// Nothing of the market loads anything from elsewhere, is shown within another page, or tells where a link was followed.
-const SECURITY_HEADERS: [(HeaderName, &str); 4] = [
+/// On every answer. Nothing of the market loads anything from elsewhere, is shown within another page, or tells where a link was followed. Pages
+/// of any origin may ask and read: who asks is told by a header that a page has to set itself, never by a cookie.
+const HEADERS: [(HeaderName, &str); 7] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::X_FRAME_OPTIONS, "DENY"),
     (header::REFERRER_POLICY, "no-referrer"),
+    (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     (
         header::CONTENT_SECURITY_POLICY,
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src 'self'",
     ),
+    (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+    (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
 ];
 
 /// Everything that can be asked for, below `/api/v1`.
@@ -112,6 +119,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/purchases/{id}/content", ("purchase_content", "What the caller bought, again"), Wallet(Buy), purchases::content),
 
         get("/wallet/balance", ("balance", "What the calling agent has in the ledger"), Agent(Read), wallet::balance),
+        get("/wallet/balance/past", ("past_balance", "What the caller had in the ledger at a time"), Holder(Read), wallet::past),
         get("/wallet/history", ("statement", "The caller's statement, newest first"), Holder(Read), wallet::statement),
         get("/wallet/statement.csv", ("statement_csv", "All of the caller's statement as CSV, oldest first"), Holder(Read), wallet::csv),
         get("/wallet/supply", ("supply", "How much there is of each asset"), Open, wallet::house::supply),
@@ -135,6 +143,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/admin/withdrawals", ("all_withdrawals", "Everybody's withdrawals, newest first"), Staff(Role::Finance), withdrawals::list_all),
         post("/admin/withdrawals/{id}/approve", ("approve_withdrawal", "Let a withdrawal leave"), Staff(Role::Finance), withdrawals::approve),
         post("/admin/withdrawals/{id}/reject", ("reject_withdrawal", "Refuse a withdrawal that is in no batch yet"), Staff(Role::Finance), withdrawals::reject),
+        get("/admin/ledger/sealed", ("sealed", "All that is sealed, to be proved by whoever audits"), Staff(Role::Finance), wallet::sealed),
         post("/admin/ledger/{transfer_id}/reverse", ("reverse", "Undo a sale, a transfer or a bonus"), Staff(Role::Finance), wallet::reversal::reverse),
         get("/admin/deposits/unmatched", ("unmatched", "USDC that came from nobody known, largest first"), Staff(Role::Finance), deposits::unmatched),
         post("/admin/deposits/assign", ("assign_deposit", "Say whose such USDC is"), Staff(Role::Finance), deposits::assign),
@@ -179,7 +188,8 @@ pub(crate) fn router(market: Market) -> Router {
         .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; what is, stands in /openapi.json and /docs") })
         .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "Use another method") });
     let long = router
-        .layer(middleware::map_response(hardened))
+        .layer(preflight())
+        .layer(middleware::map_response_with_state(market.clone(), hardened))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(trace::follow))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
@@ -188,15 +198,27 @@ pub(crate) fn router(market: Market) -> Router {
     Router::new().fallback_service(long).layer(middleware::from_fn_with_state(market, shortcut::take))
 }
 
-async fn hardened(mut response: Response) -> Response {
-    harden(response.headers_mut());
+async fn hardened(State(market): State<Market>, mut response: Response) -> Response {
+    harden(&market, response.headers_mut());
     response
 }
 
-pub(crate) fn harden(headers: &mut HeaderMap) {
-    for (name, value) in SECURITY_HEADERS {
+pub(crate) fn harden(market: &Market, headers: &mut HeaderMap) {
+    for (name, value) in HEADERS {
         headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
+    if market.public_url.scheme() == "https" {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000"));
+    }
+}
+
+/// What a browser asks before a page's own request.
+fn preflight() -> CorsLayer {
+    let headers =
+        [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, header::IF_RANGE, header::RANGE, REQUEST_ID];
+    let own = [api::header::IDEMPOTENCY_KEY, x402::header::PAYMENT_SIGNATURE, x402::SIGN_IN_WITH_X, "traceparent"];
+    let headers = headers.into_iter().chain(own.map(HeaderName::from_static));
+    CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(AllowHeaders::list(headers)).max_age(PREFLIGHT_FOR)
 }
 
 /// For a request that brought none. It tells requests apart and is no secret.

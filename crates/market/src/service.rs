@@ -210,7 +210,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         warn!("without FLORIN_MARKET_TOKEN_SECRETS access tokens end with this process, and are good at this instance only");
     }
     let secrets = if secrets.is_empty() { vec![auth::random().0] } else { secrets };
-    let (pool, rates) = (db::pool(&config.database_url).await?, Rates::default());
+    let (pool, rates) = (db::pool(&config.database_url).await?, config.rates.clone());
     let public_url = db::public_url(&pool, config.public_url.as_ref(), config.moved_from.as_ref()).await?;
     let public_url = public_url.unwrap_or_else(default_url);
     let custody = config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address));

@@ -52,7 +52,7 @@ async fn read_again(market: &Market, parts: &Parts) -> Option<Response> {
     if let Some(standing) = standing {
         access::tell(answer, standing);
     }
-    router::harden(answer);
+    router::harden(market, answer);
     answer.insert(router::REQUEST_ID, headers.get(router::REQUEST_ID).cloned().unwrap_or_else(router::request_id));
     Some(response)
 }

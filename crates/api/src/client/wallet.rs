@@ -11,6 +11,11 @@ impl Client {
         self.get("api/v1/wallet/balance", &()).await
     }
 
+    /// What the caller had in the ledger at a time that is over.
+    pub async fn past_wallet(&self, at: &ledger::PastQuery) -> Result<ledger::PastWallet, ClientError> {
+        self.get("api/v1/wallet/balance/past", at).await
+    }
+
     /// How much there is of each asset.
     pub async fn supply(&self) -> Result<Vec<ledger::Supply>, ClientError> {
         self.get("api/v1/wallet/supply", &()).await
@@ -35,6 +40,11 @@ impl Client {
     pub async fn reverse(&self, transfer: u64, reason: &str) -> Result<ledger::Reversed, ClientError> {
         let request = ledger::Reverse { reason: reason.to_owned() };
         self.send(Method::POST, &format!("api/v1/admin/ledger/{transfer}/reverse"), &request).await
+    }
+
+    /// All that is sealed from a batch on, up to a limit, with the role `finance`. Prove it yourself: [`ledger::SealedRange::verify`].
+    pub async fn sealed(&self, query: &ledger::VerifyQuery) -> Result<ledger::SealedRange, ClientError> {
+        self.get("api/v1/admin/ledger/sealed", query).await
     }
 
     /// Has sealed batches proved again by the market.

@@ -16,7 +16,8 @@ pub use house::{Currency, Supply, TierOffer};
 pub use redemptions::{HandedOver, Redeem, Redemption, RedemptionFilter, RedemptionMethod, RedemptionOffer, RedemptionStatus};
 pub use transfer::{BodyError, Kind, Leg, Transfer};
 pub use wallet::{
-    Balance, CsvQuery, Reverse, Reversed, Send, Sent, StatementLine, StatementQuery, Verified, VerifyQuery, Wallet,
+    Balance, CsvQuery, PastBalance, PastQuery, PastWallet, Reverse, Reversed, Send, Sent, StatementLine, StatementQuery,
+    Verified, VerifyQuery, Wallet,
 };
 
 use alloy::primitives::{Address, B256, Bytes, Signature, b256};
@@ -108,6 +109,28 @@ pub enum ProofError {
         /// The batch.
         sequence: u64,
     },
+}
+
+/// All that is sealed from one batch on, up to a limit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SealedRange {
+    /// The seals, in order. Empty when there are no later ones.
+    pub seals: Vec<Seal>,
+    /// The bytes of all transfers of all seals, in order.
+    #[schemars(with = "Vec<crate::schema::Hex>")]
+    pub bodies: Vec<Bytes>,
+}
+
+impl SealedRange {
+    /// All transfers of the range, if they are what was sealed, none left out, and the seals follow `previous`: the last seal that was verified
+    /// before, `None` from the beginning. Takes nobody's word but the seals': compare the head of the last one with the chain.
+    ///
+    /// # Errors
+    /// At the first batch that does not follow, or transfer that is not what was sealed.
+    pub fn verify(&self, previous: Option<&Seal>) -> Result<Vec<Transfer>, ProofError> {
+        verify_range(previous, &self.seals, &self.bodies)?;
+        self.bodies.iter().map(|body| Ok(Transfer::from_body(body)?)).collect()
+    }
 }
 
 /// That a transfer is in the ledger.

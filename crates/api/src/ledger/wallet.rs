@@ -15,6 +15,39 @@ pub struct Wallet {
     pub balances: Vec<Balance>,
 }
 
+/// When.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PastQuery {
+    /// A time that is over.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub at: OffsetDateTime,
+}
+
+/// What somebody had in the ledger.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PastWallet {
+    /// Whose: an agent or a creator.
+    #[schemars(with = "crate::schema::Id")]
+    pub owner_id: Uuid,
+    /// The last transfer there was by then, of anybody; 0 before the first.
+    pub transfer_id: u64,
+    /// One for each asset.
+    pub balances: Vec<PastBalance>,
+}
+
+/// What somebody had of one asset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PastBalance {
+    /// Of which asset.
+    pub asset: Asset,
+    /// What could be spent.
+    pub free: Amount,
+    /// What was set aside.
+    pub held: Amount,
+}
+
 /// What an agent has of one asset.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Balance {

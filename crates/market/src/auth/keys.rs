@@ -20,6 +20,8 @@ pub(super) const PREFIX: &str = "florin_";
 /// Keys of an agent that are not revoked, at most.
 const KEYS_MAX: i64 = 50;
 const NAME_LEN_MAX_CHARS: usize = 100;
+/// How long the key of an agent is good that an AgentWallet's operator registered.
+const OPERATOR_KEY_FOR: time::Duration = time::Duration::days(1);
 
 /// Who has this key.
 pub(super) async fn caller(pool: &PgPool, key: &str) -> sqlx::Result<Option<Caller>> {
@@ -185,7 +187,9 @@ fn key(row: &PgRow) -> sqlx::Result<ApiKey> {
 
 /// The key of a registration: all that who proved the wallet may do.
 pub(crate) fn first(scopes: &[Scope]) -> CreateApiKey {
-    CreateApiKey { name: "registration".into(), scopes: scopes.into(), expires_at: None }
+    // Whom the wallet's owner dismisses on chain has it for so long, and has to prove the wallet again all the while.
+    let expires_at = (scopes != Scope::ALL).then(|| OffsetDateTime::now_utc() + OPERATOR_KEY_FOR);
+    CreateApiKey { name: "registration".into(), scopes: scopes.into(), expires_at }
 }
 
 #[cfg(test)]

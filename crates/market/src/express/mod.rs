@@ -9,13 +9,18 @@ pub(crate) mod settle;
 use std::time::Instant;
 
 use alloy::primitives::B256;
-use api::{Code, Listing};
+use api::{
+    Code, Listing,
+    ledger::{Amount, Asset},
+};
 use axum::{
     Json,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use money::Usdc;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 use time::{Duration, OffsetDateTime};
 use x402::{PaymentPayload, PaymentRequest, PaymentRequired, PaymentRequirements, ResourceInfo, SettleResponse, V2};
@@ -49,40 +54,23 @@ pub(crate) async fn buy(
     State(market): State<Market>,
     Id(id): Id,
     Params(query): Params<BuyQuery>,
-    Origin { method, principal }: Origin,
+    origin: Origin,
     caller: Option<Caller>,
     key: Option<Idempotency>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let answer = answer(&market, id, query, method, caller, key, &headers).await?;
-    if answer.status().is_success() {
-        market.demand.purchase(principal, id);
-    }
-    Ok(answer)
-}
-
-async fn answer(
-    market: &Market,
-    id: uuid::Uuid,
-    query: BuyQuery,
-    method: Method,
-    caller: Option<Caller>,
-    key: Option<Idempotency>,
-    headers: &HeaderMap,
-) -> Result<Response, Problem> {
     let begun = Instant::now();
     if query.payment_method != purchase::Method::X402 {
-        // A cache, a prefetcher or a repeated request must not spend.
-        if method == Method::GET && key.is_none() {
-            return Err(Problem::new(Code::IdempotencyKeyMissing, "Buy by POST, or send the header Idempotency-Key"));
-        }
+        // Neither a cache or prefetcher nor a request that is repeated because its answer was lost must spend.
+        let missing = "Send the header Idempotency-Key, a new one for each purchase and the same one when you repeat it";
+        let key = key.ok_or_else(|| Problem::new(Code::IdempotencyKeyMissing, missing))?;
         let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "The ledger pays for registered agents only"))?;
-        return purchase::buy(market, id, &caller, query, key, begun).await;
+        return purchase::buy(&market, id, &caller, query, key, begun).await;
     }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
         let (listing, ..) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
         query.allows(listing.price)?;
-        return required(market, &listing, None);
+        return required(&market, &listing, None);
     };
     let payment: PaymentPayload =
         x402::header::decode(proof.as_bytes()).map_err(|e| Problem::invalid(format!("PAYMENT-SIGNATURE: {e}")))?;
@@ -90,7 +78,7 @@ async fn answer(
     let known = journal::by_key(&market.pool, key).await?;
     let entry = match known {
         Some(entry) => entry,
-        None => match begin(market, id, payment.clone(), key).await? {
+        None => match begin(&market, id, payment.clone(), key).await? {
             Begun::Entry(entry) => *entry,
             Begun::Refused(answer) => return Ok(answer),
         },
@@ -98,7 +86,12 @@ async fn answer(
     if entry.listing_id != id || entry.payment_hash != hash_of(&payment) {
         return Err(Problem::new(Code::PaymentUsed, "Sign a new payment for this purchase"));
     }
-    finish(market, entry, begun).await
+    let is_new = entry.settled_at.is_none();
+    let answer = finish(&market, entry, begun).await?;
+    if is_new && answer.status().is_success() {
+        market.demand.purchase(origin.principal, id);
+    }
+    Ok(answer)
 }
 
 /// Refuses a payment that could be settled long after it was offered.
@@ -201,20 +194,45 @@ fn required(market: &Market, listing: &Listing, error: Option<&str>) -> Result<R
         mime_type: Some(listing.content_type.clone()),
         ..ResourceInfo::new(path)
     };
-    payment_required(resource, offer(market, listing), error)
+    let ledger = Asset::Ard.price_of(listing.price).map(|token| LedgerOffer {
+        balance: listing.price,
+        token,
+        how: "POST with payment_method=balance or token, Authorization and Idempotency-Key",
+    });
+    payment_required(resource, offer(market, listing), error, ledger)
 }
 
-/// 402 with one offer.
+/// What a purchase costs whose money is in the ledger already.
+#[derive(Serialize)]
+pub(crate) struct LedgerOffer {
+    /// USDC.
+    balance: Usdc,
+    /// ARD.
+    token: Amount,
+    how: &'static str,
+}
+
+/// What x402 has, and in the body what else there is.
+#[derive(Serialize)]
+struct Offers {
+    #[serde(flatten)]
+    required: PaymentRequired,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ledger: Option<LedgerOffer>,
+}
+
+/// 402: an offer by x402, and one from the ledger.
 pub(crate) fn payment_required(
     resource: ResourceInfo,
     offer: PaymentRequirements,
     error: Option<&str>,
+    ledger: Option<LedgerOffer>,
 ) -> Result<Response, Problem> {
     let error = error.map(str::to_owned);
     let required = PaymentRequired { x402_version: V2, error, resource, accepts: vec![offer], extensions: None };
     let value = x402::header::encode(&required).map_err(|e| Problem::internal(&e))?;
     let headers = [(HeaderName::from_static(x402::header::PAYMENT_REQUIRED), value), (header::CACHE_CONTROL, "no-store".into())];
-    Ok((StatusCode::PAYMENT_REQUIRED, headers, Json(required)).into_response())
+    Ok((StatusCode::PAYMENT_REQUIRED, headers, Json(Offers { required, ledger })).into_response())
 }
 
 /// Only who holds the very proof gets what it bought.

@@ -50,7 +50,7 @@ pub(crate) async fn top_up(
     let url = format!("{}/api/v1/wallet/deposits/x402?amount={amount}", market.public_url.as_str().trim_end_matches('/'));
     let asked = |error: Option<&str>| {
         let resource = ResourceInfo { description: Some(format!("{amount} USDC into your balance")), ..ResourceInfo::new(&url) };
-        express::payment_required(resource, offer.clone(), error)
+        express::payment_required(resource, offer.clone(), error, None)
     };
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else { return asked(None) };
     let bad = |why: &dyn std::fmt::Display| Problem::invalid(format!("PAYMENT-SIGNATURE: {why}"));

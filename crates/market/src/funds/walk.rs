@@ -81,7 +81,10 @@ pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> 
 
 /// Finds out whose it is and writes it down to be credited.
 async fn came_in(conn: &mut PgConnection, custody: Address, deployment: &Deployment, transfer: &Transfer) -> sqlx::Result<()> {
-    if transfer.amount.is_zero() {
+    // Where an account is custody once more, the chain is walked once more.
+    let known = "SELECT EXISTS (SELECT FROM deposits WHERE block_number = $1 AND log_index = $2)";
+    let known = sqlx::query_scalar(known).bind(int(transfer.place.block_number)).bind(int32(transfer.place.log_index));
+    if transfer.amount.is_zero() || known.fetch_one(&mut *conn).await? {
         return Ok(());
     }
     // An x402 payment is known by who signed it and its nonce, and may have been credited before.

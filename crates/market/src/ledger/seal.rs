@@ -4,7 +4,7 @@ use alloy::{
     primitives::B256,
     signers::{SignerSync, local::PrivateKeySigner},
 };
-use api::ledger::{InclusionProof, Seal, merkle, verify_range};
+use api::ledger::{InclusionProof, Seal, SealedRange, merkle, verify_range};
 use futures::TryStreamExt;
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 
@@ -94,6 +94,19 @@ pub async fn seals(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Resu
     let query = select("WHERE s.sequence >= $1 ORDER BY s.sequence LIMIT $2");
     let rows = sqlx::query(query).bind(from.cast_signed()).bind(i64::from(limit)).fetch_all(conn).await?;
     rows.iter().map(read).collect()
+}
+
+/// All that is sealed from a sequence number on. Stops after `limit` seals or many transfers, and has one seal at least if there is one.
+pub async fn sealed(conn: &mut PgConnection, from: u64, limit: u32) -> sqlx::Result<SealedRange> {
+    let mut range = SealedRange { seals: Vec::new(), bodies: Vec::new() };
+    for seal in seals(conn, from, limit).await? {
+        if !range.seals.is_empty() && range.bodies.len() as u64 + seal.count > CHECK_MAX_TRANSFERS {
+            break;
+        }
+        range.bodies.extend(bodies(conn, seal.first_id, seal.count.cast_signed()).await?.into_iter().map(Into::into));
+        range.seals.push(seal);
+    }
+    Ok(range)
 }
 
 /// What a look at sealed batches found.

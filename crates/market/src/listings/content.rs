@@ -1,7 +1,7 @@
 //! The content of listings: its versions, how much of it there may be, and how good it is.
 
 use alloy::primitives::B256;
-use api::{Code, JudgeListing, Listing, ListingVersion, Page, PageQuery};
+use api::{Code, JudgeListing, Listing, ListingStatus, ListingVersion, Page, PageQuery};
 use axum::{
     Json,
     body::Body,
@@ -13,11 +13,11 @@ use bytes::Bytes;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{changed, find, own};
+use super::{changed, delisted, find, own};
 use crate::{
     agents,
     auth::Caller,
-    content::PutError,
+    content::{CONTENT_LEN_MAX_BYTES, PutError},
     db,
     funds::must_be_anothers,
     input::{self, Id, Params},
@@ -37,10 +37,14 @@ pub(crate) async fn upload(
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Listing>, Problem> {
-    own(&market, id, &caller).await?;
+    if own(&market, id, &caller).await?.status == ListingStatus::Delisted {
+        return Err(delisted());
+    }
     let seller = caller.agent()?;
-    // Before it is read, and again with what came: of two at once one waits for the other.
-    let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(1);
+    // Nothing is stored that is refused afterwards: who does not say how much comes needs room for the most. And again with what came, because of
+    // two at once one waits for the other.
+    let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    let told = told.unwrap_or(CONTENT_LEN_MAX_BYTES);
     within_quota(&market, &mut *market.pool.acquire().await?, seller, told).await?;
     let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok("application/octet-stream"), |value| value.to_str());
     let content_type = content_type.map_err(|_| Problem::invalid("Content-Type must be ASCII"))?;

@@ -37,14 +37,15 @@ pub(crate) async fn create(
     check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
     media_type(&request.content_type)?;
     in_future(request.expires_at)?;
-    let content = match &request.content_base64 {
-        Some(text) => Some(store(&market, inline(text)?).await?),
-        None => None,
-    };
+    let content = request.content_base64.as_deref().map(inline).transpose()?;
     let id = Uuid::now_v7();
     let mut tx = market.pool.begin().await?;
     agents::must_sell(&mut tx, seller).await?;
-    within_quota(&market, &mut tx, seller, content.map_or(0, |(_, len)| len)).await?;
+    within_quota(&market, &mut tx, seller, content.as_ref().map_or(0, |content| content.len() as u64)).await?;
+    let content = match content {
+        Some(content) => Some(store(&market, content).await?),
+        None => None,
+    };
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
@@ -142,14 +143,19 @@ pub(crate) async fn for_sale(conn: &mut PgConnection, id: Uuid) -> Result<(Listi
     }
 }
 
-async fn own(market: &Market, id: Uuid, caller: &Caller) -> Result<(), Problem> {
+async fn own(market: &Market, id: Uuid, caller: &Caller) -> Result<Listing, Problem> {
     let listing = find(&mut *market.pool.acquire().await?, id).await?;
-    caller.must_be(listing.seller_id, "the seller of the listing")
+    caller.must_be(listing.seller_id, "the seller of the listing")?;
+    Ok(listing)
+}
+
+fn delisted() -> Problem {
+    Problem::new(Code::WrongState, "The listing was delisted; publish a new one")
 }
 
 async fn changed(market: &Market, id: Uuid, rows: u64) -> Result<Json<Listing>, Problem> {
     if rows == 0 {
-        return Err(Problem::new(Code::WrongState, "The listing was delisted; publish a new one"));
+        return Err(delisted());
     }
     Ok(Json(find(&mut *market.pool.acquire().await?, id).await?))
 }

@@ -32,7 +32,7 @@ pub(crate) async fn supply(State(market): State<Market>) -> Result<Json<Vec<Supp
 /// `GET /api/v1/wallet/tiers`
 pub(crate) async fn tiers(State(market): State<Market>) -> Result<Json<Vec<TierOffer>>, Problem> {
     let fee = market.rates.fee;
-    let offer = |tier: &ledger::Tier| TierOffer { name: tier.name.into(), from: tier.from, fee, discount: tier.discount };
+    let offer = |tier: &ledger::Tier| TierOffer { name: tier.name.clone(), from: tier.from, fee, discount: tier.discount };
     Ok(Json(market.rates.tiers.iter().map(offer).collect()))
 }
 

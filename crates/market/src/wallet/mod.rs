@@ -11,7 +11,10 @@ use std::time::Duration;
 
 use api::{
     Code,
-    ledger::{Asset, Balance, InclusionProof, Kind, Seal, Send, Sent, Verified, VerifyQuery, Wallet},
+    ledger::{
+        Asset, Balance, InclusionProof, Kind, PastBalance, PastQuery, PastWallet, Seal, SealedRange, Send, Sent, Verified,
+        VerifyQuery, Wallet,
+    },
 };
 use axum::{
     Json,
@@ -19,7 +22,8 @@ use axum::{
     http::{HeaderName, HeaderValue},
     response::{IntoResponse, Response},
 };
-use sqlx::Row;
+use sqlx::{Row, postgres::PgRow};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::{
@@ -48,6 +52,35 @@ pub(crate) async fn balance(State(market): State<Market>, caller: Caller) -> Res
     Ok(Json(Wallet { agent_id, balances }))
 }
 
+/// `GET /api/v1/wallet/balance/past`
+pub(crate) async fn past(
+    State(market): State<Market>,
+    caller: Caller,
+    Params(PastQuery { at }): Params<PastQuery>,
+) -> Result<Json<PastWallet>, Problem> {
+    let owner_id = caller.holder()?;
+    if at > OffsetDateTime::now_utc() {
+        return Err(Problem::invalid("at must be over"));
+    }
+    let last = ledger::last_at(&market.pool, at).await?;
+    let rows = sqlx::query(
+        "SELECT a.asset, a.purpose, e.balance FROM accounts AS a CROSS JOIN LATERAL (
+             SELECT balance FROM entries WHERE account = a.id AND transfer <= $2 ORDER BY transfer DESC LIMIT 1) AS e
+         WHERE a.owner = $1",
+    );
+    let rows = rows.bind(owner_id).bind(last).fetch_all(&market.pool).await?;
+    let of = |asset: Asset, purpose: Purpose| {
+        let is = |row: &&PgRow| {
+            let numbers = (row.try_get::<i16, _>("asset"), row.try_get::<i16, _>("purpose"));
+            matches!(numbers, (Ok(a), Ok(p)) if (a, p) == (asset as i16, purpose as i16))
+        };
+        rows.iter().find(is).map_or(Ok(0), |row| row.try_get("balance")).map(ledger::amount)
+    };
+    let balance = |asset| Ok(PastBalance { asset, free: of(asset, Purpose::Free)?, held: of(asset, Purpose::Held)? });
+    let balances = [Asset::Usdc, Asset::Ard].into_iter().map(balance).collect::<sqlx::Result<_>>()?;
+    Ok(Json(PastWallet { owner_id, transfer_id: last.unsigned_abs(), balances }))
+}
+
 /// What each of these has of each asset, in their order.
 pub(crate) async fn balances(market: &Market, owners: &[Uuid]) -> Result<Vec<Vec<Balance>>, Problem> {
     let rows =
@@ -55,7 +88,7 @@ pub(crate) async fn balances(market: &Market, owners: &[Uuid]) -> Result<Vec<Vec
     let rows = rows.fetch_all(&market.pool).await?;
     let of = |owner: Uuid, asset: Asset| {
         let column = |purpose: Purpose, column: &str| {
-            let is = |row: &&sqlx::postgres::PgRow| {
+            let is = |row: &&PgRow| {
                 row.try_get("owner").is_ok_and(|o: Uuid| o == owner)
                     && row.try_get("asset").is_ok_and(|a: i16| a == asset as i16)
                     && row.try_get("purpose").is_ok_and(|p: i16| p == purpose as i16)
@@ -64,7 +97,7 @@ pub(crate) async fn balances(market: &Market, owners: &[Uuid]) -> Result<Vec<Vec
             Ok::<_, Problem>(ledger::amount(units))
         };
         let (earned, spent) = (column(Purpose::Free, "earned")?, column(Purpose::Free, "spent")?);
-        let tier = market.rates.tier(ledger::volume(asset, earned.signed(), spent.signed())).name.to_owned();
+        let tier = market.rates.tier(ledger::volume(asset, earned.signed(), spent.signed())).name.clone();
         let (free, held) = (column(Purpose::Free, "balance")?, column(Purpose::Held, "balance")?);
         Ok(Balance { asset, free, held, earned, spent, tier })
     };
@@ -131,9 +164,21 @@ pub(crate) async fn verify(State(market): State<Market>, Params(query): Params<V
 
 /// `GET /api/v1/wallet/ledger/seals`
 pub(crate) async fn seals(State(market): State<Market>, Params(query): Params<VerifyQuery>) -> Result<Json<Vec<Seal>>, Problem> {
-    let limit = query.limit.unwrap_or(VERIFY_SEALS).min(VERIFY_MAX_SEALS);
-    let from = query.from.unwrap_or(1).min(i64::MAX as u64);
+    let (from, limit) = range(&query);
     Ok(Json(ledger::seals(&mut *market.pool.acquire().await?, from, limit).await?))
+}
+
+/// `GET /api/v1/admin/ledger/sealed`: what whoever audits proves for themselves. It has everybody's transfers.
+pub(crate) async fn sealed(
+    State(market): State<Market>,
+    Params(query): Params<VerifyQuery>,
+) -> Result<Json<SealedRange>, Problem> {
+    let (from, limit) = range(&query);
+    Ok(Json(ledger::sealed(&mut *market.pool.acquire().await?, from, limit).await?))
+}
+
+fn range(query: &VerifyQuery) -> (u64, u32) {
+    (query.from.unwrap_or(1).min(i64::MAX as u64), query.limit.unwrap_or(VERIFY_SEALS).min(VERIFY_MAX_SEALS))
 }
 
 /// `GET /api/v1/wallet/ledger/proof/{transfer_id}`: for those whose money moved.

@@ -92,20 +92,17 @@ pub(crate) async fn buy(
     listing_id: Uuid,
     caller: &Caller,
     query: BuyQuery,
-    key: Option<Idempotency>,
+    key: Idempotency,
     begun: Instant,
 ) -> Result<Response, Problem> {
     let buyer = caller.agent()?;
     caller.must_have(Scope::Buy)?;
     let BuyQuery { payment_method, max_price } = query;
-    let key = key.map(|key| key.of(buyer, "/express", &(listing_id, payment_method, max_price)));
+    let key = key.of(buyer, "/express", &(listing_id, payment_method, max_price));
     let (posted, content_type, blob) = match charge(market, listing_id, caller, query, key).await {
         Ok((posted, offer, blob)) if posted.how != How::Replayed => (posted, offer.content_type.clone(), blob),
         Ok((posted, ..)) => bought(market, posted).await?,
-        Err(problem) => match key {
-            Some(key) => bought(market, ledger::replay(&market.pool, &key).await?.ok_or(problem)?).await?,
-            None => return Err(problem),
-        },
+        Err(problem) => bought(market, ledger::replay(&market.pool, &key).await?.ok_or(problem)?).await?,
     };
     let mut response = blob.whole(&content_type);
     let told = [
@@ -126,7 +123,7 @@ pub(crate) async fn charge(
     listing_id: Uuid,
     caller: &Caller,
     query: BuyQuery,
-    key: Option<Key>,
+    key: Key,
 ) -> Result<(Posted, Arc<Offer>, Blob), Problem> {
     let asset = if query.payment_method == Method::Token { Asset::Ard } else { Asset::Usdc };
     let mut tries = 0;
@@ -141,9 +138,15 @@ pub(crate) async fn charge(
         }
         let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
         let sale = sale(market, caller, listing_id, &offer, asset).await?;
-        match market.ledger.submit(Order { key, what: What::Sale(sale) }).await {
+        match market.ledger.submit(Order { key: Some(key), what: What::Sale(sale) }).await {
             Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
-            posted => return Ok((posted?, offer, blob)),
+            posted => {
+                let posted = posted?;
+                if posted.how == How::Now {
+                    market.demand.purchase(caller.who.into(), listing_id);
+                }
+                return Ok((posted, offer, blob));
+            }
         }
     }
 }

@@ -51,7 +51,9 @@ async fn the_market_tells_what_there_is() {
         (4, "silver", amount("10000"), 1_000)
     );
     let currencies: Vec<Currency> = get(&market, "api/v1/wallet/currencies").await;
-    assert!(currencies.iter().any(|currency| (currency.code.as_str(), currency.per_ard) == ("USD", amount("0.001"))));
+    let worth: Vec<_> = currencies.iter().map(|currency| (currency.code.as_str(), currency.per_ard)).collect();
+    let known = [("USD", "0.001"), ("USDC", "0.001"), ("INR", "0.084"), ("EUR", "0.00092"), ("GBP", "0.00079")];
+    assert_eq!(worth, known.map(|(code, worth)| (code, amount(worth))));
 }
 
 #[tokio::test(flavor = "multi_thread")]

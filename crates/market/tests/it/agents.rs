@@ -103,6 +103,9 @@ async fn an_operator_speaks_for_the_wallet_it_spends_and_nobody_else_does() {
         assert!(client.wallet().await.is_ok());
         assert_eq!(refusal(client.deactivate_agent(registered.agent.id).await), Code::Forbidden);
     }
+    let keys = "SELECT expires_at < now() + interval '25 hours' FROM api_keys";
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    assert_eq!(sqlx::query_scalar::<_, Option<bool>>(keys).fetch_all(&pool).await.unwrap(), [Some(true)], "it may be dismissed");
     let ask = |scopes| TokenRequest { agent_id: None, scopes };
     let (nonce, signature) = signed(BUYER).await;
     let operator = market.client.with_wallet_proof(nonce, &signature);

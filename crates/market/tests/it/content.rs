@@ -215,14 +215,15 @@ async fn a_seller_stores_no_more_than_allowed_however_it_comes() {
     seller.client.upload(listing.id, "text/plain", vec![2; 400]).await.unwrap();
     assert_eq!(refusal(seller.client.upload(listing.id, "text/plain", vec![3; 201]).await), Code::OverLimit);
     assert_eq!(refusal(seller.client.create_listing(&goods("more", PRICE, Some(&[4; 201]))).await), Code::OverLimit);
-    // Many at once, without saying how much will come.
-    let uploads = (0..4_u8).map(|i| {
-        let body = reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(vec![i; 150])]));
-        let url = market.url.join(&format!("api/v1/listings/{}/content", listing.id)).unwrap();
-        reqwest::Client::new().put(url).bearer_auth(&seller.key).header("content-type", "text/plain").body(body).send()
-    });
-    let answers = futures::future::join_all(uploads).await;
-    assert_eq!(answers.into_iter().filter(|answer| answer.as_ref().unwrap().status() == StatusCode::OK).count(), 1);
+    // Without saying how much will come.
+    let body = reqwest::Body::wrap_stream(futures::stream::iter([Ok::<_, std::io::Error>(vec![6; 10])]));
+    let url = market.url.join(&format!("api/v1/listings/{}/content", listing.id)).unwrap();
+    let put = reqwest::Client::new().put(url).bearer_auth(&seller.key).header("content-type", "text/plain").body(body);
+    assert_eq!(put.send().await.unwrap().json::<api::Problem>().await.unwrap().code, Code::OverLimit);
+    assert_eq!(world.contents(), 2, "what was refused is not stored");
+    // Many at once.
+    let uploads = (0..4_u8).map(|i| seller.client.upload(listing.id, "text/plain", vec![i; 150]));
+    assert_eq!(futures::future::join_all(uploads).await.iter().filter(|answer| answer.is_ok()).count(), 1);
     market
         .join("other", BUYER, AgentType::Seller)
         .await

@@ -209,7 +209,7 @@ async fn a_mistyped_account_is_corrected_while_nothing_is_owed() {
     market.stop().await;
     let replace = async |new| market::replace_custody(world.stack.database_url(), new).await;
     assert_eq!(replace(key.address()).await.unwrap(), Some(address(STRANGER)));
-    let market = Market::start(config).await;
+    let market = Market::start(config.clone()).await;
     assert_eq!(metric(&market, "market_deposits_unmatched").await, 0, "what came there is not this ledger's");
     let agent = market.join("agent", BUYER, AgentType::Both).await;
     transfer(&world, BUYER, key.address(), "2").await;
@@ -221,6 +221,22 @@ async fn a_mistyped_account_is_corrected_while_nothing_is_owed() {
     .await;
     let refused = replace(address(STRANGER)).await.unwrap_err().to_string();
     assert!(refused.contains("owes 2"), "{refused}");
+    // Paid out, replaced by mistake and put back: what came is walked over again and is the same.
+    agent.client.withdraw(&Withdraw { amount: usdc("2"), to_address: None }, "a").await.unwrap();
+    until("it is paid", async || {
+        finalize(&world).await;
+        metric(&market, "market_usdc_owed_units").await == 0
+    })
+    .await;
+    market.stop().await;
+    for account in [address(STRANGER), key.address()] {
+        replace(account).await.unwrap();
+    }
+    let market = Market::start(config).await;
+    transfer(&world, BUYER, key.address(), "1").await;
+    finalize(&world).await;
+    let agent = Member { client: market.client.with_api_key(&agent.key), ..agent };
+    until("what comes is credited", async || free(&agent).await == usdc("1")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

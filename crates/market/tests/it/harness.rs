@@ -78,6 +78,15 @@ impl World {
         self.content.path()
     }
 
+    /// How many different contents are stored.
+    pub(crate) fn contents(&self) -> usize {
+        fn files(folder: &Path) -> usize {
+            let entries = std::fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path());
+            entries.map(|path| if path.is_dir() { files(&path) } else { 1 }).sum()
+        }
+        files(&self.content().join("sha256"))
+    }
+
     pub(crate) async fn balance(&self, account: usize) -> u64 {
         self.stack.chain().balance(Account::at(account).address).await.unwrap().base_units()
     }

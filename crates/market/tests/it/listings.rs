@@ -28,6 +28,7 @@ async fn a_listing_is_for_sale_once_its_content_is_stored_under_its_hash() {
 
     assert_eq!(seller.client.delist(draft.id).await.unwrap().status, ListingStatus::Delisted);
     assert_eq!(refusal(seller.client.upload(draft.id, "text/plain", "again").await), Code::WrongState);
+    assert_eq!(world.contents(), 1, "what is not for sale any more gets nothing stored");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -49,6 +50,8 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
     let (url, http) = (market.url.join("api/v1/listings").unwrap(), reqwest::Client::new());
     let answer = http.post(url.clone()).json(&unknown).send().await.unwrap();
     assert_eq!(answer.status(), 401, "who asks comes before what is asked");
+    let answer = http.post(url.clone()).bearer_auth(&seller.key).json(&unknown).send().await.unwrap();
+    assert!(answer.json::<api::Problem>().await.unwrap().detail.contains("prize"));
     let answer = http.get(format!("{url}?limit=101")).send().await.unwrap();
     assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (400, "application/problem+json"));
     assert!(answer.headers().contains_key("x-request-id"));

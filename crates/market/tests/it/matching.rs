@@ -48,6 +48,11 @@ async fn the_best_match_is_explained_and_bought_once() {
     assert_eq!(buyer.client.auto_match(&dear, Some("dear")).await.unwrap().purchase, None);
     let bought = buyer.client.auto_match(&buy, Some("one")).await.unwrap().purchase.unwrap();
     assert_eq!((bought.listing_id, bought.replayed), (best.id, false));
+    // What is owned is told again as it was told, whether or not it was charged.
+    for replayed in [false, true] {
+        let owned = buyer.client.auto_match(&buy, Some("two")).await.unwrap().purchase.unwrap();
+        assert_eq!((owned.purchase_id, owned.listing_id, owned.replayed), (bought.purchase_id, best.id, replayed));
+    }
     assert_eq!(buyer.client.purchase_content(bought.purchase_id).await.unwrap().body, "Weather forecast for Paris");
     // What it bought is gone, and it is asked for again.
     seller.client.delist(best.id).await.unwrap();

@@ -3,10 +3,14 @@ use std::time::Duration;
 use alloy::signers::local::PrivateKeySigner;
 use api::{
     AgentType, Code, DecisionFilter, Role, UpdateListing,
-    ledger::{Amount, Asset, Kind, Send, StatementQuery, VerifyQuery, Wallet},
+    ledger::{Amount, Asset, Kind, PastQuery, Send, StatementQuery, VerifyQuery, Wallet},
 };
-use market::Config;
-use money::Usdc;
+use market::{
+    Config,
+    ledger::{self, Hold, Ledger, Order, Purpose, Rates, What},
+};
+use money::{Bps, Usdc};
+use reqwest::Method;
 
 use crate::harness::{BUYER, Market, Member, SELLER, World, goods, refusal};
 
@@ -86,6 +90,70 @@ async fn what_is_bought_from_the_ledger_is_paid_once_proved_and_on_the_statement
     assert_eq!(refusal(stranger.client.ledger_proof(transfer).await), Code::NotFound);
     let verified = stranger.client.verify_ledger(&VerifyQuery::default()).await.unwrap();
     assert!(verified.valid && verified.transfers >= transfer, "{verified:?}");
+    // Whoever audits takes nobody's word, and sees what is left out or changed.
+    let auditor = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Finance).await);
+    let sealed = async || auditor.sealed(&VerifyQuery { limit: Some(100), from: None }).await.unwrap();
+    crate::funds::until("what came later is sealed", async || sealed().await.seals.len() > 1).await;
+    let all = sealed().await;
+    let there = all.verify(None).unwrap();
+    assert!(there.iter().map(|transfer| transfer.id).eq(1..=there.len() as u64) && there.len() as u64 >= transfer);
+    let first = &all.seals[0];
+    let later = auditor.sealed(&VerifyQuery { from: Some(2), limit: Some(100) }).await.unwrap();
+    assert_eq!(later.verify(Some(first)).unwrap()[..], there[first.count as usize..]);
+    assert!(later.verify(None).is_err(), "the first is left out");
+    let mut changed = all.clone();
+    changed.bodies.swap(0, 1);
+    assert!(changed.verify(None).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_bought_from_the_ledger_without_a_key() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let url = buyer.client.express_url(listing.id);
+    let http = reqwest::Client::new();
+    for method in [Method::GET, Method::HEAD, Method::POST] {
+        let request = http.request(method, format!("{url}?payment_method=token")).bearer_auth(&buyer.key);
+        assert_eq!(request.send().await.unwrap().status(), 400);
+    }
+    assert_eq!(free(&buyer.client.wallet().await.unwrap()), ard("100"));
+    // Who knows neither way is told of both, from whatever page.
+    let asked = http.get(url.clone()).header("origin", "https://elsewhere.example").send().await.unwrap();
+    let readers: Vec<_> = asked.headers().get_all("access-control-allow-origin").iter().collect();
+    assert!(asked.status() == 402 && readers == ["*"], "{readers:?}");
+    let offers: serde_json::Value = asked.json().await.unwrap();
+    assert_eq!((&offers["accepts"][0]["amount"], &offers["ledger"]["token"]), (&"50000".into(), &"50.00".into()));
+    let preflight = http.request(Method::OPTIONS, url).header("origin", "https://elsewhere.example");
+    let preflight = preflight
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,idempotency-key");
+    let allowed = preflight.send().await.unwrap();
+    let told = allowed.headers()["access-control-allow-headers"].to_str().unwrap();
+    assert!(told.contains("authorization") && told.contains("idempotency-key"), "{told}");
+    assert!(!allowed.headers().contains_key("access-control-allow-credentials"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_sold_much_pays_the_fee_of_the_tier() {
+    let world = World::new().await;
+    let rates = Rates { fee: Bps::new(1_000).unwrap(), tiers: "small:0:0,large:60:5000".parse().unwrap(), ..Rates::default() };
+    let market = Market::start(Config { rates, ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let sells = async |title: &str, price: u64| {
+        let goods = goods(title, Usdc::from_base_units(price), Some(GOODS));
+        let listing = seller.client.create_listing(&goods).await.unwrap();
+        buyer.client.express_from_ledger(listing.id, Asset::Ard, title).await.unwrap();
+        let wallet = seller.client.wallet().await.unwrap();
+        let tier = wallet.balances.iter().find(|balance| balance.asset == Asset::Ard).unwrap().tier.clone();
+        (free(&wallet), tier)
+    };
+    assert_eq!(sells("a", 50_000).await, (ard("145"), "small".to_owned()));
+    assert_eq!(sells("b", 20_000).await, (ard("163"), "large".to_owned()), "who sells the first 60 is small while it sells");
+    assert_eq!(sells("c", 20_000).await, (ard("182"), "large".to_owned()), "half the fee is off");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -206,11 +274,33 @@ async fn a_statement_ends_where_it_should() {
         assert_eq!(there, lines[newer..], "with all that was there by then");
         let before = from.client.statement(&query(Some(line.at - Duration::from_micros(1)))).await.unwrap().data;
         assert_eq!(before, lines[newer + 1..]);
+        let past = from.client.past_wallet(&PastQuery { at: line.at }).await.unwrap();
+        let had = past.balances.iter().find(|balance| balance.asset == Asset::Ard).unwrap();
+        assert_eq!((past.transfer_id >= line.transfer_id, had.free, had.held), (true, line.balance, Amount::ZERO));
         let until = line.at.format(&time::format_description::well_known::Rfc3339).unwrap();
         let url = market.url.join(&format!("api/v1/wallet/statement.csv?asset=ARD&until={until}")).unwrap();
         let csv = reqwest::Client::new().get(url).bearer_auth(&from.key).send().await.unwrap().text().await.unwrap();
         assert_eq!(csv.lines().count(), 1 + there.len(), "{csv}");
     }
+    let never = PastQuery { at: time::OffsetDateTime::UNIX_EPOCH };
+    assert!(from.client.past_wallet(&never).await.unwrap().balances.iter().all(|balance| balance.free.is_zero()));
+    let soon = PastQuery { at: time::OffsetDateTime::now_utc() + time::Duration::minutes(1) };
+    assert_eq!(refusal(from.client.past_wallet(&soon).await), Code::InvalidRequest);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_set_aside_for_a_while_comes_back_by_itself() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let agent = market.join("agent", BUYER, AgentType::Both).await;
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let account = async |purpose| ledger::open(&pool, agent.agent.id, Asset::Ard, purpose).await.unwrap();
+    let (from, held) = (account(Purpose::Free).await, account(Purpose::Held).await);
+    let expires_at = time::OffsetDateTime::now_utc();
+    let hold = What::Hold(Hold { id: uuid::Uuid::now_v7(), from, held, amount: ard("30"), expires_at });
+    Ledger::start(pool.clone(), Rates::default()).submit(Order { key: None, what: hold }).await.unwrap();
+    assert_eq!(free(&agent.client.wallet().await.unwrap()), ard("70"));
+    crate::funds::until("it is free again", async || free(&agent.client.wallet().await.unwrap()) == ard("100")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
