@@ -1,4 +1,4 @@
-//! What is looked for. Shown to others once at least three different askers looked for it.
+//! What is looked for. Shown to others once at least three different persons looked for it.
 
 use money::{Bps, Usdc};
 use schemars::JsonSchema;
@@ -17,14 +17,14 @@ pub struct Signal {
     pub category: Option<Category>,
     /// How often.
     pub searches: u64,
-    /// By how many different askers.
+    /// By how many different persons who had proven who they are: agents of one person count once.
     pub requesters: u64,
     /// Searches an hour, in thousandths: `searches * 1000 / 24`.
     pub velocity_thousandths: u64,
     /// Share of the searches that found something.
     #[schemars(with = "crate::schema::BasisPoints")]
     pub fulfilment_bps: Bps,
-    /// Share of the searches after which their asker bought, within half an hour, a listing that has the words.
+    /// Share of the searches after which their asker bought, within half an hour and twenty searches, a listing that has the words.
     #[schemars(with = "crate::schema::BasisPoints")]
     pub conversion_bps: Bps,
     /// What searches that say so would pay at most, on average, rounded down.
@@ -95,7 +95,7 @@ pub struct Opportunity {
     pub status: OpportunityStatus,
     /// How often it was looked for in 24 hours.
     pub searches: u64,
-    /// By how many different askers.
+    /// By how many different persons who had proven who they are: agents of one person count once.
     pub requesters: u64,
     /// Share of the searches that found something.
     #[schemars(with = "crate::schema::BasisPoints")]

@@ -38,7 +38,11 @@ pub(crate) struct Limits {
 /// Who is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Principal {
-    Agent(Uuid),
+    Agent {
+        id: Uuid,
+        /// Who is behind it.
+        person: Uuid,
+    },
     Wallet(Address),
     Creator(Uuid),
     /// Nobody known, from here.
@@ -48,9 +52,20 @@ pub(crate) enum Principal {
 impl From<Who> for Principal {
     fn from(who: Who) -> Self {
         match who {
-            Who::Agent { id, .. } => Self::Agent(id),
+            Who::Agent { id, person, .. } => Self::Agent { id, person },
             Who::Wallet(wallet) => Self::Wallet(wallet),
             Who::Creator { id, .. } => Self::Creator(id),
+        }
+    }
+}
+
+impl Principal {
+    /// Who is behind it, as `agents.person` has it; nobody for an address.
+    pub(crate) fn person(&self) -> Option<Uuid> {
+        match self {
+            Self::Agent { person: id, .. } | Self::Creator(id) => Some(*id),
+            Self::Wallet(wallet) => wallet.0[4..].try_into().ok().map(Uuid::from_bytes),
+            Self::Ip(_) => None,
         }
     }
 }
@@ -59,7 +74,7 @@ impl From<Who> for Principal {
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Agent(id) => write!(f, "agent {id}"),
+            Self::Agent { id, .. } => write!(f, "agent {id}"),
             Self::Wallet(wallet) => write!(f, "wallet {wallet}"),
             Self::Creator(id) => write!(f, "creator {id}"),
             Self::Ip(Some(ip)) => write!(f, "ip {ip}"),

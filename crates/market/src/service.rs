@@ -71,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) contents: Contents,
     /// What is looked for.
     pub(crate) demand: demand::Log,
+    /// What was told of that some seconds ago.
+    pub(crate) figures: demand::Figures,
     pub(crate) ledger: Ledger,
     pub(crate) rates: Rates,
     /// ARD minted for a wallet that is new.
@@ -236,6 +238,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         demand,
+        figures: demand::Figures::default(),
         contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
         custody,
         custody_key: config.custody_key.clone(),

@@ -23,7 +23,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 pub use fold::fold;
-pub(crate) use views::{demand_for_me, gaps, opportunities, price_suggest, trending};
+pub(crate) use views::{Figures, demand_for_me, gaps, opportunities, price_suggest, trending};
 
 use crate::{db, limits::Principal};
 
@@ -65,6 +65,8 @@ pub struct Seen {
     pub category: Option<Category>,
     /// Who asked, whoever that is.
     pub asker: i64,
+    /// Whether it had proven who it is.
+    pub known: bool,
     /// Listings found.
     pub matches: u32,
     /// The most it would pay.
@@ -116,11 +118,23 @@ impl Log {
     }
 
     fn note(&self, source: Source, principal: Principal, with: impl FnOnce(Seen) -> Seen) {
-        let digest = Sha256::new_with_prefix(&self.salt).chain_update(principal.to_string()).finalize();
+        // Agents cost nothing to make: those of one person are one asker.
+        let person = principal.person();
+        let name = person.map_or_else(|| principal.to_string(), |person| format!("person {person}"));
+        let digest = Sha256::new_with_prefix(&self.salt).chain_update(name).finalize();
         let asker = i64::from_be_bytes(digest[..8].try_into().expect("a digest has more than eight bytes"));
-        let at = OffsetDateTime::now_utc();
-        let row =
-            Seen { source, at, pattern: String::new(), category: None, asker, matches: 0, price_max: None, listing_id: None };
+        let (at, known) = (OffsetDateTime::now_utc(), person.is_some());
+        let row = Seen {
+            source,
+            at,
+            pattern: String::new(),
+            category: None,
+            asker,
+            known,
+            matches: 0,
+            price_max: None,
+            listing_id: None,
+        };
         if self.queue.try_send(with(row)).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
@@ -176,14 +190,16 @@ pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
     let mut tx = pool.begin().await?;
     // Numbers are given in the order of commits, so that whoever reads on from a number misses none.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *tx).await?;
-    let append = "INSERT INTO searches (at, source, pattern, category, asker, matches, price_max, listing_id)
-         SELECT * FROM unnest($1::timestamptz[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::integer[], $7::bigint[], $8::uuid[])";
+    let append = "INSERT INTO searches (at, source, pattern, category, asker, known, matches, price_max, listing_id)
+         SELECT * FROM unnest($1::timestamptz[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::integer[],
+             $8::bigint[], $9::uuid[])";
     sqlx::query(append)
         .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.source as i16 + 1).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.pattern.as_str()).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.category.map(db::name_of)).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.asker).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.known).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| i32::try_from(row.matches).unwrap_or(i32::MAX)).collect::<Vec<_>>())
         .bind(rows.iter().map(ceiling).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.listing_id).collect::<Vec<_>>())
@@ -196,24 +212,38 @@ pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
 pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(FOLD_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut rows_max = fold::BATCH_MAX;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(error) = cycle(&pool, &stop).await {
-            warn!(%error, "demand cannot be counted");
+        // What fails does not keep the rest from being done.
+        for done in [
+            fold_all(&pool, &mut rows_max, &stop).await,
+            opportunities::look(&pool, OffsetDateTime::now_utc()).await,
+            fold::clean(&pool, OffsetDateTime::now_utc()).await,
+        ] {
+            if let Err(error) = done {
+                warn!(%error, "demand cannot be counted");
+            }
         }
     }
 }
 
-async fn cycle(pool: &PgPool, stop: &CancellationToken) -> sqlx::Result<()> {
+/// Folds what is new. After a failure fewer rows at once, in case they were too many.
+async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> sqlx::Result<()> {
     while !stop.is_cancelled() {
-        if fold(pool, OffsetDateTime::now_utc()).await?.unwrap_or_default() == 0 {
-            break;
+        match fold(pool, OffsetDateTime::now_utc(), *rows_max).await {
+            Ok(Some(1..)) => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
+            Ok(_) => break,
+            Err(error) => {
+                *rows_max = (*rows_max / 2).max(fold::BATCH_MIN);
+                return Err(error);
+            }
         }
     }
-    opportunities::look(pool, OffsetDateTime::now_utc()).await?;
-    fold::clean(pool, OffsetDateTime::now_utc()).await
+    Ok(())
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
@@ -223,5 +253,15 @@ mod tests {
         assert_eq!(pattern("FORECAST weather"), pattern("\"weather forecast\""));
         assert_eq!((pattern(""), pattern("-- & |")), (String::new(), String::new()));
         assert_eq!(pattern(&"x".repeat(33)), "");
+    }
+
+    #[test]
+    fn one_person_is_one_asker_and_an_address_is_nobody() {
+        let wallet: alloy::primitives::Address = "0x0011223344556677889900112233445566778899".parse().unwrap();
+        let person = "44556677-8899-0011-2233-445566778899".parse().unwrap();
+        let agents = [Principal::Agent { id: Uuid::max(), person }, Principal::Agent { id: Uuid::nil(), person }];
+        assert_eq!(agents.map(|agent| agent.person()), [Some(person); 2]);
+        assert_eq!(Principal::Wallet(wallet).person(), Some(person), "as the database makes it of an agent's wallet");
+        assert_eq!((Principal::Creator(person).person(), Principal::Ip(None).person()), (Some(person), None));
     }
 }

@@ -1,10 +1,10 @@
 //! What is looked for and not for sale.
 
-use sqlx::{PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-/// Patterns that only fewer different askers have are nobody else's business.
+/// Patterns that only fewer different persons have are nobody else's business. Stands in statements as it does in the indexes of `patterns`.
 pub(super) const REQUESTERS_MIN: i64 = 3;
 /// Gaps that are looked at, those with most searches, and those of them that may become opportunities.
 const LOOKED_AT_MAX: i64 = 500;
@@ -25,21 +25,24 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
     let state = sqlx::query_scalar("SELECT listed_to FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?;
     let Some(listed_to): Option<OffsetDateTime> = state else { return Ok(()) };
     let fulfilled = "UPDATE opportunities AS o SET status = 'fulfilled', ended_at = $2, listing_id = l.id
-         FROM listings AS l WHERE o.status = 'open' AND l.status = 'active' AND l.freshness_at > $1 AND l.search @@ o.words";
+         FROM listings AS l WHERE o.status = 'open' AND l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > $2)
+             AND l.freshness_at > $1 AND l.search @@ o.words";
     sqlx::query(fulfilled).bind(listed_to - OVERLAP).bind(now).execute(&mut *tx).await?;
     let expired = "UPDATE opportunities SET status = 'expired', ended_at = $1 WHERE status = 'open' AND expires_at <= $1";
     sqlx::query(expired).bind(now).execute(&mut *tx).await?;
     // Of the most searched gaps that many have and nothing active fits.
-    let gaps = sqlx::query(
+    let gaps = format!(
         "SELECT pattern, category, searches, requesters, (fulfilled * 10000 / searches)::integer AS fulfilment,
-             CASE WHEN ceilings > 0 THEN trunc(ceiling_sum / ceilings)::bigint ELSE $4 END AS ceiling,
+             CASE WHEN ceilings > 0 THEN trunc(ceiling_sum / ceilings)::bigint ELSE $3 END AS ceiling,
              max(searches) OVER () AS searches_max, max(requesters) OVER () AS requesters_max
-         FROM (SELECT * FROM patterns WHERE searches > 0 AND fulfilled * 5 < searches ORDER BY searches DESC, id LIMIT $2) AS p
-         WHERE requesters >= $1 AND numnode(words) > 0
-             AND NOT EXISTS (SELECT 1 FROM listings AS l WHERE l.status = 'active' AND l.search @@ p.words)
-         ORDER BY searches DESC, id LIMIT $3",
+         FROM (SELECT * FROM patterns WHERE searches > 0 AND fulfilled * 5 < searches AND requesters >= {REQUESTERS_MIN}
+               ORDER BY searches DESC, id LIMIT $1) AS p
+         WHERE numnode(words) > 0 AND NOT EXISTS (SELECT 1 FROM listings AS l
+             WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > $4) AND l.search @@ p.words)
+         ORDER BY searches DESC, id LIMIT $2",
     );
-    let gaps = gaps.bind(REQUESTERS_MIN).bind(LOOKED_AT_MAX).bind(GAPS_MAX).bind(CEILING_DEFAULT).fetch_all(&mut *tx).await?;
+    let gaps = sqlx::query(AssertSqlSafe(gaps)).bind(LOOKED_AT_MAX).bind(GAPS_MAX).bind(CEILING_DEFAULT).bind(now);
+    let gaps = gaps.fetch_all(&mut *tx).await?;
     for gap in &gaps {
         let pattern: String = gap.try_get("pattern")?;
         let number = |column: &str| gap.try_get::<i64, _>(column);
@@ -71,8 +74,9 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
             && let Some(near) = all_but_one(&pattern)
         {
             let count = "UPDATE opportunities SET competing = (SELECT count(*) FROM (
-                     SELECT 1 FROM listings WHERE status = 'active' AND search @@ to_tsquery('english', $2) LIMIT $3) AS near) WHERE id = $1";
-            let count = sqlx::query(count).bind(row.try_get::<Uuid, _>("id")?).bind(near).bind(COMPETING_MAX);
+                     SELECT 1 FROM listings WHERE status = 'active' AND (expires_at IS NULL OR expires_at > $4)
+                         AND search @@ to_tsquery('english', $2) LIMIT $3) AS near) WHERE id = $1";
+            let count = sqlx::query(count).bind(row.try_get::<Uuid, _>("id")?).bind(near).bind(COMPETING_MAX).bind(now);
             count.execute(&mut *tx).await?;
         }
     }

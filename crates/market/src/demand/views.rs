@@ -1,11 +1,15 @@
+use std::{hash::Hash, sync::Arc};
+
 use api::{
-    DemandForMe, DemandLevel, GapsQuery, Opportunity, OpportunityFilter, Page, PageQuery, PriceQuestion, PriceSuggestion, Signal,
-    Trend, Trending, TrendingQuery,
+    Category, DemandForMe, DemandLevel, GapsQuery, Opportunity, OpportunityFilter, Page, PageQuery, PriceQuestion,
+    PriceSuggestion, Signal, Trend, Trending, TrendingQuery,
 };
 use axum::{Json, extract::State};
+use moka::future::Cache;
 use money::{Bps, Usdc};
-use sqlx::{AssertSqlSafe, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgPool, Row, postgres::PgRow};
 use time::{Duration, OffsetDateTime};
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::{
@@ -17,11 +21,15 @@ use crate::{
     db,
     discover::Search,
     input::{self, Params},
+    moment::Moment,
     problem::Problem,
     service::Market,
 };
 
 const HOURS_DEFAULT: u32 = 6;
+/// Answers that are remembered, and statements for them at a time.
+const TOLD_MAX: u64 = 1_000;
+const READING_MAX: usize = 2;
 /// Of the patterns looked for most, so many are compared with what a seller sells, the newest so many.
 const COMPARED_MAX: i64 = 500;
 const LISTINGS_MAX: i64 = 100;
@@ -36,6 +44,48 @@ const SIGNAL: &str = "p.*, trunc(p.ceiling_sum / greatest(p.ceilings, 1))::bigin
     (SELECT coalesce(sum(h.searches), 0)::bigint FROM pattern_hours AS h WHERE h.pattern_id = p.id AND h.hour = ANY($1)) AS recent,
     (SELECT coalesce(sum(h.searches), 0)::bigint FROM pattern_hours AS h WHERE h.pattern_id = p.id AND h.hour = ANY($2)) AS before";
 
+/// What was told to anybody some seconds ago: it is read from all that is looked for, once however many ask.
+#[derive(Debug)]
+pub(crate) struct Figures {
+    /// By hours.
+    trending: Cache<i64, Arc<[Trending]>>,
+    gaps: Cache<Option<Category>, Arc<[Signal]>>,
+    /// Searches of a category in 24 hours.
+    searches: Cache<Category, i64>,
+    /// Whose turn it is to read.
+    reading: Semaphore,
+}
+
+impl Default for Figures {
+    fn default() -> Self {
+        Self {
+            trending: Cache::builder().max_capacity(TOLD_MAX).expire_after(Moment).build(),
+            gaps: Cache::builder().max_capacity(TOLD_MAX).expire_after(Moment).build(),
+            searches: Cache::builder().max_capacity(TOLD_MAX).expire_after(Moment).build(),
+            reading: Semaphore::new(READING_MAX),
+        }
+    }
+}
+
+/// What is remembered under a key, else what a look into the database finds.
+async fn told<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
+    reading: &Semaphore,
+    cache: &Cache<K, V>,
+    key: K,
+    look: impl Future<Output = sqlx::Result<V>>,
+) -> Result<V, Problem> {
+    let look = async {
+        let _turn = reading.acquire().await.ok();
+        look.await
+    };
+    cache.try_get_with(key, look).await.map_err(|error| Problem::internal(&*error))
+}
+
+/// The first rows of what is told to all.
+fn first<T: Clone>(rows: &[T], limit: usize) -> Json<Page<T>> {
+    Json(Page { data: rows.iter().take(limit).cloned().collect(), next_cursor: None })
+}
+
 /// `GET /api/v1/trending`
 pub(crate) async fn trending(
     State(market): State<Market>,
@@ -46,6 +96,12 @@ pub(crate) async fn trending(
         return Err(Problem::invalid(format!("hours must be from 1 to {KEPT_HOURS}")));
     }
     let limit = input::limit(asked.limit)?;
+    let figures = &market.figures;
+    Ok(first(&told(&figures.reading, &figures.trending, hours, most(&market.pool, hours)).await?, limit))
+}
+
+/// What was looked for most in the last hours.
+async fn most(pool: &PgPool, hours: i64) -> sqlx::Result<Arc<[Trending]>> {
     let (recent, before, now) = halves();
     // Of few askers nothing is shown; those are looked for among the askers of the same hours.
     let text = format!(
@@ -61,24 +117,34 @@ pub(crate) async fn trending(
         .bind(before)
         .bind(now - Duration::hours(hours - 1))
         .bind(REQUESTERS_MIN)
-        .bind(limit as i64)
-        .fetch_all(&market.pool)
+        .bind(i64::from(api::LIMIT_MAX))
+        .fetch_all(pool)
         .await?;
-    let trending = |row: &PgRow| Ok(Trending { searches: count(row, "in_period")?, signal: signal(row)? });
-    Ok(Json(Page { data: rows.iter().map(trending).collect::<sqlx::Result<_>>()?, next_cursor: None }))
+    rows.iter().map(|row| Ok(Trending { searches: count(row, "in_period")?, signal: signal(row)? })).collect()
 }
 
 /// `GET /api/v1/demand-gaps`
 pub(crate) async fn gaps(State(market): State<Market>, Params(asked): Params<GapsQuery>) -> Result<Json<Page<Signal>>, Problem> {
     let limit = input::limit(asked.limit)?;
+    let figures = &market.figures;
+    let found = rarely_found(&market.pool, asked.category);
+    Ok(first(&told(&figures.reading, &figures.gaps, asked.category, found).await?, limit))
+}
+
+async fn rarely_found(pool: &PgPool, category: Option<Category>) -> sqlx::Result<Arc<[Signal]>> {
     let (recent, before, _) = halves();
     let text = format!(
-        "SELECT {SIGNAL} FROM patterns AS p WHERE searches > 0 AND fulfilled * 5 < searches AND requesters >= $3
-             AND ($4::text IS NULL OR category = $4) ORDER BY searches DESC, id LIMIT $5"
+        "SELECT {SIGNAL} FROM patterns AS p WHERE searches > 0 AND fulfilled * 5 < searches AND requesters >= {REQUESTERS_MIN}
+             AND ($3::text IS NULL OR category = $3) ORDER BY searches DESC, id LIMIT $4"
     );
-    let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(REQUESTERS_MIN);
-    let rows = rows.bind(asked.category.map(db::name_of)).bind(limit as i64).fetch_all(&market.pool).await?;
-    Ok(Json(Page { data: rows.iter().map(signal).collect::<sqlx::Result<_>>()?, next_cursor: None }))
+    let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(category.map(db::name_of));
+    rows.bind(i64::from(api::LIMIT_MAX)).fetch_all(pool).await?.iter().map(signal).collect()
+}
+
+/// How often something of a category was looked for.
+async fn searches_of(pool: &PgPool, category: Category) -> sqlx::Result<i64> {
+    let sum = "SELECT coalesce(sum(searches), 0)::bigint FROM patterns WHERE category = $1 AND searches > 0";
+    sqlx::query_scalar(sum).bind(db::name_of(category)).fetch_one(pool).await
 }
 
 /// `GET /api/v1/opportunities`
@@ -123,13 +189,13 @@ pub(crate) async fn demand_for_me(
     }
     let (recent, before, _) = halves();
     let text = format!(
-        "WITH mine AS MATERIALIZED (SELECT id, category, search FROM listings WHERE seller_id = $4 AND status = 'active' ORDER BY id DESC LIMIT $5),
-         most AS MATERIALIZED (SELECT * FROM patterns WHERE searches > 0 AND requesters >= $3 ORDER BY searches DESC, id LIMIT $6)
+        "WITH mine AS MATERIALIZED (SELECT id, category, search FROM listings WHERE seller_id = $3 AND status = 'active' ORDER BY id DESC LIMIT $4),
+         most AS MATERIALIZED (SELECT * FROM patterns WHERE searches > 0 AND requesters >= {REQUESTERS_MIN} ORDER BY searches DESC, id LIMIT $5)
          SELECT * FROM (SELECT {SIGNAL}, (SELECT m.id FROM mine AS m WHERE m.search @@ p.words ORDER BY m.id DESC LIMIT 1) AS mine FROM most AS p) AS for_me
          WHERE mine IS NOT NULL OR category IN (SELECT category FROM mine)
-         ORDER BY mine IS NULL, searches DESC, id LIMIT $7"
+         ORDER BY mine IS NULL, searches DESC, id LIMIT $6"
     );
-    let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(REQUESTERS_MIN).bind(caller.agent()?);
+    let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(caller.agent()?);
     let rows = rows.bind(LISTINGS_MAX).bind(COMPARED_MAX).bind(limit as i64).fetch_all(&market.pool).await?;
     let for_me = |row: &PgRow| {
         let signal = signal(row)?;
@@ -158,9 +224,8 @@ pub(crate) async fn price_suggest(
     let judged = rows.iter().filter_map(|row| row.try_get::<Option<i16>, _>("quality").transpose());
     let judged = judged.collect::<sqlx::Result<Vec<_>>>()?;
     let quality = (!judged.is_empty()).then(|| judged.iter().map(|bps| i64::from(*bps)).sum::<i64>() / judged.len() as i64);
-    let searches =
-        sqlx::query_scalar("SELECT coalesce(sum(searches), 0)::bigint FROM patterns WHERE category = $1 AND searches > 0");
-    let searches: i64 = searches.bind(db::name_of(asked.category)).fetch_one(&market.pool).await?;
+    let (figures, category) = (&market.figures, asked.category);
+    let searches = told(&figures.reading, &figures.searches, category, searches_of(&market.pool, category)).await?;
     let price = suggest(&prices, asked.quality_bps.map(|bps| i64::from(bps.get())), quality, searches);
     let usdc = |units: i64| Usdc::from_base_units(units.unsigned_abs());
     Ok(Json(PriceSuggestion {
