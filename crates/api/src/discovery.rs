@@ -73,7 +73,7 @@ pub struct TagCount {
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SuggestQuery {
-    /// Words, of which the last may only be begun. At most 400 characters.
+    /// Words, of which the last may only be begun, with two characters or more. At most 400 characters.
     pub q: String,
 }
 

@@ -25,7 +25,7 @@ use uuid::Uuid;
 pub use fold::fold;
 pub(crate) use views::{Figures, demand_for_me, gaps, opportunities, price_suggest, trending};
 
-use crate::{db, limits::Principal};
+use crate::{db, discover::typos, limits::Principal};
 
 /// Rows that wait to be written.
 const QUEUE_MAX: usize = 50_000;
@@ -219,6 +219,7 @@ pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
             fold_all(&pool, &mut rows_max, &stop).await,
             opportunities::look(&pool, OffsetDateTime::now_utc()).await,
             fold::clean(&pool, OffsetDateTime::now_utc()).await,
+            typos::clean(&pool).await,
         ] {
             if let Err(error) = done {
                 warn!(%error, "demand cannot be counted");

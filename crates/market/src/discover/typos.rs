@@ -14,6 +14,10 @@ const NEAR_MAX: i32 = 20;
 const LEN_MIN_CHARS: usize = 4;
 const LEN_MAX_CHARS: usize = 32;
 const SUGGESTIONS_MAX: i64 = 10;
+/// What begins with less is too much to look through.
+const BEGUN_LEN_MIN_CHARS: usize = 2;
+/// Words looked for in the listings in one go.
+const CLEANED_MAX: i64 = 50;
 
 /// `GET /api/v1/discover/suggestions`
 pub(crate) async fn suggestions(
@@ -24,6 +28,9 @@ pub(crate) async fn suggestions(
         return Ok(Json(Suggestions { data: Vec::new() }));
     };
     let (before, begun) = text.rsplit_once(char::is_whitespace).unwrap_or(("", &text));
+    if begun.chars().count() < BEGUN_LEN_MIN_CHARS {
+        return Ok(Json(Suggestions { data: Vec::new() }));
+    }
     // The shortest first: what is meant is more often the word than one made of it.
     let ends = sqlx::query_scalar("SELECT word FROM words WHERE word LIKE $1 ORDER BY length(word), word LIMIT $2");
     let pattern = format!("{}%", begun.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
@@ -57,6 +64,21 @@ async fn nearest(pool: &PgPool, word: &str) -> sqlx::Result<Option<String>> {
     let edits_max = if len < 8 { 1 } else { 2 };
     let near = near.into_iter().map(|near: String| (edits(word, &near), near)).filter(|(edits, _)| *edits <= edits_max);
     Ok(near.min().filter(|(edits, _)| *edits > 0).map(|(_, word)| word))
+}
+
+/// Removes, of the next words, those that no active listing has any more. A listing that comes with one of them at the same moment leaves it out
+/// until it is changed.
+pub(crate) async fn clean(pool: &PgPool) -> sqlx::Result<()> {
+    let mut tx = pool.begin().await?;
+    let from = sqlx::query_scalar("SELECT words_to FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?;
+    let Some(from): Option<String> = from else { return Ok(()) };
+    // Words that no search looks for by themselves are left alone: no listing is found by them.
+    let clean = "WITH next AS MATERIALIZED (SELECT word FROM words WHERE word > $1 ORDER BY word LIMIT $2),
+         gone AS (DELETE FROM words WHERE word IN (SELECT word FROM next WHERE cardinality(ts_lexize('english_stem', word)) > 0
+             AND NOT EXISTS (SELECT 1 FROM listings WHERE status = 'active' AND search @@ plainto_tsquery('english', word))))
+         UPDATE demand SET words_to = coalesce((SELECT max(word) FROM next), '')";
+    sqlx::query(clean).bind(from).bind(CLEANED_MAX).execute(&mut *tx).await?;
+    tx.commit().await
 }
 
 /// Puts a word in the place of another, where it stands alone.

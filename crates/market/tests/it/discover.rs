@@ -5,7 +5,10 @@ use money::Usdc;
 use sqlx::{Connection, PgConnection};
 use uuid::Uuid;
 
-use crate::harness::{SELLER, World, goods, refusal};
+use crate::{
+    demand::until,
+    harness::{PRICE, SELLER, World, goods, refusal},
+};
 
 /// More than are ranked together, twice.
 const LISTINGS: i64 = 1_150;
@@ -91,4 +94,22 @@ async fn misspelt_words_find_what_was_meant_and_facets_say_what_there_is() {
     assert_eq!(market.client.suggestions("traffic fore").await.unwrap().data, ["traffic forecast"]);
     assert_eq!(market.client.suggestions("weathr").await.unwrap().data, ["weather"], "none begins so");
     assert!(market.client.suggestions("100%_\\").await.unwrap().data.is_empty());
+    assert!(market.client.suggestions("weather t").await.unwrap().data.is_empty(), "what begins with one letter is too much");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_those_of_what_is_for_sale() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let offer = async |title: &str, content| seller.client.create_listing(&goods(title, PRICE, content)).await.unwrap().id;
+    let gone = async |words: &str| market.client.suggestions(words).await.unwrap().data.is_empty();
+    offer("Unfinished", None).await;
+    assert!(gone("unfin").await, "a draft shows nobody its words");
+    let listing = offer("Avalanches of the Alps", Some(b"none")).await;
+    offer("An avalanche warning", Some(b"two")).await;
+    assert_eq!(market.client.suggestions("alp").await.unwrap().data, ["alps"]);
+    seller.client.delist(listing).await.unwrap();
+    until(async || gone("alp").await.then_some(())).await;
+    assert_eq!(market.client.suggestions("warn").await.unwrap().data, ["warning"], "that one is still for sale");
 }
