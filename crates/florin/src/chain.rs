@@ -33,8 +33,8 @@ const RECEIPT_TIMEOUT: Duration = Duration::from_secs(180);
 const GAS_MARGIN_PERCENT: u64 = 20;
 /// A node that refuses a smaller range of blocks refuses for another reason.
 const LOG_RANGE_MIN: u64 = 500;
-/// What a node answers with when it took no transaction in: EIP-1474's "rejected", and the code of everything else in geth's pool.
-const REJECTED: [i64; 2] = [-32003, -32000];
+/// What a node says of a transaction that it did not take in. Its codes prove nothing: they are the same for one that it was sent before and mined.
+const REJECTED: [&str; 4] = ["insufficient funds", "intrinsic gas", "underpriced", "exceeds block gas limit"];
 
 /// What every command that talks to a chain takes.
 #[derive(clap::Args, Clone, Debug)]
@@ -242,12 +242,16 @@ impl Sender {
         let hash = *transaction.tx_hash();
         eprintln!("sending transaction {hash}");
         let Err(error) = node.send_raw_transaction(&transaction.encoded_2718()).await else { return Ok(hash) };
-        match error.as_error_resp() {
-            Some(answer) if answer.message.to_lowercase().contains("already known") => Ok(hash),
-            Some(answer) if REJECTED.contains(&answer.code) || answer.as_revert_data().is_some() => Err(self.refused(&error)),
-            _ => Err(anyhow!(error)
-                .context(format!("transaction {hash} may have been sent: look for it before you repeat, or you may pay twice"))),
+        let answer = error.as_error_resp();
+        let said = answer.map(|answer| answer.message.to_lowercase()).unwrap_or_default();
+        if said.contains("already known") {
+            return Ok(hash);
         }
+        if answer.is_some_and(|answer| answer.as_revert_data().is_some()) || REJECTED.iter().any(|proof| said.contains(proof)) {
+            return Err(self.refused(&error));
+        }
+        let lost = format!("transaction {hash} may have been sent: look for it before you repeat, or you may pay twice");
+        Err(anyhow!(error).context(lost))
     }
 
     fn signer(&self) -> Result<&PrivateKeySigner> {

@@ -101,7 +101,7 @@ async fn a_spender_pays_alone_within_its_tier_and_is_told_what_it_may_not() {
 async fn an_order_whose_answer_is_lost_is_repeated_with_its_number_and_paid_once() {
     let desk = Desk::open().await;
     let treasury = founded(&desk).await;
-    let (supplier, lossy) = (desk.who(SUPPLIER), losing_answers(desk.chain.rpc_url().clone()).await);
+    let (supplier, lossy) = (desk.who(SUPPLIER), careless(desk.chain.rpc_url().clone(), false).await);
     let pay = ["treasury", "pay", "--treasury", &treasury, "--to", &supplier, "--amount", "20"];
     let lost = desk.refused(SPENDER, &[&pay[..], &["--rpc-url", &lossy]].concat());
     let after = |mark: &str| lost.split(mark).nth(1).and_then(|rest| rest.split_whitespace().next()).expect(mark).to_owned();
@@ -112,18 +112,30 @@ async fn an_order_whose_answer_is_lost_is_repeated_with_its_number_and_paid_once
     let again = desk.refused(SPENDER, &[&pay[..], &["--nonce", &after("repeat with --nonce ").replace(',', "")]].concat());
     assert!(again.contains("it was executed or cancelled before"), "{again}");
     assert_eq!(desk.balance(&treasury).await, "9980.00");
+
+    let twice = careless(desk.chain.rpc_url().clone(), true).await;
+    let lost = desk.refused(SPENDER, &[&pay[..], &["--rpc-url", &twice]].concat());
+    assert!(lost.to_lowercase().contains("nonce too low") && lost.contains("may have been sent: look for it"), "{lost}");
+    assert_eq!(desk.balance(&treasury).await, "9960.00", "it was sent indeed");
 }
 
-/// A node that takes transactions, and whose answer to them never arrives.
-async fn losing_answers(node: url::Url) -> String {
+/// A node that takes transactions, and whose answer to them never arrives; or one that sends them twice and passes on the second answer.
+async fn careless(node: url::Url, twice: bool) -> String {
     let pass_on = move |request: String| {
         let node = node.clone();
         async move {
-            let lost = request.contains("eth_sendRawTransaction");
+            let sends = request.contains("eth_sendRawTransaction");
             let json = [("content-type", "application/json")];
-            let sent = reqwest::Client::new().post(node).header(json[0].0, json[0].1).body(request).send().await.unwrap();
-            let answer = sent.text().await.unwrap();
-            if lost { (StatusCode::GATEWAY_TIMEOUT, json, String::new()) } else { (StatusCode::OK, json, answer) }
+            let send = async || {
+                let sent = reqwest::Client::new().post(node.clone()).header(json[0].0, json[0].1).body(request.clone());
+                sent.send().await.unwrap().text().await.unwrap()
+            };
+            let answer = send().await;
+            match (sends, twice) {
+                (true, true) => (StatusCode::OK, json, send().await),
+                (true, false) => (StatusCode::GATEWAY_TIMEOUT, json, String::new()),
+                (false, _) => (StatusCode::OK, json, answer),
+            }
         }
     };
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
