@@ -101,6 +101,12 @@ async fn the_owner_rearranges_operators_and_hands_the_wallet_over() {
         assert!(shown.contains(kept), "what was not named stays: {kept:?} not in:\n{shown}");
     }
     by(OWNER, &["operator", "set-policy", &agent, "--daily", "7"]);
+    by(OWNER, &["operator", "set-lane", &agent, "--expires", "1h"]);
+    let lane = by(OWNER, &["show"]);
+    assert!(lane.contains("what it pays otherwise, until 20"), "the end of the lane:\n{lane}");
+    desk.wait(2 * 3_600).await;
+    let over = ["wallet", "operator", "set-lane", &agent, "--lane-payments", "5", "--wallet", &wallet];
+    assert!(desk.refused(OWNER, &over).contains("it ended at 20"), "what is over is not renewed by anything but a new end");
     by(OWNER, &["operator", "close-lane", &agent]);
     let shown = by(OWNER, &["show"]);
     for expected in ["7.00 USDC a day", "5.00 USDC a day", "to its allowlist only", &format!("may pay {seller}")] {

@@ -155,7 +155,7 @@ impl PolicyLimits {
             paymentMax: payment.unwrap_or_else(|| kept(current.map(|policy| policy.paymentMax))),
             dailyLimit: daily,
             approvalAbove: approval.unwrap_or_else(|| kept(current.map(|policy| policy.approvalAbove))),
-            expiresAt: end(self.expires, current.map(|policy| policy.expiresAt), now),
+            expiresAt: end(self.expires, current.map(|policy| policy.expiresAt), now)?,
             onlyAllowed: only_allowed.unwrap_or(current.is_some_and(|policy| policy.onlyAllowed)),
         }))
     }
@@ -191,15 +191,21 @@ impl LaneLimits {
             paymentMax: payment_max,
             paymentsPerPeriod: U24::from(payments),
             periodSeconds: period.unwrap_or(LANE_PERIOD_SECONDS),
-            expiresAt: end(expires, current.map(|lane| lane.expiresAt), chain.now),
+            expiresAt: end(expires, current.map(|lane| lane.expiresAt), chain.now)?,
             onlyAllowed: only_allowed.unwrap_or(current.is_some_and(|lane| lane.onlyAllowed)),
         })
     }
 }
 
 /// The end that is named, else the current one, else none.
-fn end(named: Option<When>, current: Option<U40>, now: u64) -> U40 {
-    current.filter(|_| named.is_none()).unwrap_or_else(|| values::until(named, now))
+fn end(named: Option<When>, current: Option<U40>, now: u64) -> Result<U40> {
+    match current.filter(|_| named.is_none()) {
+        Some(current) if current.to::<u64>() <= now => {
+            bail!("it ended at {}: say until when it is good from now on, with --expires", values::utc(current.to()))
+        }
+        Some(current) => Ok(current),
+        None => Ok(values::until(named, now)),
+    }
 }
 
 /// All of a configuration, for somebody who decides whether to sign, on a chain with this USDC.
@@ -232,13 +238,18 @@ pub(crate) fn policy_in_words(policy: &IAgentWallet::Policy) -> String {
     let amount = |limit: U56| values::usdc(limit);
     let (daily, payment, alone) = (amount(policy.dailyLimit), amount(policy.paymentMax), amount(policy.approvalAbove));
     let who = if policy.onlyAllowed { ", to its allowlist only" } else { "" };
-    let until = values::utc(policy.expiresAt.to());
-    let until = if until == "never" { String::new() } else { format!(", until {until}") };
+    let until = until_in_words(policy.expiresAt);
     format!("{daily} USDC a day, {payment} a payment, approval above {alone} a day{who}{until}")
+}
+
+fn until_in_words(end: U40) -> String {
+    let until = values::utc(end.to());
+    if until == "never" { String::new() } else { format!(", until {until}") }
 }
 
 pub(crate) fn lane_in_words(lane: &IAgentWallet::Lane) -> String {
     let who = if lane.onlyAllowed { ", to its allowlist only" } else { "" };
+    let until = until_in_words(lane.expiresAt);
     let (payments, period) = (lane.paymentsPerPeriod, Span(lane.periodSeconds));
     let total = U256::from(lane.paymentMax).saturating_mul(U256::from(payments));
     // 24 hours that begin within a period touch one period more than they hold.
@@ -246,6 +257,6 @@ pub(crate) fn lane_in_words(lane: &IAgentWallet::Lane) -> String {
     let (one, daily, total) = (values::usdc(lane.paymentMax), values::usdc(total.saturating_mul(periods)), values::usdc(total));
     format!(
         "{payments} payments of {one} USDC every {period}, {total} USDC in all, up to {daily} USDC in any 24 hours on top of \
-         what it pays otherwise{who}"
+         what it pays otherwise{who}{until}"
     )
 }
