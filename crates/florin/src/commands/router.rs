@@ -2,14 +2,20 @@
 
 use std::{path::PathBuf, process::ExitCode, str::FromStr};
 
-use alloy::primitives::{Address, B256, aliases::U96};
+use alloy::{
+    primitives::{Address, B256, aliases::U96},
+    sol_types::SolError,
+};
 use anyhow::{Context, Result, bail};
-use contracts::payment_router::{IPaymentRouter, PaymentRouter as Contract};
+use contracts::{
+    ContractError,
+    payment_router::{IPaymentRouter, PaymentRouter as Contract},
+};
 use money::Usdc;
 
 use super::payees;
 use crate::{
-    chain::{ChainOptions, Sender, SignedPermit},
+    chain::{ChainOptions, Sender, SignedPermit, readable},
     values,
 };
 
@@ -107,6 +113,7 @@ impl Router {
         match self.action {
             Action::Pay { to, amount, id } => {
                 let id = id.unwrap_or_else(values::fresh_id);
+                not_paid(&sender, id).await?;
                 if sender.allow_more(router, amount).await? {
                     let call = Contract::payCall { paymentId: id, token, payee: to, amount: amount.into() };
                     sender.send(router, &call).await?;
@@ -143,6 +150,21 @@ impl Router {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// Refuses a payment that was made, before anything is allowed for it.
+async fn not_paid(sender: &Sender, id: B256) -> Result<()> {
+    let (payer, router) = (sender.address(), sender.chain.deployment.payment_router);
+    if sender.prints_calldata() {
+        return Ok(());
+    }
+    sender.chain.expect_contract(router, "contract").await?;
+    let record = Contract::new(router, sender.chain.provider()).paymentRecord(payer, id).call().await.map_err(readable)?;
+    if record.is_zero() {
+        return Ok(());
+    }
+    let refusal = Contract::PaymentExecuted { payer, paymentId: id };
+    bail!("refused: {}", ContractError::decode(&refusal.abi_encode()))
 }
 
 /// A permit for the router over exactly `amount`. None where it would replace an allowance that subscriptions are charged from, and none

@@ -13,7 +13,9 @@ async fn the_router_pays_one_many_and_in_shares() {
     let (seller, other) = (desk.who(SELLER), desk.who(OTHER));
     let pay = ["router", "pay", "--to", &seller, "--amount", "12.50", "--id", "order 1"];
     assert!(desk.run(PAYER, &pay).contains("12.50 USDC to"));
-    assert!(desk.refused(PAYER, &pay).contains("was made before; it is not made twice"));
+    let again = desk.refused(PAYER, &pay);
+    assert!(again.contains("was made before; it is not made twice"), "{again}");
+    assert!(!again.contains("sending transaction"), "nothing is allowed for it: {again}");
 
     desk.write("batch.csv", &format!("address,amount\n{seller},1.25\n{other},2\n"));
     let batch = ["router", "batch", "batch.csv", "--reference", "june"];
