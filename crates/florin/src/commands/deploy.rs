@@ -56,12 +56,17 @@ impl Deploy {
         };
         let plan = Plan::new(found, usdc);
         let start_block = self.start_block(&provider, &plan.deployment).await?;
-        // Before anything is deployed: a run that is broken off must not move the start of the next one.
-        plan.deployment.clone().starting_at(start_block).save(&self.deployment)?;
+        let deployment = plan.deployment.clone().starting_at(start_block);
+        // Before anything is deployed: a run that is broken off must not move the start of the next one. A file that services work with stays as it
+        // is until what replaces it is there.
+        if !self.deployment.exists() {
+            deployment.save(&self.deployment)?;
+        }
         for deployed in contracts::deploy(&provider, from, &plan).await? {
             let how = deployed.transaction.map_or("was there".to_owned(), |hash| format!("transaction {hash}"));
             eprintln!("{:<24} {} ({how})", deployed.name, deployed.address);
         }
+        deployment.save(&self.deployment)?;
         eprintln!("written to {}", self.deployment.display());
         Ok(ExitCode::SUCCESS)
     }

@@ -1,5 +1,7 @@
 //! `florin router`, `subscription`, `registry` and `anchor`, as people use them.
 
+use alloy::{primitives::U256, providers::ext::AnvilApi};
+
 use crate::cli::Desk;
 
 const PAYER: usize = 1;
@@ -124,6 +126,11 @@ async fn deploying_again_moves_no_start_block_and_replaces_no_file_it_cannot_rea
     desk.run(PAYER, &deploy(&["lost.json"]));
     let written = std::fs::read_to_string(desk.path("lost.json")).unwrap();
     assert!(written.contains("\"start_block\": 7,"), "{written}");
+    // A chain whose USDC is another has other addresses; who has no coin cannot deploy to them.
+    let another = ["--usdc", "0x00000000000000000000000000000000000000ff"];
+    desk.chain.provider().anvil_set_balance(desk.who(OTHER).parse().unwrap(), U256::ZERO).await.unwrap();
+    desk.refused(OTHER, &[&deploy(&["lost.json"]), &another[..]].concat());
+    assert_eq!(std::fs::read_to_string(desk.path("lost.json")).unwrap(), written, "what failed replaces nothing that works");
     desk.write("damaged.json", "{");
     assert!(desk.refused(PAYER, &deploy(&["damaged.json"])).contains("mend the file"));
     assert_eq!(std::fs::read_to_string(desk.path("damaged.json")).unwrap(), "{");
