@@ -234,7 +234,10 @@ fn receipt_file(path: &Path) -> Result<File> {
 }
 
 fn write_receipt(mut file: File, paid: Option<&Paid>) -> std::io::Result<()> {
-    file.set_len(0)?;
+    // A pipe has no length.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+    }
     writeln!(file, "{}", receipt_json(paid))
 }
 
