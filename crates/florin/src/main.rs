@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         }
     };
     runtime.block_on(cli.command.run()).unwrap_or_else(|error| {
-        eprintln!("error: {}", words::printable(&chain(&error)));
+        eprintln!("error: {}", words::printable(&words::without_secrets(&chain(&error))));
         ExitCode::FAILURE
     })
 }

@@ -201,6 +201,22 @@ pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|&c| !c.is_control() && !turns(c)).collect()
 }
 
+/// The same, of each URL only the scheme and the host: those of nodes have keys in their paths, queries and user names.
+pub(crate) fn without_secrets(text: &str) -> String {
+    let (mut shown, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some(at) = rest.find("://") {
+        let (scheme, place) = rest.split_at(at + 3);
+        let end = place.find(|c: char| c.is_whitespace() || "\"'`<>)".contains(c)).unwrap_or(place.len());
+        let (place, after) = place.split_at(end);
+        let url = place.trim_end_matches([':', '.', ',', ';']);
+        let host = url.split(['/', '?', '#']).next().unwrap_or_default();
+        let path = Some(&url[host.len()..]).filter(|path| path.trim_matches('/').is_empty()).unwrap_or("/...");
+        shown.extend([scheme, host.rsplit('@').next().unwrap_or_default(), path, &place[url.len()..]]);
+        rest = after;
+    }
+    shown + rest
+}
+
 /// The USDC of a chain that florin knows without a node or a file; zero for others, so that every token there is told.
 pub(crate) fn known_usdc(chain_id: u64) -> Address {
     Deployment::for_chain(chain_id).map_or(Address::ZERO, |known| known.usdc)
@@ -229,5 +245,26 @@ fn in_usdc(name: &str, value: Value) -> Value {
             Value::Object(fields.collect::<Map<_, _>>())
         }
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_shows_no_key_of_a_node() {
+        for (text, shown) in [
+            ("the node https://node.example/v2/KEY does not answer", "the node https://node.example/... does not answer"),
+            (
+                "request for url (https://me:KEY@node.example:8545/?key=KEY): refused",
+                "request for url (https://node.example:8545/...): refused",
+            ),
+            ("wss://node.example#KEY: no", "wss://node.example/...: no"),
+            ("http://127.0.0.1:1/ and http://b: no", "http://127.0.0.1:1/ and http://b: no"),
+            ("no :// at all", "no :// at all"),
+        ] {
+            assert_eq!(without_secrets(text), shown);
+        }
     }
 }

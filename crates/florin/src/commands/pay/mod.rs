@@ -17,7 +17,11 @@ use url::Url;
 use x402::client::{Answer, Client, KeyPayer, Paid, PayError, Payer, PayerError, Purse};
 
 use self::{kept::Kept, limits::Limits};
-use crate::{chain::node, key::KeyOptions, words::printable};
+use crate::{
+    chain::node,
+    key::KeyOptions,
+    words::{printable, without_secrets},
+};
 
 /// Refused by the buyer's own limits; nothing was signed.
 const EXIT_OWN_LIMIT: u8 = 3;
@@ -145,7 +149,7 @@ impl Pay {
             }
         };
         bought.or_else(|error| {
-            eprintln!("error: {}", printable(&error.to_string()));
+            eprintln!("error: {}", printable(&without_secrets(&error.to_string())));
             Ok(ExitCode::from(exit_code(&error)))
         })
     }
