@@ -9,7 +9,10 @@ pub(crate) use chain::Judge;
 pub(crate) use settle::settle;
 pub(crate) use verify::verify;
 
-use alloy::{primitives::Address, signers::local::PrivateKeySigner};
+use alloy::{
+    primitives::{Address, B256},
+    signers::local::PrivateKeySigner,
+};
 use serde_json::json;
 use x402::{
     JsonMap,
@@ -26,9 +29,20 @@ pub(crate) struct Channels {
     /// Signs claims for receivers that name it as their authorizer. It never signs a refund: whoever asks could take back what a receiver
     /// has not claimed yet.
     pub(crate) authorizer: Option<PrivateKeySigner>,
-    /// Of receiver and token: claims, payouts and refunds go one after the other, each judged by what the one before left. Together, many
-    /// that each would do something could be sent, of which one does.
-    turns: Turns<(Address, Address)>,
+    /// Claims, payouts and refunds that may be about the same money go one after the other, each judged by what the one before left.
+    /// Together, many that each would do something could be sent, of which one does.
+    turns: Turns<Line>,
+}
+
+/// What goes one after the other.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Line {
+    /// Claims for a receiver that one authorizer signs. A stranger can name himself and stands in nobody's line but his own.
+    Claims { receiver: Address, token: Address, authorizer: Address },
+    /// Payouts to a receiver.
+    Payouts { receiver: Address, token: Address },
+    /// Refunds of a channel.
+    Refunds(B256),
 }
 
 impl Channels {

@@ -8,16 +8,18 @@ use alloy::{
     signers::SignerSync,
     sol_types::{SolEvent, SolValue},
 };
+use futures::{FutureExt, future::BoxFuture};
 use x402::{
     PaymentRequest, Reason, SettleResponse, TransferMethod,
     batch::{
-        BATCH_CONTRACT, BatchPayload, ChannelConfig, Claim, DepositPayload, IBatchSettlement, RefundPayload, claim_call,
-        multicall, refund_call, settle_call,
+        BATCH_CONTRACT, BatchPayload, ChannelConfig, Claim, ClaimVoucher, DepositPayload, IBatchSettlement, RefundPayload,
+        claim_call, multicall, refund_call, settle_call,
     },
 };
 
 use super::{
-    settled_extra,
+    Line, settled_extra,
+    turns::Turn,
     verify::{Depositable, calls_of, deposit, read},
 };
 use crate::{
@@ -61,13 +63,7 @@ async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request:
     if payload.voucher.channel_id != channel_id {
         return Err(Reason::BatchChannelIdMismatch.into());
     }
-    let key = Key {
-        chain_id: engine.verifier.chain_id,
-        method: authorization.method().into(),
-        token: config.token,
-        payer: config.payer,
-        nonce: authorization.nonce(channel_id),
-    };
+    let key = deposit_key(engine, payload);
     let amount = U256::from(payload.deposit.amount);
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
@@ -106,6 +102,14 @@ async fn settle_deposit(engine: &Arc<Engine>, payload: &DepositPayload, request:
         }
     };
     joined(engine, entry, payload, request).await
+}
+
+/// What identifies a deposit: what its payer signed.
+pub(super) fn deposit_key(engine: &Engine, payload: &DepositPayload) -> Key {
+    let (config, authorization) = (&payload.channel_config, &payload.deposit.authorization);
+    let nonce = authorization.nonce(payload.voucher.channel_id);
+    let method = authorization.method().into();
+    Key { chain_id: engine.verifier.chain_id, method, token: config.token, payer: config.payer, nonce }
 }
 
 /// A deposit that would fail now may have been made a moment ago, by another request or by somebody else: anybody can send it.
@@ -154,40 +158,65 @@ async fn with_state(engine: &Arc<Engine>, payload: &DepositPayload, mut response
 }
 
 async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option<&Bytes>, request: &PaymentRequest) -> Answer {
-    let (channels, network) = (&engine.verifier.channels, &request.payment_requirements.network);
-    if claims.is_empty() || claims.len() > CLAIMS_MAX {
+    let network = &request.payment_requirements.network;
+    let Some(Claim { voucher: ClaimVoucher { channel: first, .. }, .. }) = claims.first().filter(|_| claims.len() <= CLAIMS_MAX)
+    else {
         return Err(Reason::BatchPayloadType.into());
-    }
+    };
     let (receiver, token) = asked(request)?;
     for claim in claims {
         check_account(&claim.voucher.channel, receiver, token)?;
     }
     let input = claim_input(engine, claims, signature)?;
     let key = channel_key(engine, token, receiver, keccak256(&input));
-    let _turn = channels.turns.take((receiver, token)).await;
+    // The chain takes no claims that their authorizer did not sign.
+    let line = Line::Claims { receiver, token, authorizer: first.receiver_authorizer };
+    let (entry, _turn) = in_turn(engine, line, key, receiver, || claim(engine, claims, input.clone()).boxed()).await?;
+    outcome(engine, entry, network, None, Reason::BatchClaimFailed).await
+}
+
+/// The call of claims, if it would do something now.
+async fn claim(engine: &Engine, claims: &[Claim], input: Bytes) -> Result<Call, Failure> {
+    // Of a channel that is named twice the greater claim counts.
+    let mut totals = BTreeMap::new();
+    for claim in claims {
+        let total: &mut u128 = totals.entry(engine.verifier.channels.chain.channel_id(&claim.voucher.channel)).or_default();
+        *total = claim.total_claimed.max(*total);
+    }
+    let Some(states) = engine.channels_claimed(totals.keys().copied()).await? else {
+        return Err(Reason::BatchRpcReadFailed.into());
+    };
+    let new = totals.values().zip(states).map(|(total, before)| U256::from(total.saturating_sub(before)));
+    match new.sum::<U256>() {
+        // The contract passes over what was claimed before, and would be called for nothing.
+        U256::ZERO => return Err(Reason::BatchNothingToSettle.into()),
+        new => engine.verifier.check_minimum(new)?,
+    }
+    Ok(engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??)
+}
+
+/// Sends the call that `judge` makes when it is its turn, or joins the one with its key. What would be refused now takes no turn: whoever makes
+/// it up keeps nobody waiting.
+async fn in_turn<'a>(
+    engine: &'a Arc<Engine>,
+    line: Line,
+    key: Key,
+    about: Address,
+    judge: impl Fn() -> BoxFuture<'a, Result<Call, Failure>>,
+) -> Result<(Entry, Option<Turn<'a, Line>>), Failure> {
+    if let Some(entry) = engine.find(&key).await? {
+        return Ok((entry, None));
+    }
+    if let Err(failure) = judge().await {
+        // Sent a moment ago by another request?
+        return Ok((engine.find(&key).await?.ok_or(failure)?, None));
+    }
+    let turn = engine.verifier.channels.turns.take(line).await?;
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
-        None => {
-            // Of a channel that is named twice the greater claim counts.
-            let mut totals = BTreeMap::new();
-            for claim in claims {
-                let total: &mut u128 = totals.entry(channels.chain.channel_id(&claim.voucher.channel)).or_default();
-                *total = claim.total_claimed.max(*total);
-            }
-            let Some(states) = engine.channels_claimed(totals.keys().copied()).await? else {
-                return Err(Reason::BatchRpcReadFailed.into());
-            };
-            let new = totals.values().zip(states).map(|(total, before)| U256::from(total.saturating_sub(before)));
-            match new.sum::<U256>() {
-                // The contract passes over what was claimed before, and would be called for nothing.
-                U256::ZERO => return Err(Reason::BatchNothingToSettle.into()),
-                new => engine.verifier.check_minimum(new)?,
-            }
-            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??;
-            begin(engine, key, receiver, call).await?
-        }
+        None => begin(engine, key, about, judge().await?).await?,
     };
-    outcome(engine, entry, network, None, Reason::BatchClaimFailed).await
+    Ok((entry, Some(turn)))
 }
 
 /// Whom the seller says that the call is for, and in which token.
@@ -230,19 +259,9 @@ async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address
         (_, wanted) if wanted != token => return Err(Reason::BatchTokenMismatch.into()),
         _ => {}
     }
-    let _turn = engine.verifier.channels.turns.take((receiver, token)).await;
-    let Some((claimed, settled)) = engine.receiver_totals(receiver, token).await? else {
-        return Err(Reason::BatchRpcReadFailed.into());
-    };
-    if claimed <= settled {
-        return Err(Reason::BatchNothingToSettle.into());
-    }
-    engine.verifier.check_minimum(U256::from(claimed - settled))?;
-    let input = settle_call(receiver, token);
-    let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchSettleSimulationFailed).await??;
-    // Whoever asks while this much is being paid out means this payout.
-    let nonce = keccak256(("settle", U256::from(claimed)).abi_encode());
-    let key = channel_key(engine, token, receiver, nonce);
+    payout(engine, receiver, token).await?;
+    let _turn = engine.verifier.channels.turns.take(Line::Payouts { receiver, token }).await?;
+    let (key, call) = payout(engine, receiver, token).await?;
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
         None => begin(engine, key, receiver, call).await?,
@@ -260,6 +279,21 @@ async fn settle_receiver(engine: &Arc<Engine>, receiver: Address, token: Address
     Ok(response)
 }
 
+/// The call that pays out what was claimed, if there is something. Whoever asks while so much is being paid out means this payout.
+async fn payout(engine: &Engine, receiver: Address, token: Address) -> Result<(Key, Call), Failure> {
+    let Some((claimed, settled)) = engine.receiver_totals(receiver, token).await? else {
+        return Err(Reason::BatchRpcReadFailed.into());
+    };
+    if claimed <= settled {
+        return Err(Reason::BatchNothingToSettle.into());
+    }
+    engine.verifier.check_minimum(U256::from(claimed - settled))?;
+    let input = settle_call(receiver, token);
+    let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchSettleSimulationFailed).await??;
+    let nonce = keccak256(("settle", U256::from(claimed)).abi_encode());
+    Ok((channel_key(engine, token, receiver, nonce), call))
+}
+
 async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, request: &PaymentRequest) -> Answer {
     let (config, network) = (&payload.channel_config, &request.payment_requirements.network);
     let channel_id = engine.verifier.channels.chain.channel_id(config);
@@ -274,35 +308,18 @@ async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, request: &
     let Some(signature) = &payload.refund_authorizer_signature else {
         return Err(Reason::BatchAuthorizerNotConfigured.into());
     };
-    let refund = refund_call(config, amount, nonce.0, signature.clone());
+    let call = refund_call(config, amount, nonce.0, signature.clone());
     let input = match claims.len() {
-        0 => refund,
+        0 => call,
         1..=CLAIMS_MAX => {
             let claim = claim_input(engine, claims, payload.claim_authorizer_signature.as_ref())?;
-            multicall(vec![claim, refund])
+            multicall(vec![claim, call])
         }
         _ => return Err(Reason::BatchPayloadType.into()),
     };
     let key = channel_key(engine, config.token, config.payer, keccak256(&input));
-    let _turn = engine.verifier.channels.turns.take((receiver, token)).await;
-    let entry = match engine.find(&key).await? {
-        Some(entry) => entry,
-        None => {
-            let Some((state, _)) = engine.channel_state(channel_id, config.payer, config.token).await? else {
-                return Err(Reason::BatchRpcReadFailed.into());
-            };
-            let claimed = claims.iter().map(|claim| claim.total_claimed).max().unwrap_or(0).max(state.total_claimed);
-            if amount == 0 || claimed == state.balance {
-                return Err(Reason::BatchRefundNoBalance.into());
-            }
-            // All that is left may be less; a part of it is worth its gas, or a channel could be given back by the unit.
-            if amount < state.balance.saturating_sub(claimed) {
-                engine.verifier.check_minimum(U256::from(amount))?;
-            }
-            let call = engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchRefundSimulationFailed).await??;
-            begin(engine, key, config.payer, call).await?
-        }
-    };
+    let judge = || refund(engine, config, amount, claims, input.clone()).boxed();
+    let (entry, _turn) = in_turn(engine, Line::Refunds(channel_id), key, config.payer, judge).await?;
     let mut response = outcome(engine, entry, network, None, Reason::BatchRefundFailed).await?;
     response.payer = Some(config.payer.to_checksum(None));
     if let Some(hash) = response.transaction_hash().filter(|_| response.success) {
@@ -317,6 +334,23 @@ async fn settle_refund(engine: &Arc<Engine>, payload: &RefundPayload, request: &
         response.extra = state.map(|(state, _)| settled_extra(&state));
     }
     Ok(response)
+}
+
+/// The call that gives back what is left of a channel, or a part of it, if there is something now.
+async fn refund(engine: &Engine, config: &ChannelConfig, amount: u128, claims: &[Claim], input: Bytes) -> Result<Call, Failure> {
+    let channel_id = engine.verifier.channels.chain.channel_id(config);
+    let Some((state, _)) = engine.channel_state(channel_id, config.payer, config.token).await? else {
+        return Err(Reason::BatchRpcReadFailed.into());
+    };
+    let claimed = claims.iter().map(|claim| claim.total_claimed).max().unwrap_or(0).max(state.total_claimed);
+    if amount == 0 || claimed == state.balance {
+        return Err(Reason::BatchRefundNoBalance.into());
+    }
+    // All that is left may be less; a part of it is worth its gas, or a channel could be given back by the unit.
+    if amount < state.balance.saturating_sub(claimed) {
+        engine.verifier.check_minimum(U256::from(amount))?;
+    }
+    Ok(engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchRefundSimulationFailed).await??)
 }
 
 fn channel_key(engine: &Engine, token: Address, about: Address, nonce: B256) -> Key {

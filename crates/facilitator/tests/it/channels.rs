@@ -277,6 +277,17 @@ async fn no_transaction_is_sent_that_does_nothing() {
         Some(Reason::from("payment_below_minimum")),
         "by the unit a channel would cost more than it holds"
     );
+    // What nobody signed waits for no turn, so that a crowd of it takes none from the seller.
+    let stranger = PrivateKeySigner::random();
+    let forged = (0..40_u128).map(|more| {
+        let claims = vec![parties.claim(10_000 + more, 10_000)];
+        let signature = sign(&stranger, parties.chain.claim_batch_hash(&claims));
+        parties.request(BatchPayload::Claim { claims, claim_authorizer_signature: Some(signature) })
+    });
+    let forged: Vec<_> = forged.collect();
+    for answer in futures::future::join_all(forged.iter().map(|claim| facilitator.settle(claim))).await {
+        assert_eq!(answer.error_reason, Some(Reason::BatchClaimSimulationFailed));
+    }
     // The same amount under other ceilings, all at once: every one of them would do something, were it alone.
     let copies: Vec<_> = (0..6).map(|more| parties.claims(vec![parties.claim(10_000 + more, 10_000)])).collect();
     let answers = futures::future::join_all(copies.iter().map(|copy| facilitator.settle(copy))).await;
