@@ -160,8 +160,27 @@ impl Engine {
     pub(crate) async fn verify(&self, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
         match Scheme::of(&request.payment_requirements) {
             Some(Scheme::Upto) => Ok(upto::verify(self, request).await?.map(|valid| valid.transfer.from)),
-            _ => self.verifier.judge(request).await,
+            _ => {
+                let own = exact::key_of(request, self.verifier.chain_id).map_or(U256::ZERO, |key| self.draws(&key));
+                self.verifier.judge(request, own).await
+            }
         }
+    }
+
+    /// What the settlement with this key takes from its payer, if it is under way.
+    pub(crate) fn draws(&self, key: &Key) -> U256 {
+        self.under_way.get(key).map_or(U256::ZERO, |under_way| under_way.draws)
+    }
+
+    /// Whether the payer's money covers a payment beside what else of his is under way.
+    pub(crate) async fn covers(&self, key: &Key, amount: U256) -> Result<bool, Error> {
+        let own = self.draws(key);
+        let owed = self.verifier.owed.by(key.token, key.payer).saturating_sub(own);
+        if owed.is_zero() {
+            return Ok(true);
+        }
+        let funds = self.verifier.funds(key.token, key.payer).await?;
+        Ok(funds.is_none_or(|funds| owed.saturating_add(amount) <= funds))
     }
 
     /// Whether this account is one of ours.

@@ -15,36 +15,44 @@ use crate::{
 /// Settles a payment, or joins whoever is settling it.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
     let network = request.payment_requirements.network.clone();
-    // By the token the server asked for: what the client echoed is not to be trusted.
-    let (Ok(payload), Some(token)) = (request.payment_payload.exact(), request.payment_requirements.asset_address()) else {
+    let Some(key) = key_of(request, engine.verifier.chain_id) else {
         return Ok(SettleResponse::failed(network, None, Reason::InvalidPayload));
     };
-    let chain_id = engine.verifier.chain_id;
-    if network.chain_id() != Some(chain_id) {
-        return Ok(SettleResponse::failed(network, Some(payload.payer()), Reason::InvalidNetwork));
+    if network.chain_id() != Some(key.chain_id) {
+        return Ok(SettleResponse::failed(network, Some(key.payer), Reason::InvalidNetwork));
     }
-    let key = Key { chain_id, method: payload.method().into(), token, payer: payload.payer(), nonce: payload.nonce() };
     if let Some(entry) = engine.joined(&key).await? {
         return join(engine, entry, request, network).await;
     }
     let deadline = Instant::now() + engine.limits.confirm_timeout;
+    let mut place = None;
     loop {
         match begin(engine, key, request, network.clone()).await {
-            // The work for it is done: it waits for what its payer began before.
-            Err(Error::Owes) if Instant::now() < deadline => engine.verifier.owed.change().await,
+            // The work for it is done: it waits for what its payer began before, if not too many do.
+            Err(Error::Owes) if Instant::now() < deadline => {
+                place = place.or_else(|| engine.verifier.owed.wait(key.token, key.payer));
+                place.as_ref().ok_or(Error::Owes)?.change().await;
+            }
             answer => return answer,
         }
     }
 }
 
+/// What identifies a payment of this scheme: by the token the server asked for, for what the client echoed is not to be trusted.
+pub(crate) fn key_of(request: &PaymentRequest, chain_id: u64) -> Option<Key> {
+    let (payload, token) = (request.payment_payload.exact().ok()?, request.payment_requirements.asset_address()?);
+    Some(Key { chain_id, method: payload.method().into(), token, payer: payload.payer(), nonce: payload.nonce() })
+}
+
 /// Verifies, sends, and waits for the end.
 async fn begin(engine: &Arc<Engine>, key: Key, request: &PaymentRequest, network: Network) -> Result<SettleResponse, Error> {
     // A payment that was begun before does not verify any more, or the journal refuses it: there is no need to ask the journal first.
-    let (verdict, ()) = tokio::join!(engine.verifier.verify(request), engine.fees.renew());
+    let own = engine.draws(&key);
+    let (verdict, ()) = tokio::join!(engine.verifier.verify(request, own), engine.fees.renew());
     let mut verdict = verdict?;
     if let Ok(Valid { transfer, next: Next::Approve(approval), .. }) = &verdict {
         verdict = match approval::carry(engine, approval, transfer.amount).await? {
-            Ok(()) => engine.verifier.verify(request).await?,
+            Ok(()) => engine.verifier.verify(request, own).await?,
             Err(invalid) => Err(invalid),
         };
     }

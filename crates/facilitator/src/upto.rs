@@ -43,7 +43,18 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Verdict
     if let Err(invalid) = engine.verifier.check_minimum(maximum.0) {
         return Ok(Err(invalid));
     }
-    try_out(engine, payment, request).await
+    let key = key_of(engine, &payment);
+    let verdict = try_out(engine, payment, request).await?;
+    if verdict.is_ok() && !engine.covers(&key, maximum.0).await? {
+        return Ok(Err(Invalid::owes()));
+    }
+    Ok(verdict)
+}
+
+fn key_of(engine: &Engine, payment: &Payment) -> Key {
+    let Transfer { token, from: payer, .. } = payment.transfer;
+    let nonce = payment.payload.permit2_authorization.nonce.0.into();
+    Key { chain_id: engine.verifier.chain_id, method: Method::Permit2, token, payer, nonce }
 }
 
 /// Settles what the requirements charge, or joins whoever is settling it.
@@ -55,8 +66,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     };
     let Payment { payload, transfer, .. } = &payment;
     let (permit, from) = (&payload.permit2_authorization, transfer.from);
-    let (chain_id, token, signer) = (engine.verifier.chain_id, transfer.token, Some(permit.witness.facilitator));
-    let key = Key { chain_id, method: Method::Permit2, token, payer: from, nonce: permit.nonce.0.into() };
+    let (key, signer) = (key_of(engine, &payment), Some(permit.witness.facilitator));
     if let Some(entry) = engine.find(&key).await? {
         return join(engine, entry, payment, request).await;
     }

@@ -10,7 +10,7 @@ use x402::{
     },
 };
 
-use super::chain::Judge;
+use super::{chain::Judge, settle::deposit_key};
 use crate::{
     Error,
     approval::Approval,
@@ -29,7 +29,13 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Result<
         Err(reason) => (None, Err(reason.into())),
         Ok(payload) => {
             let verdict = match &payload {
-                BatchPayload::Deposit(p) => deposit(engine, p, request).await?.map(|deposit| deposit.before),
+                BatchPayload::Deposit(p) => {
+                    let verdict = deposit(engine, p, request).await?.map(|deposit| deposit.before);
+                    match engine.covers(&deposit_key(engine, p), U256::from(p.deposit.amount)).await? {
+                        false if verdict.is_ok() => Err(Invalid { reason: Reason::BatchInsufficientBalance, ..Invalid::owes() }),
+                        _ => verdict,
+                    }
+                }
                 BatchPayload::Voucher(p) => voucher(engine, &p.channel_config, &p.voucher, request, false).await?,
                 BatchPayload::Refund(p) => voucher(engine, &p.channel_config, &p.voucher, request, true).await?,
                 BatchPayload::Claim { .. } | BatchPayload::Settle { .. } => Err(Reason::BatchPayloadType.into()),

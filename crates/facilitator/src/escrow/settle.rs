@@ -9,7 +9,7 @@ use x402::{
     auth_capture::{AuthCapturePayload, CapturePayload, CollectPayload, PaymentInfo, VoidPayload, bound_salt},
 };
 
-use super::verify::{Asked, collect, inner_signature, payment, read};
+use super::verify::{Asked, collect, collect_key, inner_signature, payment, read};
 use crate::{
     Error,
     answer::{Answer, Failure, outcome, receipt, submit},
@@ -42,8 +42,8 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
 async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPayload, request: &PaymentRequest) -> Answer {
     let payment = payment(asked, payload, request)?;
     let (collector, amount) = (asked.deployment.collector, payment.max_amount.0);
-    let (token, payer, nonce) = (payment.token, payment.payer, payload.authorization.nonce);
-    let key = Key { chain_id: engine.verifier.chain_id, method: Method::Eip3009, token, payer, nonce };
+    let (token, payer) = (payment.token, payment.payer);
+    let key = collect_key(engine, &payment, payload);
     let entry = match engine.find(&key).await? {
         Some(entry) => entry,
         None => match collect(engine, asked, payload, request).await? {

@@ -10,7 +10,7 @@ use crate::{
     Error,
     channels::Judge,
     engine::Engine,
-    settlement::Call,
+    settlement::{Call, Key, Method},
     token::IToken,
     verify::{Invalid, now},
 };
@@ -35,7 +35,12 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Result<
     };
     let payer = asked.payload.payer();
     let verdict = match &asked.payload {
-        AuthCapturePayload::Collect(payload) => collect(engine, &asked, payload, request).await?.map(drop),
+        AuthCapturePayload::Collect(payload) => match collect(engine, &asked, payload, request).await? {
+            Ok((payment, _)) if !engine.covers(&collect_key(engine, &payment, payload), payment.max_amount.0).await? => {
+                Err(Invalid { reason: Reason::AuthCaptureInsufficientBalance, ..Invalid::owes() })
+            }
+            verdict => verdict.map(drop),
+        },
         AuthCapturePayload::Capture(_) | AuthCapturePayload::Void(_) => Err(Reason::AuthCapturePayloadType.into()),
     };
     Ok(match verdict {
@@ -44,6 +49,12 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Result<
             VerifyResponse { invalid_message: message, ..VerifyResponse::invalid(reason, Some(payer)) }
         }
     })
+}
+
+/// What identifies a payment into the escrow: what its payer signed.
+pub(super) fn collect_key(engine: &Engine, payment: &PaymentInfo, payload: &CollectPayload) -> Key {
+    let (chain_id, nonce) = (engine.verifier.chain_id, payload.authorization.nonce);
+    Key { chain_id, method: Method::Eip3009, token: payment.token, payer: payment.payer, nonce }
 }
 
 /// What is asked, when it is something this facilitator does.

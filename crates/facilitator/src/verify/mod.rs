@@ -71,6 +71,13 @@ pub(crate) struct Invalid {
     pub(crate) message: Option<String>,
 }
 
+impl Invalid {
+    /// The payer's money does not cover it beside the payments of his that are under way.
+    pub(crate) fn owes() -> Self {
+        Self { reason: Reason::InsufficientBalance, message: Some(Error::Owes.to_string()) }
+    }
+}
+
 impl From<Reason> for Invalid {
     fn from(reason: Reason) -> Self {
         Self { reason, message: None }
@@ -98,25 +105,24 @@ pub(crate) struct Verifier {
 
 impl Verifier {
     /// Whether the payment would settle now, for a caller who does not settle it. For the usual payment, by a key and of Circle's USDC, the
-    /// token's state tells as much as a trial, and for much less; every other one, and whatever state cannot clear, is tried.
-    pub(crate) async fn judge(&self, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
-        if let Some(holding) = self.usual(request)
+    /// token's state tells as much as a trial, and for much less; every other one, and whatever state cannot clear, is tried. `own` is what
+    /// the payment itself draws, if it is under way.
+    pub(crate) async fn judge(&self, request: &PaymentRequest, own: U256) -> Result<Result<Address, Invalid>, Error> {
+        if let Some(holding) = self.usual(request, own)
             && let payer = holding.payer
             && self.lens.suffices(holding).await?
         {
             return Ok(Ok(payer));
         }
-        match self.verify(request).await {
+        match self.verify(request, own).await {
             Ok(verdict) => Ok(verdict.map(|valid| valid.transfer.from)),
-            Err(error @ Error::Owes) => {
-                Ok(Err(Invalid { reason: Reason::InsufficientBalance, message: Some(error.to_string()) }))
-            }
+            Err(Error::Owes) => Ok(Err(Invalid::owes())),
             Err(error) => Err(error),
         }
     }
 
     /// What the payer of a payment must have, if it is a usual one with nothing wrong about it that can be seen without the chain.
-    fn usual(&self, request: &PaymentRequest) -> Option<Holding> {
+    fn usual(&self, request: &PaymentRequest, own: U256) -> Option<Holding> {
         let payment = self.read(request).ok()?;
         let ExactPayload::Eip3009(payload) = &payment.payload else { return None };
         let asked = &request.payment_requirements;
@@ -130,7 +136,7 @@ impl Verifier {
         {
             return None;
         }
-        let amount = value.0.saturating_add(self.owed.by(payment.token, payer));
+        let amount = value.0.saturating_add(self.owed.by(payment.token, payer).saturating_sub(own));
         Some(Holding { token: payment.token, payer, payee, nonce, amount })
     }
 
@@ -138,7 +144,7 @@ impl Verifier {
     ///
     /// # Errors
     /// [`Error::Owes`] when it would settle but for what the payer owes by other payments that are under way.
-    pub(crate) async fn verify(&self, request: &PaymentRequest) -> Verdict {
+    pub(crate) async fn verify(&self, request: &PaymentRequest, own: U256) -> Verdict {
         let payment = match self.read(request) {
             Ok(payment) => payment,
             Err(reason) => return Ok(Err(reason.into())),
@@ -153,7 +159,7 @@ impl Verifier {
         }
         let permit = terms.as_ref().ok().and_then(|allowance| allowance.permit.as_ref());
         // As it is before the chain is asked: what ends in between is counted once more, not once less.
-        let owed = self.owed.by(payment.token, payment.payload.payer());
+        let owed = self.owed.by(payment.token, payment.payload.payer()).saturating_sub(own);
         let trial = match self.try_out(payment, permit, !owed.is_zero()).await? {
             Ok(trial) => trial,
             Err(reason) => return Ok(Err(reason.into())),

@@ -9,6 +9,7 @@ use alloy::{
 use contracts::usdc::Usdc as Token;
 use futures::future::join_all;
 use reqwest::StatusCode;
+use serde_json::json;
 use x402::{Eip3009Authorization, ExactPayload, PaymentRequest, Reason};
 
 use crate::harness::{PRICE, World};
@@ -239,6 +240,44 @@ async fn a_payer_cannot_have_more_under_way_than_it_has() {
     assert_eq!(second.error_reason, Some(Reason::InsufficientBalance), "by what the chain says, and without a transaction");
     let sent = world.provider.get_transaction_count(world.signer.address()).await.unwrap();
     assert_eq!((sent, world.balance(world.payee).await), (1, PRICE));
+}
+
+/// As sellers of the first version of the protocol ask: networks by name, and a least amount.
+#[tokio::test]
+async fn a_payment_of_version_1_verifies_and_settles() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    let asked = json!({ "scheme": "exact", "network": "base-sepolia", "maxAmountRequired": "9999", "resource": "http://shop/",
+        "description": "", "payTo": world.payee, "maxTimeoutSeconds": 60, "asset": world.deployment.usdc,
+        "extra": { "name": "USDC", "version": "2" } });
+    let payload = world.payment().payment_payload.payload;
+    let payment = json!({ "x402Version": 1, "scheme": "exact", "network": "base-sepolia", "payload": payload });
+    let request = json!({ "x402Version": 1, "paymentPayload": payment, "paymentRequirements": asked });
+    let (_, verdict) = facilitator.post("verify", &request).await;
+    let payer = json!(world.payer.address().to_checksum(None));
+    assert_eq!((&verdict["isValid"], &verdict["payer"]), (&json!(true), &payer), "{verdict}");
+    let (_, settled) = facilitator.post("settle", &request).await;
+    let told = (&settled["success"], &settled["network"], &settled["payer"]);
+    assert_eq!(told, (&json!(true), &json!("base-sepolia"), &payer), "{settled}");
+    assert_eq!(world.balance(world.payee).await, PRICE, "what was signed");
+    assert_eq!(facilitator.post("settle", &request).await.1, settled, "asked again, told the same");
+}
+
+#[tokio::test]
+async fn a_burst_is_carried_by_all_signers() {
+    let world = World::new().await;
+    let second = PrivateKeySigner::random();
+    world.provider.anvil_set_balance(second.address(), U256::from(10).pow(U256::from(18))).await.unwrap();
+    let facilitator = world.serve(&["--signer-keys", &format!("{:x}", second.to_bytes())]).await;
+    let payments: Vec<PaymentRequest> = (0..20).map(|_| world.payment()).collect();
+    let answers = join_all(payments.iter().map(|payment| facilitator.settle(payment))).await;
+    let mut senders = HashSet::new();
+    for answer in answers {
+        let receipt = world.provider.get_transaction_receipt(answer.transaction_hash().unwrap()).await.unwrap().unwrap();
+        senders.insert(receipt.from);
+    }
+    assert_eq!(senders, [world.signer.address(), second.address()].into());
+    assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(20).unwrap());
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ impl Facilitator {
         supported.upto_facilitator(&Network::evm(84532)).unwrap()
     }
 
-    async fn flaw(&self, payment: &PaymentRequest) -> Option<Reason> {
+    pub(crate) async fn flaw(&self, payment: &PaymentRequest) -> Option<Reason> {
         let (_, body) = self.post("verify", payment).await;
         serde_json::from_value::<VerifyResponse>(body).unwrap().invalid_reason
     }
