@@ -2,7 +2,6 @@
 
 use alloy::{
     consensus::Transaction as _, eips::BlockId, primitives::B256, providers::Provider, rpc::types::Filter, sol_types::SolEvent,
-    transports::TransportErrorKind,
 };
 
 use crate::{
@@ -22,19 +21,29 @@ const LOOK_BACK_TRANSACTIONS: usize = 64;
 
 impl Engine {
     /// The transaction in which somebody else settled this payment, if it did what ours would have done. `seen` is a block that a node has
-    /// shown. A node that does not have it, or shows a nonce as used and not by what, or the logs of a transaction and not the rest of it, is
-    /// behind: an error, for a payment must not be called failed by what a node cannot tell yet.
+    /// shown, in which ours did not do it. A node that does not have it, or shows a nonce as used and not by what, or the logs of a transaction
+    /// and not the rest of it, is behind: an error, for a payment must not be called failed by what a node cannot tell yet. What it does not
+    /// tell when the block is `confirmations` deep it never will: a token need log nothing, and what is too long ago is not looked for.
     pub(crate) async fn settled_elsewhere(
         &self,
         key: Key,
         transfer: &Transfer,
         seen: Option<u64>,
     ) -> Result<Option<B256>, Error> {
-        let provider = &self.verifier.provider;
-        let head = provider.get_block_number().await?;
+        let head = self.verifier.provider.get_block_number().await?;
         if seen.is_some_and(|seen| head < seen) {
-            return Err(behind());
+            return Err(Error::Behind);
         }
+        let is_deep = seen.is_some_and(|seen| head >= seen + self.limits.confirmations);
+        match self.find_elsewhere(key, transfer, head, seen.is_some()).await {
+            Err(error) if is_deep && error.is_told() => Ok(None),
+            found => found,
+        }
+    }
+
+    /// Looks for it once. `is_ours` when a transaction of ours was on its way: then a nonce that is used without a trace is waited for.
+    async fn find_elsewhere(&self, key: Key, transfer: &Transfer, head: u64, is_ours: bool) -> Result<Option<B256>, Error> {
+        let provider = &self.verifier.provider;
         if !self.verifier.is_used(&key, BlockId::number(head)).await? {
             return Ok(None);
         }
@@ -49,16 +58,17 @@ impl Engine {
         };
         let logs = provider.get_logs(&filter).await?;
         for hash in logs.iter().rev().filter_map(|log| log.transaction_hash).take(LOOK_BACK_TRANSACTIONS) {
-            let transaction = provider.get_transaction_by_hash(hash).await?.ok_or_else(behind)?;
+            let transaction = provider.get_transaction_by_hash(hash).await?.ok_or(Error::Behind)?;
             if !permit2::settles(transaction.to(), transaction.input(), transfer, key.nonce.into()) {
                 continue;
             }
-            let receipt = provider.get_transaction_receipt(hash).await?.ok_or_else(behind)?;
+            let receipt = provider.get_transaction_receipt(hash).await?.ok_or(Error::Behind)?;
             if receipt.status() && transfer.is_in(receipt.logs()) {
                 return Ok(Some(hash));
             }
         }
-        Ok(None)
+        // Permit2 logs no nonce: what used it may as well have moved nothing.
+        if is_ours { Err(Error::Behind) } else { Ok(None) }
     }
 
     /// The same where the token logs each nonce that it burns, once: with a transfer, or because the payer called it off.
@@ -73,18 +83,14 @@ impl Engine {
             let range = if let Some(to) = to { range.to_block(to) } else { range };
             let logs = provider.get_logs(&range).await?;
             let Some(log) = logs.last() else { continue };
-            let hash = log.transaction_hash.ok_or_else(behind)?;
+            let hash = log.transaction_hash.ok_or(Error::Behind)?;
             if log.topic0() == Some(&IToken::AuthorizationCanceled::SIGNATURE_HASH) {
                 return Ok(None);
             }
-            let receipt = provider.get_transaction_receipt(hash).await?.ok_or_else(behind)?;
+            let receipt = provider.get_transaction_receipt(hash).await?.ok_or(Error::Behind)?;
             let is_shown = receipt.status() && transfer.is_authorized_in(receipt.logs(), key.nonce);
             return Ok(is_shown.then_some(hash));
         }
-        Err(behind())
+        Err(Error::Behind)
     }
-}
-
-fn behind() -> Error {
-    Error::Node(TransportErrorKind::custom_str("it does not show yet what used the nonce of a payment"))
 }

@@ -318,7 +318,8 @@ impl Engine {
             tracing::info!(payment = %key.nonce, payer = %key.payer, state = ?entry.state, "taking up a settlement");
             let again = (entry.state == State::Again).then(|| entry.settlement.clone());
             let Place::Vacant(place) = self.under_way.entry(key) else { continue };
-            let progress = if again.is_some() { Progress::Waiting } else { Progress::Begun(entry.into()) };
+            // To whoever asks, what goes out again has been sent.
+            let progress = Progress::Begun(Entry { state: State::Sent, ..entry }.into());
             place.insert(UnderWay { progress: watch::Sender::new(progress), draws });
             self.verifier.owed.add(&key, draws, None);
             if again.is_some_and(|settlement| !lane.push(settlement)) {
@@ -327,6 +328,11 @@ impl Engine {
         }
         self.news.notify_one();
         Ok(())
+    }
+
+    /// Whether the journal has it and this process follows it, so that it goes out again.
+    pub(crate) fn is_begun(&self, key: &Key) -> bool {
+        self.under_way.get(key).is_some_and(|under_way| matches!(*under_way.progress.borrow(), Progress::Begun(_)))
     }
 
     /// They are in the journal.

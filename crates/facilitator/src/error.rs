@@ -18,6 +18,9 @@ pub enum Error {
     /// The node does not answer or refuses.
     #[error("the node cannot be used: {0}; is it running and is --rpc-url right?")]
     Node(#[from] RpcError<TransportErrorKind>),
+    /// The node shows a part of what happened, and not the rest of it.
+    #[error("the node does not show yet what used the nonce of a payment: ask again with the same payment")]
+    Behind,
     /// The node is of another chain.
     #[error("the node is on chain {found} and --chain-id says {expected}: correct one of them")]
     WrongChain {
@@ -80,6 +83,17 @@ pub enum Error {
     /// A transaction could not be signed.
     #[error("a transaction could not be signed: {0}")]
     Sign(#[from] alloy::signers::Error),
+}
+
+impl Error {
+    /// Whether the node did answer, and its answer is the error.
+    pub(crate) fn is_told(&self) -> bool {
+        match self {
+            Self::Behind => true,
+            Self::Node(error) => error.is_error_resp(),
+            _ => false,
+        }
+    }
 }
 
 fn list(addresses: &[Address]) -> String {

@@ -40,8 +40,10 @@ const COMPANY_WAIT: Duration = Duration::from_millis(20);
 /// How often the lease on the signer is looked at, and how often it may be refused, when it was lost, before another instance has it.
 const LEASE_LOOK: Duration = Duration::from_secs(2);
 const LEASE_REFUSALS_MAX: u32 = 5;
+/// When something could not be sent that the journal says is to go out again, how long until it is tried once more.
+const AGAIN_WAIT: Duration = Duration::from_secs(1);
 /// Transactions of one signer that are sent and not mined. Nodes keep few for one account; what has to wait goes out in bigger batches.
-const UNMINED_MAX: usize = 256;
+const PENDING_MAX: usize = 256;
 
 pub(crate) struct Lane {
     wallet: EthereumWallet,
@@ -55,7 +57,7 @@ pub(crate) struct Lane {
     /// The nonce after the last that was sent; zero before the first.
     next: AtomicU64,
     open: Mutex<BTreeMap<u64, Sent>>,
-    /// Told when transactions were mined.
+    /// Told when transactions were mined, or their nonces used up.
     pub(crate) room: Notify,
     lease: tokio::sync::Mutex<Option<Lease>>,
 }
@@ -70,8 +72,8 @@ pub(crate) struct Sent {
     /// `None` when it must be sent again at once.
     pub(crate) last_sent: Option<Instant>,
     pub(crate) bumps: u32,
-    /// Since when the nonce is used up and no attempt has a receipt.
-    pub(crate) missing: Option<Instant>,
+    /// Since when, and as of which block, the nonce is used up and no attempt has a receipt.
+    pub(crate) missing: Option<(Instant, u64)>,
 }
 
 impl Sent {
@@ -117,9 +119,15 @@ impl Lane {
         self.waiting.load(Ordering::Relaxed)
     }
 
-    /// Transactions that are sent and not mined.
+    /// Transactions that are sent and not known to be mined.
     pub(crate) fn unmined(&self) -> usize {
         self.open().values().filter(|sent| sent.mined.is_none()).count()
+    }
+
+    /// Those whose nonce is not used up either: they still take up room at the node.
+    fn pending(&self) -> usize {
+        let floor = self.floor.load(Ordering::Relaxed);
+        self.open().range(floor..).filter(|(_, sent)| sent.mined.is_none()).count()
     }
 
     /// Whether the settlement was taken: not when too many wait.
@@ -137,7 +145,10 @@ impl Lane {
 
     /// A node says that the chain has used up all nonces below this one.
     pub(crate) fn saw(&self, count: u64) {
-        self.floor.fetch_max(self.credible(count), Ordering::Relaxed);
+        let count = self.credible(count);
+        if self.floor.fetch_max(count, Ordering::Relaxed) < count {
+            self.room.notify_one();
+        }
     }
 
     /// What a node says of our nonces, as far as it is believed: beyond what we sent, only so far.
@@ -155,7 +166,11 @@ impl Lane {
             if let btree_map::Entry::Vacant(place) = self.open().entry(open.slot.nonce) {
                 let is_unended = |entry: &&Entry| matches!(entry.state, State::Sent | State::Again);
                 unended.extend(open.entries.iter().filter(is_unended).cloned());
-                self.next.fetch_max(open.slot.nonce + 1, Ordering::Relaxed);
+                // What only waits to go out again may have done so for long, and others were sent after it: it does not tell how far we are.
+                let is_left = open.entries.iter().all(|entry| entry.state == State::Again) && !open.entries.is_empty();
+                if !is_left {
+                    self.next.fetch_max(open.slot.nonce + 1, Ordering::Relaxed);
+                }
                 place.insert(Sent::new(open, None));
             }
         }
@@ -213,7 +228,7 @@ impl Lane {
         let mut next = None;
         let mut turn = Vec::new();
         while queue.recv_many(&mut turn, TURN_MAX).await > 0 {
-            while self.unmined() >= UNMINED_MAX {
+            while self.pending() >= PENDING_MAX {
                 self.room.notified().await;
             }
             if engine.router.is_some() {
@@ -224,20 +239,41 @@ impl Lane {
             {
                 turn.push(settlement);
             }
-            let (count, keys) = (turn.len(), turn.iter().map(|settlement| settlement.key).collect::<Vec<_>>());
-            if let Err(error) = self.send(engine, &mut next, std::mem::take(&mut turn)).await {
+            let count = turn.len();
+            if let Err(error) = self.send(engine, &mut next, &mut turn).await {
                 tracing::error!(signer = %self.address, %error, "settlements were not sent");
                 // A commit that failed may have happened all the same: the journal tells, with the next turn.
                 next = None;
-                keys.iter().for_each(|key| engine.not_begun(key));
+                let (again, new): (Vec<_>, Vec<_>) = turn.drain(..).partition(|settlement| engine.is_begun(&settlement.key));
+                new.iter().for_each(|settlement| engine.not_begun(&settlement.key));
+                self.try_again(engine, again);
             }
+            turn.clear();
             self.waiting.fetch_sub(count, Ordering::Relaxed);
         }
     }
 
+    /// Brings back what nobody else would: the journal has it, and its callers may have left.
+    fn try_again(&self, engine: &Arc<Engine>, settlements: Vec<Settlement>) {
+        if settlements.is_empty() {
+            return;
+        }
+        let (engine, signer) = (engine.clone(), self.address);
+        engine.tasks.clone().spawn(async move {
+            let waited = engine.stop.run_until_cancelled(tokio::time::sleep(AGAIN_WAIT)).await;
+            let Some(lane) = waited.and_then(|()| engine.lane(signer)) else { return };
+            for settlement in settlements {
+                let key = settlement.key;
+                if !lane.push(settlement) {
+                    engine.not_begun(&key);
+                }
+            }
+        });
+    }
+
     /// Takes what else comes until all that was sent is mined, or the turn is full.
     async fn company(&self, queue: &mut Queue, turn: &mut Vec<Settlement>) {
-        while self.unmined() > 0 {
+        while self.pending() > 0 {
             let full = async {
                 while let room @ 1.. = TURN_MAX.saturating_sub(turn.len())
                     && queue.recv_many(turn, room).await > 0
@@ -251,7 +287,7 @@ impl Lane {
     }
 
     /// Signs, journals, sends.
-    async fn send(&self, engine: &Arc<Engine>, next: &mut Option<u64>, mut turn: Vec<Settlement>) -> Result<(), Error> {
+    async fn send(&self, engine: &Arc<Engine>, next: &mut Option<u64>, turn: &mut Vec<Settlement>) -> Result<(), Error> {
         let first = match *next {
             Some(next) => next.max(self.floor.load(Ordering::Relaxed)),
             None => self.find_next(engine).await?,

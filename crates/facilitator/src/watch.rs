@@ -19,9 +19,9 @@ use crate::{
     Error,
     engine::Engine,
     journal::Open,
-    lane::Lane,
+    lane::{Lane, Sent},
     resend, rpc,
-    settlement::{Entry, Settlement, Slot, State},
+    settlement::{Entry, Method, Settlement, Slot, State},
 };
 
 /// First wait for a block after something was sent; doubled until the longest, which is a setting.
@@ -30,14 +30,15 @@ const POLL_MIN: Duration = Duration::from_millis(1);
 const POLL_FINAL: Duration = Duration::from_secs(1);
 /// Nodes behind one address may know of a nonce before they know of the receipt.
 const MISSING_MAX: Duration = Duration::from_secs(3);
-/// Transactions looked at in one go.
+/// Transactions looked at in one go, and of them those about which more than a receipt is asked at once.
 const LOOK_MAX: usize = 200;
+const JUDGED_AT_ONCE: usize = 16;
 
 /// Follows for as long as it is polled.
 pub(crate) async fn run(engine: &Arc<Engine>) {
     let mut pace = POLL_MIN;
     let mut head = 0;
-    loop {
+    for looks in 0_usize.. {
         let wait = async {
             if engine.lanes.iter().any(|lane| lane.unmined() > 0) {
                 tokio::time::sleep(pace).await;
@@ -51,7 +52,7 @@ pub(crate) async fn run(engine: &Arc<Engine>) {
             () = engine.news.notified() => pace = POLL_MIN,
             () = wait => pace = (pace * 2).min(engine.limits.poll),
         }
-        match look(engine).await {
+        match look(engine, looks).await {
             Ok(now) => {
                 if now != head {
                     head = now;
@@ -85,8 +86,8 @@ struct Due<'a> {
     mined: Option<(u64, B256)>,
 }
 
-/// Looks once; answers the newest block.
-async fn look(engine: &Arc<Engine>) -> Result<u64, Error> {
+/// Looks once, after so many looks before; answers the newest block.
+async fn look(engine: &Arc<Engine>, looks: usize) -> Result<u64, Error> {
     let lanes: Vec<&Lane> = engine.lanes.iter().filter(|lane| !lane.open().is_empty()).collect();
     let (counts, head) = heights(engine, &lanes).await?;
     let (mut due, mut undone) = (Vec::new(), Vec::new());
@@ -96,7 +97,7 @@ async fn look(engine: &Arc<Engine>) -> Result<u64, Error> {
             let look = match sent.mined {
                 // The block that held it is gone, or the node that answers does not have it yet.
                 Some((number, _)) if nonce >= count => {
-                    let since = sent.missing.get_or_insert_with(Instant::now);
+                    let (since, _) = sent.missing.get_or_insert_with(|| (Instant::now(), head));
                     if head >= number || since.elapsed() > MISSING_MAX {
                         (sent.mined, sent.missing, sent.last_sent, sent.first_sent) = (None, None, None, Instant::now());
                         sent.open.entries.iter_mut().for_each(|entry| (entry.state, entry.reason) = (State::Sent, None));
@@ -108,18 +109,29 @@ async fn look(engine: &Arc<Engine>) -> Result<u64, Error> {
                     sent.missing = None;
                     head >= number + engine.limits.confirmations
                 }
-                None => nonce < count,
+                None => {
+                    sent.missing = sent.missing.filter(|_| nonce < count);
+                    nonce < count
+                }
             };
-            if look && due.len() < LOOK_MAX {
-                due.push(Due { lane, open: sent.open.clone(), mined: sent.mined });
+            if look {
+                due.push((*lane, *nonce));
             }
         }
     }
+    // Those that a look leaves out are the first of the next: what a node cannot tell of some keeps nobody from the others.
+    let first = looks.wrapping_mul(LOOK_MAX).checked_rem(due.len()).unwrap_or_default();
+    due.rotate_left(first);
+    due.truncate(LOOK_MAX);
     if !undone.is_empty() {
         tracing::warn!(settlements = undone.len(), "a reorganisation undid settlements; sending them again");
         engine.journal.record(&undone).await?;
     }
-    judge_all(engine, due).await?;
+    let due = due.into_iter().filter_map(|(lane, nonce)| {
+        let Sent { open, mined, .. } = lane.open().get(&nonce)?.clone();
+        Some(Due { lane, open, mined })
+    });
+    judge_all(engine, due.collect(), head).await?;
     for (lane, count) in lanes.iter().zip(&counts) {
         resend::send_again(engine, lane, *count).await?;
     }
@@ -149,45 +161,31 @@ struct Judged<'a> {
     entries: Vec<Entry>,
     /// Those that are not what they were.
     changed: Vec<Entry>,
+    /// It is looked at no more.
+    is_final: bool,
 }
 
 /// The journal first, then memory, then whoever waits: what fails half way is found out again by the next look.
-async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error> {
-    let mut receipts = receipts(engine, due.iter().map(|due| &due.open)).await?.into_iter();
-    let (mut judged, mut closed) = (Vec::new(), Vec::new());
-    for Due { lane, open, mined } in due {
-        // What the node failed to tell is asked again by the next look; the others need not wait for it.
-        let (slot, Some(Some(receipt))) = (open.slot, receipts.next()) else { continue };
-        let block = receipt.as_ref().and_then(|receipt| receipt.block_number.zip(receipt.block_hash));
-        if mined.is_some() && mined == block {
-            closed.push((lane, slot));
-            continue;
-        }
-        let entries = match &receipt {
-            Some(receipt) => judge(engine, &open, receipt).await,
-            None if is_taken(lane, slot.nonce) => judge_taken(engine, &open).await,
-            None => continue,
-        };
-        let is_whole = entries.iter().all(|entry| entry.state != State::Sent);
-        if receipt.is_none() && is_whole {
-            tracing::warn!(signer = %slot.signer, nonce = slot.nonce, "the signer's nonce was used by a transaction that is not ours");
-            closed.push((lane, slot));
-        }
-        // What is not known of all of them is asked again.
-        let block = block.filter(|_| is_whole);
-        let is_changed = |(now, before): &(&Entry, &Entry)| now != before;
-        let changed = entries.iter().zip(&open.entries).filter(is_changed).map(|(now, _)| now.clone()).collect();
-        judged.push(Judged { lane, slot, block, entries, changed });
+async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>, head: u64) -> Result<(), Error> {
+    let receipts = receipts(engine, due.iter().map(|due| &due.open)).await?;
+    let (mut due, mut judged) = (due.into_iter().zip(receipts), Vec::new());
+    while due.len() > 0 {
+        let together = due.by_ref().take(JUDGED_AT_ONCE).map(|(due, receipt)| judge_one(engine, due, receipt, head));
+        judged.extend(join_all(together).await.into_iter().flatten());
     }
     let changed: Vec<Entry> = judged.iter().flat_map(|judged| judged.changed.iter().cloned()).collect();
     if !changed.is_empty() {
         engine.journal.record(&changed).await?;
     }
-    for Judged { lane, slot, block, entries, changed } in judged {
+    let mut closed = Vec::new();
+    for Judged { lane, slot, block, entries, changed, is_final } in judged {
         if let Some(sent) = lane.open().get_mut(&slot.nonce) {
-            (sent.mined, sent.missing, sent.open.entries) = (block, None, entries);
+            (sent.mined, sent.missing, sent.open.entries) = (block, sent.missing.filter(|_| block.is_none()), entries);
         }
         lane.room.notify_one();
+        if is_final {
+            closed.push((lane, slot));
+        }
         for entry in changed {
             if entry.state != State::Again {
                 engine.ended(entry);
@@ -208,6 +206,35 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>) -> Result<(), Error>
         lane.open().remove(&slot.nonce);
     }
     Ok(())
+}
+
+/// What a slot's receipt says of it; nothing when it must be asked for again.
+async fn judge_one<'a>(
+    engine: &Engine,
+    Due { lane, open, mined }: Due<'a>,
+    receipt: Option<Option<TransactionReceipt>>,
+    head: u64,
+) -> Option<Judged<'a>> {
+    // What the node failed to tell is asked again by the next look; the others need not wait for it.
+    let (slot, receipt) = (open.slot, receipt?);
+    let block = receipt.as_ref().and_then(|receipt| receipt.block_number.zip(receipt.block_hash));
+    if mined.is_some() && mined == block {
+        return Some(Judged { lane, slot, block, entries: open.entries, changed: Vec::new(), is_final: true });
+    }
+    let entries = match &receipt {
+        Some(receipt) => judge(engine, &open, receipt).await,
+        None => judge_taken(engine, &open, taken_since(lane, slot.nonce, head)?, head).await,
+    };
+    let is_whole = entries.iter().all(|entry| entry.state != State::Sent);
+    let is_final = receipt.is_none() && is_whole;
+    if is_final {
+        tracing::warn!(signer = %slot.signer, nonce = slot.nonce, "the signer's nonce was used by a transaction that is not ours");
+    }
+    // What is not known of all of them is asked again.
+    let block = block.filter(|_| is_whole);
+    let is_changed = |(now, before): &(&Entry, &Entry)| now != before;
+    let changed = entries.iter().zip(&open.entries).filter(is_changed).map(|(now, _)| now.clone()).collect();
+    Some(Judged { lane, slot, block, entries, changed, is_final })
 }
 
 /// For each slot the receipt of the attempt that was mined, if there is one; nothing where the node failed to tell.
@@ -236,13 +263,14 @@ async fn receipts(
     Ok(found)
 }
 
-/// Whether a nonce that is used up has been without a receipt for too long to be ours.
-fn is_taken(lane: &Lane, nonce: u64) -> bool {
+/// As of which block a nonce is used up without a receipt, when that is so for too long to be ours.
+fn taken_since(lane: &Lane, nonce: u64, head: u64) -> Option<u64> {
     let mut open = lane.open();
-    let Some(sent) = open.get_mut(&nonce) else { return false };
+    let sent = open.get_mut(&nonce)?;
     // One that had a receipt lost it: it must be found anew.
     sent.mined = None;
-    sent.missing.get_or_insert_with(Instant::now).elapsed() > MISSING_MAX
+    let (since, block) = *sent.missing.get_or_insert_with(|| (Instant::now(), head));
+    (since.elapsed() > MISSING_MAX).then_some(block)
 }
 
 /// What a receipt says of each settlement of its transaction. Those that failed by the fault of another go out again.
@@ -269,10 +297,25 @@ async fn judge(engine: &Engine, open: &Open, receipt: &TransactionReceipt) -> Ve
     entries
 }
 
-/// The same for a transaction that never will be mined.
-async fn judge_taken(engine: &Engine, open: &Open) -> Vec<Entry> {
-    let entries = open.entries.iter().map(|entry| judge_elsewhere(engine, entry, Reason::TransactionFailed, None));
-    join_all(entries).await.into_iter().map(or_again).collect()
+/// The same for a transaction that never will be mined, as it seems since a block.
+async fn judge_taken(engine: &Engine, open: &Open, since: u64, head: u64) -> Vec<Entry> {
+    let is_deep = head >= since + engine.limits.confirmations;
+    join_all(open.entries.iter().map(|entry| judge_taken_one(engine, entry, since, is_deep))).await
+}
+
+async fn judge_taken_one(engine: &Engine, entry: &Entry, since: u64, is_deep: bool) -> Entry {
+    match entry.settlement.key.method {
+        // The chain takes these once.
+        Method::Eip3009 | Method::Permit2 => {
+            or_again(judge_elsewhere(engine, entry, Reason::TransactionFailed, Some(since)).await)
+        }
+        // These it may take twice, if it was ours and the node only hides that. So they wait for longer, and none goes out again by itself:
+        // who asks for it again has the state looked at first.
+        Method::Channel | Method::Gas if is_deep && entry.state == State::Sent => {
+            Entry { state: State::Failed, reason: Some(Reason::TransactionFailed.into()), ..entry.clone() }
+        }
+        Method::Channel | Method::Gas => entry.clone(),
+    }
 }
 
 /// What did not happen otherwise is tried once more.

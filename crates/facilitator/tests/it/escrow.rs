@@ -20,6 +20,7 @@ use x402::{
 use crate::{
     channels::{sign, verify},
     harness::{Facilitator, PRICE, World, now},
+    lying::{Lie, Relay},
     reasons::refused_on_chain,
 };
 
@@ -177,6 +178,28 @@ async fn money_is_held_then_paid_out_or_given_back_once_each() {
     assert_eq!((all[0].amount, parties.balances().await), (Some(TokenAmount::ZERO), (had - 4_000, 0, 4_000)));
     let late = captured(&offer, parties.capture(&payment, payload.salt_nonce, price));
     assert_eq!(reason(facilitator.settle(&late).await), Reason::AuthCaptureUnexpectedState);
+}
+
+/// The chain would take the same capture once more: of the payer's money that is left.
+#[tokio::test]
+async fn a_capture_whose_receipt_is_hidden_is_not_made_twice() {
+    let parties = Parties::new().await;
+    let (relay, url) = Relay::start(&parties.world).await;
+    let escrow = ESCROW.to_string();
+    let facilitator = Facilitator::start(parties.world.config_at(&url, &["--auth-capture", &escrow])).await;
+    let (offer, payment, payload) = parties.pay();
+    assert!(facilitator.settle(&collect(&offer, &payload)).await.success);
+    let capture = CapturePayload { void_authorizer_signature: None, ..parties.capture(&payment, payload.salt_nonce, 3_000) };
+    let capture = captured(&offer, capture);
+    relay.lies(&parties.world, Lie::HidesReceipts).await;
+    let answer = tokio::select! {
+        answer = facilitator.settle(&capture) => answer,
+        () = parties.world.mine_on() => unreachable!(),
+    };
+    assert_eq!(reason(answer), Reason::AuthCaptureTransactionReverted, "as far as the node tells");
+    assert_eq!(reason(facilitator.settle(&capture).await), Reason::AuthCaptureUnexpectedState, "its state is looked at first");
+    let (_, held, paid) = parties.balances().await;
+    assert_eq!((held, paid), (PRICE.base_units() - 3_000, 3_000));
 }
 
 #[tokio::test]

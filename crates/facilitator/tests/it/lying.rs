@@ -1,21 +1,25 @@
 //! What a node that does not do its work, or says what is not so, does to payments: nothing but time is lost.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use alloy::{
-    primitives::{Address, Bytes, hex, keccak256},
+    primitives::{Address, Bytes, U256, hex, keccak256},
     providers::{Provider, ext::AnvilApi},
     rpc::types::TransactionRequest,
+    signers::local::PrivateKeySigner,
 };
 use axum::{Json, Router, extract::State, routing::post};
-use futures::future::join_all;
+use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use x402::{PaymentRequest, SettleResponse};
+use x402::{PaymentRequest, Reason, SettleResponse};
 
 use crate::harness::{Facilitator, PRICE, World};
 
@@ -24,7 +28,7 @@ const LONG: Duration = Duration::from_secs(7);
 
 /// What the node does instead of its work.
 #[derive(Clone, Copy, Debug)]
-enum Lie {
+pub(crate) enum Lie {
     /// Takes so many transactions and sends none of them on.
     LosesTransactions(usize),
     /// Knows of no receipt, for long.
@@ -37,6 +41,8 @@ enum Lie {
     FailsOften,
     /// Does what this method asks, and does not answer the first time.
     FallsSilent(&'static str),
+    /// Answers so many questions of this method with an error.
+    Refuses(&'static str, usize),
 }
 
 /// A lie that is told.
@@ -50,16 +56,18 @@ struct Told {
 
 /// Stands between the facilitator and the node.
 #[derive(Clone)]
-struct Relay {
+pub(crate) struct Relay {
     node: String,
     client: reqwest::Client,
     told: Arc<Mutex<Option<Told>>>,
+    requests: Arc<AtomicUsize>,
 }
 
 impl Relay {
     /// With the URL under which it is asked.
-    async fn start(world: &World) -> (Self, String) {
-        let relay = Self { node: world.anvil.rpc_url().to_string(), client: reqwest::Client::new(), told: Arc::default() };
+    pub(crate) async fn start(world: &World) -> (Self, String) {
+        let node = world.anvil.rpc_url().to_string();
+        let relay = Self { node, client: reqwest::Client::new(), told: Arc::default(), requests: Arc::default() };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let router = Router::new().route("/", post(Self::answer)).with_state(relay.clone());
@@ -67,12 +75,22 @@ impl Relay {
         (relay, url)
     }
 
-    async fn lies(&self, world: &World, lie: Lie) {
+    pub(crate) async fn lies(&self, world: &World, lie: Lie) {
         let head = world.provider.get_block_number().await.unwrap();
         *self.told.lock().unwrap() = Some(Told { lie, since: Instant::now(), head, calls: 0 });
     }
 
+    fn tells_the_truth(&self) {
+        *self.told.lock().unwrap() = None;
+    }
+
+    /// Requests so far, each of one call or many.
+    pub(crate) fn asked(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+
     async fn answer(State(relay): State<Self>, Json(request): Json<Value>) -> Json<Value> {
+        relay.requests.fetch_add(1, Ordering::SeqCst);
         Json(match request {
             Value::Array(calls) => join_all(calls.into_iter().map(|call| relay.one(call))).await.into(),
             call => relay.one(call).await,
@@ -96,7 +114,7 @@ impl Relay {
         }
         let answer = self.client.post(&self.node).json(&call).send().await.unwrap().json().await.unwrap();
         match lie {
-            Some(Lie::FailsOften) => {
+            Some(Lie::FailsOften | Lie::Refuses(..)) => {
                 json!({ "jsonrpc": "2.0", "id": id, "error": { "code": -32000, "message": "out of luck" } })
             }
             Some(Lie::FallsSilent(_)) => std::future::pending().await,
@@ -112,12 +130,12 @@ impl Relay {
             Lie::LosesTransactions(_) => method == "eth_sendRawTransaction",
             Lie::HidesReceipts => method == "eth_getTransactionReceipt",
             Lie::HidesLogs => method == "eth_getLogs",
-            Lie::FallsSilent(silent) => method == silent,
+            Lie::FallsSilent(named) | Lie::Refuses(named, _) => method == named,
             Lie::IsBehind | Lie::FailsOften => true,
         };
         *calls += usize::from(is_meant);
         let is_told = match *lie {
-            Lie::LosesTransactions(times) => *calls <= times,
+            Lie::LosesTransactions(times) | Lie::Refuses(_, times) => *calls <= times,
             Lie::HidesReceipts | Lie::HidesLogs | Lie::IsBehind => since.elapsed() < LONG,
             Lie::FailsOften => keccak256(calls.to_be_bytes())[0].is_multiple_of(3),
             Lie::FallsSilent(_) => *calls == 1,
@@ -219,4 +237,57 @@ async fn a_payment_is_not_called_failed_while_a_node_hides_who_settled_it() {
     let answer = settle(&facilitator, &payment).await;
     assert_eq!((answer.success, answer.transaction_hash()), (true, Some(theirs)), "{answer:?}");
     assert_eq!(world.balance(world.payee).await, PRICE);
+}
+
+/// A payer who has the price once, and a payment of it that never reaches the node: only the facilitator knows of it.
+async fn with_one_under_way() -> (World, Relay, Facilitator, PaymentRequest) {
+    let mut world = World::new().await;
+    world.payer = PrivateKeySigner::random();
+    contracts::dev::mint(&world.provider, world.payer.address(), PRICE).await.unwrap();
+    world.approve_permit2(U256::MAX).await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &[])).await;
+    relay.lies(&world, Lie::LosesTransactions(usize::MAX)).await;
+    let payment = world.payment();
+    (world, relay, facilitator, payment)
+}
+
+#[tokio::test]
+async fn what_is_under_way_counts_against_all_but_itself() {
+    let (world, relay, facilitator, first) = with_one_under_way().await;
+    let others = [world.payment(), world.permit2_payment(), world.upto(facilitator.upto_signer().await, PRICE)];
+    let meanwhile = async {
+        world.until("SELECT count(*) FROM facilitator.attempts", |count| count == 1).await;
+        for other in &others {
+            assert_eq!(facilitator.flaw(other).await, Some(Reason::InsufficientBalance));
+        }
+        assert_eq!(facilitator.flaw(&first).await, None, "or its client would sign and pay again");
+        relay.tells_the_truth();
+    };
+    let (first, ()) = tokio::join!(facilitator.settle(&first), meanwhile);
+    assert!(first.success, "{first:?}");
+}
+
+/// Each of them waits for the one before; were all of them let wait, there would be no room for anybody else.
+#[tokio::test]
+async fn few_payments_of_one_payer_wait_for_its_others() {
+    let (world, relay, facilitator, first) = with_one_under_way().await;
+    let crowd = async {
+        world.until("SELECT count(*) FROM facilitator.attempts", |count| count == 1).await;
+        let payments: Vec<PaymentRequest> = (0..30).map(|_| world.payment()).collect();
+        let mut answers: FuturesUnordered<_> = payments.iter().map(|payment| facilitator.post("settle", payment)).collect();
+        let turned_away = async {
+            for _ in 0..22 {
+                let (status, body) = answers.next().await.unwrap();
+                assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "{body}");
+                assert!(body["error"].as_str().unwrap().contains("balance"), "{body}");
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), turned_away).await.expect("all but eight are told to come again");
+        relay.tells_the_truth();
+        answers.map(|(_, body)| body["errorReason"].clone()).collect::<Vec<_>>().await
+    };
+    let (first, others) = tokio::join!(facilitator.settle(&first), crowd);
+    assert!(first.success, "{first:?}");
+    assert_eq!(others, vec![Reason::InsufficientBalance.as_str(); 8]);
 }

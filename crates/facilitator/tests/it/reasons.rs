@@ -91,6 +91,29 @@ async fn a_token_that_is_not_what_the_seller_says_has_its_official_reason() {
     }
 }
 
+/// What pretends to be a token need not show what became of a payment: not by a log, or not even when it is asked.
+#[tokio::test]
+async fn a_token_that_shows_nothing_of_its_payments_holds_up_no_other() {
+    /// Answers 1 to every call; refuses the question whether a nonce was used, and takes every other call.
+    const TOKENS: [Bytes; 2] = [bytes!("60015f5260205ff3"), bytes!("36604414600857005b5f5ffd")];
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    for (paid, (number, code)) in (1..).zip((0xa1..).zip(TOKENS)) {
+        let token = Address::repeat_byte(number);
+        world.provider.anvil_set_code(token, code).await.unwrap();
+        let payment = world.of_token(token, |_| ());
+        let answer = tokio::select! {
+            answer = facilitator.settle(&payment) => answer,
+            () = world.mine_on() => unreachable!(),
+        };
+        assert_eq!(answer.error_reason, Some(Reason::TransferEventMismatch), "an end, when it is deep: {answer:?}");
+        assert!(facilitator.settle(&world.payment()).await.success);
+        assert_eq!(world.balance(world.payee).await, PRICE.checked_mul(paid).unwrap());
+        let open = "SELECT count(*) FROM facilitator.settlements WHERE state = 'sent'";
+        world.until(open, |open| open == 0).await;
+    }
+}
+
 #[tokio::test]
 async fn what_the_proxy_or_the_token_refuses_a_payer_with_allowance_is_told() {
     let world = World::new().await;

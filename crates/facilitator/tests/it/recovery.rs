@@ -11,7 +11,10 @@ use alloy::{
 };
 use money::Usdc;
 
-use crate::harness::{PRICE, World};
+use crate::{
+    harness::{Facilitator, PRICE, World},
+    lying::{Lie, Relay},
+};
 
 const GWEI: u128 = 1_000_000_000;
 
@@ -163,7 +166,8 @@ async fn a_nonce_that_was_lost_holds_up_nobody_for_long() {
     assert!(settled.success, "{settled:?}");
 }
 
-/// As a crash leaves it right after the journal says so: the nonce was somebody else's, and the payment is to go out again.
+/// As a crash leaves it right after the journal says so: the nonce was somebody else's, and the payment is to go out again. Much was sent after
+/// it, and the node fails when it is to be sent.
 #[tokio::test]
 async fn what_goes_out_again_does_so_though_the_process_ends_before() {
     let world = World::new().await;
@@ -177,8 +181,12 @@ async fn what_goes_out_again_does_so_though_the_process_ends_before() {
     world.provider.anvil_mine(Some(1), None).await.unwrap();
     let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
     sqlx::query("UPDATE facilitator.settlements SET state = 'again'").execute(&pool).await.unwrap();
-    let _second = world.serve(&[]).await;
+    world.provider.anvil_set_nonce(world.signer.address(), 500).await.unwrap();
+    let (relay, url) = Relay::start(&world).await;
+    relay.lies(&world, Lie::Refuses("eth_feeHistory", 2)).await;
+    let _second = Facilitator::start(world.config_at(&url, &[])).await;
     until_paid(&world, PRICE).await;
+    assert_eq!(world.provider.get_transaction_count(world.signer.address()).await.unwrap(), 501);
 }
 
 /// The database forgets who has the signer when the connection breaks that said so.
