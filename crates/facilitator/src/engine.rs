@@ -19,6 +19,7 @@ use crate::{
     fees::FeeOracle,
     journal::Journal,
     lane::{Lane, Queue},
+    metrics::Metrics,
     settlement::{Entry, Key, Settlement, State},
     upto,
     verify::{Invalid, Verifier},
@@ -75,6 +76,7 @@ pub(crate) struct Engine {
     /// The PaymentRouter, through which payments that wait together go out together.
     pub(crate) router: Option<Address>,
     pub(crate) limits: Limits,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) tasks: TaskTracker,
     /// Ends lanes and watcher; the next start takes up what they leave.
     pub(crate) stop: CancellationToken,
@@ -101,6 +103,7 @@ impl Engine {
         fees: FeeOracle,
         router: Option<Address>,
         limits: Limits,
+        metrics: Arc<Metrics>,
     ) -> Self {
         Self {
             verifier,
@@ -109,6 +112,7 @@ impl Engine {
             fees,
             router,
             limits,
+            metrics,
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             news: Notify::new(),

@@ -27,6 +27,7 @@ use crate::{
     engine::Engine,
     fees::Fees,
     journal::{Attempt, Journal, Lease, Open, Transaction},
+    metrics::Stage,
     rpc,
     settlement::{Call, Entry, Settlement, Slot, State},
 };
@@ -49,7 +50,7 @@ pub(crate) struct Lane {
     wallet: EthereumWallet,
     address: Address,
     chain_id: u64,
-    queue: mpsc::Sender<Settlement>,
+    queue: mpsc::Sender<Waiting>,
     /// Settlements in the queue or under the pen.
     waiting: AtomicUsize,
     /// The least nonce that is not used up, as far as the watcher has seen.
@@ -86,8 +87,10 @@ impl Sent {
 /// behind it, by the word of one node.
 const FOREIGN_MAX: u64 = 16;
 
+/// A settlement, and since when it waits for its turn.
+type Waiting = (Settlement, Instant);
 /// Where a lane's settlements come out.
-pub(crate) type Queue = mpsc::Receiver<Settlement>;
+pub(crate) type Queue = mpsc::Receiver<Waiting>;
 
 impl Lane {
     /// Takes the signer for this instance.
@@ -133,7 +136,7 @@ impl Lane {
     /// Whether the settlement was taken: not when too many wait.
     pub(crate) fn push(&self, settlement: Settlement) -> bool {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let taken = self.queue.try_send(settlement).is_ok();
+        let taken = self.queue.try_send((settlement, Instant::now())).is_ok();
         self.waiting.fetch_sub(usize::from(!taken), Ordering::Relaxed);
         taken
     }
@@ -226,29 +229,33 @@ impl Lane {
     pub(crate) async fn run(&self, engine: &Arc<Engine>, mut queue: Queue) {
         // The nonce of the next transaction, unless it must be found.
         let mut next = None;
-        let mut turn = Vec::new();
-        while queue.recv_many(&mut turn, TURN_MAX).await > 0 {
+        let mut waiting = Vec::new();
+        while queue.recv_many(&mut waiting, TURN_MAX).await > 0 {
             while self.pending() >= PENDING_MAX {
                 self.room.notified().await;
             }
             if engine.router.is_some() {
-                let _ = tokio::time::timeout(COMPANY_WAIT, self.company(&mut queue, &mut turn)).await;
+                let _ = tokio::time::timeout(COMPANY_WAIT, self.company(&mut queue, &mut waiting)).await;
             }
-            while turn.len() < TURN_MAX
+            while waiting.len() < TURN_MAX
                 && let Ok(settlement) = queue.try_recv()
             {
-                turn.push(settlement);
+                waiting.push(settlement);
             }
-            let count = turn.len();
+            let count = waiting.len();
+            let waited = |(settlement, since): (Settlement, Instant)| {
+                engine.metrics.took(Stage::Lane, since.elapsed());
+                settlement
+            };
+            let mut turn: Vec<Settlement> = waiting.drain(..).map(waited).collect();
             if let Err(error) = self.send(engine, &mut next, &mut turn).await {
                 tracing::error!(signer = %self.address, %error, "settlements were not sent");
                 // A commit that failed may have happened all the same: the journal tells, with the next turn.
                 next = None;
-                let (again, new): (Vec<_>, Vec<_>) = turn.drain(..).partition(|settlement| engine.is_begun(&settlement.key));
+                let (again, new): (Vec<_>, Vec<_>) = turn.into_iter().partition(|settlement| engine.is_begun(&settlement.key));
                 new.iter().for_each(|settlement| engine.not_begun(&settlement.key));
                 self.try_again(engine, again);
             }
-            turn.clear();
             self.waiting.fetch_sub(count, Ordering::Relaxed);
         }
     }
@@ -272,7 +279,7 @@ impl Lane {
     }
 
     /// Takes what else comes until all that was sent is mined, or the turn is full.
-    async fn company(&self, queue: &mut Queue, turn: &mut Vec<Settlement>) {
+    async fn company(&self, queue: &mut Queue, turn: &mut Vec<Waiting>) {
         while self.pending() > 0 {
             let full = async {
                 while let room @ 1.. = TURN_MAX.saturating_sub(turn.len())
@@ -299,7 +306,10 @@ impl Lane {
                 let attempt = self.sign(nonce, &group.call, fees).await?;
                 transactions.push(Transaction { attempt, settlements: group.settlements });
             }
-            let begun_before = engine.journal.begin(&transactions).await?;
+            let begun_before = {
+                let _timer = engine.metrics.time(Stage::Journal);
+                engine.journal.begin(&transactions).await?
+            };
             if begun_before.is_empty() {
                 break transactions;
             }
@@ -318,7 +328,9 @@ impl Lane {
         let raws = transactions.iter().map(|tx| (tx.attempt.raw.clone(),)).collect();
         let entries = self.insert(transactions);
         engine.begun(entries);
+        let timer = engine.metrics.time(Stage::Broadcast);
         let sent = rpc::many::<_, alloy::primitives::B256>(&engine.verifier.provider, "eth_sendRawTransaction", raws).await;
+        drop(timer);
         match sent {
             Ok(answers) => answers.iter().filter_map(|answer| answer.as_ref().err()).for_each(|error| {
                 tracing::warn!(signer = %self.address, %error, "the node refused a transaction; it will be sent again");

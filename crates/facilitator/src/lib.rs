@@ -195,7 +195,7 @@ async fn open(
         sponsor,
         owed: owed::Owed::default(),
     };
-    Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits), queues))
+    Ok((engine::Engine::new(verifier, journal, lanes, fees, router, limits, metrics.clone()), queues))
 }
 
 /// The PaymentRouter, if there is one.

@@ -19,10 +19,26 @@ pub(crate) enum Stage {
     Settle,
     /// One round trip to the node, for everybody who goes with it.
     Round,
+    /// A settlement's waiting for its turn in a lane.
+    Lane,
+    /// Writing to the journal what is about to be sent.
+    Journal,
+    /// Handing transactions to the node.
+    Broadcast,
+    /// From there to the block that holds a transaction, as it is seen.
+    Inclusion,
 }
 
 impl Stage {
-    const ALL: [(Self, &str); 3] = [(Self::Verify, "verify"), (Self::Settle, "settle"), (Self::Round, "round")];
+    const ALL: [(Self, &str); 7] = [
+        (Self::Verify, "verify"),
+        (Self::Settle, "settle"),
+        (Self::Round, "round"),
+        (Self::Lane, "lane"),
+        (Self::Journal, "journal"),
+        (Self::Broadcast, "broadcast"),
+        (Self::Inclusion, "inclusion"),
+    ];
 }
 
 /// Why a request was turned away before it was looked at.
@@ -95,6 +111,11 @@ impl Metrics {
     /// Takes the time until what it returns is dropped.
     pub(crate) fn time(&self, stage: Stage) -> impl Drop + use<'_> {
         Timer { histogram: &self.stages[stage as usize], started: Instant::now() }
+    }
+
+    /// The same where what is timed began elsewhere.
+    pub(crate) fn took(&self, stage: Stage, took: Duration) {
+        self.stages[stage as usize].record(took);
     }
 
     /// Answers so far, by what they said.

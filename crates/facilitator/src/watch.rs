@@ -20,6 +20,7 @@ use crate::{
     engine::Engine,
     journal::Open,
     lane::{Lane, Sent},
+    metrics::Stage,
     resend, rpc,
     settlement::{Entry, Method, Settlement, Slot, State},
 };
@@ -180,6 +181,9 @@ async fn judge_all(engine: &Arc<Engine>, due: Vec<Due<'_>>, head: u64) -> Result
     let mut closed = Vec::new();
     for Judged { lane, slot, block, entries, changed, is_final } in judged {
         if let Some(sent) = lane.open().get_mut(&slot.nonce) {
+            if sent.mined.is_none() && block.is_some() {
+                engine.metrics.took(Stage::Inclusion, sent.first_sent.elapsed());
+            }
             (sent.mined, sent.missing, sent.open.entries) = (block, sent.missing.filter(|_| block.is_none()), entries);
         }
         lane.room.notify_one();

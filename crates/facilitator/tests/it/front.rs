@@ -23,7 +23,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use x402::{Eip3009Authorization, Reason};
 
-use crate::harness::{Facilitator, PRICE, World};
+use crate::{
+    harness::{Facilitator, PRICE, World},
+    lying::Relay,
+};
 
 /// `printf secret | sha256sum`
 const HASH_OF_SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -47,6 +50,31 @@ async fn only_known_keys_may_ask_and_each_only_at_its_rate() {
     assert!((10..15).contains(&admitted.len()), "ten seconds' worth, and what time has added: {}", admitted.len());
     assert!(refused.iter().all(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS));
     assert!(refused.iter().all(|answer| answer.headers().contains_key("retry-after")));
+}
+
+#[tokio::test]
+async fn an_address_asks_no_more_often_than_its_rate() {
+    let world = World::new().await;
+    let facilitator = world.serve(&["--ip-rate", "1"]).await;
+    let burst = join_all((0..20).map(|_| verify_with_key(&facilitator, &world, None))).await;
+    let (admitted, refused): (Vec<_>, Vec<_>) = burst.into_iter().partition(|answer| answer.status() == StatusCode::OK);
+    assert!((10..15).contains(&admitted.len()), "ten seconds' worth, and what time has added: {}", admitted.len());
+    assert!(refused.iter().all(|answer| answer.status() == StatusCode::TOO_MANY_REQUESTS));
+    assert!(refused.iter().all(|answer| answer.headers().contains_key("retry-after")));
+    let health = reqwest::get(format!("{}/health", facilitator.url)).await.unwrap();
+    assert_eq!(health.status(), StatusCode::OK, "whoever watches over it is not counted");
+}
+
+#[tokio::test]
+async fn a_verification_asks_the_node_once() {
+    let world = World::new().await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &[])).await;
+    let valid = async || facilitator.post("verify", &world.payment()).await.1["isValid"] == true;
+    assert!(valid().await);
+    let before = relay.asked();
+    assert!(valid().await);
+    assert_eq!(relay.asked() - before, 1);
 }
 
 #[tokio::test]
@@ -134,6 +162,19 @@ async fn those_who_ask_together_share_a_call_and_nothing_else() {
     let metrics = reqwest::get(format!("{}/metrics", facilitator.url)).await.unwrap().text().await.unwrap();
     let rounds = metrics.lines().find_map(|line| line.strip_prefix("facilitator_stage_seconds_count{stage=\"round\"} ")).unwrap();
     assert!(rounds.parse::<u32>().unwrap() < 40, "60 payments and 10 explanations: {rounds} round trips");
+}
+
+#[tokio::test]
+async fn an_operator_sees_where_the_time_of_a_settlement_goes() {
+    let world = World::new().await;
+    let facilitator = world.serve(&[]).await;
+    assert!(facilitator.settle(&world.payment()).await.success);
+    let metrics = reqwest::get(format!("{}/metrics", facilitator.url)).await.unwrap().text().await.unwrap();
+    for stage in ["settle", "round", "lane", "journal", "broadcast", "inclusion"] {
+        let count = format!("facilitator_stage_seconds_count{{stage=\"{stage}\"}} ");
+        let count = metrics.lines().find_map(|line| line.strip_prefix(&count)).unwrap_or_else(|| panic!("no {stage}: {metrics}"));
+        assert_ne!(count, "0", "{stage}");
+    }
 }
 
 #[tokio::test]
