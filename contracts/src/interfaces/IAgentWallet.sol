@@ -131,6 +131,10 @@ interface IAgentWallet is IERC1271 {
     event EscrowOpened(
         address indexed operator, bytes32 indexed agreement, address indexed seller, address token, uint256 amount
     );
+    /// @dev By an operator, whose limit the bond counts against.
+    event EscrowDisputed(
+        address indexed operator, bytes32 indexed agreement, address indexed seller, address token, uint256 amount
+    );
     event Withdrawn(address indexed token, address indexed to, uint256 amount);
 
     error NotFactory(address caller, address factory);

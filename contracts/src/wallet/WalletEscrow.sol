@@ -51,16 +51,17 @@ abstract contract WalletEscrow is WalletPayments {
     function disputeEscrow(IEscrow.Terms calldata terms) external nonReentrant {
         uint256 bond = terms.disputeBond;
         if (msg.sender != owner) {
-            _requireOpener(terms);
+            bytes32 id = _requireOpener(terms);
             // Who loses the dispute pays the bond to the other.
             if (bond != 0) _spend(msg.sender, terms.token, terms.seller, bond, false);
+            emit EscrowDisputed(msg.sender, id, terms.seller, terms.token, bond);
         }
         if (bond != 0) IERC20(terms.token).forceApprove(ESCROW, bond);
         IEscrow(ESCROW).dispute(terms);
     }
 
-    function _requireOpener(IEscrow.Terms calldata terms) private view {
-        bytes32 id = IEscrow(ESCROW).agreementId(terms);
+    function _requireOpener(IEscrow.Terms calldata terms) private view returns (bytes32 id) {
+        id = IEscrow(ESCROW).agreementId(terms);
         if (escrowOpener[id] != msg.sender) revert NotEscrowOpener(msg.sender, id);
         _requireOperator(msg.sender);
         if (_operators[msg.sender].frozen) revert OperatorIsFrozen(msg.sender);

@@ -96,6 +96,8 @@ contract OpenEscrowTest is WalletTest {
         vm.expectRevert(abi.encodeWithSelector(IAgentWallet.NotEscrowOpener.selector, stranger, id));
         vm.prank(stranger);
         wallet.disputeEscrow(terms);
+        vm.expectEmit(address(wallet));
+        emit IAgentWallet.EscrowDisputed(operator, id, payee, address(usdc), 5e6);
         vm.prank(operator);
         wallet.disputeEscrow(terms);
         assertEq(uint8(Escrow(escrow).agreementOf(id).status), uint8(IEscrow.Status.Disputed));

@@ -96,6 +96,7 @@ const EVENTS: &[(&str, &str)] = &[
     ("AgreementDisputed", "disputed with a bond of {bond}; the arbiter may rule before {arbitrationEnds}"),
     ("AgreementResolved", "resolved: {toSeller} to the seller, of it {fee} fee, {toBuyer} to the buyer, the bond to {bondTo}"),
     ("EscrowOpened", "agreement {agreement} opened with {amount}"),
+    ("EscrowDisputed", "agreement {agreement} disputed by {operator}, the bond of {amount} counts against the limit"),
     ("PayoutCredited", "the token refused {account}: {amount} wait in the contract for it to withdraw"),
     ("PaymentRecorded", "{amount} to {payee}, recorded under payment id {paymentId}"),
     ("BatchPaid", "{total} paid, reference {paymentRef}"),
