@@ -17,7 +17,7 @@ pub(crate) struct Preset {
     /// Confirmations after which no reorganisation is expected any more.
     finality_blocks: u64,
     /// Seconds between blocks, at least one; zero where they are made on demand.
-    block_seconds: u64,
+    pub(crate) block_seconds: u64,
     /// Whether the hash of a header is that of its fields, and its receipts root that of its receipts.
     pub(crate) provable: bool,
 }

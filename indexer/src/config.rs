@@ -13,11 +13,11 @@ pub struct Config {
     /// asked. ws:// and wss:// push new blocks, http:// and https:// are asked for them
     #[arg(long, env = "FLORIN_RPC_URL", hide_env_values = true, value_delimiter = ',', required = true)]
     pub rpc_url: Vec<Url>,
-    /// How many of the endpoints must have a block before it is believed to be the chain's
+    /// How many of the endpoints must have a block before it is believed to be the chain's, and say the same of what nothing proves
     #[arg(long, env = "FLORIN_INDEXER_RPC_QUORUM", default_value_t = 1)]
     pub rpc_quorum: usize,
     /// Believe what the node says without proof: for a chain whose blocks cannot be proved by what its nodes answer (cronos). Best with
-    /// --rpc-quorum 2 and endpoints of different providers
+    /// --rpc-quorum 2 and endpoints of different providers, which must then say the same of every block and receipt
     #[arg(long, env = "FLORIN_INDEXER_TRUST_NODE")]
     pub trust_node: bool,
     /// Chain that the node must be on; without it, whatever the node is on

@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use crate::{
     Config, Error,
     api::{self, Slot},
-    chains::{self, Rules},
+    chains::{self, Preset, Rules},
     db, deployment,
     feed::Bell,
     metrics::Counters,
@@ -132,7 +132,14 @@ impl Mirror {
         let counters = Arc::new(Counters::default());
         let node = Node::new(&config, counters.clone());
         let chain_id = chain_id(&config, &node).await?;
-        let rules = Rules::of(&config, chain_id, node.is_dev().await);
+        let is_dev = node.is_dev().await;
+        if is_dev && config.block_seconds.is_none() && Preset::of(chain_id).is_some_and(|preset| preset.block_seconds > 0) {
+            warn!(
+                chain_id,
+                "the node says that it is one for development: a chain that stands still will not be noticed (--block-seconds)"
+            );
+        }
+        let rules = Rules::of(&config, chain_id, is_dev);
         let targets = deployment::resolve(&config, chain_id)?;
         db::migrate(&config.database_url).await?;
         let pool = db::read_pool(&config.database_url).await?;
@@ -144,6 +151,7 @@ impl Mirror {
             pool.clone(),
             writing.clone(),
             targets.usdc,
+            targets.registry,
             &config,
             targets.contracts.iter().copied().collect(),
             counters.clone(),

@@ -121,9 +121,11 @@ const AGAIN: [&str; 2] = [
      WINDOW versions AS (PARTITION BY token, account ORDER BY block_number)",
 ];
 
+/// In a transaction.
 pub(super) async fn again(conn: &mut PgConnection, accounts: Option<Vec<Vec<u8>>>) -> Result<(), sqlx::Error> {
+    // Planned for these accounts: whether they are all or a few decides how to find them.
+    sqlx::query("SET LOCAL plan_cache_mode = force_custom_plan").execute(&mut *conn).await?;
     for statement in AGAIN {
-        // Planned for these accounts: whether they are all or a few decides how to find them.
         sqlx::query(statement).persistent(false).bind(&accounts).execute(&mut *conn).await?;
     }
     Ok(())

@@ -17,10 +17,12 @@ use std::{
 
 use alloy::{
     network::Ethereum,
-    primitives::{Address, B256, Bytes, U64},
+    primitives::{Address, B256, Bytes, U64, U256},
     providers::{Provider, RootProvider},
     rpc::json_rpc::{RpcRecv, RpcSend},
+    sol_types::SolCall,
 };
+use contracts::usdc::Usdc::balanceOfCall;
 use futures::{FutureExt, future::BoxFuture};
 use tracing::{info, warn};
 use url::Host;
@@ -77,12 +79,22 @@ pub enum Error {
         /// What does not fit.
         reason: &'static str,
     },
-    /// Fewer endpoints have a block than must.
-    #[error("{have} of the endpoints have block {block}, {need} must")]
+    /// Fewer endpoints have a block, or tell the same of it, than must.
+    #[error("{have} of the endpoints tell the same of block {block}, {need} must")]
     NoQuorum {
         /// The block.
         block: u64,
-        /// How many have it.
+        /// How many do.
+        have: usize,
+        /// How many must.
+        need: usize,
+    },
+    /// Fewer endpoints say the same of a contract than must.
+    #[error("{have} of the endpoints give the same answer to {method}, {need} must")]
+    Contradicted {
+        /// The JSON-RPC method.
+        method: &'static str,
+        /// How many do.
         have: usize,
         /// How many must.
         need: usize,
@@ -109,6 +121,15 @@ pub(crate) enum At {
     Hash(B256),
     /// That of the chain as it is now.
     Number(u64),
+}
+
+impl At {
+    fn to_json(self) -> serde_json::Value {
+        match self {
+            Self::Hash(hash) => serde_json::json!({"blockHash": hash}),
+            Self::Number(number) => serde_json::json!(U64::from(number)),
+        }
+    }
 }
 
 /// The chain, as one or several JSON-RPC endpoints tell it. One is asked; when it fails, the next.
@@ -148,12 +169,14 @@ impl Node {
         futures::future::join_all(ask).await
     }
 
-    /// Whether blocks are made on demand: a dev node says what it is. Endpoints that did not answer yet are not asked.
+    /// Whether blocks are made on demand: dev nodes say what they are. One among others that are none is not believed, for it would have a chain that
+    /// stands still pass for one that goes on. Endpoints that did not answer yet are not asked.
     pub(crate) async fn is_dev(&self) -> bool {
         let answering = self.rpcs.iter().filter(|rpc| rpc.is_connected());
         let ask = answering.map(|rpc| rpc.request::<_, String>("web3_clientVersion", ()));
         let is_dev = |version: String| DEV_NODES.iter().any(|name| version.to_lowercase().starts_with(name));
-        futures::future::join_all(ask).await.into_iter().flatten().any(is_dev)
+        let dev: Vec<bool> = futures::future::join_all(ask).await.into_iter().flatten().map(is_dev).collect();
+        !dev.is_empty() && dev.into_iter().all(|is_dev| is_dev)
     }
 
     /// Asks the next endpoint from now on, unless somebody else already does.
@@ -228,18 +251,32 @@ impl Node {
         }
     }
 
-    /// Whether enough endpoints have the block. The one that announced it counts as one.
-    async fn agreed(&self, header: &Header, announced_by: usize) -> Result<(), Error> {
-        if self.quorum <= 1 {
-            return Ok(());
+    /// Whether enough endpoints have these blocks, each following the one before it. The one that announced them counts as one. What is proved
+    /// names its ancestors, so the last is asked for; what is told only is asked for block by block, and all of it must be the same.
+    async fn agreed(&self, headers: &[Header], announced_by: usize) -> Result<(), Error> {
+        let (Some(last), true) = (headers.last(), self.quorum > 1) else { return Ok(()) };
+        let headers = if self.trusting { headers } else { std::slice::from_ref(last) };
+        let others = self.others(announced_by).map(|index| async move {
+            let ask = headers.iter().map(|header| (header.hash(), false));
+            self.rpcs[index].batch::<_, Option<Header>>("eth_getBlockByHash", ask).await.unwrap_or_default()
+        });
+        let others = futures::future::join_all(others).await;
+        for (place, header) in headers.iter().enumerate() {
+            let same = others.iter().filter(|theirs| theirs.get(place).is_some_and(|found| found.as_ref() == Some(header)));
+            self.enough(header, 1 + same.count())?;
         }
-        let others = self.rpcs.iter().enumerate().filter(|(index, _)| *index != announced_by);
-        let asked = futures::future::join_all(others.map(|(_, rpc)| self.find_at(rpc, header.hash()))).await;
-        let have = 1 + asked.iter().filter(|found| matches!(found, Ok(Some(_)))).count();
+        Ok(())
+    }
+
+    fn enough(&self, header: &Header, have: usize) -> Result<(), Error> {
         if have >= self.quorum {
             return Ok(());
         }
         Err(Error::NoQuorum { block: header.number(), have, need: self.quorum })
+    }
+
+    fn others(&self, than: usize) -> impl Iterator<Item = usize> {
+        (0..self.rpcs.len()).filter(move |index| *index != than)
     }
 
     /// The newest block.
@@ -248,15 +285,23 @@ impl Node {
         let head = async {
             let header: Option<Header> = self.rpcs[asked].request("eth_getBlockByNumber", ("latest", false)).await?;
             let header = header.ok_or_else(|| Error::Missing("its newest block".into()))?.proved(self.trusting)?;
-            self.agreed(&header, asked).await.map(|()| header)
+            self.agreed(std::slice::from_ref(&header), asked).await.map(|()| header)
         };
         head.await.inspect_err(|why| self.fail_over(asked, why))
     }
 
     /// The block of this hash, which the node announced in some way.
     pub(crate) async fn block(&self, hash: B256) -> Result<Header, Error> {
-        let missing = move || Error::Missing(format!("block {hash}"));
-        self.patiently(|| self.find(hash).map(move |found| found?.ok_or_else(missing)).boxed()).await
+        let find = || async move {
+            let asked = self.current.load(Ordering::Relaxed);
+            let found = self.find_at(&self.rpcs[asked], hash).await?;
+            let header = found.ok_or_else(|| Error::Missing(format!("block {hash}")))?;
+            if header.is_told() {
+                self.agreed(std::slice::from_ref(&header), asked).await?;
+            }
+            Ok(header)
+        };
+        self.patiently(|| find().boxed()).await
     }
 
     /// The receipts of one block, see [`Self::receipts`].
@@ -304,18 +349,38 @@ impl Node {
         Ok(Some(header))
     }
 
-    /// What a contract answers at the end of a block.
+    /// What a contract answers at the end of a block. Nothing proves it: as many endpoints must say so as must have a block.
     pub(crate) async fn call(&self, to: Address, data: Bytes, at: At) -> Result<Bytes, Error> {
-        let transaction = serde_json::json!({"to": to, "data": data});
-        let at = match at {
-            At::Hash(hash) => serde_json::json!({"blockHash": hash}),
-            At::Number(number) => serde_json::json!(U64::from(number)),
-        };
-        self.patiently(|| {
-            let rpc = &self.rpcs[self.current.load(Ordering::Relaxed)];
-            rpc.request("eth_call", (transaction.clone(), at.clone())).boxed()
-        })
-        .await
+        let params = (serde_json::json!({"to": to, "data": data}), at.to_json());
+        self.patiently(|| self.said("eth_call", params.clone()).boxed()).await
+    }
+
+    /// What an account holds of a token at the end of a block; nothing before the token was there.
+    pub(crate) async fn balance(&self, token: Address, account: Address, block: u64) -> Result<U256, Error> {
+        let at = At::Number(block);
+        let answer = self.call(token, balanceOfCall { account }.abi_encode().into(), at).await?;
+        if let Ok(balance) = balanceOfCall::abi_decode_returns(&answer) {
+            return Ok(balance);
+        }
+        let code: Bytes = self.patiently(|| self.said("eth_getCode", (token, at.to_json())).boxed()).await?;
+        if code.is_empty() && answer.is_empty() {
+            return Ok(U256::ZERO);
+        }
+        Err(Error::Request { method: "eth_call", reason: format!("what {token} answers in block {block} is no balance") })
+    }
+
+    /// What the endpoint that is asked answers, if enough others say the same.
+    async fn said<P: RpcSend + Clone, R: RpcRecv + PartialEq>(&self, method: &'static str, params: P) -> Result<R, Error> {
+        let asked = self.current.load(Ordering::Relaxed);
+        let answer: R = self.rpcs[asked].request(method, params.clone()).await?;
+        if self.quorum > 1 {
+            let others = self.others(asked).map(|index| self.rpcs[index].request::<P, R>(method, params.clone()));
+            let have = 1 + futures::future::join_all(others).await.iter().flatten().filter(|theirs| **theirs == answer).count();
+            if have < self.quorum {
+                return Err(Error::Contradicted { method, have, need: self.quorum });
+            }
+        }
+        Ok(answer)
     }
 
     /// Blocks `from..=to` of the chain as the node sees it now, each following the one before it.
@@ -335,18 +400,28 @@ impl Node {
             }
             headers.push(header);
         }
-        // The others are its ancestors.
-        if let Some(last) = headers.last() {
-            self.agreed(last, asked).await?;
-        }
+        self.agreed(&headers, asked).await?;
         Ok(headers)
     }
 
-    /// All receipts of each block, complete or an error. Asked by hash, so that another block's receipts cannot be mistaken for them.
+    /// All receipts of each block, complete or an error: proved, or told by as many endpoints as must have the block.
     pub(crate) async fn receipts(&self, headers: &[&Header]) -> Result<Vec<Vec<Receipt>>, Error> {
+        let asked = self.current.load(Ordering::Relaxed);
+        let receipts = self.receipts_at(asked, headers).await?;
+        if self.trusting && self.quorum > 1 {
+            let others = self.others(asked).map(|index| self.receipts_at(index, headers));
+            let others: Vec<Vec<Vec<Receipt>>> = futures::future::join_all(others).await.into_iter().flatten().collect();
+            for (place, header) in headers.iter().enumerate() {
+                self.enough(header, 1 + others.iter().filter(|theirs| theirs[place] == receipts[place]).count())?;
+            }
+        }
+        Ok(receipts)
+    }
+
+    /// Asked by hash, so that another block's receipts cannot be mistaken for them.
+    async fn receipts_at(&self, asked: usize, headers: &[&Header]) -> Result<Vec<Vec<Receipt>>, Error> {
         const METHOD: &str = "eth_getBlockReceipts";
         let params = headers.iter().map(|header| (header.hash(),)).collect();
-        let asked = self.current.load(Ordering::Relaxed);
         let answers = self.rpcs[asked].answers(METHOD, params).await.inspect_err(|why| self.fail_over(asked, why))?;
         let headers: Vec<Header> = headers.iter().copied().cloned().collect();
         let size = answers.size();

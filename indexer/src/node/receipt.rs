@@ -13,7 +13,7 @@ use serde::{
 const DEPOSIT_TYPE: u64 = 0x7e;
 
 /// A receipt as the node tells it: what the receipts root commits to, and what is kept besides.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Receipt {
     #[serde(rename = "type", default)]
@@ -36,7 +36,7 @@ pub(crate) struct Receipt {
 }
 
 /// A log, without its place: that follows from the receipts.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub(crate) struct Log {
     pub(crate) address: Address,
     pub(crate) topics: Topics,
@@ -44,7 +44,7 @@ pub(crate) struct Log {
 }
 
 /// The topics of a log, in place: a log has at most four.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Topics {
     words: [B256; 4],
     count: usize,

@@ -3,7 +3,7 @@
 use alloy::primitives::Address;
 use sqlx::{Connection, PgConnection};
 
-use super::{RowTypes, int, watched::add_rows};
+use super::{RowTypes, int, revise, watched::add_rows};
 use crate::{block::Block, derive};
 
 /// Contracts that are looked at in one go.
@@ -15,29 +15,30 @@ pub(crate) struct Unchecked {
     pub(crate) address: Address,
     /// Block that created it.
     pub(crate) created: u64,
-    /// What is mirrored of its balance before that block.
-    pub(crate) mirrored: i64,
 }
 
 /// Those that come after an address, in the order of addresses.
 pub(crate) async fn unchecked(conn: &mut PgConnection, after: Address) -> Result<Vec<Unchecked>, sqlx::Error> {
-    let rows: Vec<(Vec<u8>, i64, i64)> = sqlx::query_as(
-        "SELECT address, block_number,
-                coalesce((SELECT balance FROM chain.balances
-                          WHERE account = address AND from_block < block_number ORDER BY from_block DESC LIMIT 1), 0)
-         FROM chain.contracts AS c
+    let rows: Vec<(Vec<u8>, i64)> = sqlx::query_as(
+        "SELECT address, block_number FROM chain.contracts AS c
          WHERE address > $1 AND NOT EXISTS (SELECT FROM chain.checked AS k WHERE k.address = c.address) ORDER BY address LIMIT $2",
     )
     .bind(after.as_slice())
     .bind(AT_ONCE)
     .fetch_all(conn)
     .await?;
-    let unchecked = |(address, created, mirrored): (Vec<u8>, i64, i64)| Unchecked {
+    let unchecked = |(address, created): (Vec<u8>, i64)| Unchecked {
         address: Address::from_slice(&address),
         created: created.unsigned_abs(),
-        mirrored,
     };
     Ok(rows.into_iter().map(unchecked).collect())
+}
+
+/// What is mirrored of what an account received up to a block, before it could send anything.
+pub(crate) async fn received(conn: &mut PgConnection, account: Address, block: u64) -> Result<i64, sqlx::Error> {
+    let balance = "SELECT balance FROM chain.balances WHERE account = $1 AND from_block <= $2 ORDER BY from_block DESC LIMIT 1";
+    let balance = sqlx::query_scalar(balance).bind(account.as_slice()).bind(int(block)).fetch_optional(conn).await?;
+    Ok(balance.unwrap_or_default())
 }
 
 /// Adds what one of them got in a block, and what follows from it. False, with nothing changed, when the block is not the mirror's.
@@ -47,16 +48,19 @@ pub(crate) async fn add_earlier(conn: &mut PgConnection, types: &RowTypes, block
         return Ok(false);
     }
     derive::again_in_block(&mut tx, block).await?;
+    revise(&mut tx).await?;
     tx.commit().await?;
     Ok(true)
 }
 
 /// Notes that nothing of it is missing.
 pub(crate) async fn check(conn: &mut PgConnection, contract: &Unchecked) -> Result<(), sqlx::Error> {
+    let mut tx = conn.begin().await?;
     sqlx::query("INSERT INTO chain.checked (address, block_number) VALUES ($1, $2) ON CONFLICT DO NOTHING")
         .bind(contract.address.as_slice())
         .bind(int(contract.created))
-        .execute(conn)
+        .execute(&mut *tx)
         .await?;
-    Ok(())
+    revise(&mut tx).await?;
+    tx.commit().await
 }

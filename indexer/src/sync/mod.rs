@@ -9,10 +9,7 @@ mod tail;
 mod upgrade;
 mod verify;
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -26,6 +23,7 @@ use crate::{
     store::{self, Identity, Partitions, RowTypes, Step, Tip, Undo},
     watch::{Targets, Watch},
 };
+use earlier::Earlier;
 use pace::Pace;
 use tail::Tail;
 pub(crate) use verify::verify;
@@ -121,9 +119,7 @@ struct Follower<'a> {
     pace: Pace,
     /// Whether the mirror is what this deployment and this program make.
     upgraded: bool,
-    /// The tip at which every contract was looked at that may have got something before it was created, and when that failed last.
-    earlier_tip: Option<Tip>,
-    earlier_failed: Option<Instant>,
+    earlier: Earlier,
 }
 
 impl<'a> Follower<'a> {
@@ -145,18 +141,8 @@ impl<'a> Follower<'a> {
         let partitions = Partitions::load(&mut writer.conn).await?;
         let row_types = RowTypes::load(&mut writer.conn).await?;
         let pace = Pace::new(context.node.is_local());
-        let mut follower = Self {
-            context,
-            writer,
-            watch,
-            tail,
-            partitions,
-            row_types,
-            pace,
-            upgraded: false,
-            earlier_tip: None,
-            earlier_failed: None,
-        };
+        let mut follower =
+            Self { context, writer, watch, tail, partitions, row_types, pace, upgraded: false, earlier: Earlier::default() };
         follower.reload_watch(None).await?;
         Ok(follower)
     }
@@ -249,7 +235,7 @@ impl<'a> Follower<'a> {
         };
         // Only now: the rows are visible already.
         self.partitions.tend(&mut self.writer.conn, &self.context.config.database_url, self.tail.end()).await?;
-        self.fetch_earlier().await?;
+        self.fetch_earlier(shutdown).await?;
         Ok(outcome)
     }
 
@@ -329,12 +315,17 @@ impl Added {
 /// Turns a fetched block into rows. Blocks are taken in order, because a block may create contracts that later ones involve.
 async fn mirror(node: &Node, watch: &mut Watch, fetched: Fetched) -> Result<Block, Failure> {
     let Fetched { header, mut receipts } = fetched;
-    match (watch.may_touch(header.bloom()), &receipts) {
+    match (may_touch(watch, &header), &receipts) {
         (true, None) => receipts = Some(node.receipts_of(&header).await?),
         (false, Some(_)) => receipts = None,
         _ => {}
     }
     Ok(block::mirror(&header, receipts.as_deref(), watch)?)
+}
+
+/// False only when it is sure that the block holds nothing to mirror: a bloom that nothing proves is not asked.
+fn may_touch(watch: &Watch, header: &Header) -> bool {
+    header.is_told() || watch.may_touch(header.bloom())
 }
 
 /// A block with its receipts, if it could hold anything of what was watched when it was fetched.
@@ -348,7 +339,7 @@ impl Fetched {
     /// Fetches the receipts of those blocks that could hold anything watched.
     async fn complete(node: &Node, watch: &Watch, headers: Vec<Header>) -> Result<Vec<Self>, node::Error> {
         let mut fetched: Vec<Self> = headers.into_iter().map(|header| Self { header, receipts: None }).collect();
-        let mut touched: Vec<&mut Self> = fetched.iter_mut().filter(|block| watch.may_touch(block.header.bloom())).collect();
+        let mut touched: Vec<&mut Self> = fetched.iter_mut().filter(|block| may_touch(watch, &block.header)).collect();
         for blocks in touched.chunks_mut(RECEIPTS_BLOCKS_MAX) {
             let headers: Vec<&Header> = blocks.iter().map(|block| &block.header).collect();
             // One bad answer spoils the batch; asking one by one finds out which.

@@ -10,14 +10,16 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 use url::Url;
 
-use crate::harness::{Chain, Indexer, assert_as_from_scratch, config, database, pool, synced};
+use crate::harness::{Chain, Indexer, WAIT, assert_as_from_scratch, assert_balances, config, database, pool, synced};
 
 pub(crate) const UP: u8 = 0;
 pub(crate) const DOWN: u8 = 1;
 /// Answers, but has no block.
 const IGNORANT: u8 = 2;
+/// Leaves out what transactions logged.
+const LYING: u8 = 3;
 /// Says that it is on another chain.
-const FOREIGN: u8 = 3;
+const FOREIGN: u8 = 4;
 
 /// Ten times says that a block of some time ago is its newest, and is up again.
 const OLD: u8 = 14;
@@ -54,13 +56,27 @@ async fn relay(State(gateway): State<Gateway>, Json(mut request): Json<Value>) -
     }
     let response = reqwest::Client::new().post(gateway.upstream).json(&request).send().await.unwrap();
     let mut response: Value = response.json().await.unwrap();
-    if mode == IGNORANT && request["method"].as_str().is_some_and(|method| method.starts_with("eth_getBlock")) {
-        response["result"] = Value::Null;
-    }
-    if mode == FOREIGN && request["method"] == "eth_chainId" {
-        response["result"] = "0x1".into();
+    match (&request, &mut response) {
+        (Value::Array(calls), Value::Array(answers)) => {
+            for call in calls {
+                spoil(mode, call, answers.iter_mut().find(|answer| answer["id"] == call["id"]).unwrap());
+            }
+        }
+        (call, answer) => spoil(mode, call, answer),
     }
     Ok(Json(response))
+}
+
+fn spoil(mode: u8, call: &Value, answer: &mut Value) {
+    let result = &mut answer["result"];
+    match (mode, call["method"].as_str().unwrap()) {
+        (IGNORANT, method) if method.starts_with("eth_getBlock") => *result = Value::Null,
+        (FOREIGN, "eth_chainId") => *result = "0x1".into(),
+        (LYING, "eth_getBlockReceipts") => {
+            result.as_array_mut().into_iter().flatten().for_each(|receipt| receipt["logs"] = Value::Array(Vec::new()));
+        }
+        _ => {}
+    }
 }
 
 async fn metric(indexer: &Indexer, name: &str) -> u64 {
@@ -127,6 +143,58 @@ async fn with_a_quorum_a_block_that_one_endpoint_alone_has_is_not_committed() {
     config.rpc_url[1] = config.rpc_url[0].clone();
     let refused = Indexer::start_with(config).await.task.await.unwrap().unwrap_err();
     assert!(matches!(refused, indexer::Error::EndpointTwice(_)), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_nothing_is_proved_a_quorum_must_tell_the_same_of_a_block() {
+    let chain = Chain::start().await;
+    let (second, mode) = Gateway::start(chain.url(), UP).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url.push(second);
+    (config.rpc_quorum, config.trust_node) = (2, true);
+    let indexer = Indexer::start_with(config.clone()).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    synced(&chain, &pool).await;
+
+    mode.store(LYING, Ordering::Relaxed);
+    let before = chain.height().await;
+    chain.pay(0, 1, 5).await;
+    let asked = metric(&indexer, "florin_indexer_node_failures_total").await;
+    let refused = async {
+        while metric(&indexer, "florin_indexer_node_failures_total").await < asked + 3 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, refused).await.expect("the endpoints contradict each other");
+    let mirrored = indexer::read::head(&mut pool.acquire().await.unwrap()).await.unwrap().unwrap();
+    assert_eq!(mirrored.number, before, "one of them says that nothing was paid");
+
+    mode.store(UP, Ordering::Relaxed);
+    synced(&chain, &pool).await;
+    indexer.stop().await;
+    assert_balances(&chain, &pool).await;
+    let told: Vec<String> = sqlx::query_scalar("SELECT DISTINCT proof::text FROM chain.blocks").fetch_all(&pool).await.unwrap();
+    assert_eq!(told, ["t"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_endpoint_that_lies_is_found_out_and_another_one_is_asked() {
+    let chain = Chain::start().await;
+    let (first, _) = Gateway::start(chain.url(), LYING).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url.insert(0, first);
+    let indexer = Indexer::start_with(config).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    chain.pay(0, 1, 5).await;
+    synced(&chain, &pool).await;
+    assert_eq!(metric(&indexer, "florin_indexer_endpoint_current").await, 1);
+    assert!(metric(&indexer, "florin_indexer_proof_failures_total").await > 0, "the lie is reported");
+    indexer.stop().await;
+    assert_as_from_scratch(&chain, &pool).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

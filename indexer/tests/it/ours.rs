@@ -56,9 +56,12 @@ async fn what_a_wallet_got_before_it_was_created_is_fetched_and_until_then_no_ba
     let indexer = Indexer::start_with(ours(&fresh)).await;
     indexer.ready().await;
     assert_eq!(indexer.get(&format!("/api/v1/chain/accounts/{}", chain.accounts[2])).await.0, 404);
-    while indexer.get(&account).await.0 != 200 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let told = async {
+        while indexer.get(&account).await.0 != 200 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, told).await.expect("a mirror that is new fetches them too");
     let again = crate::harness::pool(&fresh).await;
     synced(&chain, &again).await;
     indexer.stop().await;
