@@ -17,8 +17,9 @@ const EVENTS: [&str; 8] = [
 ];
 
 /// The payments of blocks, and their sums. A proxy that settles for Permit2 logs nothing but that it did, right after the token's transfer: what
-/// is proved of the block, unlike whom a transaction called. An authorization whose recipient is a contract of ours that tells of it by an event is left to the
-/// event; an order of a treasury that puts money into the escrow, or has the router pay, to what is told of there. The first payee of a split gets what rounding down leaves of the others' shares.
+/// is proved of the block, unlike whom a transaction called. An authorization whose recipient is a contract of the deployment that tells of it by an event is left
+/// to the event, and one that tops a treasury up is none; an order of a treasury that puts money into the escrow, or has the router pay, is left to what is told of
+/// there. Others may have logs in the same transaction: what is left out must be what the event tells of. The first payee of a split gets what rounding down leaves of the others' shares.
 const FOUND: &str = "
     WITH e AS MATERIALIZED (
         SELECT block_number, log_index, tx_index, contract, name, args FROM chain.events
@@ -33,7 +34,10 @@ const FOUND: &str = "
                                                               WHERE block_number BETWEEN $1 AND $2 AND contract = ANY($3)))
           AND NOT EXISTS (SELECT FROM chain.events AS e
                           WHERE e.block_number BETWEEN $1 AND $2
-                            AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient)
+                            AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient
+                            AND (NOT EXISTS (SELECT FROM chain.contracts WHERE address = t.recipient)
+                                 OR e.name = 'ToppedUp' AND chain.state_bytes(e.args, 'from') = t.sender
+                                    AND (e.args ->> 'amount')::numeric = t.amount))
         UNION ALL
         SELECT block_number, log_index, 0, tx_index,
                CASE name WHEN 'PaymentExecuted' THEN 'wallet' WHEN 'OrderExecuted' THEN 'treasury'
@@ -49,6 +53,10 @@ const FOUND: &str = "
               SELECT FROM chain.events AS o
               WHERE o.block_number BETWEEN $1 AND $2 AND o.block_number = e.block_number AND o.tx_index = e.tx_index
                 AND (o.name IN ('AgreementFunded', 'AgreementDisputed') AND o.args ->> 'id' = e.args ->> 'paymentRef'
+                        AND coalesce(o.args ->> 'bond', o.args -> 'terms' ->> 'amount') = e.args ->> 'amount'
+                        AND EXISTS (SELECT FROM chain.agreements AS a
+                                    WHERE a.key = chain.state_bytes(o.args, 'id') AND a.until_block IS NULL
+                                      AND a.buyer = e.contract AND a.seller = chain.state_bytes(e.args, 'to'))
                      OR o.name IN ('PaymentRecorded', 'SubscriptionCharged', 'BatchPaid', 'SplitPaid')
                         AND o.contract = chain.state_bytes(e.args, 'to'))))
         UNION ALL
@@ -167,7 +175,7 @@ pub(crate) async fn wrong_payments(conn: &mut PgConnection, first: u64, last: u6
     compare.bind(&proxies[..]).bind(&EVENTS[..]).fetch_all(conn).await
 }
 
-/// Hours whose sums are not those of their payments, of those that lie within these blocks.
+/// Hours whose sums are not those of their payments, of those that lie within these blocks entirely.
 pub(crate) async fn wrong_sums(conn: &mut PgConnection, first: u64, last: u64) -> Result<Vec<time::OffsetDateTime>, sqlx::Error> {
     sqlx::query_scalar(
         "WITH bounds AS (

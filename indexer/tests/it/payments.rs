@@ -21,11 +21,13 @@ use contracts::{
         AgentWalletFactory::{WalletCreated, createWalletCall},
         IAgentWallet as Config,
     },
+    multicall3::Multicall3::aggregate3Call,
     payment_router::{
         IPaymentRouter::{Leg, Share},
         PaymentRouter::{batchPayCall, payCall, splitPayCall},
     },
     signing::usdc::{CancelAuthorization, TransferWithAuthorization, cancel, transfer as authorized},
+    treasury::Treasury::withdrawApprovalCall,
     usdc::Usdc::{approveCall, cancelAuthorization_1Call, transferWithAuthorization_0Call},
     x402_exact_permit2_proxy::{
         ISignatureTransfer::{PermitTransferFrom, TokenPermissions},
@@ -34,7 +36,10 @@ use contracts::{
 };
 use serde_json::Value;
 
-use crate::harness::{Chain, Indexer, assert_as_from_scratch, database, pool, synced, transfer};
+use crate::{
+    harness::{Chain, Indexer, assert_as_from_scratch, database, pool, synced, transfer},
+    story::create_treasury,
+};
 
 /// Of the first account of the dev chain.
 const KEY: &str = "0xac0974bec39a17e36ba4a6b4d238ff944bacb478cbed5efcae784d7bf4f2ff80";
@@ -47,12 +52,16 @@ async fn call(chain: &Chain, from: usize, to: Address, call: impl SolCall) -> Tr
 
 /// A payment as x402 settles it: anybody carries out what the payer signed.
 pub(crate) async fn pay_by_x402(chain: &Chain, to: usize, amount: u64, nonce: B256) {
+    call(chain, 8, chain.deployment.usdc, authorization(chain, chain.accounts[to], amount, nonce)).await;
+}
+
+fn authorization(chain: &Chain, to: Address, amount: u64, nonce: B256) -> transferWithAuthorization_0Call {
     let signer: PrivateKeySigner = KEY.parse().unwrap();
     assert_eq!(signer.address(), chain.accounts[PAYER]);
-    let (from, to, value) = (signer.address(), chain.accounts[to], U256::from(amount));
+    let (from, value) = (signer.address(), U256::from(amount));
     let message = TransferWithAuthorization { from, to, value, validAfter: U256::ZERO, validBefore: U256::MAX, nonce };
     let signed = authorized(message, chain.deployment.usdc, chain.deployment.chain_id).sign(&signer).unwrap();
-    let settle = transferWithAuthorization_0Call {
+    transferWithAuthorization_0Call {
         from,
         to,
         value,
@@ -60,8 +69,7 @@ pub(crate) async fn pay_by_x402(chain: &Chain, to: usize, amount: u64, nonce: B2
         validBefore: U256::MAX,
         nonce,
         signature: Bytes::from(signed.as_bytes().to_vec()),
-    };
-    call(chain, 8, chain.deployment.usdc, settle).await;
+    }
 }
 
 async fn pay_by_wallet(chain: &Chain, to: usize, amount: u64, payment_id: B256) -> Address {
@@ -218,6 +226,24 @@ async fn pay_by_permit2(chain: &Chain, to: usize, amount: u64) {
         signature: Bytes::from(signature.as_bytes().to_vec()),
     };
     call(chain, 8, chain.deployment.x402_exact_permit2_proxy, settle).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_to_a_treasury_is_listed_whatever_others_have_it_log_beside() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let treasury = create_treasury(&chain).await;
+    let pay = authorization(&chain, treasury, 1_234, B256::repeat_byte(1)).abi_encode();
+    // Anybody may.
+    let log = withdrawApprovalCall { id: B256::repeat_byte(2) }.abi_encode();
+    let calls = [(chain.deployment.usdc, pay), (treasury, log)].map(|(to, data)| (to, false, Bytes::from(data)));
+    call(&chain, 8, Deployment::MULTICALL3, aggregate3Call { calls: calls.into() }).await;
+    synced(&chain, &pool).await;
+    let all = list(&indexer, "kind=x402").await;
+    assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [("x402", treasury, 1_234, 0)]);
+    indexer.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
