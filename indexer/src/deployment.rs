@@ -36,7 +36,7 @@ fn targets(deployment: &Deployment, start_block: Option<u64>) -> Targets {
     ];
     Targets {
         usdc: deployment.usdc,
-        escrow: deployment.escrow,
+        registry: deployment.service_registry,
         // Zero stands for what is not deployed.
         contracts: ours.into_iter().filter(|address| *address != Address::ZERO).collect(),
         start_block: start_block.unwrap_or(deployment.start_block),

@@ -47,7 +47,7 @@ impl Kind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Targets {
     pub(crate) usdc: Address,
-    pub(crate) escrow: Address,
+    pub(crate) registry: Address,
     pub(crate) contracts: Vec<Address>,
     pub(crate) start_block: u64,
 }

@@ -4,19 +4,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use alloy::{primitives::Address, sol_types::SolCall};
-use contracts::usdc::Usdc::balanceOfCall;
+use alloy::primitives::Address;
 use sqlx::{PgConnection, PgPool};
 use tokio::sync::Semaphore;
 
 use super::problem::Problem;
-use crate::{
-    Config, Transfers,
-    chains::Rules,
-    feed::Bell,
-    metrics::Counters,
-    node::{At, Node},
-};
+use crate::{Config, Transfers, chains::Rules, feed::Bell, metrics::Counters, node::Node};
 
 /// Accounts whose balance before the mirror is remembered.
 const REMEMBERED_MAX: usize = 10_000;
@@ -33,6 +26,8 @@ pub(crate) struct Chain {
     /// For webhooks, the only thing that is written here.
     pub(crate) writing: PgPool,
     pub(crate) usdc: Address,
+    /// Where services are registered now.
+    pub(crate) registry: Address,
     transfers: Transfers,
     /// Neither balances nor state are kept.
     raw: bool,
@@ -57,6 +52,7 @@ impl Chain {
         pool: PgPool,
         writing: PgPool,
         usdc: Address,
+        registry: Address,
         config: &Config,
         contracts: HashSet<Address>,
         counters: Arc<Counters>,
@@ -70,6 +66,7 @@ impl Chain {
             pool,
             writing,
             usdc,
+            registry,
             transfers: config.transfers,
             raw: config.raw,
             contracts,
@@ -100,12 +97,10 @@ impl Chain {
         }
         let asking = self.asking.try_acquire();
         let _asking = asking.map_err(|_| Problem::unavailable("The node is being asked about other accounts, try again"))?;
-        let call = balanceOfCall { account }.abi_encode();
-        let answer = self.node.call(self.usdc, call.into(), At::Number(block)).await.map_err(|error| {
+        let held = self.node.balance(self.usdc, account, block).await.map_err(|error| {
             Problem::unavailable(format!("What {account} held before the mirror begins (block {block}) cannot be read: {error}"))
         })?;
-        // Before the token was there nobody held anything of it.
-        let held = balanceOfCall::abi_decode_returns(&answer).map_or(0, |held| held.saturating_to());
+        let held = held.saturating_to();
         let mut remembered = self.held_before.lock().unwrap_or_else(PoisonError::into_inner);
         if remembered.len() >= REMEMBERED_MAX {
             remembered.clear();

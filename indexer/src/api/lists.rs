@@ -125,7 +125,7 @@ struct ServicesOf {
 async fn services(snapshot: Snapshot, f: ServicesOf) -> Result<Page<Listed<Service>>, Problem> {
     let ServicesOf { owner, payee, at_block, cursor: after, limit } = f;
     let at_block = snapshot.at(at_block)?;
-    let filter = ServiceFilter { owner, payee, at_block, after, limit: limit.rows_to_read() };
+    let filter = ServiceFilter { registry: snapshot.chain.registry, owner, payee, at_block, after, limit: limit.rows_to_read() };
     let rows = read::services(&mut *snapshot.conn().await, &filter).await?;
     Ok(Page::by_key(rows, limit, Listed::from))
 }

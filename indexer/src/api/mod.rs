@@ -27,12 +27,16 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Router,
     extract::{Path, RawPathParams, RawQuery, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderName, Method, StatusCode, header},
     middleware::{from_fn, from_fn_with_state},
     routing::{delete, get, post},
 };
 use tokio_util::sync::CancellationToken;
-use tower_http::{catch_panic::CatchPanicLayer, timeout::TimeoutLayer};
+use tower_http::{
+    catch_panic::CatchPanicLayer,
+    cors::{Any, CorsLayer},
+    timeout::TimeoutLayer,
+};
 
 use crate::{Config, webhooks::Guard};
 pub(crate) use chain::Chain;
@@ -130,8 +134,14 @@ pub(crate) fn router(state: ApiState) -> Router {
         };
         chain = chain.route(path, get(answer));
     }
+    // What everybody may read, the pages of others may too; webhooks need a header that these may not send.
+    let pages = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET])
+        .allow_headers([header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
+        .expose_headers(Any);
     Router::new()
-        .nest("/api/v1/{chain}", chain)
+        .nest("/api/v1/{chain}", chain.layer(pages))
         .route("/openapi.json", get(async move || axum::Json(description.clone())))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))

@@ -147,5 +147,5 @@ async fn subscription(snapshot: Snapshot, Object { id, at_block }: Object) -> Re
 
 async fn service(snapshot: Snapshot, Object { id, at_block }: Object) -> Result<Identified<Service>, Problem> {
     let at = snapshot.at(at_block)?;
-    Identified::found(id, read::service(&mut *snapshot.conn().await, id, at).await?, "service")
+    Identified::found(id, read::service(&mut *snapshot.conn().await, snapshot.chain.registry, id, at).await?, "service")
 }

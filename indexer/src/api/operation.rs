@@ -98,11 +98,11 @@ impl Operation {
     }
 }
 
-/// The same text as long as the same blocks are mirrored.
+/// The same text as long as the same blocks are mirrored, with the same rows.
 fn tag(snapshot: &Snapshot) -> String {
     let hash = snapshot.mirror.head.as_ref().map(|head| head.hash).unwrap_or_default();
     let (version, mirror) = (env!("CARGO_PKG_VERSION"), &snapshot.mirror);
-    format!("\"{version}-{}-{}-{hash:x}\"", mirror.start_block, mirror.finality_blocks)
+    format!("\"{version}-{}-{}-{}-{hash:x}\"", mirror.start_block, mirror.finality_blocks, mirror.revision)
 }
 
 /// Says which block the answer is of.

@@ -29,20 +29,25 @@ async fn status(chain: &Chain) -> Result<Status, Problem> {
     status.ok_or_else(|| Problem::unavailable(format!("Nothing of {} is mirrored yet", chain.name)))
 }
 
-/// Whether all of the chain was mirrored a moment ago, and the chain was of then; if not, since when and why.
-fn current(chain: &Chain, status: &Status) -> Result<(), String> {
+/// Whether all of the chain was mirrored a moment ago, as its node tells it; if not, since when and why.
+fn complete(chain: &Chain, status: &Status) -> Result<(), String> {
     let why = status.last_error.as_deref().unwrap_or("it is catching up");
     match status.checked_seconds_ago {
-        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => match (chain.rules.still_seconds, status.block_age_seconds) {
-            (Some(most), Some(age)) if age > most => Err(format!(
-                "{} stands still: its newest block is {age} seconds old, more than {most}. Its node does not follow the chain, or the chain made \
-                 no block",
-                chain.name
-            )),
-            _ => Ok(()),
-        },
+        Some(seconds) if seconds <= CHECKED_SECONDS_MAX => Ok(()),
         Some(seconds) => Err(format!("{} was last complete {seconds} seconds ago: {why}", chain.name)),
         None => Err(format!("{} has never been complete: {why}", chain.name)),
+    }
+}
+
+/// Whether the newest block is of now, too.
+fn current(chain: &Chain, status: &Status) -> Result<(), String> {
+    complete(chain, status)?;
+    match (chain.rules.still_seconds, status.block_age_seconds) {
+        (Some(most), Some(age)) if age > most => Err(format!(
+            "{} stands still: its newest block is {age} seconds old, more than {most}. Its node does not follow the chain, or the chain made no block",
+            chain.name
+        )),
+        _ => Ok(()),
     }
 }
 
@@ -58,7 +63,8 @@ pub(super) async fn ready(State(api): State<ApiState>) -> Result<Json<Value>, Pr
     Ok(Json(json!({"status": "ok", "chains": chains})))
 }
 
-/// `GET /health`: whether every mirror is complete, or was and gains blocks. Who waits for a start waits for the first time it is complete.
+/// `GET /health`: whether every mirror is complete, or was and gains blocks, or is being upgraded: whether it would be wrong to end this process
+/// and start it again. Who waits for a start waits for the first time it is complete.
 pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, Problem> {
     let mut chains = serde_json::Map::new();
     for slot in api.chains.iter() {
@@ -66,8 +72,9 @@ pub(super) async fn health(State(api): State<ApiState>) -> Result<Json<Value>, P
         let status = status(chain).await?;
         let indexed = status.indexed.as_ref().map(|head| head.number);
         let advances = chain.seen(indexed) <= STILL_MAX;
-        let word = match current(chain, &status) {
+        let word = match complete(chain, &status) {
             Ok(()) => "current",
+            Err(_) if status.upgrading => "upgrading",
             Err(_) if advances && status.checked_seconds_ago.is_some() => "catching_up",
             Err(why) => return Err(Problem::unavailable(why)),
         };

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Version of the rules. Raise it when the same rows give other state or payments: every mirror makes them again at its next start.
-pub(crate) const VERSION: i32 = 1;
+pub(crate) const VERSION: i32 = 2;
 
 /// Events that are held in memory at a time; at least those of a block.
 const EVENTS_AT_ONCE: i64 = 10_000;
@@ -59,6 +59,7 @@ pub(crate) async fn again(conn: &mut PgConnection, usdc: Address, raw: bool, wit
     }
     sqlx::query("UPDATE chain.sync SET derivation = $1").bind(VERSION).execute(&mut *tx).await?;
     sqlx::query("UPDATE chain.watched SET filled_to = NULL").execute(&mut *tx).await?;
+    crate::store::revise(&mut tx).await?;
     tx.commit().await
 }
 

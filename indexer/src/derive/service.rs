@@ -205,7 +205,8 @@ impl Object for Service {
     fn change(event: &Event) -> Option<(Key, Change)> {
         (event.kind == Kind::Deployed).then_some(())?;
         let change: Change = read(event)?;
-        Some((change.service().to_vec(), change))
+        // The owner and a salt make the id: the next registry has the same one for another service.
+        Some(([event.log.address.as_slice(), change.service().as_slice()].concat(), change))
     }
 
     fn apply(&mut self, change: Change, at: At) {

@@ -49,6 +49,8 @@ pub struct Mirror {
     pub finality_blocks: u64,
     /// Number of the last reorganisation; 0 before the first.
     pub reorgs: u64,
+    /// Grows when rows of earlier blocks change, as they do after an upgrade.
+    pub revision: u64,
 }
 
 /// Reads what the mirror holds; none before its first start.
@@ -57,7 +59,7 @@ pub struct Mirror {
 /// When the database fails.
 pub async fn mirror(conn: &mut PgConnection) -> Result<Option<Mirror>, sqlx::Error> {
     let row = sqlx::query(
-        "SELECT number, hash, timestamp, start_block, finality_blocks, (SELECT coalesce(max(id), 0) FROM chain.reorgs) AS reorgs
+        "SELECT number, hash, timestamp, start_block, finality_blocks, revision, (SELECT coalesce(max(id), 0) FROM chain.reorgs) AS reorgs
          FROM chain.sync LEFT JOIN LATERAL (SELECT * FROM chain.blocks ORDER BY number DESC LIMIT 1) AS head ON TRUE",
     )
     .fetch_optional(conn)
@@ -71,7 +73,7 @@ pub async fn mirror(conn: &mut PgConnection) -> Result<Option<Mirror>, sqlx::Err
         None => None,
     };
     let (start_block, finality_blocks, reorgs) = (count("start_block")?, count("finality_blocks")?, count("reorgs")?);
-    Ok(Some(Mirror { head, start_block, finality_blocks, reorgs }))
+    Ok(Some(Mirror { head, start_block, finality_blocks, reorgs, revision: count("revision")? }))
 }
 
 /// The lowest block that was undone since reorganisation `reorg`, if any was.
@@ -107,6 +109,8 @@ pub struct Status {
     pub checked_seconds_ago: Option<u64>,
     /// Seconds since the newest mirrored block was made, by its own time: what a node that stands still does not hide.
     pub block_age_seconds: Option<u64>,
+    /// Whether the writer is getting on with an upgrade, before which no block is added.
+    pub upgrading: bool,
     /// Why it is not complete.
     pub last_error: Option<String>,
 }
@@ -122,6 +126,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
                 floor(extract(epoch FROM clock_timestamp() - checked_at))::bigint AS checked_seconds_ago,
                 (SELECT floor(extract(epoch FROM clock_timestamp() - timestamp))::bigint FROM chain.blocks
                  ORDER BY number DESC LIMIT 1) AS block_age_seconds,
+                coalesce(clock_timestamp() - upgrading_at < interval '60 seconds', FALSE) AS upgrading,
                 (SELECT count(*) FROM chain.reorgs) AS reorgs
          FROM chain.sync",
     )
@@ -146,6 +151,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
         reorgs: count("reorgs")?,
         checked_seconds_ago: row.try_get::<Option<i64>, _>("checked_seconds_ago")?.map(|seconds| seconds.max(0).unsigned_abs()),
         block_age_seconds: row.try_get::<Option<i64>, _>("block_age_seconds")?.map(|seconds| seconds.max(0).unsigned_abs()),
+        upgrading: row.try_get("upgrading")?,
         last_error: row.try_get("last_error")?,
     }))
 }

@@ -25,14 +25,14 @@ pub struct Found<T> {
 /// An object with the bytes that name it: its address or id.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Named<T> {
-    /// Address or id; of a proposal, the treasury's address and the id.
+    /// Address or id; of a proposal the treasury's address and the id, of a service the registry's and the id.
     pub key: Vec<u8>,
     /// How it stands.
     pub state: State<T>,
 }
 
 impl<T> Named<T> {
-    /// The address, or the id: of a proposal without the treasury's address before it.
+    /// The address, or the id without the address of the contract before it.
     pub fn id(&self) -> &[u8] {
         id(&self.key)
     }
@@ -41,8 +41,8 @@ impl<T> Named<T> {
 /// The id in a key.
 pub fn id(key: &[u8]) -> &[u8] {
     const ADDRESS_BYTES: usize = 20;
-    const PROPOSAL_BYTES: usize = 52;
-    if key.len() == PROPOSAL_BYTES { &key[ADDRESS_BYTES..] } else { key }
+    const WITHIN_CONTRACT_BYTES: usize = 52;
+    if key.len() == WITHIN_CONTRACT_BYTES { &key[ADDRESS_BYTES..] } else { key }
 }
 
 /// Which agreements to read. Every condition given must hold.
@@ -73,6 +73,7 @@ pub async fn agreements(conn: &mut PgConnection, filter: &AgreementFilter) -> Re
         status: filter.status.map(|status| Condition::Text("status", status.as_str())),
         at_block: filter.at_block,
         after: filter.after.as_ref().map(|key| key.as_slice()),
+        before: None,
         limit: filter.limit,
     };
     list.read(conn).await
@@ -106,6 +107,7 @@ pub async fn subscriptions(conn: &mut PgConnection, filter: &SubscriptionFilter)
         status: filter.status.map(|status| Condition::Text("status", status.as_str())),
         at_block: filter.at_block,
         after: filter.after.as_ref().map(|key| key.as_slice()),
+        before: None,
         limit: filter.limit,
     };
     list.read(conn).await
@@ -114,6 +116,8 @@ pub async fn subscriptions(conn: &mut PgConnection, filter: &SubscriptionFilter)
 /// Which services to read. Every condition given must hold.
 #[derive(Clone, Debug, Default)]
 pub struct ServiceFilter {
+    /// Of this registry.
+    pub registry: Address,
     /// Of this owner.
     pub owner: Option<Address>,
     /// Paid to this account as the service's last event said. Parties that were announced are shown from their time on, and found by from the
@@ -127,17 +131,21 @@ pub struct ServiceFilter {
     pub limit: u32,
 }
 
-/// Reads services as they stand now, by id.
+/// Reads services of a registry as they stand now, by id.
 ///
 /// # Errors
 /// When the database fails.
 pub async fn services(conn: &mut PgConnection, filter: &ServiceFilter) -> Result<Found<Service>, sqlx::Error> {
+    let after = [filter.registry.as_slice(), filter.after.unwrap_or_default().as_slice()].concat();
+    // Behind the last key that an id can make.
+    let end = [filter.registry.as_slice(), &[u8::MAX; B256::len_bytes() + 1]].concat();
     let list = List {
         table: "services",
         parties: [party("owner", filter.owner.as_ref()), party("payee", filter.payee.as_ref())].into_iter().flatten().collect(),
         status: None,
         at_block: filter.at_block,
-        after: filter.after.as_ref().map(|key| key.as_slice()),
+        after: Some(&after),
+        before: Some(&end),
         limit: filter.limit,
     };
     let mut found: Found<Service> = list.read(&mut *conn).await?;
@@ -170,6 +178,7 @@ pub async fn wallets(conn: &mut PgConnection, filter: &WalletFilter) -> Result<F
         status: None,
         at_block: filter.at_block,
         after: filter.after.as_ref().map(|key| key.as_slice()),
+        before: None,
         limit: filter.limit,
     };
     list.read(conn).await
@@ -186,7 +195,7 @@ pub async fn treasuries(
     limit: u32,
 ) -> Result<Found<Value>, sqlx::Error> {
     let after = after.as_ref().map(|address| address.as_slice());
-    List { table: "treasuries", parties: Vec::new(), status: None, at_block, after, limit }.read(conn).await
+    List { table: "treasuries", parties: Vec::new(), status: None, at_block, after, before: None, limit }.read(conn).await
 }
 
 /// Which orders and changes to read. Every condition given must hold.
@@ -216,6 +225,7 @@ pub async fn proposals(conn: &mut PgConnection, filter: &ProposalFilter) -> Resu
         status: filter.status.as_deref().map(|status| Condition::Text("status", status)),
         at_block: filter.at_block,
         after: after.as_deref(),
+        before: None,
         limit: filter.limit,
     };
     list.read(conn).await
@@ -234,6 +244,7 @@ struct List<'a> {
     status: Option<Condition<'a>>,
     at_block: Option<u64>,
     after: Option<&'a [u8]>,
+    before: Option<&'a [u8]>,
     limit: u32,
 }
 
@@ -286,6 +297,9 @@ impl List<'_> {
         if self.at_block.is_none() {
             query.push(" AND s.until_block IS NULL");
             self.status.iter().for_each(|status| status.push(query, "s"));
+        }
+        if let Some(before) = self.before {
+            query.push(" AND s.key < ").push_bind(before.to_vec());
         }
     }
 }

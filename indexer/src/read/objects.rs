@@ -52,12 +52,18 @@ pub async fn subscription(
     state(conn, "subscriptions", id.as_slice(), at_block).await
 }
 
-/// Reads a service, as of the end of block `at_block` or now: parties that were announced count from their time on.
+/// Reads a service of a registry, as of the end of block `at_block` or now: parties that were announced count from their time on.
 ///
 /// # Errors
 /// When the database fails.
-pub async fn service(conn: &mut PgConnection, id: B256, at_block: Option<u64>) -> Result<Option<State<Service>>, sqlx::Error> {
-    let found: Option<State<Service>> = state(conn, "services", id.as_slice(), at_block).await?;
+pub async fn service(
+    conn: &mut PgConnection,
+    registry: Address,
+    id: B256,
+    at_block: Option<u64>,
+) -> Result<Option<State<Service>>, sqlx::Error> {
+    let key = [registry.as_slice(), id.as_slice()].concat();
+    let found: Option<State<Service>> = state(conn, "services", &key, at_block).await?;
     let Some(mut found) = found else { return Ok(None) };
     found.state.advance(time_of(conn, at_block).await?);
     Ok(Some(found))
@@ -148,7 +154,7 @@ pub struct Limit {
     #[serde(serialize_with = "text")]
     #[schemars(with = "schema::Units")]
     pub daily_limit: u128,
-    /// What counts against it: the payments and funded agreements of the last 24 to 32 hours, in base units.
+    /// What counts against it: the payments, funded agreements and bonds of disputes of the last 24 to 32 hours, in base units.
     #[serde(serialize_with = "text")]
     #[schemars(with = "schema::Units")]
     pub spent: u128,
@@ -204,7 +210,7 @@ async fn spent(
         "SELECT o.operator, chain.state_bytes(args, 'token') AS token, sum((args ->> 'amount')::numeric)::text AS amount
          FROM chain.events JOIN unnest($3::bytea[], $4::bigint[]) AS o (operator, since)
            ON o.operator = chain.state_bytes(args, 'operator') AND block_number >= o.since
-         WHERE contract = $1 AND name IN ('PaymentExecuted', 'EscrowOpened') AND block_number >= $2
+         WHERE contract = $1 AND name IN ('PaymentExecuted', 'EscrowOpened', 'EscrowDisputed') AND block_number >= $2
          GROUP BY 1, 2",
     )
     .bind(wallet.as_slice())

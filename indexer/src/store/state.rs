@@ -104,6 +104,18 @@ pub(crate) async fn record_progress(conn: &mut PgConnection, head: Option<u64>, 
     Ok(())
 }
 
+/// Notes that the writer gets on with an upgrade.
+pub(crate) async fn record_upgrade(conn: &mut PgConnection, what: &str) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE chain.sync SET last_error = $1, upgrading_at = now()").bind(what).execute(conn).await?;
+    Ok(())
+}
+
+/// Notes that rows of blocks changed that readers may have seen.
+pub(crate) async fn revise(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE chain.sync SET revision = revision + 1").execute(conn).await?;
+    Ok(())
+}
+
 /// Tells listeners, when the transaction commits, up to where the mirror now reaches and what was undone.
 pub(super) async fn announce(conn: &mut PgConnection, first: u64, tip: Tip, undo: Option<&Undo>) -> Result<(), sqlx::Error> {
     sqlx::query("SELECT pg_notify($1, $2)").bind(HEAD_CHANNEL).bind(news(first, tip, undo)).execute(conn).await?;

@@ -4,7 +4,7 @@
 use alloy::primitives::Address;
 use sqlx::{Connection, PgConnection};
 
-use super::{RowTypes, int, rows::Rows};
+use super::{RowTypes, int, revise, rows::Rows};
 use crate::{block::Block, watch::Kind};
 
 /// Contracts whose logs of earlier blocks are not here yet.
@@ -86,6 +86,7 @@ pub(crate) async fn fill(conn: &mut PgConnection, types: &RowTypes, blocks: &[Bl
         return Ok(false);
     }
     sqlx::query("UPDATE chain.watched SET filled_to = $1 WHERE filled_to < $1").bind(int(last.number)).execute(&mut *tx).await?;
+    revise(&mut tx).await?;
     tx.commit().await?;
     Ok(true)
 }

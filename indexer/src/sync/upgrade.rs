@@ -1,10 +1,10 @@
 //! After an upgrade, before the mirror goes on: contracts that are new are filled in from the first block on, and what follows from the rows is
 //! made again if there are new rows, or new rules.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::info;
 
 use super::{
@@ -13,7 +13,22 @@ use super::{
     node,
     progress::Progress,
 };
-use crate::{Transfers, derive, store, store::Missing, watch::Watch};
+use crate::{Transfers, db, derive, store, store::Missing, watch::Watch};
+
+/// How often is said that what takes long goes on.
+const SAY_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Says it for as long as it is polled, on a connection of its own: of what one transaction does nobody else sees anything.
+async fn keep_saying(database_url: &str, what: &str) {
+    loop {
+        if let Ok(mut conn) = db::connect_to(database_url).await {
+            while store::record_upgrade(&mut conn, what).await.is_ok() {
+                tokio::time::sleep(SAY_INTERVAL).await;
+            }
+        }
+        tokio::time::sleep(SAY_INTERVAL).await;
+    }
+}
 
 impl Follower<'_> {
     /// Brings the mirror to what this deployment and this program would have made; interrupted, the next start goes on.
@@ -30,7 +45,8 @@ impl Follower<'_> {
         if missing.is_some() || derive::is_due(&mut self.writer.conn, usdc).await? {
             let what = "what follows from the mirrored rows is being made again after an upgrade";
             info!("{what}");
-            store::record_progress(&mut self.writer.conn, None, Some(what)).await?;
+            let database_url = self.context.config.database_url.clone();
+            let _saying = AbortOnDropHandle::new(tokio::spawn(async move { keep_saying(&database_url, what).await }));
             let config = &self.context.config;
             // Where all transfers are mirrored, no new contract adds one.
             derive::again(&mut self.writer.conn, usdc, config.raw, config.transfers == Transfers::Ours).await?;
@@ -64,7 +80,7 @@ impl Follower<'_> {
             plan.set_watch(&watch);
             progress.reached(last + 1 - missing.from, 0);
             let what = format!("contracts that are new are being filled in, up to block {last} of {}", tip.number);
-            store::record_progress(&mut self.writer.conn, None, Some(&what)).await?;
+            store::record_upgrade(&mut self.writer.conn, &what).await?;
             if shutdown.is_cancelled() {
                 return Ok(());
             }

@@ -13,7 +13,7 @@ use super::{
     CALLS_AT_ONCE, Error, Found, Head, Node,
     facts::{Fact, check},
 };
-use crate::read::{Agreement, Service, Subscription};
+use crate::read::{self, Agreement, Service, Subscription};
 
 /// Last period of a subscription that nobody cancelled, as the contract writes it.
 const NEVER: u64 = u32::MAX as u64;
@@ -40,7 +40,8 @@ pub(super) async fn reconcile<T: Told>(conn: &mut PgConnection, node: &Node, hea
         "SELECT o.key, o.state, (
              SELECT e.contract FROM chain.events AS e
              WHERE e.block_number = (SELECT min(f.from_block) FROM chain.{table} AS f WHERE f.key = o.key)
-               AND e.name = '{event}' AND e.args ->> '{argument}' = '0x' || encode(o.key, 'hex') LIMIT 1)
+               AND e.name = '{event}' AND e.args ->> '{argument}' = '0x' || right(encode(o.key, 'hex'), 64)
+               AND (length(o.key) = 32 OR e.contract = substr(o.key, 1, 20)) LIMIT 1)
          FROM chain.{table} AS o WHERE o.until_block IS NULL AND o.key > $1 ORDER BY o.key LIMIT $2",
         table = T::TABLE
     );
@@ -52,7 +53,7 @@ pub(super) async fn reconcile<T: Told>(conn: &mut PgConnection, node: &Node, hea
         after.clone_from(last);
         let mut facts = Vec::new();
         for (key, Json(said), contract) in page {
-            let id = B256::from_slice(&key);
+            let id = B256::from_slice(read::id(&key));
             match contract {
                 Some(contract) => facts.extend(said.facts(Address::from_slice(&contract), id, time)),
                 None => found.add(head, || format!("{} {id}: no event tells that it was made", T::TABLE)),

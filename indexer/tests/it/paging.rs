@@ -90,6 +90,7 @@ async fn an_answer_names_its_block_and_is_not_sent_again_while_nothing_changed()
     let url = format!("{}/api/v1/chain/accounts/{}", indexer.url, chain.accounts[2]);
     let client = reqwest::Client::new();
     let first = client.get(&url).send().await.unwrap();
+    assert_eq!(first.headers()["access-control-allow-origin"], "*", "a page in a browser may read it");
     assert_eq!(first.headers()["x-florin-block"], chain.height().await.to_string());
     let tag = first.headers()["etag"].clone();
     let weak = format!("\"other\", W/{}", tag.to_str().unwrap());

@@ -11,7 +11,9 @@ use alloy::{
     sol_types::{SolCall, SolEvent, SolValue},
 };
 use contracts::{
-    agent_wallet::AgentWallet::{acceptOwnershipCall, executePaymentCall, freezeCall, openEscrowCall, transferOwnershipCall},
+    agent_wallet::AgentWallet::{
+        acceptOwnershipCall, disputeEscrowCall, executePaymentCall, freezeCall, openEscrowCall, transferOwnershipCall,
+    },
     agent_wallet_factory::{
         AgentWalletFactory::{self, WalletCreated, createWalletCall},
         IAgentWallet as Config,
@@ -119,11 +121,24 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
 
     // What is put into escrow leaves the wallet too.
     let terms = Terms { buyer: wallet, ..terms(&chain, 20_000_000) };
-    let terms = SolValue::abi_decode(&terms.abi_encode()).unwrap();
-    call(&chain, OPERATOR, wallet, openEscrowCall { terms }).await;
+    let theirs = SolValue::abi_decode(&terms.abi_encode()).unwrap();
+    call(&chain, OPERATOR, wallet, openEscrowCall { terms: theirs }).await;
     synced(&chain, &pool).await;
     let (_, shown) = indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await;
     assert_eq!(shown["limits"][0]["remaining"], "50000000", "{shown}");
+
+    // So does the bond of a dispute.
+    let terms = Terms { buyer: wallet, disputeBond: U256::from(10_000_000), ..self::terms(&chain, 20_000_000) };
+    let theirs = SolValue::abi_decode(&terms.abi_encode()).unwrap();
+    call(&chain, OPERATOR, wallet, openEscrowCall { terms: theirs }).await;
+    call(&chain, 4, chain.deployment.escrow, markDeliveredCall { terms: terms.clone(), deliveryHash: B256::ZERO }).await;
+    let theirs = SolValue::abi_decode(&terms.abi_encode()).unwrap();
+    call(&chain, OPERATOR, wallet, disputeEscrowCall { terms: theirs }).await;
+    synced(&chain, &pool).await;
+    let (_, shown) = indexer.get(&format!("/api/v1/chain/wallets/{wallet}")).await;
+    assert_eq!(shown["limits"][0]["remaining"], "20000000", "{shown}");
+    let proved = indexer::verify(&crate::harness::config(&chain, &database), None, None, |_| {}).await.unwrap();
+    assert_eq!(proved.differences, [], "the wallet says the same");
 
     let (_, owned) = indexer.get(&format!("/api/v1/chain/wallets?owner={}", chain.accounts[OWNER])).await;
     assert_eq!(owned["data"][0]["id"].as_str().unwrap().parse::<Address>().unwrap(), wallet);
@@ -151,7 +166,7 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
 }
 
 /// One with 200 USDC.
-async fn create_treasury(chain: &Chain) -> Address {
+pub(crate) async fn create_treasury(chain: &Chain) -> Address {
     let usdc = chain.deployment.usdc;
     let policy = treasury_factory::ITreasury::Policy {
         dailyLimit: U56::from(100_000_000).to(),

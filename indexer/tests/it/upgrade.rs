@@ -6,7 +6,7 @@ use indexer::{Config, Transfers};
 use sqlx::PgPool;
 
 use crate::{
-    harness::{Chain, Indexer, assert_as_from_scratch, config, database, dump, pool, synced},
+    harness::{Chain, Indexer, WAIT, assert_as_from_scratch, config, database, dump, pool, synced},
     story::make_one_of_each,
 };
 
@@ -57,6 +57,42 @@ async fn contracts_that_are_added_are_filled_in_from_the_first_block_on() {
         let proved = indexer::verify(&with(&upgraded, Some(file.clone())), None, None, |_| {}).await.unwrap();
         assert_eq!(proved.differences, []);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_an_upgrade_lasts_the_process_is_healthy_and_not_ready() {
+    let chain = Chain::start().await;
+    make_one_of_each(&chain).await;
+    let database = database().await;
+    let pool = mirrored(&chain, config(&chain, &database)).await;
+    let tag = async |indexer: &Indexer| {
+        let answer = reqwest::get(format!("{}/api/v1/chain/payments", indexer.url)).await.unwrap();
+        answer.headers()["etag"].clone()
+    };
+    let older = "UPDATE chain.sync SET derivation = 0, checked_at = now() - interval '1 hour'";
+    sqlx::query(older).execute(&pool).await.unwrap();
+    // Readers go on, the writer waits: as long as an upgrade of a large mirror.
+    let mut large = pool.begin().await.unwrap();
+    sqlx::query("LOCK TABLE chain.payments IN SHARE MODE").execute(&mut *large).await.unwrap();
+    let indexer = Indexer::start_with(config(&chain, &database)).await;
+    assert!(indexer.started().await);
+    let upgrading = async {
+        loop {
+            let (status, health) = indexer.get("/health").await;
+            if (status, health["chains"]["base-sepolia"]["mirror"].as_str()) == (200, Some("upgrading")) {
+                return;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(WAIT, upgrading).await.expect("it says what it is doing");
+    assert_eq!(indexer.get("/ready").await.0, 503);
+    let before = tag(&indexer).await;
+    large.rollback().await.unwrap();
+    indexer.ready().await;
+    assert_ne!(tag(&indexer).await, before, "no block was added, but the rows are others");
+    indexer.stop().await;
+    assert_as_from_scratch(&chain, &pool).await;
 }
 
 fn similar(ours: &str, theirs: &str) {
