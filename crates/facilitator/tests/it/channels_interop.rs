@@ -1,11 +1,6 @@
-//! Channels end to end, every party ours or the official TypeScript one, with the money followed on chain.
+//! Channels end to end, every party ours or an official one, with the money followed on chain.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{process::Command, sync::Arc, time::Duration};
 
 use alloy::signers::local::PrivateKeySigner;
 use axum::{Extension, Router, routing::get};
@@ -17,36 +12,10 @@ use x402::{
     server::{Authorizer, ChannelManager, Channels, ClaimPolicy, Gate, MemoryChannels, PaidLayer, Pricing},
 };
 
-use crate::harness::{PRICE, World};
-
-fn node(script: &str) -> Command {
-    let mut command = Command::new("node");
-    command.arg(format!("tests/interop/{script}")).current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
-    command
-}
-
-/// A script that serves until it is dropped.
-struct Official {
-    child: Child,
-    url: String,
-}
-
-impl Official {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut url = String::new();
-        BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut url).unwrap();
-        assert!(url.starts_with("http://"), "{url:?}: run scripts/setup");
-        Self { child, url: url.trim().to_owned() }
-    }
-}
-
-impl Drop for Official {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use crate::{
+    harness::{PRICE, World},
+    interop::{Official, node, python},
+};
 
 fn usdc(units: u64) -> Usdc {
     Usdc::from_base_units(units)
@@ -134,57 +103,92 @@ async fn we_buy_from_us_with_one_deposit_and_get_the_rest_back() {
     assert!(!rich.get(url).await.unwrap().paid().unwrap().receipt.as_ref().unwrap().transaction.is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_official_client_buys_from_us() {
-    let world = World::new().await;
-    let facilitator = world.serve(&[]).await;
-    let (url, manager) = sell(&world, &facilitator.url).await;
-    let had = world.balance(world.payer.address()).await;
-    let mut client = node("channels.mjs");
-    client.args(["buy", &url, "3"]).env("FLORIN_KEY", world.payer.to_bytes().to_string());
-    let told = official(client).await;
-    let answers = told["answers"].as_array().unwrap();
-    assert!(answers.iter().all(|answer| answer["status"] == 200 && answer["body"] == "the report"), "{told}");
-    assert_eq!(answers.iter().filter(|answer| answer["receipt"]["transaction"] != "").count(), 1, "{told}");
-    assert_eq!((&told["refund"]["success"], &told["refund"]["amount"]), (&true.into(), &"70000".into()), "{told}");
-    manager.look().await.unwrap();
-    assert_eq!(world.balance(world.payee).await, usdc(3 * PRICE.base_units()));
-    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 3 * PRICE.base_units()));
+/// Who buys and who sells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Party {
+    Ours,
+    TypeScript,
+    Python,
 }
 
-/// The official server with the facilitator at `facilitator`, bought from by our client.
-async fn buy_from_the_official_server(world: &World, facilitator: &str) {
-    let mut server = node("channels.mjs");
-    server.args(["sell", facilitator, &world.payee.to_checksum(None)]);
-    let server = Official::start(server.env("FLORIN_KEY", PrivateKeySigner::random().to_bytes().to_string()));
-    let had = world.balance(world.payer.address()).await;
-    let client = buyer(world, PayerChannels::in_memory(PrivateKeySigner::random()));
-    let url: url::Url = format!("{}/report", server.url).parse().unwrap();
-    for _ in 0..3 {
-        let answer = client.get(url.clone()).await.unwrap();
-        assert!(answer.paid().unwrap().receipt.as_ref().unwrap().success);
-        assert!(answer.into_response().text().await.unwrap().contains("the official server sold this"));
+use Party::{Ours, Python, TypeScript};
+
+impl Party {
+    fn script(self, arguments: [&str; 3], key: &PrivateKeySigner) -> Command {
+        let mut command = match self {
+            TypeScript => node("channels.mjs"),
+            _ => python("python"),
+        };
+        if self == Python {
+            command.arg("tests/interop/channels.py");
+        }
+        command.args(arguments).env("FLORIN_KEY", key.to_bytes().to_string());
+        command
     }
-    let claimed: Value = reqwest::Client::new().post(format!("{}/claim", server.url)).send().await.unwrap().json().await.unwrap();
-    assert_eq!(claimed["claims"][0]["vouchers"], 1, "{claimed}");
-    assert_eq!(world.balance(world.payee).await, usdc(3 * PRICE.base_units()));
-    let refund = client.refund(url, Some(50_000)).await.unwrap();
-    assert_eq!(refund.amount.unwrap().to_usdc(), Some(usdc(50_000)));
-    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 50_000));
+
+    /// Buys three times, then has what is left of the deposit given back.
+    async fn buy(self, world: &World, url: &str) {
+        if self == Ours {
+            let client = buyer(world, PayerChannels::in_memory(PrivateKeySigner::random()));
+            let url: url::Url = url.parse().unwrap();
+            for _ in 0..3 {
+                let answer = client.get(url.clone()).await.unwrap();
+                assert!(answer.paid().unwrap().receipt.as_ref().unwrap().success);
+            }
+            assert_eq!(client.refund(url, None).await.unwrap().amount.unwrap().to_usdc(), Some(usdc(70_000)));
+            return;
+        }
+        // Both sign with one key, so the second goes on with a channel it has no record of.
+        let mut script = self.script(["buy", url, "3"], &world.payer);
+        script.env("FLORIN_RPC_URL", world.anvil.rpc_url().as_str());
+        let told = official(script).await;
+        let answers = told["answers"].as_array().unwrap();
+        assert!(answers.iter().all(|answer| answer["status"] == 200), "{told}");
+        assert_eq!(answers.iter().filter(|answer| answer["receipt"]["transaction"] != "").count(), 1, "{told}");
+        assert_eq!(told["refund"]["success"], true, "{told}");
+    }
+}
+
+/// Every buyer with every seller through a facilitator: one deposit, three purchases, the rest given back, the seller paid.
+async fn everybody_trades(world: &World, facilitator: &str) {
+    let (ours, manager) = sell(world, facilitator).await;
+    let payee = world.payee.to_checksum(None);
+    let sold_by =
+        async |party: Party| Official::start(party.script(["sell", facilitator, &payee], &PrivateKeySigner::random())).await;
+    let (express, fastapi) = (sold_by(TypeScript).await, sold_by(Python).await);
+    for (seller, shop) in [(Ours, None), (TypeScript, Some(&express)), (Python, Some(&fastapi))] {
+        let url = shop.map_or(ours.clone(), |shop| format!("{}/report", shop.urls[0]));
+        for buyer in [Ours, TypeScript, Python] {
+            eprintln!("{buyer:?} buys from {seller:?}");
+            let had = [world.balance(world.payer.address()).await, world.balance(world.payee).await];
+            buyer.buy(world, &url).await;
+            match shop {
+                None => drop(manager.look().await.unwrap()),
+                Some(shop) => {
+                    let claimed = reqwest::Client::new().post(format!("{}/claim", shop.urls[0])).send().await.unwrap();
+                    assert!(claimed.status().is_success(), "{}", claimed.text().await.unwrap());
+                }
+            }
+            let has = [world.balance(world.payer.address()).await, world.balance(world.payee).await];
+            let price = 3 * PRICE.base_units();
+            assert_eq!(has.map(Usdc::base_units), [had[0].base_units() - price, had[1].base_units() + price]);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn we_buy_from_the_official_server_with_our_facilitator() {
+async fn everybody_trades_through_our_facilitator() {
     let world = World::new().await;
     let facilitator = world.serve(&[]).await;
-    buy_from_the_official_server(&world, &facilitator.url).await;
+    everybody_trades(&world, &facilitator.url).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn we_buy_from_the_official_server_with_the_official_facilitator() {
+async fn everybody_trades_through_the_official_facilitator() {
     let world = World::new().await;
     let mut facilitator = node("channels.mjs");
     facilitator.args(["facilitate", world.anvil.rpc_url().as_str()]);
-    let facilitator = Official::start(facilitator.env("FLORIN_KEY", world.signer.to_bytes().to_string()));
-    buy_from_the_official_server(&world, &facilitator.url).await;
+    facilitator.env("FLORIN_KEY", world.signer.to_bytes().to_string());
+    let facilitator = Official::start(facilitator).await;
+    everybody_trades(&world, &facilitator.urls[0]).await;
 }
