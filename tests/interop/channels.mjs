@@ -43,8 +43,10 @@ function sell() {
   const accepts = { scheme: "batch-settlement", price: "$0.01", network: NETWORK, payTo: third };
   const app = express();
   app.post("/claim", async (_, response) => {
-    const { claims, settle } = await scheme.createChannelManager(facilitator, NETWORK).claimAndSettle();
-    response.json({ claims, settle });
+    const manager = scheme.createChannelManager(facilitator, NETWORK);
+    const claims = await manager.claim();
+    // What a refund claimed is paid out by nothing else.
+    response.json({ claims, settle: await manager.settle() });
   });
   app.use(paymentMiddleware({ "GET /report": { accepts, description: "A report" } }, server));
   app.get("/report", (_, response) => response.json({ report: "the official server sold this" }));
