@@ -3,13 +3,13 @@
 use std::{process::Command, sync::Arc, time::Duration};
 
 use alloy::signers::local::PrivateKeySigner;
-use axum::{Extension, Router, routing::get};
+use axum::{Extension, Router, body::Body, routing::get};
 use money::Usdc;
 use serde_json::Value;
 use x402::{
     Charge, FacilitatorClient,
     client::{Channels as PayerChannels, Client, KeyPayer, Policy, Purse},
-    server::{Authorizer, ChannelManager, Channels, ClaimPolicy, Gate, MemoryChannels, PaidLayer, Pricing},
+    server::{Authorizer, ChannelManager, Channels, ClaimPolicy, Gate, MemoryChannels, PaidLayer, Pricing, Streamed},
 };
 
 use crate::{
@@ -30,7 +30,11 @@ async fn sell(world: &World, facilitator: &str) -> (String, ChannelManager) {
     let offer = channels.offer(world.requirements());
     let layer = PaidLayer::new(Gate::new(facilitator).channels(channels.clone()), Pricing::offers(vec![offer]));
     let half = || async { (Extension(Charge::Percent(5_000)), "half a report") };
-    let app = Router::new().route("/report", get(|| async { "the report" })).route("/half", get(half)).layer(layer);
+    // More than is held back until it is paid for.
+    let mebibytes = || futures::stream::iter((0..9).map(|_| Ok::<_, std::convert::Infallible>(vec![7_u8; 1 << 20])));
+    let long = move || async move { (Extension(Streamed), Body::from_stream(mebibytes())) };
+    let app = Router::new().route("/report", get(|| async { "the report" })).route("/half", get(half)).route("/long", get(long));
+    let app = app.layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/report", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, app).await });
@@ -87,14 +91,23 @@ async fn we_buy_from_us_with_one_deposit_and_get_the_rest_back() {
     let receipt = again.get(url.join("half").unwrap()).await.unwrap().paid().unwrap().receipt.clone().unwrap();
     assert_eq!(receipt.extra.unwrap()["channelState"]["chargedCumulativeAmount"], "85000");
 
+    // What streams is charged before it does, by voucher and so without a transaction.
+    let long = again.get(url.join("long").unwrap()).await.unwrap();
+    let receipt = long.paid().unwrap().receipt.clone().unwrap();
+    assert_eq!(
+        (&receipt.transaction[..], &receipt.extra.unwrap()["channelState"]["chargedCumulativeAmount"]),
+        ("", &"95000".into())
+    );
+    assert_eq!(long.into_response().bytes().await.unwrap().len(), 9 << 20);
+
     let refund = again.refund(url.clone(), None).await.unwrap();
-    assert_eq!(refund.amount.unwrap().to_usdc(), Some(usdc(15_000)));
-    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 85_000));
+    assert_eq!(refund.amount.unwrap().to_usdc(), Some(usdc(5_000)));
+    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 95_000));
     // Asked again, because the answer may have been lost: it is the same refund.
     assert_eq!(again.refund(url.clone(), None).await.unwrap().transaction, refund.transaction);
-    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 85_000));
+    assert_eq!(world.balance(world.payer.address()).await, usdc(had.base_units() - 95_000));
     assert_eq!(manager.look().await.unwrap().channels, 0, "the refund claimed what was charged");
-    assert_eq!(world.balance(world.payee).await, usdc(85_000));
+    assert_eq!(world.balance(world.payee).await, usdc(95_000));
 
     // The channel goes on where it was, with a new deposit; more than the budget is never deposited.
     let refused = client.get(url.clone()).await.unwrap_err();

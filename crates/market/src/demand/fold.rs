@@ -84,8 +84,12 @@ async fn batch(conn: &mut PgConnection, from: i64, upto: i64, window: OffsetDate
          ON CONFLICT (pattern) DO UPDATE SET category = coalesce(excluded.category, p.category),
              last_hour = greatest(p.last_hour, excluded.last_hour)";
     sqlx::query(patterns).bind(from).bind(upto).execute(&mut *conn).await?;
-    let conversions = "INSERT INTO conversions (search_id, purchase_id)
-         SELECT s.id, b.id FROM searches AS b JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
+    // Most who buy have looked for nothing: that is found out once for each of them, not for each purchase.
+    let conversions = "WITH led AS MATERIALIZED (
+             SELECT asker FROM (SELECT DISTINCT asker FROM searches WHERE id > $1 AND id <= $2 AND source = 3) AS buyers
+             WHERE EXISTS (SELECT FROM searches AS s WHERE s.asker = buyers.asker AND s.pattern <> ''))
+         INSERT INTO conversions (search_id, purchase_id)
+         SELECT s.id, b.id FROM led JOIN searches AS b USING (asker) JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
              SELECT s.id FROM (SELECT id, at, pattern FROM searches
                  WHERE asker = b.asker AND pattern <> '' AND id < b.id AND at > b.at - $3::interval AND at <= b.at
                  ORDER BY at DESC LIMIT $4) AS s

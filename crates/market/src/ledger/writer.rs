@@ -1,13 +1,15 @@
-//! The one task of an instance that appends: while one batch commits, the next collects.
+//! The one thread of an instance that appends: while one batch commits, the next collects.
 
 use std::{
     io,
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
 use sqlx::{Connection, PgConnection, PgPool};
 use tokio::{
+    runtime,
     sync::{
         mpsc::{self, error::TrySendError},
         oneshot,
@@ -43,10 +45,16 @@ struct Asked {
 }
 
 impl Ledger {
-    /// Starts a writer on a database with the schema `market`.
+    /// Starts a writer on a database with the schema `market`, in a thread of its own: everybody waits for it, so none of its steps waits until
+    /// the others' requests are answered.
+    ///
+    /// # Panics
+    /// When the system has no thread left.
     pub fn start(pool: PgPool, rates: Rates) -> Self {
         let (orders, waiting) = mpsc::channel(WAITING_MAX_ORDERS);
-        tokio::spawn(write(pool, rates, waiting));
+        let own = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime needs a few descriptors");
+        let writer = thread::Builder::new().name("ledger".into());
+        writer.spawn(move || own.block_on(write(pool, rates, waiting))).expect("the system has a thread");
         Self { orders }
     }
 

@@ -32,4 +32,4 @@ pub use reservations::PostgresReservations;
 pub use reservations::RedisReservations;
 pub use reservations::{Claim, Kept, Lease, MemoryReservations, ReservationError, Reservations, Served, Work};
 pub use settle::Settled;
-pub use verified::VerifiedPayment;
+pub use verified::{Streamed, VerifiedPayment};

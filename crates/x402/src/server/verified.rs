@@ -7,8 +7,14 @@ use super::{
 };
 use crate::{Charge, ChargeError, PaymentKey, PaymentPayload, PaymentRequirements, Scheme, SettleResponse};
 
-/// Longest answer held back until it is paid for. Longer ones need the flow `upfront`.
+/// Longest answer held back until it is paid for. Longer ones are [`Streamed`], or need the flow `upfront`.
 const ANSWER_LEN_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a handler puts into its response's extensions when the answer cannot be held back until it is paid for: its status and headers are
+/// known, so it is charged then, and what follows streams through. By voucher (scheme `batch-settlement`) that takes no transaction. A stream
+/// that breaks off is paid for, and after an outcome that is not known the work is done anew.
+#[derive(Clone, Copy, Debug)]
+pub struct Streamed;
 
 /// A payment that would settle now, reserved for one request.
 #[must_use]
@@ -82,7 +88,8 @@ impl VerifiedPayment {
     }
 
     /// Settles and gives the client `response`; keeps it for a retry when the outcome is not known. A response of 400 or more costs
-    /// nothing and is given as it is. What the work costs may be said by a [`Charge`] in its extensions or its headers.
+    /// nothing and is given as it is. What the work costs may be said by a [`Charge`] in its extensions or its headers, and that it is to be
+    /// [`Streamed`].
     pub async fn respond(mut self, mut response: Response) -> Response {
         let told = answer::take_charge(&mut response);
         if response.status().as_u16() >= 400 {
@@ -92,10 +99,19 @@ impl VerifiedPayment {
             tracing::error!(%error, "the handler's charge cannot be taken; nothing was");
             return self.cancelled(answer::failed()).await;
         }
+        if response.extensions_mut().remove::<Streamed>().is_some() {
+            return match self.settle().await {
+                Ok(settled) => {
+                    settled.mark(&mut response);
+                    response
+                }
+                Err(instead) => instead,
+            };
+        }
         let (parts, body) = response.into_parts();
         let Ok(body) = to_bytes(body, ANSWER_LEN_MAX_BYTES).await else {
             tracing::error!(
-                "the handler's answer failed or is longer than {ANSWER_LEN_MAX_BYTES} bytes: use the flow upfront to stream"
+                "the handler's answer failed or is longer than {ANSWER_LEN_MAX_BYTES} bytes: let it be Streamed, or use the flow upfront"
             );
             return self.cancelled(answer::failed()).await;
         };
