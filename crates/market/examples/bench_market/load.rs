@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) address: SocketAddr,
     pub(crate) connections: usize,
     pub(crate) duration: Duration,
+    /// Requests that come in a second, whether or not those before were answered; as many as can be without. A wait begins when its request comes.
+    pub(crate) paced: Option<u32>,
     pub(crate) what: What,
     /// Each answer must be this.
     pub(crate) body: Vec<u8>,
@@ -136,13 +138,18 @@ fn run(plan: &Plan, requests: &Requests<'_>, next: &AtomicUsize, begun: Instant,
         let mut connection = Connection { stream, buffer: Vec::with_capacity(32_768) };
         let mut waits = Vec::new();
         while begun.elapsed() < plan.duration {
-            let asked = Instant::now();
-            connection.ask(requests, next.fetch_add(1, Ordering::Relaxed), &plan.body).await?;
+            let index = next.fetch_add(1, Ordering::Relaxed);
+            let mut asked = Instant::now();
+            if let Some(rate) = plan.paced {
+                asked = begun + Duration::from_secs_f64(index as f64 / f64::from(rate));
+                tokio::time::sleep_until(asked.into()).await;
+            }
+            connection.ask(requests, index, &plan.body).await?;
             waits.push(asked.elapsed());
         }
         anyhow::Ok(waits)
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let waits = runtime.block_on(futures::future::try_join_all((0..connections).map(|_| asking())))?;
     Ok(waits.into_iter().flatten().collect())
 }

@@ -97,6 +97,10 @@ struct Bench {
     #[arg(long, default_value_t = 64)]
     connections: usize,
 
+    /// Purchases that come in a second where they do not wait for those before
+    #[arg(long, default_value_t = 3_000)]
+    paced: u32,
+
     /// What is measured, comma separated
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Writer, Part::Express, Part::Read])]
     only: Vec<Part>,
@@ -276,13 +280,16 @@ impl<'a> Shop<'a> {
 
     async fn express(&mut self, report: &mut Report) -> Result<()> {
         let tokens = self.people.tokens(&format!("http://{}", self.address)).await?;
-        for (turn, name) in ["express buy, 100 sellers", "express buy, one seller"].into_iter().enumerate() {
+        let paced = self.bench.paced;
+        let at_a_pace = format!("express buy, 100 sellers, when {paced} come in a second");
+        let rows = [("express buy, 100 sellers", 0, None), ("express buy, one seller", 1, None), (&*at_a_pace, 0, Some(paced))];
+        for (name, turn, paced) in rows {
             let listings = if turn == 0 { &self.many } else { &self.one };
             let mut seen = Seen::default();
             for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
                 let what = What::Buy { tokens: tokens.clone(), listings: listings.clone(), first: self.bought[turn] };
                 let before = self.sales().await?;
-                seen = self.load(self.address, duration, what).await?;
+                seen = self.load(self.address, duration, paced, what).await?;
                 let (after, count) = (self.sales().await?, i64::try_from(seen.count)?);
                 ensure!(after - before == count, "{count} purchases left {} sales", after - before);
                 self.bought[turn] += seen.count;
@@ -303,7 +310,7 @@ impl<'a> Shop<'a> {
         let buyers: Vec<Uuid> = self.people.buyers.iter().map(|buyer| buyer.id).collect();
         if self.bought == [0; 2] {
             let what = What::Buy { tokens: tokens.clone(), listings: self.many.clone(), first: 0 };
-            self.bought[0] = self.load(self.address, WARM, what).await?.count;
+            self.bought[0] = self.load(self.address, WARM, None, what).await?.count;
         }
         let rows = sqlx::query("SELECT id, buyer_id FROM sales WHERE listing_id = ANY($1) LIMIT $2");
         let listings = self.many.iter().map(|id| id.parse()).collect::<Result<Vec<Uuid>, _>>()?;
@@ -320,15 +327,15 @@ impl<'a> Shop<'a> {
         for (name, address, paths) in theirs.chain([("reading what is owned", self.address, ours)]) {
             let mut seen = Seen::default();
             for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
-                seen = self.load(address, duration, What::Read(paths.clone())).await?;
+                seen = self.load(address, duration, None, What::Read(paths.clone())).await?;
             }
             report.add(name, Beside::Nginx, seen);
         }
         Ok(())
     }
 
-    async fn load(&self, address: SocketAddr, duration: Duration, what: What) -> Result<Seen> {
-        let plan = Plan { address, connections: self.bench.connections, duration, what, body: self.body.clone() };
+    async fn load(&self, address: SocketAddr, duration: Duration, paced: Option<u32>, what: What) -> Result<Seen> {
+        let plan = Plan { address, connections: self.bench.connections, duration, paced, what, body: self.body.clone() };
         plan.run(self.directory).await
     }
 }
