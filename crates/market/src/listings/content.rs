@@ -45,14 +45,13 @@ pub(crate) async fn upload(
     // two at once one waits for the other.
     let told = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let told = told.unwrap_or(CONTENT_LEN_MAX_BYTES);
-    within_quota(&market, &mut *market.pool.acquire().await?, seller, told).await?;
+    may_store(&market, &mut *market.pool.acquire().await?, seller, told).await?;
     let content_type = headers.get(header::CONTENT_TYPE).map_or(Ok("application/octet-stream"), |value| value.to_str());
     let content_type = content_type.map_err(|_| Problem::invalid("Content-Type must be ASCII"))?;
     media_type(content_type)?;
     let (hash, len) = market.contents.put(body.into_data_stream()).await.map_err(refused)?;
     let mut tx = market.pool.begin().await?;
-    agents::must_sell(&mut tx, seller).await?;
-    within_quota(&market, &mut tx, seller, len).await?;
+    may_store(&market, &mut tx, seller, len).await?;
     let done = sqlx::query(
         "UPDATE listings SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()
          WHERE id = $1 AND status <> 'delisted'",
@@ -123,8 +122,10 @@ pub(crate) async fn judge(
     Ok(Json(listing))
 }
 
-/// Refuses content beyond what one seller may have here: every version stays, because somebody may have bought it.
-pub(super) async fn within_quota(market: &Market, conn: &mut PgConnection, seller: Uuid, more: u64) -> Result<(), Problem> {
+/// Refuses who sells nothing, and content beyond what one seller may have here: every version stays, because somebody may have bought it. Asked
+/// before content is stored, on a connection that is free again meanwhile, and again in the transaction that says whose it is.
+pub(super) async fn may_store(market: &Market, conn: &mut PgConnection, seller: Uuid, more: u64) -> Result<(), Problem> {
+    agents::must_sell(conn, seller).await?;
     let stored =
         "SELECT coalesce(sum(v.content_size), 0)::bigint FROM listings AS l JOIN listing_versions AS v ON v.listing_id = l.id
          WHERE l.seller_id = $1";

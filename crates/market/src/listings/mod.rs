@@ -8,10 +8,9 @@ use sqlx::{PgConnection, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use content::{inline, media_type, store, within_quota};
+use content::{inline, may_store, media_type, store};
 
 use crate::{
-    agents,
     auth::Caller,
     db,
     input::{self, Id, Params},
@@ -38,14 +37,15 @@ pub(crate) async fn create(
     media_type(&request.content_type)?;
     in_future(request.expires_at)?;
     let content = request.content_base64.as_deref().map(inline).transpose()?;
-    let id = Uuid::now_v7();
-    let mut tx = market.pool.begin().await?;
-    agents::must_sell(&mut tx, seller).await?;
-    within_quota(&market, &mut tx, seller, content.as_ref().map_or(0, |content| content.len() as u64)).await?;
+    let len = content.as_ref().map_or(0, |content| content.len() as u64);
+    may_store(&market, &mut *market.pool.acquire().await?, seller, len).await?;
     let content = match content {
         Some(content) => Some(store(&market, content).await?),
         None => None,
     };
+    let id = Uuid::now_v7();
+    let mut tx = market.pool.begin().await?;
+    may_store(&market, &mut tx, seller, len).await?;
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
