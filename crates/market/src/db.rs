@@ -12,6 +12,8 @@ use crate::Error;
 
 const POOL_CONNECTIONS_MAX: u32 = 16;
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+/// A connection that did nothing for so long is tried before it is used.
+pub(crate) const TRUSTED: Duration = Duration::from_secs(1);
 const STATEMENT_TIMEOUT_MS: &str = "10000";
 /// An instance that stands still in a transaction may hold the end of the ledger: it loses it after that long.
 const IDLE_TIMEOUT_MS: &str = "10000";
@@ -47,7 +49,18 @@ pub async fn pool(database_url: &str) -> Result<PgPool, Error> {
         ("idle_in_transaction_session_timeout", IDLE_TIMEOUT_MS),
         ("synchronous_commit", "on"),
     ]);
-    let pool = PgPoolOptions::new().max_connections(POOL_CONNECTIONS_MAX).acquire_timeout(ACQUIRE_TIMEOUT);
+    let pool = PgPoolOptions::new()
+        .max_connections(POOL_CONNECTIONS_MAX)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|conn, used| {
+            Box::pin(async move {
+                if used.idle_for > TRUSTED {
+                    conn.ping().await?;
+                }
+                Ok(true)
+            })
+        });
     pool.connect_with(options).await.map_err(Error::DatabaseUnreachable)
 }
 

@@ -38,6 +38,10 @@ use crate::{
     report::{Beside, Report},
 };
 
+/// As in `florin`.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Bytes of what is sold.
 const CONTENT_LEN_BYTES: usize = 10_240;
 /// Before each run: what runs for hours has been warm for long.

@@ -3,7 +3,10 @@
 //! A token names no algorithm that anybody has a choice about: what is not signed with Ed25519 by a key of ours is no token. Keys are derived from
 //! the secret and the week, so instances that share the secret share the keys, and nothing is kept. The next week's key is published beforehand.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use api::Scope;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
@@ -66,6 +69,8 @@ pub(crate) struct Tokens {
     /// The first signs; those that it replaced are still believed.
     secrets: Vec<hmac::Key>,
     issuer: String,
+    /// A week and its keys.
+    derived: Mutex<(u64, Arc<[Key]>)>,
 }
 
 /// Leaves out the secrets.
@@ -108,7 +113,20 @@ impl Tokens {
     /// Tokens of this issuer. The first secret signs, those after it are believed.
     pub(crate) fn new(issuer: &str, secrets: &[[u8; 32]]) -> Self {
         let secrets = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret)).collect();
-        Self { secrets, issuer: issuer.into() }
+        Self { secrets, issuer: issuer.into(), derived: Mutex::default() }
+    }
+
+    /// All keys that are believed now. The first signs.
+    fn keys(&self, now: OffsetDateTime) -> Arc<[Key]> {
+        let period = now.unix_timestamp().unsigned_abs() / PERIOD_SECONDS;
+        let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
+        if derived.0 != period {
+            // One that was signed by a clock ahead of ours, at the turn of a week, is of the next one.
+            let periods = [period, period.saturating_sub(1), period + 1];
+            let keys = self.secrets.iter().flat_map(|secret| periods.map(|period| Self::key(secret, period)));
+            *derived = (period, keys.collect());
+        }
+        Arc::clone(&derived.1)
     }
 
     fn key(secret: &hmac::Key, period: u64) -> Key {
@@ -116,10 +134,6 @@ impl Tokens {
         context.update(b"florin market access token");
         context.update(&period.to_be_bytes());
         Key::from_seed(context.sign().as_ref())
-    }
-
-    fn period(now: OffsetDateTime) -> u64 {
-        now.unix_timestamp().unsigned_abs() / PERIOD_SECONDS
     }
 
     /// A token for `sub`, and how long it works.
@@ -145,9 +159,8 @@ impl Tokens {
             sid,
         };
         let claims = serde_json::to_vec(&claims).expect("claims are written as JSON");
-        let secret = self.secrets.first().expect("there is a secret, or one was made up");
         api::AccessToken {
-            access_token: Self::key(secret, Self::period(now)).sign(&claims),
+            access_token: self.keys(now).first().expect("there is a secret, or one was made up").sign(&claims),
             token_type: "Bearer".into(),
             expires_in: LIFE_SECONDS.unsigned_abs(),
             scope,
@@ -162,11 +175,8 @@ impl Tokens {
         if head.alg != "EdDSA" {
             return None;
         }
-        let period = Self::period(now);
-        // One that was signed by a clock ahead of ours, at the turn of a week, is of the next one.
-        let periods = [period, period.saturating_sub(1), period + 1];
-        let mut keys = self.secrets.iter().flat_map(|secret| periods.map(|period| Self::key(secret, period)));
-        let key = keys.find(|key| key.id == head.kid)?;
+        let keys = self.keys(now);
+        let key = keys.iter().find(|key| key.id == head.kid)?;
         let signature = BASE64.decode(signature).ok()?;
         UnparsedPublicKey::new(&ED25519, key.pair.public_key()).verify(signed.as_bytes(), &signature).ok()?;
         let claims: Claims = serde_json::from_slice(&BASE64.decode(claims).ok()?).ok()?;
@@ -177,10 +187,7 @@ impl Tokens {
 
     /// The JSON Web Key Set (RFC 7517) by which others read our tokens.
     pub(crate) fn key_set(&self, now: OffsetDateTime) -> Value {
-        let period = Self::period(now);
-        let periods = [period, period.saturating_sub(1), period + 1];
-        let keys = self.secrets.iter().flat_map(|secret| periods.map(|period| Self::key(secret, period).public()));
-        json!({"keys": keys.collect::<Vec<_>>()})
+        json!({"keys": self.keys(now).iter().map(Key::public).collect::<Vec<_>>()})
     }
 }
 
@@ -240,7 +247,7 @@ mod tests {
         let tokens = tokens(&[1]);
         let good = tokens.issue(Uuid::now_v7(), Kind::Agent, &Scope::ALL, None, NOW).access_token;
         let parts: Vec<_> = good.split('.').collect();
-        let kid = Tokens::key(&tokens.secrets[0], Tokens::period(NOW)).id;
+        let kid = tokens.keys(NOW)[0].id.clone();
         let unsigned = BASE64.encode(json!({"alg": "none", "kid": kid}).to_string());
         let claims = BASE64.encode(String::from_utf8(BASE64.decode(parts[1]).unwrap()).unwrap().replace("agent", "creator"));
         let bad = [

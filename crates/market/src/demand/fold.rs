@@ -13,7 +13,7 @@ pub(super) const KEPT_HOURS: i64 = 168;
 /// Rows of a table removed in one go.
 const REMOVED_MAX: i64 = 20_000;
 /// How long after a search a purchase is its doing.
-const LEADS: &str = "30 minutes";
+pub(super) const LEADS: &str = "30 minutes";
 /// Of the searches of that time, so many of the last are compared with what was bought.
 const LED_MAX: i64 = 20;
 /// Nobody waits for this, and an hour of many patterns leaves at once: a statement may take longer than one of a request.
@@ -84,12 +84,8 @@ async fn batch(conn: &mut PgConnection, from: i64, upto: i64, window: OffsetDate
          ON CONFLICT (pattern) DO UPDATE SET category = coalesce(excluded.category, p.category),
              last_hour = greatest(p.last_hour, excluded.last_hour)";
     sqlx::query(patterns).bind(from).bind(upto).execute(&mut *conn).await?;
-    // Most who buy have looked for nothing: that is found out once for each of them, not for each purchase.
-    let conversions = "WITH led AS MATERIALIZED (
-             SELECT asker FROM (SELECT DISTINCT asker FROM searches WHERE id > $1 AND id <= $2 AND source = 3) AS buyers
-             WHERE EXISTS (SELECT FROM searches AS s WHERE s.asker = buyers.asker AND s.pattern <> ''))
-         INSERT INTO conversions (search_id, purchase_id)
-         SELECT s.id, b.id FROM led JOIN searches AS b USING (asker) JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
+    let conversions = "INSERT INTO conversions (search_id, purchase_id)
+         SELECT s.id, b.id FROM searches AS b JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
              SELECT s.id FROM (SELECT id, at, pattern FROM searches
                  WHERE asker = b.asker AND pattern <> '' AND id < b.id AND at > b.at - $3::interval AND at <= b.at
                  ORDER BY at DESC LIMIT $4) AS s
@@ -138,7 +134,9 @@ async fn batch(conn: &mut PgConnection, from: i64, upto: i64, window: OffsetDate
 pub(super) async fn clean(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()> {
     let Some((mut tx, folded, window)) = lock(pool).await? else { return Ok(()) };
     let kept = now - Duration::hours(KEPT_HOURS);
-    let old = "DELETE FROM searches WHERE id IN (SELECT id FROM searches ORDER BY id LIMIT $1) AND at < $2 AND id <= $3";
+    // The first says whether there is anything to look for.
+    let old = "DELETE FROM searches WHERE (SELECT at < $2 FROM searches ORDER BY id LIMIT 1)
+             AND id IN (SELECT id FROM searches ORDER BY id LIMIT $1) AND at < $2 AND id <= $3";
     sqlx::query(old).bind(REMOVED_MAX).bind(kept).bind(folded).execute(&mut *tx).await?;
     // What has not left the figures yet is needed for that.
     let kept = hour(kept).min(window);

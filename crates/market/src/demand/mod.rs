@@ -1,7 +1,7 @@
 //! What is looked for: logged off the request's path, and folded into figures.
 //!
 //! A search or purchase puts a row into a queue of this instance, which never waits: when the queue is full, the row is dropped and counted. A
-//! writer empties it every fifth of a second, so a crash loses no more than that.
+//! writer empties it every fifth of a second, and writes of purchases only what a search may have led to, a fifth later: a crash loses no more.
 
 mod fold;
 mod opportunities;
@@ -15,7 +15,7 @@ use std::{
 use api::Category;
 use money::Usdc;
 use sha2::{Digest, Sha256};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -154,15 +154,18 @@ pub fn pattern(text: &str) -> String {
 
 /// Writes what is seen, until `stop` and then what is left.
 pub(crate) async fn write(pool: PgPool, mut rows: mpsc::Receiver<Seen>, stop: CancellationToken) {
-    let mut batch = Vec::with_capacity(WRITE_MAX);
+    let (mut batch, mut bought) = (Vec::with_capacity(WRITE_MAX), Vec::new());
     let mut stopping = false;
     while !stopping {
         stopping = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
+        // A purchase waits once more: then the searches before it are written, whichever instance had them.
+        batch.append(&mut bought);
         loop {
-            while batch.len() < WRITE_MAX
+            while batch.len() + bought.len() < WRITE_MAX
                 && let Ok(row) = rows.try_recv()
             {
-                batch.push(row);
+                let waits = row.source == Source::Purchase && !stopping;
+                if waits { &mut bought } else { &mut batch }.push(row);
             }
             if batch.is_empty() || !append(&pool, &mut batch).await {
                 break;
@@ -180,19 +183,29 @@ async fn append(pool: &PgPool, batch: &mut Vec<Seen>) -> bool {
     batch.is_empty()
 }
 
-/// Appends to the log.
+/// Appends to the log: searches, and then the purchases of who looked for something lately.
 ///
 /// # Errors
 /// When the database fails; then nothing is appended.
 pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
-    let ceiling =
-        |row: &Seen| row.price_max.map(|price| price.base_units()).filter(|units| *units <= CEILING_MAX).map(u64::cast_signed);
+    let (bought, searched): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.source == Source::Purchase);
     let mut tx = pool.begin().await?;
     // Numbers are given in the order of commits, so that whoever reads on from a number misses none.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *tx).await?;
-    let append = "INSERT INTO searches (at, source, pattern, category, asker, known, matches, price_max, listing_id)
+    searches(&mut tx, &searched).await?;
+    purchases(&mut tx, &bought).await?;
+    tx.commit().await
+}
+
+async fn searches(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let ceiling =
+        |row: &&Seen| row.price_max.map(|price| price.base_units()).filter(|units| *units <= CEILING_MAX).map(u64::cast_signed);
+    let append = "INSERT INTO searches (at, source, pattern, category, asker, known, matches, price_max)
          SELECT * FROM unnest($1::timestamptz[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::integer[],
-             $8::bigint[], $9::uuid[])";
+             $8::bigint[])";
     sqlx::query(append)
         .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.source as i16 + 1).collect::<Vec<_>>())
@@ -202,10 +215,29 @@ pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
         .bind(rows.iter().map(|row| row.known).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| i32::try_from(row.matches).unwrap_or(i32::MAX)).collect::<Vec<_>>())
         .bind(rows.iter().map(ceiling).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.listing_id).collect::<Vec<_>>())
-        .execute(&mut *tx)
+        .execute(conn)
         .await?;
-    tx.commit().await
+    Ok(())
+}
+
+/// Most who buy have looked for nothing, and then the purchase says nothing about searches.
+async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let append = "INSERT INTO searches (at, source, pattern, asker, known, matches, listing_id)
+         SELECT at, 3, '', asker, known, 1, listing_id
+         FROM unnest($1::timestamptz[], $2::bigint[], $3::boolean[], $4::uuid[]) AS b (at, asker, known, listing_id)
+         WHERE EXISTS (SELECT FROM searches AS s WHERE s.asker = b.asker AND s.pattern <> '' AND s.at > b.at - $5::interval AND s.at <= b.at)";
+    sqlx::query(append)
+        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.asker).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.known).collect::<Vec<_>>())
+        .bind(rows.iter().map(|row| row.listing_id).collect::<Vec<_>>())
+        .bind(fold::LEADS)
+        .execute(conn)
+        .await?;
+    Ok(())
 }
 
 /// Keeps the figures until `stop`. Any number of instances may: one at a time does it.

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use super::{LedgerError, Order, Posted, Rates, Refused, batch::Batch};
+use crate::db::TRUSTED;
 
 /// Orders in one database transaction, at most.
 const BATCH_MAX_ORDERS: usize = 256;
@@ -25,8 +26,6 @@ const BATCH_MAX_ORDERS: usize = 256;
 const WAITING_MAX_ORDERS: usize = 4_096;
 /// Begins a batch: whoever appends locks the end of the ledger first, and reads only then.
 const LOCK: &str = "BEGIN; SELECT FROM ledger FOR UPDATE";
-/// A connection that did nothing for so long is tried before it is used.
-const TRUSTED: Duration = Duration::from_secs(1);
 /// Until there is a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// After a failure of the database.
