@@ -2,8 +2,11 @@ use alloy::primitives::{Address, B256};
 use money::{Bps, Usdc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+use crate::ledger::Amount;
 
 /// What kind of goods a listing offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -58,6 +61,9 @@ pub struct CreateListing {
     /// The content as standard base64, up to 4 MiB decoded. Without it the listing is a draft until the content is uploaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_base64: Option<String>,
+    /// Whatever else buyers' programs are to know, at most 4 KiB as JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
     /// When it stops being for sale; absent for never.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<crate::schema::Time>")]
@@ -85,6 +91,9 @@ pub struct UpdateListing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::Decimal>")]
     pub price: Option<Usdc>,
+    /// New metadata, in place of all that there was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
     /// New end.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
     #[schemars(with = "Option<crate::schema::Time>")]
@@ -143,6 +152,11 @@ pub struct Listing {
     /// What it costs.
     #[schemars(with = "crate::schema::Decimal")]
     pub price: Usdc,
+    /// The same in ARD; absent when the ledger has no room for so much.
+    #[schemars(with = "Option<Amount>")]
+    pub price_ard: Option<Amount>,
+    /// What the seller says besides.
+    pub metadata: Map<String, Value>,
     /// Media type of the content.
     pub content_type: String,
     /// SHA-256 of the content; absent for a draft.

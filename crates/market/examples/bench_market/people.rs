@@ -81,6 +81,7 @@ impl People {
             price: Usdc::from_base_units(1_000),
             content_type: "application/json".into(),
             content_base64: Some(STANDARD.encode(body)),
+            metadata: serde_json::Map::new(),
             expires_at: None,
         };
         let first = market.with_api_key(&self.sellers[0].key).create_listing(&listing).await?.id;

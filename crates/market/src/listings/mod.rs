@@ -1,10 +1,11 @@
 pub(crate) mod content;
 
 use alloy::primitives::B256;
-use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing};
+use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing, ledger::Asset};
 use axum::{Json, extract::State, http::StatusCode};
 use money::{Bps, Usdc};
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use serde_json::{Map, Value};
+use sqlx::{PgConnection, Row, postgres::PgRow, types};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -22,6 +23,7 @@ const TITLE_LEN_MAX_CHARS: usize = 255;
 const DESCRIPTION_LEN_MAX_CHARS: usize = 10_000;
 const TAGS_MAX: usize = 20;
 const TAG_LEN_MAX_CHARS: usize = 64;
+const METADATA_LEN_MAX_BYTES: usize = 4_096;
 /// Listings with the wallet of their seller, to be completed by a condition.
 pub(crate) const SELECT: &str =
     "SELECT l.*, a.wallet AS seller_wallet, a.creator_id FROM listings AS l JOIN agents AS a ON a.id = l.seller_id";
@@ -34,6 +36,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<Listing>), Problem> {
     let seller = caller.agent()?;
     check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
+    fits(&request.metadata)?;
     media_type(&request.content_type)?;
     in_future(request.expires_at)?;
     let content = request.content_base64.as_deref().map(inline).transpose()?;
@@ -47,8 +50,9 @@ pub(crate) async fn create(
     let mut tx = market.pool.begin().await?;
     may_store(&market, &mut tx, seller, len).await?;
     sqlx::query(
-        "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at,
+             metadata)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(id)
     .bind(seller)
@@ -62,6 +66,7 @@ pub(crate) async fn create(
     .bind(content.map(|(_, len)| len as i64))
     .bind(db::name_of(if content.is_some() { ListingStatus::Active } else { ListingStatus::Draft }))
     .bind(request.expires_at)
+    .bind(types::Json(&request.metadata))
     .execute(&mut *tx)
     .await?;
     let listing = find(&mut tx, id).await?;
@@ -78,10 +83,11 @@ pub(crate) async fn update(
 ) -> Result<Json<Listing>, Problem> {
     own(&market, id, &caller).await?;
     check(change.title.as_deref(), change.description.as_deref(), change.tags.as_deref(), change.price)?;
+    change.metadata.as_ref().map_or(Ok(()), fits)?;
     in_future(change.expires_at)?;
     let done = sqlx::query(
         "UPDATE listings SET title = coalesce($2, title), description = coalesce($3, description), tags = coalesce($4, tags),
-             price = coalesce($5, price), expires_at = coalesce($6, expires_at), updated_at = now()
+             price = coalesce($5, price), expires_at = coalesce($6, expires_at), metadata = coalesce($7, metadata), updated_at = now()
          WHERE id = $1 AND status <> 'delisted'",
     )
     .bind(id)
@@ -90,6 +96,7 @@ pub(crate) async fn update(
     .bind(&change.tags)
     .bind(change.price)
     .bind(change.expires_at)
+    .bind(change.metadata.as_ref().map(types::Json))
     .execute(&market.pool)
     .await?;
     changed(&market, id, done.rows_affected()).await
@@ -175,6 +182,19 @@ fn check(title: Option<&str>, description: Option<&str>, tags: Option<&[String]>
     }
 }
 
+fn fits(metadata: &Map<String, Value>) -> Result<(), Problem> {
+    let text = serde_json::to_string(metadata).unwrap_or_default();
+    if text.len() > METADATA_LEN_MAX_BYTES {
+        let len = text.len();
+        return Err(Problem::invalid(format!("metadata has {len} bytes, allowed are {METADATA_LEN_MAX_BYTES}")));
+    }
+    // An escaped backslash is no part of an escape.
+    if text.replace(r"\\", "").contains(r"\u0000") {
+        return Err(Problem::invalid("metadata contains a zero character"));
+    }
+    Ok(())
+}
+
 fn in_future(expires_at: Option<OffsetDateTime>) -> Result<(), Problem> {
     match expires_at {
         Some(at) if at <= OffsetDateTime::now_utc() => Err(Problem::invalid("expires_at must be in the future")),
@@ -183,7 +203,7 @@ fn in_future(expires_at: Option<OffsetDateTime>) -> Result<(), Problem> {
 }
 
 pub(crate) fn listing(row: &PgRow) -> Result<Listing, sqlx::Error> {
-    let expires_at = row.try_get("expires_at")?;
+    let (expires_at, price) = (row.try_get("expires_at")?, row.try_get("price")?);
     Ok(Listing {
         id: row.try_get("id")?,
         seller_id: row.try_get("seller_id")?,
@@ -192,7 +212,9 @@ pub(crate) fn listing(row: &PgRow) -> Result<Listing, sqlx::Error> {
         description: row.try_get("description")?,
         category: db::named(row, "category")?,
         tags: row.try_get("tags")?,
-        price: row.try_get("price")?,
+        price,
+        price_ard: Asset::Ard.price_of(price),
+        metadata: row.try_get::<types::Json<_>, _>("metadata")?.0,
         content_type: row.try_get("content_type")?,
         content_hash: db::maybe_hash(row, "content_hash")?,
         content_size: row.try_get::<Option<i64>, _>("content_size")?.map(i64::unsigned_abs),

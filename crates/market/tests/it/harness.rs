@@ -233,6 +233,7 @@ pub(crate) fn goods(title: &str, price: Usdc, content: Option<&[u8]>) -> CreateL
         price,
         content_type: "text/plain".into(),
         content_base64: content.map(|content| STANDARD.encode(content)),
+        metadata: serde_json::Map::new(),
         expires_at: None,
     }
 }

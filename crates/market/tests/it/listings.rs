@@ -1,5 +1,5 @@
 use alloy::primitives::B256;
-use api::{AgentType, Code, Discover, ListingStatus, SortBy, UpdateListing};
+use api::{AgentType, Code, Discover, ListingStatus, SortBy, UpdateListing, ledger::Asset};
 use money::Usdc;
 use sha2::{Digest, Sha256};
 
@@ -46,6 +46,22 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
     ] {
         assert_eq!(refusal(seller.client.create_listing(&wrong).await), Code::InvalidRequest, "{:?}", wrong.title);
     }
+    let told = |value: &str| serde_json::Map::from_iter([("source".to_owned(), value.into())]);
+    let mut goods = goods("told", PRICE, None);
+    for wrong in ["zero \0", &"x".repeat(4_096)] {
+        goods.metadata = told(wrong);
+        assert_eq!(
+            refusal(seller.client.create_listing(&goods).await),
+            Code::InvalidRequest,
+            "{} bytes of metadata",
+            wrong.len()
+        );
+    }
+    goods.metadata = told(r"no zero: \u0000");
+    let listing = seller.client.create_listing(&goods).await.unwrap();
+    assert_eq!((&listing.metadata, listing.price_ard), (&goods.metadata, Asset::Ard.price_of(PRICE)));
+    let change = UpdateListing { metadata: Some(told("another")), ..UpdateListing::default() };
+    assert_eq!(seller.client.update_listing(listing.id, &change).await.unwrap().metadata, told("another"));
     let unknown = serde_json::json!({"title": "t", "category": "computation", "price": "1", "prize": "2"});
     let (url, http) = (market.url.join("api/v1/listings").unwrap(), reqwest::Client::new());
     let answer = http.post(url.clone()).json(&unknown).send().await.unwrap();

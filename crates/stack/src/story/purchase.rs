@@ -66,6 +66,7 @@ pub(super) async fn publish(cast: &mut Cast<'_>) -> Result<Told> {
         price,
         content_type: "text/plain".to_owned(),
         content_base64: Some(STANDARD.encode(content)),
+        metadata: serde_json::Map::new(),
         expires_at: None,
     };
     let (small, big) = (
