@@ -14,7 +14,7 @@ const AGE_MAX_HOURS: u32 = 1_000_000;
 const TAGS_MAX: usize = 20;
 /// What a listing is read from. Not `l.*`: sqlx would ask the server for the type of `search` it does not know, and a statement without a name
 /// is gone after that.
-const COLUMNS: &str = "l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.content_type, l.content_hash, l.content_size,
+const COLUMNS: &str = "l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.metadata, l.content_type, l.content_hash, l.content_size,
     l.status, l.created_at, l.updated_at, l.version, l.quality, l.freshness_at, l.expires_at, a.wallet AS seller_wallet, a.creator_id";
 
 /// Which active listings are looked for, and in which order.
