@@ -225,6 +225,9 @@ pub struct PaymentInfo {
     pub payer: Address,
     /// What is paid.
     pub requirements: PaymentRequirements,
+    /// True when the same payment came before and may have been settled then, without an answer that was kept: one that is
+    /// [`Streamed`](super::Streamed), or charged upfront. What was done for it need not be done twice.
+    pub resumed: bool,
 }
 
 /// What [`PaidLayer`] makes of a service.
@@ -292,7 +295,8 @@ impl PaidLayer {
             Outcome::Verified(payment) => *payment,
         };
         parts.extensions.insert(Payer(payment.payer()));
-        parts.extensions.insert(PaymentInfo { payer: payment.payer(), requirements: payment.requirements().clone() });
+        let (payer, requirements, resumed) = (payment.payer(), payment.requirements().clone(), payment.is_resumed());
+        parts.extensions.insert(PaymentInfo { payer, requirements, resumed });
         let request = Request::from_parts(parts, body);
         match payment.requirements().payment_flow() {
             Some(PaymentFlow::Upfront) => settle_first(payment, request, inner).await,

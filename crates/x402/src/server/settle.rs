@@ -180,9 +180,14 @@ impl Settlement {
                 let _gone = sender.send(Err(answer::not_settled(&self.headers, &self.offers, &failure)));
             }
             Verdict::Unknown(cause) => {
-                tracing::warn!(cause, digest = %self.key.digest(), "outcome of a settlement not known, its work is kept");
+                let is_kept = self.kept.work.is_some();
+                tracing::warn!(cause, is_kept, digest = %self.key.digest(), "outcome of a settlement not known");
                 log(self.reservations.suspend(self.lease).await);
-                let _gone = sender.send(Err(answer::try_again("the payment is not confirmed yet; what it pays for is kept")));
+                let told = match is_kept {
+                    true => "the payment is not confirmed yet; what it pays for is kept",
+                    false => "the payment is not confirmed yet",
+                };
+                let _gone = sender.send(Err(answer::try_again(told)));
             }
         }
     }

@@ -16,7 +16,7 @@ use x402::{
     TokenAmount, V2,
     client::Policy,
     header,
-    server::{PaidLayer, PaymentInfo, Pricing},
+    server::{PaidLayer, PaymentInfo, Pricing, Streamed},
 };
 
 use crate::support::{Ledger, SELLER, client, listen, offer};
@@ -36,8 +36,12 @@ async fn shop() -> Shop {
         ([("cache-control", "public, max-age=60")], format!("for {}", info.payer)).into_response()
     };
     let broken = || async { (StatusCode::IM_A_TEAPOT, "no").into_response() };
+    let stream = |Extension(info): Extension<PaymentInfo>| async move {
+        (Extension(Streamed), if info.resumed { "again" } else { "for the first time" })
+    };
     let layer = PaidLayer::new(ledger.gate().await, pricing);
-    let router = Router::new().route("/report", get(report)).route("/broken", get(broken)).layer(layer);
+    let router = Router::new().route("/report", get(report)).route("/broken", get(broken)).route("/stream", get(stream));
+    let router = router.layer(layer);
     Shop { ledger, served, url: listen(router).await }
 }
 
@@ -136,6 +140,19 @@ async fn after_an_unknown_outcome_the_same_payment_gets_the_kept_answer() {
     assert_eq!(retried.status(), 200);
     assert_eq!((shop.served(), shop.ledger.settled()), (1, 1));
     assert_eq!(shop.get("report", Some(&payment)).await.status(), 409);
+}
+
+#[tokio::test]
+async fn a_streamed_answer_is_not_said_to_be_kept_and_its_handler_knows_that_it_works_again() {
+    let shop = shop().await;
+    let payment = shop.payment().await;
+    shop.ledger.lose_answers(1);
+    let unknown = shop.get("stream", Some(&payment)).await;
+    assert_eq!(unknown.status(), 503);
+    let told = unknown.text().await.unwrap();
+    assert!(!told.contains("kept"), "{told}");
+    assert_eq!(shop.get("stream", Some(&payment)).await.text().await.unwrap(), "again");
+    assert_eq!(shop.ledger.settled(), 1);
 }
 
 #[tokio::test]
