@@ -71,6 +71,8 @@ pub(crate) async fn outcome(
     let (entry, network, anybody) = (engine.outcome(entry).await?, network.clone(), payer.unwrap_or_default());
     let response = match entry.state {
         State::Settled(hash) => SettleResponse::settled(network, anybody, hash),
+        // What the chain refused has the scheme's name, what nobody can tell its own.
+        State::Failed if entry.is_given_up() => SettleResponse::failed(network, payer, Reason::UnexpectedSettleError),
         State::Failed => SettleResponse::failed(network, payer, failed),
         State::Sent | State::Again => match engine.newest_attempt(&entry).await? {
             Some(hash) => SettleResponse::pending(network, anybody, hash),

@@ -100,6 +100,11 @@ pub struct SettlementConfig {
     #[arg(long, env = "FLORIN_CONFIRMATIONS", value_name = "BLOCKS")]
     pub confirmations: Option<u64>,
 
+    /// How many seconds a node may fail to show what became of a settlement before it counts as failed, if it is also as many blocks deep as
+    /// --confirmations says; the reason told is one that sellers do not take as final [default: 60]
+    #[arg(long, env = "FLORIN_GIVE_UP_SECONDS", value_name = "SECONDS")]
+    pub give_up_seconds: Option<u64>,
+
     /// Replace a transaction that is not mined by one with higher fees after so many seconds [default: 30]
     #[arg(long, env = "FLORIN_REPLACE_SECONDS", value_name = "SECONDS")]
     pub replace_seconds: Option<u64>,
@@ -109,7 +114,10 @@ pub struct SettlementConfig {
     #[arg(long, env = "FLORIN_GAS_PRICE_MAX", value_name = "WEI")]
     pub gas_price_max: Option<u128>,
 
-    /// Smallest payment that is worth its gas, in base units of the token
+    /// Smallest payment that is worth its gas, in base units of the token [default: 0]
+    ///
+    /// The same for what a claim or a payout of payment channels moves together, and for a refund of a part. Claims that the facilitator's own
+    /// --channel-authorizer-key signs must move at least 10,000 also where this says less: anybody can have them made.
     #[arg(long, env = "FLORIN_MIN_PAYMENT", value_name = "UNITS")]
     pub min_payment: Option<u128>,
 

@@ -18,6 +18,7 @@ use crate::{
     Error, channels, escrow, exact,
     fees::FeeOracle,
     journal::Journal,
+    judge,
     lane::{Lane, Queue},
     metrics::Metrics,
     settlement::{Entry, Key, Settlement, State},
@@ -37,6 +38,8 @@ pub(crate) struct Limits {
     pub(crate) confirm_timeout: Duration,
     /// Blocks on top of one before what it holds is final.
     pub(crate) confirmations: u64,
+    /// How long a node may fail to show what became of a settlement before it counts as failed.
+    pub(crate) give_up_after: Duration,
     /// How long a transaction may stay unmined before it is replaced by one with higher fees.
     pub(crate) replace_after: Duration,
     /// Longest wait between two looks for a block.
@@ -91,6 +94,7 @@ pub(crate) struct Engine {
 /// A settlement that this process follows.
 struct UnderWay {
     progress: watch::Sender<Progress>,
+    payee: Address,
     /// Of its payer's money.
     draws: U256,
 }
@@ -164,16 +168,18 @@ impl Engine {
     pub(crate) async fn verify(&self, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
         match Scheme::of(&request.payment_requirements) {
             Some(Scheme::Upto) => Ok(upto::verify(self, request).await?.map(|valid| valid.transfer.from)),
-            _ => {
-                let own = exact::key_of(request, self.verifier.chain_id).map_or(U256::ZERO, |key| self.draws(&key));
-                self.verifier.judge(request, own).await
-            }
+            _ => exact::verify(self, request).await,
         }
     }
 
     /// What the settlement with this key takes from its payer, if it is under way.
     pub(crate) fn draws(&self, key: &Key) -> U256 {
         self.under_way.get(key).map_or(U256::ZERO, |under_way| under_way.draws)
+    }
+
+    /// Whether what is under way with this key is another payment than one to this payee, of an amount that is right: its nonce settles once.
+    pub(crate) fn is_taken(&self, key: &Key, payee: Address, is_amount: impl Fn(U256) -> bool) -> bool {
+        self.under_way.get(key).is_some_and(|under_way| under_way.payee != payee || !is_amount(under_way.draws))
     }
 
     /// Whether the payer's money covers a payment beside what else of his is under way.
@@ -217,7 +223,7 @@ impl Engine {
     /// # Errors
     /// [`Error::Owes`] when the payer's money does not cover it beside what else is under way: it would fail, and we would pay for that.
     pub(crate) async fn submit(self: &Arc<Self>, mut settlement: Settlement) -> Result<Option<Entry>, Error> {
-        let (key, draws, owed) = (settlement.key, settlement.draws(), &self.verifier.owed);
+        let (key, payee, draws, owed) = (settlement.key, settlement.payee, settlement.draws(), &self.verifier.owed);
         if settlement.funds.is_none() && !draws.is_zero() && !owed.by(key.token, key.payer).is_zero() {
             settlement.funds = self.verifier.funds(key.token, key.payer).await?;
         }
@@ -230,7 +236,7 @@ impl Engine {
                     return Err(Error::Owes);
                 }
                 let (progress, receiver) = watch::channel(Progress::Waiting);
-                place.insert(UnderWay { progress, draws });
+                place.insert(UnderWay { progress, payee, draws });
                 if !lane.push(settlement) {
                     self.not_begun(&key);
                     return Err(Error::Busy);
@@ -293,11 +299,17 @@ impl Engine {
                 return Ok(entry);
             }
             if self.lane(entry.slot.signer).is_none() {
-                watcher::look_elsewhere(self, &entry).await?;
+                judge::look_elsewhere(self, &entry).await?;
             }
             tokio::time::sleep(wait).await;
             wait = (wait * 3 / 2).min(ELSEWHERE_MAX);
         }
+    }
+
+    /// Whether a settlement counts as failed only because no node showed what became of it.
+    pub(crate) async fn is_given_up(&self, key: &Key) -> Result<bool, Error> {
+        let entry = self.journal.find(key).await?;
+        Ok(entry.is_some_and(|entry| entry.state == State::Failed && entry.is_given_up()))
     }
 
     /// The transaction by which a settlement that was sent will most likely be mined.
@@ -318,13 +330,13 @@ impl Engine {
     /// Follows what the journal has of a lane and this process does not know yet.
     pub(crate) async fn take_up(&self, lane: &Lane) -> Result<(), Error> {
         for entry in lane.load(&self.journal).await? {
-            let (key, draws) = (entry.settlement.key, entry.settlement.draws());
+            let (key, payee, draws) = (entry.settlement.key, entry.settlement.payee, entry.settlement.draws());
             tracing::info!(payment = %key.nonce, payer = %key.payer, state = ?entry.state, "taking up a settlement");
             let again = (entry.state == State::Again).then(|| entry.settlement.clone());
             let Place::Vacant(place) = self.under_way.entry(key) else { continue };
             // To whoever asks, what goes out again has been sent.
             let progress = Progress::Begun(Entry { state: State::Sent, ..entry }.into());
-            place.insert(UnderWay { progress: watch::Sender::new(progress), draws });
+            place.insert(UnderWay { progress: watch::Sender::new(progress), payee, draws });
             self.verifier.owed.add(&key, draws, None);
             if again.is_some_and(|settlement| !lane.push(settlement)) {
                 self.not_begun(&key);
@@ -363,7 +375,7 @@ impl Engine {
     }
 
     fn forget(&self, key: &Key, last: Progress) {
-        if let Some((_, UnderWay { progress, draws })) = self.under_way.remove(key) {
+        if let Some((_, UnderWay { progress, draws, .. })) = self.under_way.remove(key) {
             self.verifier.owed.less(key, draws);
             progress.send_replace(last);
         }

@@ -2,15 +2,32 @@
 
 use std::{sync::Arc, time::Instant};
 
+use alloy::primitives::{Address, U256};
 use x402::{Eip2612Permit, Network, PERMIT2_UPTO_PROXY, PaymentRequest, Reason, SettleResponse, TokenAmount};
 
 use crate::{
     Error, approval,
     engine::Engine,
+    owed::Waiting,
     settlement::{Entry, Expected, Key, Settlement, State},
     token::{Transfer, calls_of},
     verify::{Invalid, Names, Next, Valid},
 };
+
+/// Would this payment settle now? Then by whom it is paid.
+pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Result<Result<Address, Invalid>, Error> {
+    let key = key_of(request, engine.verifier.chain_id);
+    let verdict = engine.verifier.judge(request, key.map_or(U256::ZERO, |key| engine.draws(&key))).await?;
+    // Signed once more on other terms while the first is under way, it would be refused when it is to settle.
+    match (request.payment_payload.exact(), key) {
+        (Ok(payload), Some(key)) if verdict.is_ok() => {
+            let Transfer { to, amount, .. } = Transfer::of(&payload, key.token);
+            let is_taken = engine.is_taken(&key, to, |under_way| under_way == amount);
+            Ok(if is_taken { Err(Names::of(payload.method()).nonce.into()) } else { verdict })
+        }
+        _ => Ok(verdict),
+    }
+}
 
 /// Settles a payment, or joins whoever is settling it.
 pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
@@ -27,7 +44,7 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
     let deadline = Instant::now() + engine.limits.confirm_timeout;
     let mut place = None;
     loop {
-        match begin(engine, key, request, network.clone()).await {
+        match begin(engine, key, request, network.clone(), &mut place).await {
             // The work for it is done: it waits for what its payer began before, if not too many do.
             Err(Error::Owes) if Instant::now() < deadline => {
                 place = place.or_else(|| engine.verifier.owed.wait(key.token, key.payer));
@@ -39,13 +56,19 @@ pub(crate) async fn settle(engine: &Arc<Engine>, request: &PaymentRequest) -> Re
 }
 
 /// What identifies a payment of this scheme: by the token the server asked for, for what the client echoed is not to be trusted.
-pub(crate) fn key_of(request: &PaymentRequest, chain_id: u64) -> Option<Key> {
+fn key_of(request: &PaymentRequest, chain_id: u64) -> Option<Key> {
     let (payload, token) = (request.payment_payload.exact().ok()?, request.payment_requirements.asset_address()?);
     Some(Key { chain_id, method: payload.method().into(), token, payer: payload.payer(), nonce: payload.nonce() })
 }
 
-/// Verifies, sends, and waits for the end.
-async fn begin(engine: &Arc<Engine>, key: Key, request: &PaymentRequest, network: Network) -> Result<SettleResponse, Error> {
+/// Verifies, sends, and waits for the end. The place among those that wait for their payer's money is free when it is sent.
+async fn begin(
+    engine: &Arc<Engine>,
+    key: Key,
+    request: &PaymentRequest,
+    network: Network,
+    place: &mut Option<Waiting<'_>>,
+) -> Result<SettleResponse, Error> {
     // A payment that was begun before does not verify any more, or the journal refuses it: there is no need to ask the journal first.
     let own = engine.draws(&key);
     let (verdict, ()) = tokio::join!(engine.verifier.verify(request, own), engine.fees.renew());
@@ -64,7 +87,9 @@ async fn begin(engine: &Arc<Engine>, key: Key, request: &PaymentRequest, network
         Err(invalid) => return explain(engine, invalid, key, request, network).await,
     };
     let settlement = Settlement { key, payee, amount, call, expected: Expected::Transfer, signer: None, batchable, funds };
-    match engine.submit(settlement).await? {
+    let begun = engine.submit(settlement).await?;
+    *place = None;
+    match begun {
         Some(entry) => join(engine, entry, request, network).await,
         None => Ok(SettleResponse::failed(network, Some(key.payer), Reason::UnexpectedSettleError)),
     }
@@ -84,7 +109,7 @@ async fn explain(
     if matches!(invalid.reason, Reason::NonceAlreadyUsed | Reason::Permit2InvalidNonce)
         && let Ok(payload) = request.payment_payload.exact()
         && engine.verifier.is_vouched_for(request).await?
-        && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token), None).await?
+        && let Some(hash) = engine.settled_elsewhere(key, &Transfer::of(&payload, key.token), None).await?.transaction()
     {
         return Ok(SettleResponse::settled(network, key.payer, hash));
     }

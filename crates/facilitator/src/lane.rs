@@ -46,6 +46,9 @@ const AGAIN_WAIT: Duration = Duration::from_secs(1);
 /// Transactions of one signer that are sent and not mined. Nodes keep few for one account; what has to wait goes out in bigger batches.
 const PENDING_MAX: usize = 256;
 
+/// When more than the receipts was asked about a transaction, how long until it is asked again without a new block.
+const SEARCH_AGAIN: Duration = Duration::from_secs(1);
+
 pub(crate) struct Lane {
     wallet: EthereumWallet,
     address: Address,
@@ -73,13 +76,20 @@ pub(crate) struct Sent {
     /// `None` when it must be sent again at once.
     pub(crate) last_sent: Option<Instant>,
     pub(crate) bumps: u32,
-    /// Since when, and as of which block, the nonce is used up and no attempt has a receipt.
-    pub(crate) missing: Option<(Instant, u64)>,
+    /// Since when, and as of which block, the nonce is used up and what became of what it was for does not show.
+    pub(crate) unclear: Option<(Instant, u64)>,
+    /// When more than the receipts was asked about it, and the newest block then.
+    pub(crate) searched: Option<(Instant, u64)>,
 }
 
 impl Sent {
     fn new(open: Open, last_sent: Option<Instant>) -> Self {
-        Self { open, mined: None, first_sent: Instant::now(), last_sent, bumps: 0, missing: None }
+        Self { open, mined: None, first_sent: Instant::now(), last_sent, bumps: 0, unclear: None, searched: None }
+    }
+
+    /// Whether more than the receipts was asked a moment ago, and there is no new block.
+    pub(crate) fn rests(&self, head: u64) -> bool {
+        self.searched.is_some_and(|(at, block)| head <= block && at.elapsed() < SEARCH_AGAIN)
     }
 }
 

@@ -15,6 +15,7 @@ mod escrow;
 mod exact;
 mod fees;
 mod journal;
+mod judge;
 mod lane;
 mod lens;
 mod limits;
@@ -60,6 +61,7 @@ const CATALOGUE_QUERY_MAX: &str = "5s";
 const SCHEMA: &str = "facilitator";
 /// Defaults of [`SettlementConfig`].
 const REPLACE_SECONDS: u64 = 30;
+const GIVE_UP_SECONDS: u64 = 60;
 const POLL_LOCAL_MILLISECONDS: u64 = 10;
 const POLL_REMOTE_MILLISECONDS: u64 = 250;
 
@@ -172,6 +174,7 @@ async fn open(
     let limits = engine::Limits {
         confirm_timeout: Duration::from_secs(config.confirm_timeout_seconds),
         confirmations: settings.confirmations.unwrap_or_else(|| engine::confirmations(chain_id)),
+        give_up_after: Duration::from_secs(settings.give_up_seconds.unwrap_or(GIVE_UP_SECONDS)),
         replace_after: Duration::from_secs(settings.replace_seconds.unwrap_or(REPLACE_SECONDS)),
         poll: Duration::from_millis(settings.poll_milliseconds.unwrap_or_else(|| {
             if config.rpc_urls.iter().all(is_local) { POLL_LOCAL_MILLISECONDS } else { POLL_REMOTE_MILLISECONDS }

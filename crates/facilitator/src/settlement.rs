@@ -6,7 +6,7 @@ use alloy::{
     sol_types::SolEvent,
 };
 use serde::{Deserialize, Serialize};
-use x402::TransferMethod;
+use x402::{Reason, TransferMethod};
 
 use crate::token::{IToken, Transfer};
 
@@ -189,4 +189,11 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// Why it failed, in the protocol's words.
     pub(crate) reason: Option<String>,
+}
+
+impl Entry {
+    /// Whether it failed because nobody could tell what became of it: it may have happened.
+    pub(crate) fn is_given_up(&self) -> bool {
+        self.reason.as_deref() == Some(Reason::UnexpectedSettleError.as_str())
+    }
 }

@@ -43,8 +43,11 @@ pub(crate) async fn verify(engine: &Engine, request: &PaymentRequest) -> Verdict
     if let Err(invalid) = engine.verifier.check_minimum(maximum.0) {
         return Ok(Err(invalid));
     }
-    let key = key_of(engine, &payment);
+    let (key, payee) = (key_of(engine, &payment), payment.transfer.to);
     let verdict = try_out(engine, payment, request).await?;
+    if verdict.is_ok() && engine.is_taken(&key, payee, |under_way| under_way <= maximum.0) {
+        return Ok(Err(Reason::Permit2InvalidNonce.into()));
+    }
     if verdict.is_ok() && !engine.covers(&key, maximum.0).await? {
         return Ok(Err(Invalid::owes()));
     }

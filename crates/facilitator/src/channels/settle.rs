@@ -34,6 +34,9 @@ use crate::{
 
 /// Vouchers claimed by one transaction, at most.
 const CLAIMS_MAX: usize = 200;
+/// What claims must move at the least, in base units, where our own authorizer signs them: anybody can open a channel that names it and somebody
+/// else as its receiver, and would by claims of nearly nothing spend our gas, and that receiver's turns.
+const OWN_CLAIM_MIN: u64 = 10_000;
 /// What a claim, a refund or a payout may use.
 const CLAIM_GAS_MAX: u64 = 8_000_000;
 
@@ -128,7 +131,7 @@ async fn deposited(
     let transfer = Transfer { token: config.token, from: config.payer, to: authorization.collector(), amount };
     // The payer's signature was judged before the simulation.
     let is_signed = refusal.reason == Reason::BatchDepositSimulationFailed && key.method == Method::Eip3009;
-    let hash = if is_signed { engine.settled_elsewhere(*key, &transfer, None).await? } else { None };
+    let hash = if is_signed { engine.settled_elsewhere(*key, &transfer, None).await?.transaction() } else { None };
     let Some(hash) = hash else { return Err(refusal.into()) };
     let response = SettleResponse::settled(request.payment_requirements.network.clone(), config.payer, hash);
     with_state(engine, payload, response).await
@@ -171,12 +174,13 @@ async fn settle_claims(engine: &Arc<Engine>, claims: &[Claim], signature: Option
     let key = channel_key(engine, token, receiver, keccak256(&input));
     // The chain takes no claims that their authorizer did not sign.
     let line = Line::Claims { receiver, token, authorizer: first.receiver_authorizer };
-    let (entry, _turn) = in_turn(engine, line, key, receiver, || claim(engine, claims, input.clone()).boxed()).await?;
+    let least = if signature.is_none() { U256::from(OWN_CLAIM_MIN) } else { U256::ZERO };
+    let (entry, _turn) = in_turn(engine, line, key, receiver, || claim(engine, claims, input.clone(), least).boxed()).await?;
     outcome(engine, entry, network, None, Reason::BatchClaimFailed).await
 }
 
-/// The call of claims, if it would do something now.
-async fn claim(engine: &Engine, claims: &[Claim], input: Bytes) -> Result<Call, Failure> {
+/// The call of claims, if it would move something now, and at least so much.
+async fn claim(engine: &Engine, claims: &[Claim], input: Bytes, least: U256) -> Result<Call, Failure> {
     // Of a channel that is named twice the greater claim counts.
     let mut totals = BTreeMap::new();
     for claim in claims {
@@ -190,7 +194,7 @@ async fn claim(engine: &Engine, claims: &[Claim], input: Bytes) -> Result<Call, 
     match new.sum::<U256>() {
         // The contract passes over what was claimed before, and would be called for nothing.
         U256::ZERO => return Err(Reason::BatchNothingToSettle.into()),
-        new => engine.verifier.check_minimum(new)?,
+        new => engine.verifier.check_least(new, least)?,
     }
     Ok(engine.simulate(BATCH_CONTRACT, input, CLAIM_GAS_MAX, Reason::BatchClaimSimulationFailed).await??)
 }

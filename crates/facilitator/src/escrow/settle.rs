@@ -59,7 +59,7 @@ async fn settle_collect(engine: &Arc<Engine>, asked: &Asked, payload: &CollectPa
                 None => {
                     let transfer = Transfer { token, from: payer, to: collector, amount };
                     let is_there = refusal.reason == Reason::AuthCaptureAlreadyCollected;
-                    let hash = if is_there { engine.settled_elsewhere(key, &transfer, None).await? } else { None };
+                    let hash = if is_there { engine.settled_elsewhere(key, &transfer, None).await?.transaction() } else { None };
                     let hash = hash.ok_or(Failure::Refused(refusal))?;
                     let network = request.payment_requirements.network.clone();
                     let amount = Some(TokenAmount(amount));
@@ -118,7 +118,12 @@ async fn settle_capture(engine: &Arc<Engine>, asked: &Asked, payload: &CapturePa
             match held.is_some_and(|held| (held.capturable, held.refundable) == expectations) {
                 true => release(engine, key, payment, escrow, input).await?,
                 // Made a moment ago by another request?
-                false => engine.find(&key).await?.ok_or(Reason::AuthCaptureUnexpectedState)?,
+                false => match engine.find(&key).await? {
+                    Some(entry) => entry,
+                    // By what nobody saw the end of, as it seems: who takes that for a refusal pays twice.
+                    None if engine.is_given_up(&key).await? => return Err(Reason::UnexpectedSettleError.into()),
+                    None => return Err(Reason::AuthCaptureUnexpectedState.into()),
+                },
             }
         }
     };

@@ -96,9 +96,6 @@ impl Verifier {
 
     /// Whether the token, or Permit2, has burnt the payment's nonce by this block: one that the node does not have is an error.
     pub(crate) async fn is_used(&self, key: &Key, block: BlockId) -> Result<bool, Error> {
-        if matches!(key.method, Method::Channel | Method::Gas) {
-            return Ok(false);
-        }
         if key.method == Method::Permit2 {
             return self.is_permit2_used(key.payer, key.nonce.into(), block).await;
         }

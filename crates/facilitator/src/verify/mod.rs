@@ -200,10 +200,16 @@ impl Verifier {
 
     /// Whether a payment is worth its gas, by the operator's rule.
     pub(crate) fn check_minimum(&self, amount: U256) -> Result<(), Invalid> {
-        if amount >= self.min_payment {
+        self.check_least(amount, U256::ZERO)
+    }
+
+    /// The same where it must not be less than `least` either.
+    pub(crate) fn check_least(&self, amount: U256, least: U256) -> Result<(), Invalid> {
+        let least = least.max(self.min_payment);
+        if amount >= least {
             return Ok(());
         }
-        let message = Some(format!("at least {}", self.min_payment));
+        let message = Some(format!("at least {least}"));
         Err(Invalid { reason: Reason::Other(BELOW_MINIMUM.to_owned()), message })
     }
 

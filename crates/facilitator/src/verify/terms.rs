@@ -18,6 +18,7 @@ pub(crate) struct Names {
     pub(crate) too_late: Reason,
     pub(crate) too_early: Reason,
     pub(crate) signature: Reason,
+    pub(crate) nonce: Reason,
 }
 
 impl Names {
@@ -29,6 +30,7 @@ impl Names {
                 too_late: Reason::ValidBefore,
                 too_early: Reason::ValidAfter,
                 signature: Reason::InvalidSignature,
+                nonce: Reason::NonceAlreadyUsed,
             },
             TransferMethod::Permit2 => Self {
                 recipient: Reason::Permit2RecipientMismatch,
@@ -36,6 +38,7 @@ impl Names {
                 too_late: Reason::Permit2DeadlineExpired,
                 too_early: Reason::Permit2NotYetValid,
                 signature: Reason::Permit2Signature,
+                nonce: Reason::Permit2InvalidNonce,
             },
         }
     }

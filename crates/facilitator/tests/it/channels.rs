@@ -238,8 +238,11 @@ async fn each_flaw_has_its_official_name() {
     parties.config.receiver_authorizer = told;
     let deposit = parties.request(BatchPayload::Deposit(parties.deposit(100_000, 10_000)));
     assert!(facilitator.settle(&deposit).await.success);
-    let unsigned = BatchPayload::Claim { claims: vec![parties.claim(9, 9)], claim_authorizer_signature: None };
-    let claimed = facilitator.settle(&parties.request(unsigned)).await;
+    let unsigned = |total| BatchPayload::Claim { claims: vec![parties.claim(total, total)], claim_authorizer_signature: None };
+    // Of a channel to somebody else who named our key: one claim for each unit would have us pay for the gas of all.
+    let dust = facilitator.settle(&parties.request(unsigned(9_999))).await;
+    assert_eq!(dust.error_reason, Some(Reason::from("payment_below_minimum")));
+    let claimed = facilitator.settle(&parties.request(unsigned(10_000))).await;
     assert!(claimed.success, "{claimed:?}");
 }
 

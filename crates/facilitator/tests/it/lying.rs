@@ -19,7 +19,7 @@ use futures::{StreamExt, future::join_all, stream::FuturesUnordered};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use x402::{PaymentRequest, Reason, SettleResponse};
+use x402::{Eip3009Authorization, ExactPayload, PaymentRequest, PaymentRequirements, Reason, SettleResponse};
 
 use crate::harness::{Facilitator, PRICE, World};
 
@@ -227,7 +227,8 @@ async fn a_payment_is_not_called_failed_while_a_node_hides_who_settled_it() {
         let theirs = TransactionRequest { max_priority_fee_per_gas: Some(50_000_000_000), ..theirs.gas_limit(200_000) };
         let theirs = world.provider.send_transaction(theirs.max_fee_per_gas(100_000_000_000)).await.unwrap();
         relay.lies(&world, Lie::HidesLogs).await;
-        world.provider.anvil_mine(Some(1), None).await.unwrap();
+        // Deep enough for an end, had there been time to ask more than once.
+        world.provider.anvil_mine(Some(20), None).await.unwrap();
         world.provider.anvil_set_auto_mine(true).await.unwrap();
         *theirs.tx_hash()
     };
@@ -237,6 +238,38 @@ async fn a_payment_is_not_called_failed_while_a_node_hides_who_settled_it() {
     let answer = settle(&facilitator, &payment).await;
     assert_eq!((answer.success, answer.transaction_hash()), (true, Some(theirs)), "{answer:?}");
     assert_eq!(world.balance(world.payee).await, PRICE);
+}
+
+/// The chain burns a nonce once, so what is sent again fails, at our cost; and its receipt is hidden, too.
+#[tokio::test]
+async fn a_payment_whose_receipt_stays_hidden_is_sent_once() {
+    let world = World::new().await;
+    world.approve_permit2(U256::MAX).await;
+    let (relay, url) = Relay::start(&world).await;
+    let facilitator = Facilitator::start(world.config_at(&url, &["--give-up-seconds", "3"])).await;
+    let sent = async || world.provider.get_transaction_count(world.signer.address()).await.unwrap();
+    for (paid, payment) in (1..).zip([world.payment(), world.permit2_payment()]) {
+        relay.lies(&world, Lie::HidesReceipts).await;
+        let answer = tokio::select! {
+            answer = facilitator.settle(&payment) => answer,
+            () = world.mine_on() => unreachable!(),
+        };
+        assert_eq!(answer.error_reason, Some(Reason::UnexpectedSettleError), "or its client would pay again: {answer:?}");
+        relay.tells_the_truth();
+        let found = settle(&facilitator, &payment).await;
+        assert!(found.success, "{found:?}");
+        assert_eq!((sent().await, world.balance(world.payee).await), (paid, PRICE.checked_mul(paid).unwrap()));
+    }
+    // The same for one that was settled, when it is looked at for the last time.
+    let settled = facilitator.settle(&world.payment()).await;
+    assert!(settled.success, "{settled:?}");
+    relay.lies(&world, Lie::HidesReceipts).await;
+    let is_final = "SELECT count(*) FROM facilitator.settlements WHERE is_final AND state = 'settled'";
+    tokio::select! {
+        _ = world.until(is_final, |settled| settled == 1) => {}
+        () = world.mine_on() => unreachable!(),
+    }
+    assert_eq!(sent().await, 3);
 }
 
 /// A payer who has the price once, and a payment of it that never reaches the node: only the facilitator knows of it.
@@ -252,6 +285,11 @@ async fn with_one_under_way() -> (World, Relay, Facilitator, PaymentRequest) {
     (world, relay, facilitator, payment)
 }
 
+fn signed_in(payment: &PaymentRequest) -> Eip3009Authorization {
+    let Ok(ExactPayload::Eip3009(payload)) = payment.payment_payload.exact() else { panic!("not by EIP-3009") };
+    payload.authorization
+}
+
 #[tokio::test]
 async fn what_is_under_way_counts_against_all_but_itself() {
     let (world, relay, facilitator, first) = with_one_under_way().await;
@@ -262,6 +300,14 @@ async fn what_is_under_way_counts_against_all_but_itself() {
             assert_eq!(facilitator.flaw(other).await, Some(Reason::InsufficientBalance));
         }
         assert_eq!(facilitator.flaw(&first).await, None, "or its client would sign and pay again");
+        let elsewhere = Eip3009Authorization { to: world.signer.address(), ..signed_in(&first) };
+        let asked = PaymentRequirements { pay_to: elsewhere.to.to_string(), ..world.requirements() };
+        let twice = world.signed_for(asked, elsewhere);
+        assert_eq!(
+            facilitator.flaw(&twice).await,
+            Some(Reason::NonceAlreadyUsed),
+            "or a seller would work for what never settles"
+        );
         relay.tells_the_truth();
     };
     let (first, ()) = tokio::join!(facilitator.settle(&first), meanwhile);
