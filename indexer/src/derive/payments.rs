@@ -19,7 +19,10 @@ const EVENTS: [&str; 8] = [
 /// The payments of blocks, and their sums. A proxy that settles for Permit2 logs nothing but that it did, right after the token's transfer: what
 /// is proved of the block, unlike whom a transaction called. An authorization whose recipient is a contract of the deployment that tells of it by an event is left
 /// to the event, and one that tops a treasury up is none; an order of a treasury that puts money into the escrow, or has the router pay, is left to what is told of
-/// there. Others may have logs in the same transaction: what is left out must be what the event tells of. The first payee of a split gets what rounding down leaves of the others' shares.
+/// there. Others may have logs in the same transaction, and a token of their own says anything: what is left out must be what the event tells of. So places count:
+/// a treasury says which token it is topped up with and calls that one, so the top-up is the first transfer to it after that log; it says which order it executes
+/// and then calls the escrow or the router, so what is told of there comes before its next order. The first payee of a split gets what rounding down leaves of the
+/// others' shares.
 const FOUND: &str = "
     WITH e AS MATERIALIZED (
         SELECT block_number, log_index, tx_index, contract, name, args FROM chain.events
@@ -36,8 +39,11 @@ const FOUND: &str = "
                           WHERE e.block_number BETWEEN $1 AND $2
                             AND e.block_number = t.block_number AND e.tx_index = t.tx_index AND e.contract = t.recipient
                             AND (NOT EXISTS (SELECT FROM chain.contracts WHERE address = t.recipient)
-                                 OR e.name = 'ToppedUp' AND chain.state_bytes(e.args, 'from') = t.sender
-                                    AND (e.args ->> 'amount')::numeric = t.amount))
+                                 OR e.name = 'ToppedUp' AND chain.state_bytes(e.args, 'token') = t.token AND e.log_index < t.log_index
+                                    AND NOT EXISTS (SELECT FROM chain.transfers AS o
+                                                    WHERE o.block_number BETWEEN $1 AND $2
+                                                      AND o.block_number = t.block_number AND o.recipient = t.recipient
+                                                      AND o.log_index > e.log_index AND o.log_index < t.log_index)))
         UNION ALL
         SELECT block_number, log_index, 0, tx_index,
                CASE name WHEN 'PaymentExecuted' THEN 'wallet' WHEN 'OrderExecuted' THEN 'treasury'
@@ -52,6 +58,11 @@ const FOUND: &str = "
           AND NOT (name = 'OrderExecuted' AND EXISTS (
               SELECT FROM chain.events AS o
               WHERE o.block_number BETWEEN $1 AND $2 AND o.block_number = e.block_number AND o.tx_index = e.tx_index
+                AND o.log_index > e.log_index
+                AND NOT EXISTS (SELECT FROM chain.events AS other
+                                WHERE other.block_number BETWEEN $1 AND $2 AND other.block_number = e.block_number
+                                  AND other.contract = e.contract AND other.name = 'OrderExecuted'
+                                  AND other.log_index > e.log_index AND other.log_index < o.log_index)
                 AND (o.name IN ('AgreementFunded', 'AgreementDisputed') AND o.args ->> 'id' = e.args ->> 'paymentRef'
                         AND coalesce(o.args ->> 'bond', o.args -> 'terms' ->> 'amount') = e.args ->> 'amount'
                         AND EXISTS (SELECT FROM chain.agreements AS a

@@ -26,8 +26,14 @@ use contracts::{
         IPaymentRouter::{Leg, Share},
         PaymentRouter::{batchPayCall, payCall, splitPayCall},
     },
-    signing::usdc::{CancelAuthorization, TransferWithAuthorization, cancel, transfer as authorized},
-    treasury::Treasury::withdrawApprovalCall,
+    signing::{
+        treasury::top_up_authorization,
+        usdc::{CancelAuthorization, TransferWithAuthorization, cancel, transfer as authorized},
+    },
+    treasury::{
+        ITreasury,
+        Treasury::{topUpCall, withdrawApprovalCall},
+    },
     usdc::Usdc::{approveCall, cancelAuthorization_1Call, transferWithAuthorization_0Call},
     x402_exact_permit2_proxy::{
         ISignatureTransfer::{PermitTransferFrom, TokenPermissions},
@@ -243,6 +249,37 @@ async fn a_payment_to_a_treasury_is_listed_whatever_others_have_it_log_beside() 
     synced(&chain, &pool).await;
     let all = list(&indexer, "kind=x402").await;
     assert_eq!(all.iter().map(told).collect::<Vec<_>>(), [("x402", treasury, 1_234, 0)]);
+    indexer.stop().await;
+}
+
+/// A token that anybody has as much of as he says, whoever is said to pay: it adds up what it was told to move and has it be everybody's balance.
+const ANYTHING_GOES: [u8; 30] = alloy::hex!("3660241460125760443560005401600055005b60005460005260206000f3");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_to_a_treasury_is_not_hidden_by_a_top_up_with_another_token_or_another_authorization() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    let treasury = create_treasury(&chain).await;
+    let (usdc, fake, from) = (chain.deployment.usdc, Address::repeat_byte(0xfa), chain.accounts[PAYER]);
+    chain.provider.anvil_set_code(fake, Bytes::from_static(&ANYTHING_GOES)).await.unwrap();
+    let signer: PrivateKeySigner = KEY.parse().unwrap();
+    let top_up = |token| {
+        let (amount, validBefore) = (U256::from(1_234), U256::MAX);
+        let terms = ITreasury::TopUp { token, from, amount, validBefore, ..Default::default() };
+        let signed = top_up_authorization(&terms, treasury, chain.deployment.chain_id).sign(&signer).unwrap();
+        (treasury, topUpCall { terms, signature: Bytes::from(signed.as_bytes().to_vec()) }.abi_encode())
+    };
+    let pay = |nonce| (usdc, authorization(&chain, treasury, 1_234, B256::repeat_byte(nonce)).abi_encode());
+    // The token of somebody's own before and after the payment; then what the payer topped the treasury up with, beside a payment as high.
+    for calls in [vec![top_up(fake), pay(1)], vec![pay(2), top_up(fake)], vec![pay(3), top_up(usdc), pay(4)]] {
+        let calls = calls.into_iter().map(|(to, data)| (to, false, Bytes::from(data))).collect();
+        call(&chain, 8, Deployment::MULTICALL3, aggregate3Call { calls }).await;
+    }
+    synced(&chain, &pool).await;
+    let told: Vec<String> = list(&indexer, "").await.iter().map(|payment| payment["reference"].as_str().unwrap().into()).collect();
+    assert_eq!(told, [1, 2, 3, 4].map(|nonce| B256::repeat_byte(nonce).to_string()), "each payment, and not the top-up");
     indexer.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use alloy::{
     network::TransactionBuilder,
     primitives::{
-        Address, B256, U256,
+        Address, B256, Bytes, U256,
         aliases::{U40, U56, U88, U96},
     },
     providers::ext::AnvilApi,
@@ -11,6 +11,7 @@ use alloy::{
     sol_types::{SolCall, SolEvent, SolValue},
 };
 use contracts::{
+    Deployment,
     agent_wallet::AgentWallet::{
         acceptOwnershipCall, disputeEscrowCall, executePaymentCall, freezeCall, openEscrowCall, transferOwnershipCall,
     },
@@ -22,6 +23,7 @@ use contracts::{
         Escrow::{AgreementFunded, fundCall, markDeliveredCall, releaseCall},
         IEscrow::Terms,
     },
+    multicall3::Multicall3::aggregate3Call,
     payment_router::{
         ISubscriptions::SubscriptionTerms,
         PaymentRouter::{SubscriptionCreated, subscribeCall},
@@ -167,6 +169,10 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
 
 /// One with 200 USDC.
 pub(crate) async fn create_treasury(chain: &Chain) -> Address {
+    create_treasury_of(chain, chain.accounts[OPERATOR]).await
+}
+
+async fn create_treasury_of(chain: &Chain, spender: Address) -> Address {
     let usdc = chain.deployment.usdc;
     let policy = treasury_factory::ITreasury::Policy {
         dailyLimit: U56::from(100_000_000).to(),
@@ -174,7 +180,7 @@ pub(crate) async fn create_treasury(chain: &Chain) -> Address {
         approvalAbove: U56::from(20_000_000).to(),
         onlyAllowed: false,
     };
-    let grant = treasury_factory::ITreasury::Grant { spender: chain.accounts[OPERATOR], token: usdc, policy, recipients: vec![] };
+    let grant = treasury_factory::ITreasury::Grant { spender, token: usdc, policy, recipients: vec![] };
     let config = treasury_factory::ITreasury::Config {
         owners: vec![chain.accounts[OWNER]],
         threshold: 1,
@@ -321,6 +327,38 @@ async fn what_a_treasury_puts_into_escrow_is_paid_once_when_it_is_released() {
     assert_eq!(paid[0]["payer"].as_str().unwrap().parse::<Address>().unwrap(), treasury);
     let stats = indexer.get("/api/v1/chain/stats").await.1;
     assert_eq!((stats.as_array().unwrap().len(), &stats[0]["payments"]), (1, &1.into()), "{stats}");
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_treasury_hides_no_payment_behind_an_agreement_that_it_opens_on_the_same_terms() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    // The spender is a contract that does what anybody asks for, several things in one transaction.
+    let spender = Deployment::MULTICALL3;
+    let treasury = create_treasury_of(&chain, spender).await;
+    for paid_first in [true, false] {
+        let terms = Terms { buyer: treasury, salt: B256::repeat_byte(paid_first.into()), ..terms(&chain, 4_000_000) };
+        let mut pay = order(&chain, 4_000_000, if paid_first { 1 } else { 3 });
+        pay.spender = spender;
+        pay.payments[0].to = terms.seller;
+        pay.payments[0].paymentRef = read_id(&chain, &terms).await;
+        let mut open = treasury::ITreasury::Order { operation: 2, details: terms.abi_encode().into(), ..pay.clone() };
+        open.nonce += U256::ONE;
+        let mut orders = [pay, open];
+        if !paid_first {
+            orders.reverse();
+        }
+        let submit = |order| (treasury, false, Bytes::from(treasury::Treasury::submitCall { order }.abi_encode()));
+        call(&chain, 9, spender, aggregate3Call { calls: orders.map(submit).into() }).await;
+    }
+    synced(&chain, &pool).await;
+    let payments = indexer.get("/api/v1/chain/payments").await.1["data"].as_array().unwrap().clone();
+    let told = |payment: &serde_json::Value| (payment["kind"].to_string(), payment["amount"].to_string());
+    let paid = ("\"treasury\"".to_owned(), "\"4000000\"".to_owned());
+    assert_eq!(payments.iter().map(told).collect::<Vec<_>>(), [paid.clone(), paid], "what waits in escrow is not paid yet");
     indexer.stop().await;
 }
 
