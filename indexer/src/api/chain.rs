@@ -97,7 +97,7 @@ impl Chain {
         }
         let asking = self.asking.try_acquire();
         let _asking = asking.map_err(|_| Problem::unavailable("The node is being asked about other accounts, try again"))?;
-        let held = self.node.balance(self.usdc, account, block).await.map_err(|error| {
+        let held = self.node.balance_for_readers(self.usdc, account, block).await.map_err(|error| {
             Problem::unavailable(format!("What {account} held before the mirror begins (block {block}) cannot be read: {error}"))
         })?;
         let held = held.saturating_to();

@@ -4,6 +4,7 @@ mod answers;
 mod endpoint;
 mod heads;
 mod proof;
+mod quorum;
 mod receipt;
 mod rpc;
 
@@ -31,6 +32,7 @@ use crate::{Config, metrics::Counters};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use heads::NewHeads;
 pub(crate) use proof::Header;
+use quorum::agreeing;
 pub(crate) use receipt::{Log, Receipt};
 use rpc::{REQUEST_TIMEOUT, Rpc};
 
@@ -84,7 +86,7 @@ pub enum Error {
     NoQuorum {
         /// The block.
         block: u64,
-        /// How many do.
+        /// How many do, of those that were waited for.
         have: usize,
         /// How many must.
         need: usize,
@@ -94,7 +96,7 @@ pub enum Error {
     Contradicted {
         /// The JSON-RPC method.
         method: &'static str,
-        /// How many do.
+        /// How many do, of those that were waited for.
         have: usize,
         /// How many must.
         need: usize,
@@ -169,13 +171,13 @@ impl Node {
         futures::future::join_all(ask).await
     }
 
-    /// Whether blocks are made on demand: dev nodes say what they are. One among others that are none is not believed, for it would have a chain that
-    /// stands still pass for one that goes on. Endpoints that did not answer yet are not asked.
+    /// Whether blocks are made on demand: dev nodes say what they are. One among others that are none, or do not say so, is not believed, for it would
+    /// have a chain that stands still pass for one that goes on. Endpoints that did not answer yet are not asked.
     pub(crate) async fn is_dev(&self) -> bool {
         let answering = self.rpcs.iter().filter(|rpc| rpc.is_connected());
         let ask = answering.map(|rpc| rpc.request::<_, String>("web3_clientVersion", ()));
         let is_dev = |version: String| DEV_NODES.iter().any(|name| version.to_lowercase().starts_with(name));
-        let dev: Vec<bool> = futures::future::join_all(ask).await.into_iter().flatten().map(is_dev).collect();
+        let dev: Vec<bool> = futures::future::join_all(ask).await.into_iter().map(|answer| answer.is_ok_and(is_dev)).collect();
         !dev.is_empty() && dev.into_iter().all(|is_dev| is_dev)
     }
 
@@ -233,7 +235,8 @@ impl Node {
         if fit { header.proved(self.trusting).ok() } else { None }
     }
 
-    /// Goes back to the first endpoint that works and is not behind, for as long as it is polled. Nothing to do with one endpoint.
+    /// Goes back to the first endpoint that works and is not behind, for as long as it is polled. Nothing to do with one endpoint. Where each such
+    /// endpoint failed a moment ago, the failure tells nothing.
     pub(crate) async fn look_around(&self) {
         while self.rpcs.len() > 1 {
             tokio::time::sleep(LOOK_INTERVAL).await;
@@ -242,41 +245,14 @@ impl Node {
                 futures::future::join_all(ask).await.into_iter().map(|head| head.ok().map(|head| head.to())).collect();
             let newest = heads.iter().flatten().max().copied().unwrap_or_default();
             let fit = |index: usize| heads[index].is_some_and(|head| head + BEHIND_MAX >= newest);
-            let best = (0..heads.len()).find(|index| fit(*index) && !self.rpcs[*index].failed_within(DISTRUST));
+            let mut all_fit = (0..heads.len()).filter(|index| fit(*index));
+            let best = all_fit.clone().find(|index| !self.rpcs[*index].failed_within(DISTRUST)).or_else(|| all_fit.next());
             let current = self.current.load(Ordering::Relaxed);
             let Some(best) = best.filter(|best| *best < current || !fit(current)) else { continue };
             if self.current.compare_exchange(current, best, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 warn!(from = self.rpcs[current].name(), to = self.rpcs[best].name(), "asking another endpoint");
             }
         }
-    }
-
-    /// Whether enough endpoints have these blocks, each following the one before it. The one that announced them counts as one. What is proved
-    /// names its ancestors, so the last is asked for; what is told only is asked for block by block, and all of it must be the same.
-    async fn agreed(&self, headers: &[Header], announced_by: usize) -> Result<(), Error> {
-        let (Some(last), true) = (headers.last(), self.quorum > 1) else { return Ok(()) };
-        let headers = if self.trusting { headers } else { std::slice::from_ref(last) };
-        let others = self.others(announced_by).map(|index| async move {
-            let ask = headers.iter().map(|header| (header.hash(), false));
-            self.rpcs[index].batch::<_, Option<Header>>("eth_getBlockByHash", ask).await.unwrap_or_default()
-        });
-        let others = futures::future::join_all(others).await;
-        for (place, header) in headers.iter().enumerate() {
-            let same = others.iter().filter(|theirs| theirs.get(place).is_some_and(|found| found.as_ref() == Some(header)));
-            self.enough(header, 1 + same.count())?;
-        }
-        Ok(())
-    }
-
-    fn enough(&self, header: &Header, have: usize) -> Result<(), Error> {
-        if have >= self.quorum {
-            return Ok(());
-        }
-        Err(Error::NoQuorum { block: header.number(), have, need: self.quorum })
-    }
-
-    fn others(&self, than: usize) -> impl Iterator<Item = usize> {
-        (0..self.rpcs.len()).filter(move |index| *index != than)
     }
 
     /// The newest block.
@@ -352,33 +328,56 @@ impl Node {
     /// What a contract answers at the end of a block. Nothing proves it: as many endpoints must say so as must have a block.
     pub(crate) async fn call(&self, to: Address, data: Bytes, at: At) -> Result<Bytes, Error> {
         let params = (serde_json::json!({"to": to, "data": data}), at.to_json());
-        self.patiently(|| self.said("eth_call", params.clone()).boxed()).await
+        self.patiently(|| self.said(self.current.load(Ordering::Relaxed), "eth_call", params.clone()).boxed()).await
     }
 
     /// What an account holds of a token at the end of a block; nothing before the token was there.
     pub(crate) async fn balance(&self, token: Address, account: Address, block: u64) -> Result<U256, Error> {
-        let at = At::Number(block);
-        let answer = self.call(token, balanceOfCall { account }.abi_encode().into(), at).await?;
+        let ask = || async move { self.balance_at(self.current.load(Ordering::Relaxed), token, account, block).await }.boxed();
+        self.patiently(ask).await
+    }
+
+    /// The same for whoever asks: each endpoint is tried once, and what fails is not held against it. So nobody has the writer leave an endpoint by
+    /// asking for what it does not keep.
+    pub(crate) async fn balance_for_readers(&self, token: Address, account: Address, block: u64) -> Result<U256, Error> {
+        let first = self.current.load(Ordering::Relaxed);
+        let mut held = self.balance_at(first, token, account, block).await;
+        for index in self.others(first) {
+            if held.is_err() {
+                held = self.balance_at(index, token, account, block).await;
+            }
+        }
+        held
+    }
+
+    async fn balance_at(&self, asked: usize, token: Address, account: Address, block: u64) -> Result<U256, Error> {
+        let (at, data) = (At::Number(block).to_json(), Bytes::from(balanceOfCall { account }.abi_encode()));
+        let call = (serde_json::json!({"to": token, "data": data}), at.clone());
+        let answer: Bytes = self.said(asked, "eth_call", call).await?;
         if let Ok(balance) = balanceOfCall::abi_decode_returns(&answer) {
             return Ok(balance);
         }
-        let code: Bytes = self.patiently(|| self.said("eth_getCode", (token, at.to_json())).boxed()).await?;
+        let code: Bytes = self.said(asked, "eth_getCode", (token, at)).await?;
         if code.is_empty() && answer.is_empty() {
             return Ok(U256::ZERO);
         }
         Err(Error::Request { method: "eth_call", reason: format!("what {token} answers in block {block} is no balance") })
     }
 
-    /// What the endpoint that is asked answers, if enough others say the same.
-    async fn said<P: RpcSend + Clone, R: RpcRecv + PartialEq>(&self, method: &'static str, params: P) -> Result<R, Error> {
-        let asked = self.current.load(Ordering::Relaxed);
+    /// What an endpoint answers, if enough others say the same.
+    async fn said<P: RpcSend + Clone, R: RpcRecv + PartialEq>(
+        &self,
+        asked: usize,
+        method: &'static str,
+        params: P,
+    ) -> Result<R, Error> {
         let answer: R = self.rpcs[asked].request(method, params.clone()).await?;
-        if self.quorum > 1 {
-            let others = self.others(asked).map(|index| self.rpcs[index].request::<P, R>(method, params.clone()));
-            let have = 1 + futures::future::join_all(others).await.iter().flatten().filter(|theirs| **theirs == answer).count();
-            if have < self.quorum {
-                return Err(Error::Contradicted { method, have, need: self.quorum });
-            }
+        let ask = |index: usize| self.rpcs[index].request::<P, R>(method, params.clone());
+        let others = self.others(asked).filter(|_| self.quorum > 1);
+        let others = others.map(|index| ask(index).map(|theirs| vec![theirs.is_ok_and(|theirs| theirs == answer)]));
+        let have = agreeing(self.quorum, 1, others).await[0];
+        if have < self.quorum {
+            return Err(Error::Contradicted { method, have, need: self.quorum });
         }
         Ok(answer)
     }
@@ -409,11 +408,12 @@ impl Node {
         let asked = self.current.load(Ordering::Relaxed);
         let receipts = self.receipts_at(asked, headers).await?;
         if self.trusting && self.quorum > 1 {
-            let others = self.others(asked).map(|index| self.receipts_at(index, headers));
-            let others: Vec<Vec<Vec<Receipt>>> = futures::future::join_all(others).await.into_iter().flatten().collect();
-            for (place, header) in headers.iter().enumerate() {
-                self.enough(header, 1 + others.iter().filter(|theirs| theirs[place] == receipts[place]).count())?;
-            }
+            let same = |theirs: Result<Vec<Vec<Receipt>>, Error>| {
+                theirs.unwrap_or_default().iter().zip(&receipts).map(|(theirs, ours)| theirs == ours).collect()
+            };
+            let others = self.others(asked).map(|index| self.receipts_at(index, headers).map(same));
+            let have = agreeing(self.quorum, headers.len(), others).await;
+            self.enough(headers.iter().copied(), &have)?;
         }
         Ok(receipts)
     }

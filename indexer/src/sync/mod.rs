@@ -245,13 +245,14 @@ impl<'a> Follower<'a> {
         Ok(is_older && store::hash_of(&mut self.writer.conn, head.number()).await? == Some(head.hash()))
     }
 
-    /// The node's newest block is one that we have.
+    /// The node's newest block is one that we have. Ours above it go only when the endpoints agree that they are gone.
     async fn at_or_behind(&mut self, head: &Header) -> Result<Outcome, Failure> {
         let Some(tip) = self.tail.tip().filter(|tip| tip.number > head.number()) else {
             self.pace.node_is_ahead();
             return Ok(Outcome::Current);
         };
-        if self.context.node.find(tip.hash).await?.is_some() || !self.pace.node_stays_behind() {
+        let node = &self.context.node;
+        if node.find(tip.hash).await?.is_some() || !self.pace.node_stays_behind() || !node.is_gone(tip.hash).await {
             return Ok(Outcome::NodeBehind);
         }
         self.undo_to(head.number(), Tip { number: head.number(), hash: head.hash() }).await?;

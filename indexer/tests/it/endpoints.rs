@@ -23,6 +23,12 @@ const FOREIGN: u8 = 4;
 
 /// Ten times says that a block of some time ago is its newest, and is up again.
 const OLD: u8 = 14;
+/// Lost the newest block.
+const STALE: u8 = 20;
+/// Keeps no state of earlier blocks.
+const PRUNED: u8 = 21;
+/// Does not say what it is.
+const SHY: u8 = 22;
 
 /// A second endpoint of the same chain, in front of the same node.
 #[derive(Clone)]
@@ -43,13 +49,24 @@ impl Gateway {
 
 async fn relay(State(gateway): State<Gateway>, Json(mut request): Json<Value>) -> Result<Json<Value>, StatusCode> {
     let mode = gateway.mode.load(Ordering::Relaxed);
-    if mode > FOREIGN && request["params"][0] == "latest" {
+    let behind = match mode {
+        STALE => 1,
+        mode if (FOREIGN + 1..=OLD).contains(&mode) => 6,
+        _ => 0,
+    };
+    let mut lost = Value::Null;
+    if behind > 0 {
         let ask = serde_json::json!({ "jsonrpc": "2.0", "id": 1, "method": "eth_blockNumber", "params": [] });
         let newest = reqwest::Client::new().post(gateway.upstream.clone()).json(&ask).send().await.unwrap();
         let newest: Value = newest.json().await.unwrap();
-        let newest = u64::from_str_radix(newest["result"].as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
-        request["params"][0] = format!("{:#x}", newest - 6).into();
-        gateway.mode.store(if mode - 1 > FOREIGN { mode - 1 } else { UP }, Ordering::Relaxed);
+        lost = newest["result"].clone();
+        if request["params"][0] == "latest" {
+            let newest = u64::from_str_radix(lost.as_str().unwrap().trim_start_matches("0x"), 16).unwrap();
+            request["params"][0] = format!("{:#x}", newest - behind).into();
+            if mode != STALE {
+                gateway.mode.store(if mode - 1 > FOREIGN { mode - 1 } else { UP }, Ordering::Relaxed);
+            }
+        }
     }
     if mode == DOWN {
         return Err(StatusCode::BAD_GATEWAY);
@@ -59,15 +76,16 @@ async fn relay(State(gateway): State<Gateway>, Json(mut request): Json<Value>) -
     match (&request, &mut response) {
         (Value::Array(calls), Value::Array(answers)) => {
             for call in calls {
-                spoil(mode, call, answers.iter_mut().find(|answer| answer["id"] == call["id"]).unwrap());
+                spoil(mode, call, answers.iter_mut().find(|answer| answer["id"] == call["id"]).unwrap(), &lost);
             }
         }
-        (call, answer) => spoil(mode, call, answer),
+        (call, answer) => spoil(mode, call, answer, &lost),
     }
     Ok(Json(response))
 }
 
-fn spoil(mode: u8, call: &Value, answer: &mut Value) {
+fn spoil(mode: u8, call: &Value, answer: &mut Value, lost: &Value) {
+    let refused = serde_json::json!({"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32_000, "message": "not here"}});
     let result = &mut answer["result"];
     match (mode, call["method"].as_str().unwrap()) {
         (IGNORANT, method) if method.starts_with("eth_getBlock") => *result = Value::Null,
@@ -75,6 +93,10 @@ fn spoil(mode: u8, call: &Value, answer: &mut Value) {
         (LYING, "eth_getBlockReceipts") => {
             result.as_array_mut().into_iter().flatten().for_each(|receipt| receipt["logs"] = Value::Array(Vec::new()));
         }
+        (LYING, "eth_call") => *result = format!("0x{:064x}", 7).into(),
+        (STALE, "eth_getBlockByHash") if result["number"] == *lost => *result = Value::Null,
+        (PRUNED, "eth_call") if call["params"][1].is_string() => *answer = refused,
+        (SHY, "web3_clientVersion") => *answer = refused,
         _ => {}
     }
 }
@@ -251,6 +273,153 @@ async fn a_node_that_is_far_behind_ends_nothing() {
     tokio::time::timeout(std::time::Duration::from_secs(30), answered).await.expect("it is asked again");
     chain.pay(0, 1, 5).await;
     synced(&chain, &pool).await;
+    indexer.stop().await;
+    assert_as_from_scratch(&chain, &pool).await;
+}
+
+/// Answers of the endpoint, one of several, that could not be used.
+async fn failures(indexer: &Indexer, index: usize, url: &Url) -> u64 {
+    let name = url.as_str().trim_end_matches('/');
+    metric(indexer, &format!("florin_indexer_endpoint_failures_total{{endpoint=\"{name}\",index=\"{index}\"}}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_that_one_endpoint_lost_is_not_undone_while_others_have_it() {
+    let chain = Chain::start().await;
+    for quorum in [1, 2] {
+        let (first, mode) = Gateway::start(chain.url(), UP).await;
+        let database = database().await;
+        let mut config = config(&chain, &database);
+        config.rpc_url.insert(0, first.clone());
+        config.rpc_quorum = quorum;
+        let indexer = Indexer::start_with(config).await;
+        let pool = pool(&database).await;
+        indexer.ready().await;
+        chain.pay(0, 1, 5).await;
+        synced(&chain, &pool).await;
+        mode.store(STALE, Ordering::Relaxed);
+        let left = async {
+            while failures(&indexer, 0, &first).await == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(WAIT, left).await.expect("another endpoint is asked");
+        let mirrored = indexer::read::head(&mut pool.acquire().await.unwrap()).await.unwrap().unwrap();
+        let (_, status) = indexer.get("/api/v1/chain/status").await;
+        assert_eq!((mirrored.number, &status["reorgs"]), (chain.height().await, &0.into()), "with a quorum of {quorum}");
+        mode.store(UP, Ordering::Relaxed);
+        chain.pay(0, 1, 5).await;
+        synced(&chain, &pool).await;
+        indexer.stop().await;
+        assert_as_from_scratch(&chain, &pool).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_what_an_endpoint_does_not_keep_has_the_writer_leave_none() {
+    let chain = Chain::start().await;
+    let (first, _) = Gateway::start(chain.url(), PRUNED).await;
+    let mut config = config(&chain, &database().await);
+    config.rpc_url.insert(0, first.clone());
+    config.start_block = Some(chain.height().await);
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    for account in &chain.accounts {
+        let (status, statement) = indexer.get(&format!("/api/v1/chain/accounts/{account}/statement")).await;
+        assert_eq!(status, 200, "another endpoint keeps it: {statement}");
+    }
+    assert_eq!((metric(&indexer, "florin_indexer_endpoint_current").await, failures(&indexer, 0, &first).await), (0, 0));
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_a_quorum_what_one_endpoint_alone_says_of_a_contract_is_not_told() {
+    let chain = Chain::start().await;
+    let (second, mode) = Gateway::start(chain.url(), LYING).await;
+    let mut config = config(&chain, &database().await);
+    config.rpc_url.push(second);
+    config.rpc_quorum = 2;
+    config.start_block = Some(chain.height().await);
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    let path = format!("/api/v1/chain/accounts/{}/statement", chain.accounts[2]);
+    let (status, problem) = indexer.get(&path).await;
+    assert!(status == 503 && problem["detail"].as_str().unwrap().contains("give the same answer to eth_call"), "{problem}");
+    mode.store(UP, Ordering::Relaxed);
+    let (status, statement) = indexer.get(&path).await;
+    assert_eq!((status, statement["opening_balance"].as_str()), (200, Some("1000.00")), "{statement}");
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dev_node_beside_an_endpoint_that_does_not_say_what_it_is_hides_no_chain_that_stands_still() {
+    let chain = Chain::start().await;
+    let (second, _) = Gateway::start(chain.url(), SHY).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url.push(second);
+    let indexer = Indexer::start_with(config).await;
+    indexer.ready().await;
+    let pool = pool(&database).await;
+    synced(&chain, &pool).await;
+    sqlx::query("UPDATE chain.blocks SET timestamp = timestamp - interval '10 minutes'").execute(&pool).await.unwrap();
+    let (status, answer) = indexer.get("/ready").await;
+    assert!(status == 503 && answer["detail"].as_str().unwrap().contains("stands still"), "{answer}");
+    indexer.stop().await;
+}
+
+/// Passes bytes on to a node, until it is cut: then every connection closes at once. New ones are taken all the while.
+struct Cable {
+    url: Url,
+    cut: tokio::sync::watch::Sender<()>,
+}
+
+impl Cable {
+    async fn start(upstream: &Url) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let upstream = format!("{}:{}", upstream.host_str().unwrap(), upstream.port().unwrap());
+        let (cut, was_cut) = tokio::sync::watch::channel(());
+        tokio::spawn(async move {
+            while let Ok((mut near, _)) = listener.accept().await {
+                let (upstream, mut was_cut) = (upstream.clone(), was_cut.clone());
+                was_cut.mark_unchanged();
+                tokio::spawn(async move {
+                    let mut far = tokio::net::TcpStream::connect(upstream).await.unwrap();
+                    tokio::select! {
+                        _ = tokio::io::copy_bidirectional(&mut near, &mut far) => {}
+                        _ = was_cut.changed() => {}
+                    }
+                });
+            }
+        });
+        Self { url, cut }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_connection_breaks_rows_go_on_coming_and_blocks_are_pushed_again() {
+    let chain = Chain::start().await;
+    let cable = Cable::start(chain.url()).await;
+    let database = database().await;
+    let mut config = config(&chain, &database);
+    config.rpc_url = vec![cable.url.clone()];
+    let indexer = Indexer::start_with(config).await;
+    let pool = pool(&database).await;
+    indexer.ready().await;
+    for _ in 0..2 {
+        let before = metric(&indexer, "florin_indexer_pushed_blocks_total").await;
+        let pushed = async {
+            while metric(&indexer, "florin_indexer_pushed_blocks_total").await < before + 2 {
+                chain.pay(0, 1, 5).await;
+                synced(&chain, &pool).await;
+            }
+        };
+        tokio::time::timeout(WAIT, pushed).await.expect("blocks are not only asked for");
+        cable.cut.send(()).unwrap();
+        chain.pay(0, 1, 5).await;
+        synced(&chain, &pool).await;
+    }
     indexer.stop().await;
     assert_as_from_scratch(&chain, &pool).await;
 }
