@@ -1,4 +1,4 @@
-use std::{fmt, net::SocketAddr, path::PathBuf};
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::ValueEnum;
 use url::Url;
@@ -66,6 +66,9 @@ pub struct Config {
     /// Readers of the stream from one address at the same time; 0 for any number, behind a reverse proxy that limits them itself
     #[arg(long, env = "FLORIN_INDEXER_READERS_PER_ADDRESS", default_value_t = Config::READERS_PER_ADDRESS)]
     pub readers_per_address: u32,
+    /// How long the writer looks for what contracts got before they were created (`--transfers ours`) between two looks at the node
+    #[arg(skip = Config::EARLIER_TURN)]
+    pub earlier_turn: Duration,
     /// For development: webhooks may also go to this machine, and without TLS
     #[arg(long, env = "FLORIN_INDEXER_WEBHOOK_LOOPBACK")]
     pub webhook_loopback: bool,
@@ -109,6 +112,9 @@ impl Config {
     /// Default of [`Config::readers_per_address`].
     pub const READERS_PER_ADDRESS: u32 = 32;
 
+    /// Default of [`Config::earlier_turn`].
+    pub const EARLIER_TURN: Duration = Duration::from_secs(1);
+
     /// The defaults of the command line for a database and a node.
     pub fn new(database_url: impl Into<String>, rpc_url: Url) -> Self {
         Self {
@@ -130,6 +136,7 @@ impl Config {
             admin_token: None,
             stream_slow_seconds: Self::STREAM_SLOW_SECONDS,
             readers_per_address: Self::READERS_PER_ADDRESS,
+            earlier_turn: Self::EARLIER_TURN,
             webhook_loopback: false,
         }
     }

@@ -134,11 +134,11 @@ pub(crate) fn router(state: ApiState) -> Router {
         };
         chain = chain.route(path, get(answer));
     }
-    // What everybody may read, the pages of others may too; webhooks need a header that these may not send.
+    // What everybody may read, the pages of others may too, GraphQL by POST; webhooks need a header that these may not send.
     let pages = CorsLayer::new()
         .allow_origin(Any)
-        .allow_methods([Method::GET])
-        .allow_headers([header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
         .expose_headers(Any);
     Router::new()
         .nest("/api/v1/{chain}", chain.layer(pages))

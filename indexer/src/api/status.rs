@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{ApiState, Chain, problem::Problem, snapshot::Snapshot};
-use crate::read::{self, Status};
+use crate::{
+    derive,
+    read::{self, Status},
+};
 
 /// A mirror that was last complete longer ago is not current.
 const CHECKED_SECONDS_MAX: u64 = 15;
@@ -39,9 +42,17 @@ fn complete(chain: &Chain, status: &Status) -> Result<(), String> {
     }
 }
 
-/// Whether the newest block is of now, too.
+/// Whether the newest block is of now, too, and the rows are what this version reads: what ending this process would not mend.
 fn current(chain: &Chain, status: &Status) -> Result<(), String> {
     complete(chain, status)?;
+    if status.derivation != derive::VERSION {
+        return Err(format!(
+            "{} was made by another version, by rules {} instead of {}: start the writer with this version",
+            chain.name,
+            status.derivation,
+            derive::VERSION
+        ));
+    }
     match (chain.rules.still_seconds, status.block_age_seconds) {
         (Some(most), Some(age)) if age > most => Err(format!(
             "{} stands still: its newest block is {age} seconds old, more than {most}. Its node does not follow the chain, or the chain made no block",

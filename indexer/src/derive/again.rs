@@ -1,7 +1,10 @@
 //! Everything that follows from the rows, made again from the rows: after an upgrade that reads more events or draws other conclusions, and
 //! after contracts were filled in. The chain is not asked.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use alloy::primitives::{Address, B256};
 use futures::TryStreamExt;
@@ -21,8 +24,8 @@ pub(crate) const VERSION: i32 = 3;
 
 /// Events that are held in memory at a time; at least those of a block.
 const EVENTS_AT_ONCE: i64 = 10_000;
-/// Blocks whose payments are found with one statement.
-const BLOCKS_AT_ONCE: i64 = 100_000;
+/// Blocks whose payments are found with one statement: few enough for it to take seconds.
+const BLOCKS_AT_ONCE: i64 = 10_000;
 
 /// Whether state and payments are those of other rules than these, or an event can be read now that could not be.
 pub(crate) async fn is_due(conn: &mut PgConnection, usdc: Address) -> Result<bool, sqlx::Error> {
@@ -36,11 +39,18 @@ pub(crate) async fn is_due(conn: &mut PgConnection, usdc: Address) -> Result<boo
 }
 
 /// Reads every event again and makes state and payments again, balances too if `with_balances`. Readers see the old until all is done; killed
-/// meanwhile, nothing has happened.
-pub(crate) async fn again(conn: &mut PgConnection, usdc: Address, raw: bool, with_balances: bool) -> Result<(), sqlx::Error> {
+/// meanwhile, nothing has happened. Each step that was done is added to `steps`.
+pub(crate) async fn again(
+    conn: &mut PgConnection,
+    usdc: Address,
+    raw: bool,
+    with_balances: bool,
+    steps: &AtomicU64,
+) -> Result<(), sqlx::Error> {
     let mut tx = conn.begin().await?;
-    for table in TABLES.into_iter().chain(["payments", "payment_hours"]) {
+    for table in TABLES.into_iter().chain(["payment_hours"]) {
         sqlx::query(AssertSqlSafe(format!("DELETE FROM chain.{table}"))).execute(&mut *tx).await?;
+        steps.fetch_add(1, Ordering::Relaxed);
     }
     if with_balances && !raw {
         balances::again(&mut tx, None).await?;
@@ -51,10 +61,12 @@ pub(crate) async fn again(conn: &mut PgConnection, usdc: Address, raw: bool, wit
     while from <= last {
         let to = page_end(&mut tx, from).await?.min(last);
         let blocks = read(&mut tx, from, to, usdc, &kinds).await?;
+        payments::forget(&mut tx, from, to).await?;
         if !raw {
             apply_events(&mut tx, &blocks).await?;
             payments::find(&mut tx, from, to).await?;
         }
+        steps.fetch_add(1, Ordering::Relaxed);
         from = to + 1;
     }
     sqlx::query("UPDATE chain.sync SET derivation = $1").bind(VERSION).execute(&mut *tx).await?;

@@ -138,6 +138,13 @@ pub(super) async fn find(conn: &mut PgConnection, first: i64, last: i64) -> Resu
     Ok(())
 }
 
+/// Forgets the payments of blocks `first..=last`, and leaves their sums.
+pub(super) async fn forget(conn: &mut PgConnection, first: i64, last: i64) -> Result<(), sqlx::Error> {
+    let delete = "DELETE FROM chain.payments WHERE block_number BETWEEN $1 AND $2";
+    sqlx::query(delete).bind(first).bind(last).execute(conn).await?;
+    Ok(())
+}
+
 pub(super) fn may_pay(block: &Block) -> bool {
     let event = |event: &crate::block::Event| event.decoded.as_ref().is_some_and(|e| EVENTS.contains(&e.name.as_str()));
     block.transfers.iter().any(|transfer| transfer.authorization_nonce.is_some())
@@ -165,7 +172,7 @@ pub(super) async fn again(conn: &mut PgConnection, block: u64) -> Result<(), sql
          JOIN chain.blocks AS b ON b.timestamp >= h.hour AND b.timestamp < h.hour + interval '1 hour'
          JOIN chain.payments AS p ON p.block_number = b.number GROUP BY 1, 2, 3",
     ];
-    sqlx::query("DELETE FROM chain.payments WHERE block_number = $1").bind(int(block)).execute(&mut *conn).await?;
+    forget(conn, int(block), int(block)).await?;
     find(conn, int(block), int(block)).await?;
     for statement in COUNT {
         sqlx::query(statement).bind(int(block)).execute(&mut *conn).await?;

@@ -111,6 +111,8 @@ pub struct Status {
     pub block_age_seconds: Option<u64>,
     /// Whether the writer is getting on with an upgrade, before which no block is added.
     pub upgrading: bool,
+    /// Version of the rules by which state and payments were made of the chain's rows. A program that reads by others does not find what it looks for.
+    pub derivation: i32,
     /// Why it is not complete.
     pub last_error: Option<String>,
 }
@@ -126,7 +128,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
                 floor(extract(epoch FROM clock_timestamp() - checked_at))::bigint AS checked_seconds_ago,
                 (SELECT floor(extract(epoch FROM clock_timestamp() - timestamp))::bigint FROM chain.blocks
                  ORDER BY number DESC LIMIT 1) AS block_age_seconds,
-                coalesce(clock_timestamp() - upgrading_at < interval '60 seconds', FALSE) AS upgrading,
+                coalesce(clock_timestamp() - upgrading_at < interval '5 minutes', FALSE) AS upgrading, derivation,
                 (SELECT count(*) FROM chain.reorgs) AS reorgs
          FROM chain.sync",
     )
@@ -152,6 +154,7 @@ pub async fn status(conn: &mut PgConnection) -> Result<Option<Status>, sqlx::Err
         checked_seconds_ago: row.try_get::<Option<i64>, _>("checked_seconds_ago")?.map(|seconds| seconds.max(0).unsigned_abs()),
         block_age_seconds: row.try_get::<Option<i64>, _>("block_age_seconds")?.map(|seconds| seconds.max(0).unsigned_abs()),
         upgrading: row.try_get("upgrading")?,
+        derivation: row.try_get("derivation")?,
         last_error: row.try_get("last_error")?,
     }))
 }

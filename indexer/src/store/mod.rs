@@ -19,7 +19,9 @@ pub(crate) use append::append;
 pub(crate) use checked::{Unchecked, add_earlier, check, received, unchecked};
 pub(crate) use partitions::Partitions;
 pub(crate) use rows::RowTypes;
-pub(crate) use state::{Identity, Tip, hash_of, load_children, load_recent, record_progress, record_upgrade, register, revise};
+pub(crate) use state::{
+    Identity, Tip, hash_of, load_children, load_recent, record_progress, record_upgrade, record_upgraded, register, revise,
+};
 pub(crate) use tuples::Tuples;
 pub(crate) use watched::{Missing, fill, load_children_of, load_watched, missing, watch};
 

@@ -110,6 +110,12 @@ pub(crate) async fn record_upgrade(conn: &mut PgConnection, what: &str) -> Resul
     Ok(())
 }
 
+/// Notes that an upgrade is over.
+pub(crate) async fn record_upgraded(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("UPDATE chain.sync SET last_error = NULL, upgrading_at = NULL").execute(conn).await?;
+    Ok(())
+}
+
 /// Notes that rows of blocks changed that readers may have seen.
 pub(crate) async fn revise(conn: &mut PgConnection) -> Result<(), sqlx::Error> {
     sqlx::query("UPDATE chain.sync SET revision = revision + 1").execute(conn).await?;

@@ -1,7 +1,13 @@
 //! After an upgrade, before the mirror goes on: contracts that are new are filled in from the first block on, and what follows from the rows is
 //! made again if there are new rows, or new rules.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use futures::StreamExt;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
@@ -18,15 +24,24 @@ use crate::{Transfers, db, derive, store, store::Missing, watch::Watch};
 /// How often is said that what takes long goes on.
 const SAY_INTERVAL: Duration = Duration::from_secs(5);
 
-/// Says it for as long as it is polled, on a connection of its own: of what one transaction does nobody else sees anything.
-async fn keep_saying(database_url: &str, what: &str) {
-    loop {
-        if let Ok(mut conn) = db::connect_to(database_url).await {
-            while store::record_upgrade(&mut conn, what).await.is_ok() {
-                tokio::time::sleep(SAY_INTERVAL).await;
+/// Says it at first and whenever another of `steps` was done, until `done`; on a connection of its own: of what one transaction does nobody else sees
+/// anything. What it began to say it says to the end.
+async fn keep_saying(database_url: String, what: &str, steps: Arc<AtomicU64>, done: CancellationToken) {
+    let mut said = None;
+    while !done.is_cancelled() {
+        if let Ok(mut conn) = db::connect_to(&database_url).await {
+            loop {
+                let step = steps.load(Ordering::Relaxed);
+                if said != Some(step) && store::record_upgrade(&mut conn, what).await.is_err() {
+                    break;
+                }
+                said = Some(step);
+                if done.run_until_cancelled(tokio::time::sleep(SAY_INTERVAL)).await.is_none() {
+                    return;
+                }
             }
         }
-        tokio::time::sleep(SAY_INTERVAL).await;
+        let _ = done.run_until_cancelled(tokio::time::sleep(SAY_INTERVAL)).await;
     }
 }
 
@@ -43,15 +58,26 @@ impl Follower<'_> {
             return Ok(());
         }
         if missing.is_some() || derive::is_due(&mut self.writer.conn, usdc).await? {
-            let what = "what follows from the mirrored rows is being made again after an upgrade";
-            info!("{what}");
-            let database_url = self.context.config.database_url.clone();
-            let _saying = AbortOnDropHandle::new(tokio::spawn(async move { keep_saying(&database_url, what).await }));
-            let config = &self.context.config;
-            // Where all transfers are mirrored, no new contract adds one.
-            derive::again(&mut self.writer.conn, usdc, config.raw, config.transfers == Transfers::Ours).await?;
+            self.derive_again().await?;
+            store::record_upgraded(&mut self.writer.conn).await?;
         }
         self.upgraded = true;
+        Ok(())
+    }
+
+    async fn derive_again(&mut self) -> Result<(), Failure> {
+        let what = "what follows from the mirrored rows is being made again after an upgrade";
+        info!("{what}");
+        let (config, usdc) = (&self.context.config, self.context.targets.usdc);
+        let (steps, done) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
+        let saying = keep_saying(config.database_url.clone(), what, steps.clone(), done.clone());
+        let saying = AbortOnDropHandle::new(tokio::spawn(saying));
+        // Where all transfers are mirrored, no new contract adds one.
+        let with_balances = config.transfers == Transfers::Ours;
+        derive::again(&mut self.writer.conn, usdc, config.raw, with_balances, &steps).await?;
+        done.cancel();
+        // What it says after this would outlive the upgrade.
+        let _ = saying.await;
         Ok(())
     }
 

@@ -67,3 +67,23 @@ async fn every_metric_of_the_dashboard_is_there() {
     assert!(named.count() > 10 && missing.is_empty(), "{missing:?} in\n{metrics}");
     indexer.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_origin_may_ask_by_graphql_and_register_no_webhook() {
+    let chain = Chain::start().await;
+    let indexer = Indexer::start(&chain, &database().await).await;
+    let allowed = async |path: &str, header: &str| {
+        let url = format!("{}/api/v1/chain/{path}", indexer.url);
+        let ask = reqwest::Client::new().request(reqwest::Method::OPTIONS, url).header("origin", "https://shop.example");
+        let ask = ask.header("access-control-request-method", "POST").header("access-control-request-headers", header);
+        let answer = ask.send().await.unwrap();
+        let lists = |name: &str, value: &str| {
+            let listed = answer.headers().get(name).map(|listed| listed.to_str().unwrap().to_lowercase());
+            listed.is_some_and(|listed| listed.split(',').any(|one| one.trim() == value))
+        };
+        lists("access-control-allow-methods", "post") && lists("access-control-allow-headers", header)
+    };
+    assert!(allowed("graphql", "content-type").await, "a browser asks this before it posts JSON");
+    assert!(!allowed("webhooks", "authorization").await);
+    indexer.stop().await;
+}

@@ -1,6 +1,12 @@
 use std::time::{Duration, Instant};
 
-use crate::harness::{Chain, Indexer, WAIT, assert_as_from_scratch, assert_balances, database, pool, synced};
+use serde_json::Value;
+use sqlx::postgres::PgListener;
+
+use crate::{
+    harness::{Chain, Indexer, WAIT, assert_as_from_scratch, assert_balances, database, pool, synced},
+    reorg::reorg,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_balance_equals_the_tokens_and_indexing_again_gives_the_same_rows() {
@@ -37,4 +43,42 @@ async fn a_block_is_visible_soon_after_the_node_has_it() {
     }
     delays.sort();
     assert!(delays[10] < Duration::from_millis(100), "{delays:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_listens_is_told_of_each_block_and_of_what_was_undone() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    synced(&chain, &pool).await;
+    let mut listener = PgListener::connect(&database).await.unwrap();
+    listener.listen(indexer::read::HEAD_CHANNEL).await.unwrap();
+    let mut next = chain.height().await + 1;
+    for _ in 0..5 {
+        chain.pay(0, 1, 1).await;
+    }
+    synced(&chain, &pool).await;
+    reorg(&chain, 2, 7).await;
+    chain.pay(0, 1, 1).await;
+    synced(&chain, &pool).await;
+    let newest = indexer::read::head(&mut pool.acquire().await.unwrap()).await.unwrap().unwrap();
+    let told = async {
+        let mut undone = 0;
+        loop {
+            let news: Value = serde_json::from_str(listener.recv().await.unwrap().payload()).unwrap();
+            if let Some(from) = news["undone"]["from"].as_u64() {
+                undone += next - from;
+                next = from;
+            }
+            assert_eq!(news["first"].as_u64(), Some(next), "neither left out nor told twice: {news}");
+            next = news["number"].as_u64().unwrap() + 1;
+            if news["hash"] == newest.hash.to_string() {
+                return undone;
+            }
+        }
+    };
+    let undone = tokio::time::timeout(WAIT, told).await.expect("the newest block is told of");
+    assert_eq!((next, undone), (newest.number + 1, 2));
+    indexer.stop().await;
 }

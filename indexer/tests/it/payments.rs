@@ -266,8 +266,8 @@ async fn a_payment_to_a_treasury_is_not_hidden_by_a_top_up_with_another_token_or
     chain.provider.anvil_set_code(fake, Bytes::from_static(&ANYTHING_GOES)).await.unwrap();
     let signer: PrivateKeySigner = KEY.parse().unwrap();
     let top_up = |token| {
-        let (amount, validBefore) = (U256::from(1_234), U256::MAX);
-        let terms = ITreasury::TopUp { token, from, amount, validBefore, ..Default::default() };
+        let amount = U256::from(1_234);
+        let terms = ITreasury::TopUp { token, from, amount, validBefore: U256::MAX, ..Default::default() };
         let signed = top_up_authorization(&terms, treasury, chain.deployment.chain_id).sign(&signer).unwrap();
         (treasury, topUpCall { terms, signature: Bytes::from(signed.as_bytes().to_vec()) }.abi_encode())
     };
@@ -278,7 +278,8 @@ async fn a_payment_to_a_treasury_is_not_hidden_by_a_top_up_with_another_token_or
         call(&chain, 8, Deployment::MULTICALL3, aggregate3Call { calls }).await;
     }
     synced(&chain, &pool).await;
-    let told: Vec<String> = list(&indexer, "").await.iter().map(|payment| payment["reference"].as_str().unwrap().into()).collect();
+    let told: Vec<String> =
+        list(&indexer, "").await.iter().map(|payment| payment["reference"].as_str().unwrap().into()).collect();
     assert_eq!(told, [1, 2, 3, 4].map(|nonce| B256::repeat_byte(nonce).to_string()), "each payment, and not the top-up");
     indexer.stop().await;
 }

@@ -8,7 +8,7 @@ use alloy::{
     },
     providers::ext::AnvilApi,
     rpc::types::{TransactionReceipt, TransactionRequest},
-    sol_types::{SolCall, SolEvent, SolValue},
+    sol_types::{SolCall, SolConstructor, SolEvent, SolValue},
 };
 use contracts::{
     Deployment,
@@ -30,7 +30,7 @@ use contracts::{
     },
     service_registry::{
         IServiceRegistry::Offer,
-        ServiceRegistry::{ServiceRegistered, registerCall},
+        ServiceRegistry::{self, ServiceRegistered, registerCall},
     },
     treasury, treasury_factory,
     usdc::Usdc::approveCall,
@@ -52,7 +52,7 @@ fn emitted<E: SolEvent>(receipt: &TransactionReceipt) -> E {
     receipt.logs().iter().find_map(|log| E::decode_log(&log.inner).ok()).expect("the event was emitted").data
 }
 
-fn wallet_config(chain: &Chain) -> Config::WalletConfig {
+fn wallet_config(chain: &Chain, salt: u8) -> Config::WalletConfig {
     let policy = Config::Policy {
         paymentMax: U56::from(50_000_000),
         dailyLimit: U56::from(100_000_000),
@@ -72,19 +72,19 @@ fn wallet_config(chain: &Chain) -> Config::WalletConfig {
         approvers: vec![],
         approvalsRequired: 0,
         operators: vec![operator],
-        salt: B256::ZERO,
+        salt: B256::repeat_byte(salt),
     }
 }
 
 /// Where the wallet is that [`create_wallet`] creates.
-pub(crate) async fn wallet_address(chain: &Chain) -> Address {
-    let call = AgentWalletFactory::walletAddressCall { config: wallet_config(chain) };
+pub(crate) async fn wallet_address(chain: &Chain, salt: u8) -> Address {
+    let call = AgentWalletFactory::walletAddressCall { config: wallet_config(chain, salt) };
     let tx = TransactionRequest::default().with_to(chain.deployment.agent_wallet_factory).with_input(call.abi_encode());
     Address::from_word(B256::from_slice(&alloy::providers::Provider::call(&chain.provider, tx).await.unwrap()))
 }
 
-pub(crate) async fn create_wallet(chain: &Chain) -> Address {
-    let config = wallet_config(chain);
+pub(crate) async fn create_wallet(chain: &Chain, salt: u8) -> Address {
+    let config = wallet_config(chain, salt);
     let created = call(chain, OWNER, chain.deployment.agent_wallet_factory, createWalletCall { config }).await;
     emitted::<WalletCreated>(&created).wallet
 }
@@ -106,7 +106,7 @@ async fn a_wallet_is_mirrored_from_its_first_log_on_with_what_remains_of_its_lim
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
     let snapshot = chain.provider.anvil_snapshot().await.unwrap();
-    let wallet = create_wallet(&chain).await;
+    let wallet = create_wallet(&chain, 0).await;
     chain.call(chain.accounts[OWNER], crate::harness::transfer(wallet, 200_000_000)).await;
     pay(&chain, wallet, 30_000_000, B256::repeat_byte(7)).await;
     synced(&chain, &pool).await;
@@ -442,7 +442,7 @@ pub(crate) struct Made {
 
 pub(crate) async fn make_one_of_each(chain: &Chain) -> Made {
     let token = chain.deployment.usdc;
-    let wallet = create_wallet(chain).await;
+    let wallet = create_wallet(chain, 0).await;
     chain.call(chain.accounts[OWNER], crate::harness::transfer(wallet, 50_000_000)).await;
     pay(chain, wallet, 1_000_000, B256::repeat_byte(7)).await;
     let treasury = create_treasury(chain).await;
@@ -463,23 +463,41 @@ pub(crate) async fn make_one_of_each(chain: &Chain) -> Made {
         salt: B256::ZERO,
     };
     let subscribed = call(chain, 3, chain.deployment.payment_router, subscribeCall { terms: agreed }).await;
-    let offer = Offer {
-        endpoint: "https://shop.example".into(),
-        metadataURI: String::new(),
-        metadataHash: B256::ZERO,
-        pricing: 0,
-        token,
-        price: U88::from(9),
-        period: 0,
-        agentId: U256::ZERO,
-    };
-    let register = registerCall { salt: B256::ZERO, payee: chain.accounts[SHOP], arbiter: chain.accounts[5], offer };
-    let registered = call(chain, SHOP, chain.deployment.service_registry, register).await;
+    let service = register(chain, chain.deployment.service_registry, chain.accounts[SHOP]).await;
     Made {
         wallet,
         treasury,
         agreement: emitted::<AgreementFunded>(&funded).id,
         subscription: emitted::<SubscriptionCreated>(&subscribed).id,
-        service: emitted::<ServiceRegistered>(&registered).service,
+        service,
     }
+}
+
+/// Registers a service of the shop's, whose id is the same in each registry.
+pub(crate) async fn register(chain: &Chain, registry: Address, payee: Address) -> B256 {
+    let offer = Offer {
+        endpoint: "https://shop.example".into(),
+        metadataURI: String::new(),
+        metadataHash: B256::ZERO,
+        pricing: 0,
+        token: chain.deployment.usdc,
+        price: U88::from(9),
+        period: 0,
+        agentId: U256::ZERO,
+    };
+    let register = registerCall { salt: B256::ZERO, payee, arbiter: chain.accounts[5], offer };
+    emitted::<ServiceRegistered>(&call(chain, SHOP, registry, register).await).service
+}
+
+/// A registry beside that of the deployment.
+pub(crate) async fn deploy_registry(chain: &Chain) -> Address {
+    let deployment = &chain.deployment;
+    let made = ServiceRegistry::constructorCall {
+        stakeToken_: deployment.usdc,
+        escrow_: deployment.escrow,
+        router_: deployment.payment_router,
+    };
+    let code = [&ServiceRegistry::BYTECODE[..], &made.abi_encode()].concat();
+    let tx = TransactionRequest::default().with_from(chain.accounts[OWNER]).with_deploy_code(code);
+    chain.send(tx).await.contract_address.unwrap()
 }

@@ -7,7 +7,7 @@ use sqlx::PgPool;
 
 use crate::{
     harness::{Chain, Indexer, WAIT, assert_as_from_scratch, config, database, dump, pool, synced},
-    story::make_one_of_each,
+    story::{deploy_registry, make_one_of_each, register},
 };
 
 /// Mirrors all of the chain and a block more: an upgrade comes before it.
@@ -90,9 +90,55 @@ async fn while_an_upgrade_lasts_the_process_is_healthy_and_not_ready() {
     let before = tag(&indexer).await;
     large.rollback().await.unwrap();
     indexer.ready().await;
+    let (_, status) = indexer.get("/api/v1/chain/status").await;
+    assert_eq!((&status["upgrading"], &status["last_error"]), (&false.into(), &serde_json::Value::Null), "it is over");
     assert_ne!(tag(&indexer).await, before, "no block was added, but the rows are others");
     indexer.stop().await;
     assert_as_from_scratch(&chain, &pool).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_another_version_made_are_not_told_to_be_ready() {
+    let chain = Chain::start().await;
+    let database = database().await;
+    let indexer = Indexer::start(&chain, &database).await;
+    let pool = pool(&database).await;
+    // The writer is of another version, and gets on.
+    sqlx::query("UPDATE chain.sync SET derivation = derivation + 1").execute(&pool).await.unwrap();
+    chain.pay(0, 1, 1).await;
+    synced(&chain, &pool).await;
+    let (status, answer) = indexer.get("/ready").await;
+    assert!(status == 503 && answer["detail"].as_str().unwrap().contains("start the writer with this version"), "{answer}");
+    assert_eq!(indexer.get("/health").await.0, 200, "to end this process would mend nothing");
+    sqlx::query("UPDATE chain.sync SET derivation = derivation - 1").execute(&pool).await.unwrap();
+    assert_eq!(indexer.get("/ready").await.0, 200);
+    indexer.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn services_of_two_registries_with_the_same_id_are_two() {
+    let chain = Chain::start().await;
+    let (earlier, second) = (chain.deployment.service_registry, deploy_registry(&chain).await);
+    let id = register(&chain, earlier, chain.accounts[3]).await;
+    assert_eq!(register(&chain, second, chain.accounts[4]).await, id, "owner and salt are the same");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("later.json");
+    Deployment { service_registry: second, ..chain.deployment.clone() }.save(&file).unwrap();
+    let database = database().await;
+    for (deployment, payee) in [(None, 3), (Some(file), 4)] {
+        let config = Config { deployment, ..config(&chain, &database) };
+        let indexer = Indexer::start_with(config.clone()).await;
+        indexer.ready().await;
+        chain.pay(0, 1, 1).await;
+        synced(&chain, &pool(&database).await).await;
+        let (_, shown) = indexer.get(&format!("/api/v1/chain/services/{id}")).await;
+        assert_eq!(shown["payee"].as_str().unwrap().parse::<Address>().unwrap(), chain.accounts[payee], "{shown}");
+        let (_, page) = indexer.get("/api/v1/chain/services").await;
+        assert_eq!(page["data"].as_array().unwrap().len(), 1, "those of the deployment's registry: {page}");
+        indexer.stop().await;
+        assert_eq!(indexer::verify(&config, None, None, |_| {}).await.unwrap().differences, []);
+    }
+    assert_eq!(count(&pool(&database).await, "services").await, 2);
 }
 
 fn similar(ours: &str, theirs: &str) {

@@ -124,13 +124,14 @@ async fn came_in(conn: &mut PgConnection, custody: Address, deployment: &Deploym
     }
 }
 
-/// A batch of withdrawals was paid. What else goes out is the operator's, and shows in the books.
+/// A batch of withdrawals was paid. What else goes out is the operator's, and shows in the books. Where the chain is walked once more, what was written
+/// down of a batch stays.
 async fn went_out(conn: &mut PgConnection, deployment: &Deployment, transfer: &Transfer) -> sqlx::Result<()> {
     let router = deployment.payment_router;
     let Some(nonce) = transfer.authorization_nonce.filter(|_| transfer.to == router) else { return Ok(()) };
     let tx = transfer.place.transaction_hash;
-    let paid =
-        "UPDATE batches SET status = 'paid', transaction_hash = $3 WHERE payer = $1 AND authorization_nonce = $2 RETURNING id";
+    let paid = "UPDATE batches SET status = 'paid', transaction_hash = $3
+         WHERE payer = $1 AND authorization_nonce = $2 AND status <> 'paid' RETURNING id";
     let paid = sqlx::query_scalar(paid).bind(transfer.from.as_slice()).bind(nonce.as_slice()).bind(tx.as_slice());
     let Some(batch): Option<Uuid> = paid.fetch_optional(&mut *conn).await? else { return Ok(()) };
     let completed = "UPDATE withdrawals SET status = 'completed', ended_at = now() WHERE batch_id = $1";

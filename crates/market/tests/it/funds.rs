@@ -303,6 +303,14 @@ async fn a_withdrawal_is_held_approved_paid_once_and_completed_when_final() {
         .await;
     let done = agent.client.withdrawal(own.id).await.unwrap();
     assert!(done.status == WithdrawalStatus::Completed && done.transaction_hash.is_some(), "{done:?}");
+    // As where an account is custody once more: what happened is not written anew.
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let walked = async || sqlx::query_scalar::<_, i64>("SELECT walked_to FROM custody").fetch_one(&pool).await.unwrap();
+    let before = walked().await;
+    sqlx::query("UPDATE custody SET walked_to = -1").execute(&pool).await.unwrap();
+    finalize(&world).await;
+    until("the chain is walked again", async || walked().await > before).await;
+    assert_eq!(agent.client.withdrawal(own.id).await.unwrap(), done);
     until("the ledger knows", async || metric(&market, "market_usdc_owed_units").await == 18_900_000_000).await;
     let wallet = agent.client.wallet().await.unwrap();
     let balance = wallet.balances.iter().find(|balance| balance.asset == Asset::Usdc).unwrap();
