@@ -140,8 +140,10 @@ pub(crate) fn router(state: ApiState) -> Router {
         .allow_methods([Method::GET, Method::POST])
         .allow_headers([header::CONTENT_TYPE, header::IF_NONE_MATCH, HeaderName::from_static("last-event-id")])
         .expose_headers(Any);
+    // The fallback first: one that is set outside would answer what a page asks beforehand (OPTIONS) in place of the layer.
+    let chain = chain.method_not_allowed_fallback(|| async { Problem::read_only() }).layer(pages);
     Router::new()
-        .nest("/api/v1/{chain}", chain.layer(pages))
+        .nest("/api/v1/{chain}", chain)
         .route("/openapi.json", get(async move || axum::Json(description.clone())))
         .route("/health", get(status::health))
         .route("/ready", get(status::ready))
