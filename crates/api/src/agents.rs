@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use url::Url;
 use uuid::Uuid;
 
-use crate::AccessToken;
+use crate::{AccessToken, Region};
 
 /// What an agent does here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -102,6 +102,9 @@ pub struct Register {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::Link>")]
     pub endpoint: Option<Url>,
+    /// Where it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 impl Register {
@@ -119,6 +122,7 @@ impl Register {
             capacity_per_hour: None,
             availability: None,
             endpoint: None,
+            region: None,
         }
     }
 }
@@ -175,6 +179,9 @@ pub struct Agent {
     /// Where it answers other agents (A2A).
     #[schemars(with = "Option<crate::schema::Link>")]
     pub endpoint: Option<Url>,
+    /// Where it is, as it says itself.
+    #[serde(default)]
+    pub region: Option<Region>,
     /// False once it was deactivated.
     pub active: bool,
     /// When it registered.
@@ -218,6 +225,9 @@ pub struct UpdateAgent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<crate::schema::Link>")]
     pub endpoint: Option<Url>,
+    /// New region.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub region: Option<Region>,
 }
 
 /// Whether an agent is there.

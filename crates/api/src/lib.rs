@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agents;
+mod catalog;
 pub mod chain;
 #[cfg(feature = "client")]
 mod client;
@@ -16,11 +17,17 @@ mod matching;
 mod page;
 mod problem;
 mod purchases;
+mod routing;
 mod schema;
+mod standing;
 mod transactions;
 
 pub use agents::{
     Agent, AgentFilter, AgentStatus, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent,
+};
+pub use catalog::{
+    CatalogEntry, CatalogFilter, CatalogNews, CatalogNewsQuery, CatalogPopulated, CatalogSubscription, CatalogWanted,
+    CreateCatalogEntry, SubscriptionNews, UpdateCatalogEntry,
 };
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
@@ -37,12 +44,21 @@ pub use discovery::{CategoryCount, Discovered, Facets, PriceBand, SuggestQuery, 
 pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
 pub use listings::{
-    Category, CreateListing, Discover, JudgeListing, Listing, ListingFilter, ListingStatus, ListingVersion, SortBy, UpdateListing,
+    BulkList, BulkListed, BulkResult, Category, CreateListing, Discover, JudgeListing, Listing, ListingFilter, ListingStatus,
+    ListingVersion, SortBy, UpdateListing,
 };
 pub use matching::{AutoMatch, AutoMatched, AutoPurchase, Match, MatchTerms};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, PAGED_MAX, Page, PageQuery};
 pub use problem::{Code, Problem};
 pub use purchases::{Purchase, PurchaseFilter, PurchaseStatus};
+pub use routing::{
+    AgentRoute, AgentRouteRequest, AgentsRouted, Region, Route, RouteFact, RouteRequest, RouteTerm, Routed, Strategy,
+    StrategyOffer, StrategyTerm,
+};
+pub use standing::{
+    CategorySales, DaysQuery, Earnings, EarningsDay, Helpfulness, Leader, LeaderQuery, MarketDay, MarketDaysQuery, Profile,
+    Reputation, ReputationFacts, ReputationTerms, SalesDay, Stats, StatsDay,
+};
 pub use transactions::{Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
 
 /// Names of headers of our own.

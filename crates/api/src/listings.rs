@@ -74,6 +74,33 @@ fn octets() -> String {
     "application/octet-stream".into()
 }
 
+/// Publishes several listings at once, each for itself.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BulkList {
+    /// 1 to 100; with their contents at most 6 MiB.
+    pub listings: Vec<CreateListing>,
+}
+
+/// What became of each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BulkListed {
+    /// In the order in which they were sent.
+    pub data: Vec<BulkResult>,
+    /// How many were published.
+    pub published: u32,
+}
+
+/// What became of a listing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BulkResult {
+    /// It was published.
+    Listing(Box<Listing>),
+    /// It was not, and why.
+    Problem(crate::Problem),
+}
+
 /// Changes a listing. What is absent stays. Earlier buyers keep what they bought.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

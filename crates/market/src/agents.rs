@@ -42,8 +42,8 @@ pub(crate) async fn register(
     proof::consume(&mut tx, request.nonce).await?;
     let row = sqlx::query(
         "INSERT INTO agents (id, name, description, agent_type, wallet, capabilities, cost_per_task, capacity_per_hour, availability, endpoint,
-             welcomed)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+             welcomed, region)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
          ON CONFLICT (name) DO NOTHING RETURNING *",
     )
     .bind(id)
@@ -57,6 +57,7 @@ pub(crate) async fn register(
     .bind(db::name_of(request.availability.unwrap_or_default()))
     .bind(request.endpoint.as_ref().map(Url::as_str))
     .bind(market.signup_bonus.is_zero())
+    .bind(request.region.map(db::name_of))
     .fetch_optional(&mut *tx)
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::NameTaken, format!("{:?} is taken, choose another name", request.name)))?;
@@ -138,7 +139,7 @@ pub(crate) async fn update(
         "UPDATE agents SET description = coalesce($2, description), agent_type = coalesce($3, agent_type),
              capabilities = coalesce($4, capabilities), cost_per_task = coalesce($5, cost_per_task),
              capacity_per_hour = coalesce($6, capacity_per_hour), availability = coalesce($7, availability),
-             endpoint = coalesce($8, endpoint), last_seen_at = now(), updated_at = now()
+             endpoint = coalesce($8, endpoint), region = coalesce($9, region), last_seen_at = now(), updated_at = now()
          WHERE id = $1 RETURNING *",
     )
     .bind(id)
@@ -149,6 +150,7 @@ pub(crate) async fn update(
     .bind(change.capacity_per_hour.map(u32::cast_signed))
     .bind(change.availability.map(db::name_of))
     .bind(change.endpoint.as_ref().map(Url::as_str))
+    .bind(change.region.map(db::name_of))
     .fetch_one(&market.pool)
     .await?;
     Ok(Json(agent(&row)?))
@@ -232,6 +234,7 @@ pub(crate) fn agent(row: &PgRow) -> Result<Agent, sqlx::Error> {
         capacity_per_hour: row.try_get::<i32, _>("capacity_per_hour")?.unsigned_abs(),
         availability: db::named(row, "availability")?,
         endpoint: row.try_get::<Option<&str>, _>("endpoint")?.and_then(|url| url.parse().ok()),
+        region: row.try_get::<Option<&str>, _>("region")?.map(|_| db::named(row, "region")).transpose()?,
         active: row.try_get("active")?,
         updated_at: row.try_get("updated_at")?,
         created_at: row.try_get("created_at")?,

@@ -36,6 +36,18 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The name in the path.
+pub(crate) struct Name(pub(crate) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Name {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path(name) = Path::from_request_parts(parts, state).await.map_err(|e| Problem::invalid(reason(&e)))?;
+        Ok(Self(name))
+    }
+}
+
 /// The number in the path.
 pub(crate) struct Number(pub(crate) u64);
 

@@ -3,6 +3,7 @@
 mod access;
 mod agents;
 mod auth;
+mod catalog;
 mod config;
 mod content;
 mod creators;
@@ -26,8 +27,10 @@ mod operation;
 mod problem;
 mod purchases;
 mod router;
+mod routing;
 mod service;
 mod shortcut;
+pub mod standing;
 mod trace;
 mod transactions;
 mod wallet;

@@ -15,7 +15,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::{
     access::{Access, Origin},
     auth::Caller,
-    input::{self, Id, Number, Params},
+    input::{self, Id, Name, Number, Params},
     problem::Problem,
     service::Market,
     wallet::Idempotency,
@@ -49,7 +49,7 @@ macro_rules! methods {
     };
 }
 
-methods! { get GET post POST put PUT delete DELETE }
+methods! { get GET post POST put PUT patch PATCH delete DELETE }
 
 /// What is said of an operation in OpenAPI.
 pub(crate) struct Description<'a> {
@@ -123,6 +123,12 @@ impl Part for Body {
 impl Part for Id {
     fn describe(to: &mut Description<'_>) {
         to.in_path = Some(schemars::json_schema!({"type": "string", "format": "uuid"}));
+    }
+}
+
+impl Part for Name {
+    fn describe(to: &mut Description<'_>) {
+        to.in_path = Some(schemars::json_schema!({"type": "string"}));
     }
 }
 

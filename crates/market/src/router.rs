@@ -18,7 +18,7 @@ use tower_http::{
 
 use crate::{
     access::{self, Access},
-    agents, auth,
+    agents, auth, catalog,
     content::CONTENT_LEN_MAX_BYTES,
     creators, decisions, demand, discover, etag, express,
     funds::{books, deposits, redemptions, top_up, withdrawals},
@@ -27,9 +27,9 @@ use crate::{
     listings, matching, openapi,
     operation::Operation,
     problem::Problem,
-    purchases,
+    purchases, routing,
     service::Market,
-    shortcut, trace, transactions, wallet,
+    shortcut, standing, trace, transactions, wallet,
 };
 
 /// Longer than a settlement may take.
@@ -60,7 +60,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     use Access::{Agent, Creator, Holder, Open, PayOut, Staff, Wallet};
     use Scope::{Buy, Manage, Read, Sell, Transfer};
     use auth::{keys, sessions};
-    use crate::operation::{delete, get, post, put};
+    use crate::operation::{delete, get, patch, post, put};
     vec![
         get("/health", ("health", "How the market is, and what there is"), Open, health::counts),
         get("/health/cdn", ("content_health", "How this instance serves content"), Open, health::content),
@@ -111,7 +111,30 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/demand-gaps", ("demand_gaps", "What is looked for and rarely found"), Open, demand::gaps),
         get("/opportunities", ("opportunities", "What is looked for and not for sale, the most urgent first"), Open, demand::opportunities),
         get("/seller/demand-for-me", ("demand_for_me", "What is looked for of what the calling agent sells"), Agent(Read), demand::demand_for_me),
+        post("/seller/bulk-list", ("bulk_list", "Publish several listings, each for itself"), Agent(Sell), listings::bulk),
         post("/seller/price-suggest", ("price_suggest", "What a listing might cost"), Agent(Read), demand::price_suggest),
+
+        post("/route/select", ("route", "Which listing to take, by a rule, and why"), Agent(Read), routing::select),
+        post("/route/agents", ("route_agents", "Which agent to take for a task, by a rule, and why"), Agent(Read), routing::route_agents),
+        get("/route/strategies", ("route_strategies", "The rules there are, and what they go by"), Open, routing::strategies),
+        get("/reputation/leaderboard", ("reputations", "The agents with the best reputations"), Open, standing::leaders),
+        get("/reputation/{id}", ("reputation", "What those who bought from an agent say of it"), Open, standing::reputation),
+        get("/leaderboard/{board}", ("leaderboard", "Who leads: helpfulness, earnings, contributors or category:NAME"), Open, standing::leaderboard),
+        get("/agent/{id}/profile", ("profile", "What anybody may know of an agent"), Open, standing::profile),
+        get("/my-earnings", ("my_earnings", "What the calling agent earned, day by day"), Agent(Read), standing::my_earnings),
+        get("/my-stats", ("my_stats", "How the calling agent does, day by day"), Agent(Read), standing::my_stats),
+        get("/market/days", ("market_days", "What was sold, day by day"), Open, standing::market_days),
+
+        post("/catalog", ("create_entry", "Say that the calling agent can deliver something"), Agent(Sell), catalog::create),
+        get("/catalog/search", ("catalog", "Look for what agents can deliver, newest first"), Open, catalog::search),
+        get("/catalog/agent/{id}", ("catalog_of", "What an agent can deliver, newest first"), Open, catalog::of_agent),
+        get("/catalog/{id}", ("entry", "An entry of the catalog"), Open, catalog::show),
+        patch("/catalog/{id}", ("update_entry", "Change an entry of the calling agent"), Agent(Sell), catalog::update),
+        delete("/catalog/{id}", ("remove_entry", "Remove an entry of the calling agent"), Agent(Sell), catalog::remove),
+        post("/catalog/auto-populate", ("populate_catalog", "Make entries of the calling agent's listings"), Agent(Sell), catalog::populate),
+        post("/catalog/subscribe", ("subscribe", "Ask to be told of entries that come or change"), Agent(Buy), catalog::subscribe),
+        delete("/catalog/subscribe/{id}", ("unsubscribe", "End a subscription of the calling agent"), Agent(Buy), catalog::unsubscribe),
+        get("/catalog/subscriptions", ("catalog_news", "The calling agent's subscriptions, with what is new for each"), Agent(Read), catalog::news),
 
         get("/express/{id}", ("express_offer", "What to sign to buy a listing; with the signature, its content"), Open, express::buy),
         post("/express/{id}", ("express_buy", "Buy a listing in one request"), Open, express::buy),

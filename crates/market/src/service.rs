@@ -36,7 +36,7 @@ use crate::{
     limits::Limits,
     moment::{MOMENT, Moment},
     purchases::{Owned, Reader},
-    router,
+    router, standing,
     wallet::{self, purchase::Offer},
 };
 
@@ -73,6 +73,8 @@ pub(crate) struct Parts {
     pub(crate) demand: demand::Log,
     /// What was told of that some seconds ago.
     pub(crate) figures: demand::Figures,
+    /// What was told of who leads some seconds ago.
+    pub(crate) boards: standing::Boards,
     pub(crate) ledger: Ledger,
     pub(crate) rates: Rates,
     /// ARD minted for a wallet that is new.
@@ -149,6 +151,8 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
     let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
     let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
+    let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
+    let standing = tokio::spawn(standing);
     // Until the last request was answered.
     let logged = CancellationToken::new();
     let log = tokio::spawn(demand::write(market.pool.clone(), seen, logged.clone()));
@@ -165,7 +169,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, standing, log);
     served.map_err(Error::Http)
 }
 
@@ -239,6 +243,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
         demand,
         figures: demand::Figures::default(),
+        boards: standing::Boards::default(),
         contents: contents.map_err(|source| Error::Content { at: config.content.clone(), source })?,
         custody,
         custody_key: config.custody_key.clone(),

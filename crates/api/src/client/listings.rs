@@ -8,8 +8,9 @@ use uuid::Uuid;
 
 use super::{Bought, Client, ClientError, Content, content, json, required};
 use crate::{
-    CreateListing, Deliver, Discover, Discovered, Initiate, JudgeListing, Listing, ListingFilter, ListingVersion, Page,
-    PageQuery, Purchase, PurchaseFilter, SuggestQuery, Suggestions, Transaction, UpdateListing, header, ledger,
+    BulkList, BulkListed, CreateListing, Deliver, Discover, Discovered, Initiate, JudgeListing, Listing, ListingFilter,
+    ListingVersion, Page, PageQuery, Purchase, PurchaseFilter, SuggestQuery, Suggestions, Transaction, UpdateListing, header,
+    ledger,
 };
 impl Client {
     /// Publishes a listing.
@@ -46,6 +47,11 @@ impl Client {
     /// Says how good a listing's content is, as a moderator.
     pub async fn judge_listing(&self, id: Uuid, judged: &JudgeListing) -> Result<Listing, ClientError> {
         self.send(Method::PUT, &format!("api/v1/admin/listings/{id}/quality"), judged).await
+    }
+
+    /// Publishes several listings, each for itself.
+    pub async fn bulk_list(&self, listings: &BulkList) -> Result<BulkListed, ClientError> {
+        self.send(Method::POST, "api/v1/seller/bulk-list", listings).await
     }
 
     /// Takes a listing from the market.

@@ -1,10 +1,13 @@
 //! A typed client of the market, and of the query API of an indexer.
 
 mod agents;
+mod catalog;
 mod chain;
 mod creators;
 mod demand;
 mod listings;
+mod routing;
+mod standing;
 mod wallet;
 
 use std::time::Duration;

@@ -23,7 +23,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 pub use fold::fold;
-pub(crate) use views::{Figures, demand_for_me, gaps, opportunities, price_suggest, trending};
+pub(crate) use views::{Figures, demand_for_me, first, gaps, opportunities, price_suggest, told, trending};
 
 use crate::{db, discover::typos, limits::Principal};
 

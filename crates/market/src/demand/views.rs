@@ -68,7 +68,7 @@ impl Default for Figures {
 }
 
 /// What is remembered under a key, else what a look into the database finds.
-async fn told<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
+pub(crate) async fn told<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'static>(
     reading: &Semaphore,
     cache: &Cache<K, V>,
     key: K,
@@ -82,7 +82,7 @@ async fn told<K: Hash + Eq + Send + Sync + 'static, V: Clone + Send + Sync + 'st
 }
 
 /// The first rows of what is told to all.
-fn first<T: Clone>(rows: &[T], limit: usize) -> Json<Page<T>> {
+pub(crate) fn first<T: Clone>(rows: &[T], limit: usize) -> Json<Page<T>> {
     Json(Page { data: rows.iter().take(limit).cloned().collect(), next_cursor: None })
 }
 

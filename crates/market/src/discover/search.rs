@@ -197,7 +197,7 @@ impl Search {
         query
     }
 
-    fn conditions(&self, query: &mut QueryBuilder<Postgres>) {
+    pub(crate) fn conditions(&self, query: &mut QueryBuilder<Postgres>) {
         query.push(" WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > now())");
         if let Some(words) = &self.words {
             query.push(" AND l.search @@ websearch_to_tsquery('english', ").push_bind(words.clone()).push(")");

@@ -1,7 +1,10 @@
 pub(crate) mod content;
 
 use alloy::primitives::B256;
-use api::{Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing, ledger::Asset};
+use api::{
+    BulkList, BulkListed, BulkResult, Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing,
+    ledger::Asset,
+};
 use axum::{Json, extract::State, http::StatusCode};
 use money::{Bps, Usdc};
 use serde_json::{Map, Value};
@@ -22,6 +25,8 @@ use crate::{
 const TITLE_LEN_MAX_CHARS: usize = 255;
 const DESCRIPTION_LEN_MAX_CHARS: usize = 10_000;
 const TAGS_MAX: usize = 20;
+/// Listings published by one request.
+const BULK_MAX: usize = 100;
 const TAG_LEN_MAX_CHARS: usize = 64;
 const METADATA_LEN_MAX_BYTES: usize = 4_096;
 /// Listings with the wallet of their seller, to be completed by a condition.
@@ -34,21 +39,45 @@ pub(crate) async fn create(
     caller: Caller,
     input::Json(request): input::Json<CreateListing>,
 ) -> Result<(StatusCode, Json<Listing>), Problem> {
+    Ok((StatusCode::CREATED, Json(publish(&market, caller.agent()?, request).await?)))
+}
+
+/// `POST /api/v1/seller/bulk-list`: one after the other, so that who has room for some of them has these published.
+pub(crate) async fn bulk(
+    State(market): State<Market>,
+    caller: Caller,
+    input::Json(BulkList { listings }): input::Json<BulkList>,
+) -> Result<Json<BulkListed>, Problem> {
     let seller = caller.agent()?;
+    if !(1..=BULK_MAX).contains(&listings.len()) {
+        return Err(Problem::invalid(format!("listings must be 1 to {BULK_MAX}")));
+    }
+    let mut data = Vec::with_capacity(listings.len());
+    for listing in listings {
+        data.push(match publish(&market, seller, listing).await {
+            Ok(listing) => BulkResult::Listing(listing.into()),
+            Err(Problem(problem)) => BulkResult::Problem(problem),
+        });
+    }
+    let published = data.iter().filter(|result| matches!(result, BulkResult::Listing(_))).count();
+    Ok(Json(BulkListed { data, published: u32::try_from(published).unwrap_or(u32::MAX) }))
+}
+
+async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Result<Listing, Problem> {
     check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
     fits(&request.metadata)?;
     media_type(&request.content_type)?;
     in_future(request.expires_at)?;
     let content = request.content_base64.as_deref().map(inline).transpose()?;
     let len = content.as_ref().map_or(0, |content| content.len() as u64);
-    may_store(&market, &mut *market.pool.acquire().await?, seller, len).await?;
+    may_store(market, &mut *market.pool.acquire().await?, seller, len).await?;
     let content = match content {
-        Some(content) => Some(store(&market, content).await?),
+        Some(content) => Some(store(market, content).await?),
         None => None,
     };
     let id = Uuid::now_v7();
     let mut tx = market.pool.begin().await?;
-    may_store(&market, &mut tx, seller, len).await?;
+    may_store(market, &mut tx, seller, len).await?;
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at,
              metadata)
@@ -71,7 +100,7 @@ pub(crate) async fn create(
     .await?;
     let listing = find(&mut tx, id).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(listing)))
+    Ok(listing)
 }
 
 /// `PUT /api/v1/listings/{id}`

@@ -17,6 +17,7 @@ use crate::{
     ledger::{self, LedgerError, Move, Order, Refused, What},
     limits,
     problem::Problem,
+    routing,
     service::Market,
 };
 
@@ -46,6 +47,7 @@ pub(crate) async fn upkeep(market: Market, stop: CancellationToken) {
 
 async fn clean(market: &Market) -> sqlx::Result<()> {
     sessions::clean(market).await?;
+    routing::clean(&market.pool).await?;
     limits::clean(&market.pool).await
 }
 

@@ -72,6 +72,17 @@ async fn whoever_disputes_puts_up_a_bond_where_somebody_rules() {
     assert_eq!((order.terms.arbiter, order.terms.dispute_bond), (address(8), money::Usdc::from_base_units(50_001)));
 }
 
+/// Funds, delivers and releases what was ordered.
+pub(crate) async fn play(world: &World, order: &Transaction) {
+    let provider = world.stack.provider();
+    let (escrow, terms) = (Escrow::new(order.escrow, provider), terms(&order.terms));
+    let token = Token::new(world.stack.deployment().usdc, provider);
+    mined(token.approve(order.escrow, U256::MAX).from(address(BUYER))).await;
+    mined(escrow.fund(terms.clone()).from(address(BUYER))).await;
+    mined(escrow.markDelivered(terms.clone(), order.terms.content_hash).from(address(SELLER))).await;
+    mined(escrow.release(terms).from(address(BUYER))).await;
+}
+
 async fn mined<P: alloy::providers::Provider, D: alloy::contract::CallDecoder>(call: alloy::contract::CallBuilder<P, D>) {
     assert!(call.send().await.unwrap().get_receipt().await.unwrap().status());
 }
