@@ -24,8 +24,8 @@ pub use fold::fold;
 pub(crate) use series::{market_days, my_earnings, my_stats, profile};
 pub(crate) use views::{reputation, terms_of};
 
-/// Transfers of one transaction, and of one after many that failed.
-const BATCH_MAX: i64 = 10_000;
+/// Transfers of one transaction, so few that nobody notices it, and of one after many that failed.
+const BATCH_MAX: i64 = 1_000;
 const BATCH_MIN: i64 = 100;
 const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// After a batch, so many times as long as it took belong to others: whoever buys waits for the same database.
