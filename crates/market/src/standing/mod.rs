@@ -25,11 +25,11 @@ pub(crate) use series::{market_days, my_earnings, my_stats, profile};
 pub(crate) use views::{reputation, terms_of};
 
 /// Transfers of one transaction, so few that nobody notices it, and of one after many that failed.
-const BATCH_MAX: i64 = 1_000;
-const BATCH_MIN: i64 = 100;
+const BATCH_MAX: i64 = 250;
+const BATCH_MIN: i64 = 25;
 const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// After a batch, so many times as long as it took belong to others: whoever buys waits for the same database.
-const REST: u32 = 3;
+const REST: u32 = 15;
 
 /// Keeps the figures until `stop`. Any number of instances may: one at a time does it.
 pub(crate) async fn follow(pool: PgPool, escrow: Address, stop: CancellationToken) {
