@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use commands::Command;
 
-/// Many small pieces for each request, in many threads: the system's own allocator takes twice the time for them.
+/// Many small pieces for each request, in many threads: the C library's `malloc` and `free` took an eighth of the market's processor time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

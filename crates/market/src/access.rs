@@ -95,10 +95,7 @@ pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut 
         standing = market.limits.take(&market.pool, who, limit).await;
     }
     let admitted = match (&standing, caller) {
-        (Some(standing), _) if standing.refused => {
-            let seconds = standing.reset_seconds;
-            Err(Problem::too_often(format!("At most {} requests a minute: wait {seconds} seconds", standing.limit), seconds))
-        }
+        (Some(standing), _) if standing.refused => Err(standing.too_often()),
         (_, Err(problem)) => Err(problem),
         (_, Ok(caller)) => access.admit(caller.as_ref()).map(|()| caller),
     };

@@ -163,7 +163,7 @@ pub(crate) async fn heartbeat(State(market): State<Market>, Id(id): Id, caller: 
     Ok(Json(agent(&row.fetch_one(&market.pool).await?)?))
 }
 
-/// `DELETE /api/v1/agents/{id}`: its keys stop working, and what it sells leaves the market with it. What it has is its wallet's, as before.
+/// `DELETE /api/v1/agents/{id}`: its keys stop working, and what it sells or can deliver leaves the market with it. What it has is its wallet's, as before.
 pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
     let mut tx = market.pool.begin().await?;
@@ -171,10 +171,13 @@ pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller:
         .bind(id)
         .fetch_one(&mut *tx)
         .await?;
-    sqlx::query("UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = $1")
-        .bind(id)
-        .execute(&mut *tx)
-        .await?;
+    for ended in [
+        "UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = $1",
+        "DELETE FROM catalog WHERE agent_id = $1",
+        "DELETE FROM catalog_subscriptions WHERE agent_id = $1",
+    ] {
+        sqlx::query(ended).bind(id).execute(&mut *tx).await?;
+    }
     tx.commit().await?;
     market.auth.forget();
     Ok(Json(agent(&row)?))

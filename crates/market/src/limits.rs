@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tracing::warn;
 use uuid::Uuid;
 
-use crate::auth::Who;
+use crate::{auth::Who, problem::Problem};
 
 /// Principals that an instance remembers.
 const KNOWN_MAX: u64 = 100_000;
@@ -104,6 +104,14 @@ pub(crate) struct Standing {
     pub(crate) refused: bool,
 }
 
+impl Standing {
+    /// What is said to who is refused.
+    pub(crate) fn too_often(self) -> Problem {
+        let Self { limit, reset_seconds, .. } = self;
+        Problem::too_often(format!("At most {limit} requests a minute: wait {reset_seconds} seconds"), reset_seconds)
+    }
+}
+
 impl Limits {
     pub(crate) fn new(known: u32, unknown: u32) -> Self {
         let minutes = Cache::builder().max_capacity(KNOWN_MAX).time_to_idle(Duration::from_secs(120)).build();
@@ -130,6 +138,14 @@ impl Limits {
         minute.shared = limit.saturating_sub(used);
         minute.left += got;
         minute.take(limit, number, reset_seconds)
+    }
+
+    /// Takes one more place for a request of somebody known that does what several do.
+    pub(crate) async fn take_known(&self, pool: &PgPool, who: Principal) -> Result<(), Problem> {
+        match self.take(pool, who, self.known).await {
+            Some(standing) if standing.refused => Err(standing.too_often()),
+            _ => Ok(()),
+        }
     }
 
     /// Takes one of the places that this instance has already, if it has any.

@@ -98,6 +98,8 @@ pub(crate) struct Parts {
     /// What was found of batches of the ledger some seconds ago, and whose turn it is to have some proved.
     pub(crate) verified: Cache<(u64, u32), Verified>,
     pub(crate) verifying: Semaphore,
+    /// Whose turn it is to change the catalog: who waits for that holds no connection.
+    pub(crate) cataloguing: Semaphore,
     /// What `/metrics` asks for; without it there is none.
     pub(crate) metrics_token: Option<String>,
     /// Bytes of content that one seller may have here.
@@ -236,6 +238,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
         verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
         verifying: Semaphore::new(1),
+        cataloguing: Semaphore::new(1),
         metrics_token: config.metrics_token.clone(),
         content_max_bytes: config.content_max_bytes,
         pool,

@@ -120,7 +120,7 @@ impl Tokens {
     fn keys(&self, now: OffsetDateTime) -> Arc<[Key]> {
         let period = now.unix_timestamp().unsigned_abs() / PERIOD_SECONDS;
         let mut derived = self.derived.lock().unwrap_or_else(PoisonError::into_inner);
-        if derived.0 != period {
+        if derived.0 != period || derived.1.is_empty() {
             // One that was signed by a clock ahead of ours, at the turn of a week, is of the next one.
             let periods = [period, period.saturating_sub(1), period + 1];
             let keys = self.secrets.iter().flat_map(|secret| periods.map(|period| Self::key(secret, period)));

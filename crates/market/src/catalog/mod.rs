@@ -40,6 +40,7 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Json<CatalogEntry>), Problem> {
     let agent = caller.agent()?;
     check(Some(&asked.topic), Some(&asked.description), Some(asked.price_from), asked.price_to)?;
+    let _turn = market.cataloguing.acquire().await.ok();
     let mut tx = market.pool.begin().await?;
     agents::must_sell(&mut tx, agent).await?;
     let entries: i64 =
@@ -124,10 +125,11 @@ pub(crate) async fn update(
     caller: Caller,
     input::Json(change): input::Json<UpdateCatalogEntry>,
 ) -> Result<Json<CatalogEntry>, Problem> {
+    caller.must_be(find(&mut *market.pool.acquire().await?, id).await?.agent_id, "the agent of the entry")?;
+    let _turn = market.cataloguing.acquire().await.ok();
     let mut tx = market.pool.begin().await?;
     lock(&mut tx).await?;
     let now = find(&mut tx, id).await?;
-    caller.must_be(now.agent_id, "the agent of the entry")?;
     let from = change.price_from.unwrap_or(now.price_from);
     check(change.topic.as_deref(), change.description.as_deref(), Some(from), change.price_to.or(now.price_to))?;
     let update = format!(
@@ -160,6 +162,7 @@ pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Cal
 /// `POST /api/v1/catalog/auto-populate`: entries follow the caller's listings. Those that were published by themselves stay as they are.
 pub(crate) async fn populate(State(market): State<Market>, caller: Caller) -> Result<Json<CatalogPopulated>, Problem> {
     let agent = caller.agent()?;
+    let _turn = market.cataloguing.acquire().await.ok();
     let mut tx = market.pool.begin().await?;
     agents::must_sell(&mut tx, agent).await?;
     lock(&mut tx).await?;

@@ -19,7 +19,7 @@ use crate::{
 /// Subscriptions of one agent.
 const SUBSCRIPTIONS_MAX: i64 = 50;
 /// Changes that are looked at for one answer, and entries told for each subscription.
-const LOOKED_AT_MAX: i64 = 2_000;
+const LOOKED_AT_MAX: i64 = 200;
 const TOLD_MAX: usize = 20;
 
 /// `POST /api/v1/catalog/subscribe`
@@ -80,7 +80,12 @@ pub(crate) async fn news(
     let end = sqlx::query(end).bind(after).bind(LOOKED_AT_MAX).fetch_one(&market.pool).await?;
     let mut more = end.try_get::<i64, _>("count")? == LOOKED_AT_MAX;
     let mut upto = end.try_get::<Option<i64>, _>("upto")?.unwrap_or(after);
-    let wanted = WANTED.replace("$1", "s.q").replace("$2", "s.topic").replace("$3", "s.category").replace("$4", "s.price_max");
+    let wanted = WANTED
+        .replace("websearch_to_tsquery('english', $1)", "s.words")
+        .replace("$1", "s.q")
+        .replace("$2", "s.topic")
+        .replace("$3", "s.category")
+        .replace("$4", "s.price_max");
     let text = format!(
         "SELECT s.id AS subscription_id, c.* FROM catalog_subscriptions AS s CROSS JOIN LATERAL (
              SELECT {COLUMNS} FROM catalog AS c WHERE c.change > greatest($2, s.since) AND c.change <= $3 AND c.agent_id <> $1 AND {wanted}

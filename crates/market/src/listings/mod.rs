@@ -53,8 +53,14 @@ pub(crate) async fn bulk(
         return Err(Problem::invalid(format!("listings must be 1 to {BULK_MAX}")));
     }
     let mut data = Vec::with_capacity(listings.len());
-    for listing in listings {
-        data.push(match publish(&market, seller, listing).await {
+    for (at, listing) in listings.into_iter().enumerate() {
+        // Each counts as a request of its own; the first has been counted.
+        let counted = if at == 0 { Ok(()) } else { market.limits.take_known(&market.pool, caller.who.into()).await };
+        let published = match counted {
+            Ok(()) => publish(&market, seller, listing).await,
+            Err(problem) => Err(problem),
+        };
+        data.push(match published {
             Ok(listing) => BulkResult::Listing(listing.into()),
             Err(Problem(problem)) => BulkResult::Problem(problem),
         });

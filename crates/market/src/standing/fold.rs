@@ -25,7 +25,9 @@ const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 pub async fn fold(pool: &PgPool, escrow: Address, most: i64) -> sqlx::Result<Option<u64>> {
     let mut tx = pool.begin().await?;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
-    let state = "SELECT s.ledger_to, least(l.last_id, s.ledger_to + $1) AS upto, s.escrow_block, s.escrow_log
+    // The row of `ledger` may be older than the one that is locked: another instance may have folded more in between.
+    let state =
+        "SELECT s.ledger_to, greatest(s.ledger_to, least(l.last_id, s.ledger_to + $1)) AS upto, s.escrow_block, s.escrow_log
          FROM standing AS s, ledger AS l FOR UPDATE OF s SKIP LOCKED";
     let Some(state) = sqlx::query(state).bind(most).fetch_optional(&mut *tx).await? else { return Ok(None) };
     let (from, upto): (i64, i64) = (state.try_get("ledger_to")?, state.try_get("upto")?);
