@@ -353,6 +353,8 @@ reasons! {
     UnexpectedVerifyError = "unexpected_verify_error",
     /// Settlement failed for a reason of the facilitator's own.
     UnexpectedSettleError = "unexpected_settle_error",
+    /// Smaller than what the facilitator settles. Not one of the SDKs' strings, which have none for it.
+    PaymentBelowMinimum = "payment_below_minimum",
     /// The client changed what the server said in an extension.
     ExtensionEchoMismatch = "extension_echo_mismatch",
 }

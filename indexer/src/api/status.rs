@@ -45,9 +45,10 @@ fn complete(chain: &Chain, status: &Status) -> Result<(), String> {
 /// Whether the newest block is of now, too, and the rows are what this version reads: what ending this process would not mend.
 fn current(chain: &Chain, status: &Status) -> Result<(), String> {
     complete(chain, status)?;
-    if status.derivation != derive::VERSION {
+    // What an older writer made is read until this version takes over: a rolling upgrade waits for it to be ready before it ends the older one.
+    if status.derivation > derive::VERSION {
         return Err(format!(
-            "{} was made by another version, by rules {} instead of {}: start the writer with this version",
+            "{} was made by a newer version, by rules {} instead of {}: start that version here, too",
             chain.name,
             status.derivation,
             derive::VERSION

@@ -59,8 +59,9 @@ impl Follower<'_> {
         }
         if missing.is_some() || derive::is_due(&mut self.writer.conn, usdc).await? {
             self.derive_again().await?;
-            store::record_upgraded(&mut self.writer.conn).await?;
         }
+        // Also after a start that was cut off once all was made.
+        store::record_upgraded(&mut self.writer.conn).await?;
         self.upgraded = true;
         Ok(())
     }

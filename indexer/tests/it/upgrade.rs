@@ -98,17 +98,17 @@ async fn while_an_upgrade_lasts_the_process_is_healthy_and_not_ready() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_that_another_version_made_are_not_told_to_be_ready() {
+async fn rows_that_a_newer_version_made_are_not_told_to_be_ready() {
     let chain = Chain::start().await;
     let database = database().await;
     let indexer = Indexer::start(&chain, &database).await;
     let pool = pool(&database).await;
-    // The writer is of another version, and gets on.
+    // The writer is of a newer version, and gets on.
     sqlx::query("UPDATE chain.sync SET derivation = derivation + 1").execute(&pool).await.unwrap();
     chain.pay(0, 1, 1).await;
     synced(&chain, &pool).await;
     let (status, answer) = indexer.get("/ready").await;
-    assert!(status == 503 && answer["detail"].as_str().unwrap().contains("start the writer with this version"), "{answer}");
+    assert!(status == 503 && answer["detail"].as_str().unwrap().contains("made by a newer version"), "{answer}");
     assert_eq!(indexer.get("/health").await.0, 200, "to end this process would mend nothing");
     sqlx::query("UPDATE chain.sync SET derivation = derivation - 1").execute(&pool).await.unwrap();
     assert_eq!(indexer.get("/ready").await.0, 200);

@@ -31,9 +31,6 @@ use crate::{
     token::Transfer,
 };
 
-/// A payment that is smaller than what this facilitator settles. Not one of the protocol's reasons, which have none for it.
-const BELOW_MINIMUM: &str = "payment_below_minimum";
-
 /// A payment that passed every check.
 #[derive(Clone, Debug)]
 pub(crate) struct Valid {
@@ -210,7 +207,7 @@ impl Verifier {
             return Ok(());
         }
         let message = Some(format!("at least {least}"));
-        Err(Invalid { reason: Reason::Other(BELOW_MINIMUM.to_owned()), message })
+        Err(Invalid { reason: Reason::PaymentBelowMinimum, message })
     }
 
     /// Whether the payer's signature holds now, for what the seller asks. Not for a wallet that is not there yet: it can say nothing.

@@ -212,6 +212,8 @@ impl ChannelManager {
                 for (channel, claim) in batch.iter().zip(&claims) {
                     self.claimed(channel.id, claim.total_claimed).await?;
                 }
+            } else if answer.error_reason == Some(Reason::PaymentBelowMinimum) {
+                // Not worth its gas yet: what they are charged later is claimed with it.
             } else if answer.error_reason != Some(Reason::BatchClaimSimulationFailed) {
                 return Err(refused("claim", answer));
             } else if batch.len() > 1 {
@@ -243,7 +245,7 @@ impl ChannelManager {
         let answer = self.send(account, &payload).await?;
         match answer.error_reason {
             _ if answer.success => done.transactions.push(answer.transaction),
-            Some(Reason::BatchNothingToSettle) => {}
+            Some(Reason::BatchNothingToSettle | Reason::PaymentBelowMinimum) => {}
             _ => return Err(refused("payout", answer)),
         }
         Ok(())
