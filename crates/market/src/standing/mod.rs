@@ -24,24 +24,37 @@ pub use fold::fold;
 pub(crate) use series::{market_days, my_earnings, my_stats, profile};
 pub(crate) use views::{reputation, terms_of};
 
-/// Transfers of one transaction, so few that nobody notices it, and of one after many that failed.
-const BATCH_MAX: i64 = 250;
+/// Transfers of one transaction, and of one after many that failed.
+const BATCH_MAX: i64 = 2_000;
 const BATCH_MIN: i64 = 25;
 const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// After a batch, so many times as long as it took belong to others: whoever buys waits for the same database.
-const REST: u32 = 15;
+const REST: u32 = 4;
+/// While so many transfers come in a second, the figures wait for calmer times.
+const RUSH: u128 = 500;
+/// But no longer than this.
+const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Keeps the figures until `stop`. Any number of instances may: one at a time does it.
 pub(crate) async fn follow(pool: PgPool, escrow: Address, stop: CancellationToken) {
     let (mut most, mut pause) = (BATCH_MAX, Duration::ZERO);
+    let (mut pace, mut complete) = (Pace::default(), Instant::now());
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
         let begun = Instant::now();
+        let rush = pace.per_second(&pool).await.is_ok_and(|rate| rate > RUSH);
+        if rush && complete.elapsed() < WAIT_MAX {
+            pause = FOLD_EVERY;
+            continue;
+        }
         pause = match fold(&pool, escrow, most).await {
             Ok(Some(count)) if count >= most.unsigned_abs() => {
                 most = (most * 2).min(BATCH_MAX);
                 begun.elapsed() * REST
             }
-            Ok(_) => FOLD_EVERY,
+            Ok(_) => {
+                complete = Instant::now();
+                FOLD_EVERY
+            }
             Err(error) => {
                 // In case it were too many.
                 most = (most / 2).max(BATCH_MIN);
@@ -49,5 +62,19 @@ pub(crate) async fn follow(pool: PgPool, escrow: Address, stop: CancellationToke
                 FOLD_EVERY
             }
         };
+    }
+}
+
+/// How fast the ledger grows, whoever writes it.
+#[derive(Default)]
+struct Pace(Option<(i64, Instant)>);
+
+impl Pace {
+    /// Since the last time it was asked for; none the first time.
+    async fn per_second(&mut self, pool: &PgPool) -> sqlx::Result<u128> {
+        let last: i64 = sqlx::query_scalar("SELECT last_id FROM ledger").fetch_one(pool).await?;
+        let now = Instant::now();
+        let Some((before, at)) = self.0.replace((last, now)) else { return Ok(0) };
+        Ok(u128::from(last.abs_diff(before)) * 1_000 / (now - at).as_millis().max(1))
     }
 }
