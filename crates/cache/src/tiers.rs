@@ -172,6 +172,11 @@ impl Tiers {
     pub async fn forget(&self, key: &Key) {
         self.0.hot.remove(key);
         self.0.warm.invalidate(key).await;
+        self.look_again(key).await;
+    }
+
+    /// Forgets that a blob could not be fetched.
+    pub async fn look_again(&self, key: &Key) {
         self.0.failed.invalidate(key).await;
     }
 

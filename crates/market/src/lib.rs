@@ -22,6 +22,7 @@ mod limits;
 mod listings;
 mod matching;
 mod moment;
+mod news;
 mod openapi;
 mod operation;
 mod problem;

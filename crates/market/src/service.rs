@@ -35,6 +35,7 @@ use crate::{
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
     moment::{MOMENT, Moment},
+    news,
     purchases::{Owned, Reader},
     router, standing,
     wallet::{self, purchase::Offer},
@@ -153,6 +154,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
     let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
     let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
+    let news = tokio::spawn(news::follow(market.clone(), shutdown.child_token()));
     let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
     let standing = tokio::spawn(standing);
     // Until the last request was answered.
@@ -171,7 +173,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, standing, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, news, standing, log);
     served.map_err(Error::Http)
 }
 

@@ -82,6 +82,11 @@ impl Contents {
         Some(Blob { store: self.store.clone(), source, hash, len, hit: true })
     }
 
+    /// Forgets that content could not be read: it was stored elsewhere meanwhile.
+    pub(crate) async fn look_again(&self, hash: B256) {
+        self.memory.look_again(&hash.0).await;
+    }
+
     /// How content was served since the start.
     pub(crate) fn health(&self) -> ContentHealth {
         let (hot, warm, fetched) = (self.memory.hot(), self.memory.warm(), self.memory.fetched());

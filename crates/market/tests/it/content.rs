@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use api::{
     AgentType, Code, JudgeListing, ListingFilter, ListingStatus, Login, PageQuery, PurchaseFilter, Role, UpdateListing,
@@ -106,6 +106,22 @@ async fn what_was_given_back_is_soon_read_no_more_and_the_rest_goes_on() {
     until("it is read no more", async || buyer.client.purchase_content(bought[1]).await.is_err()).await;
     assert_eq!(refusal(buyer.client.purchase_content(bought[1]).await), Code::WrongState);
     assert_eq!(buyer.client.purchase_content(bought[0]).await.unwrap().body, &b"goods"[..]);
+}
+
+/// Without news of it an instance believes for five seconds that content is missing.
+#[tokio::test(flavor = "multi_thread")]
+async fn content_that_one_instance_gets_again_another_serves_at_once() {
+    let world = World::new().await;
+    let (one, two) = (world.market().await, world.market().await);
+    let seller = one.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = two.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"goods"))).await.unwrap();
+    std::fs::remove_dir_all(world.content().join("sha256")).unwrap();
+    assert_eq!(refusal(buyer.client.express_from_ledger(listing.id, Asset::Ard, "lost").await), Code::Internal);
+    let lost = Instant::now();
+    seller.client.upload(listing.id, "text/plain", "goods").await.unwrap();
+    until("it is sold again", async || buyer.client.express_from_ledger(listing.id, Asset::Ard, "found").await.is_ok()).await;
+    assert!(lost.elapsed() < Duration::from_secs(4), "only because nobody remembers for longer");
 }
 
 #[tokio::test(flavor = "multi_thread")]

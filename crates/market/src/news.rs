@@ -1,0 +1,47 @@
+//! What other instances changed is not remembered here: the database tells of each listing that changed. What is not heard is forgotten a
+//! [`moment`](crate::moment) later all the same.
+
+use std::time::Duration;
+
+use alloy::primitives::B256;
+use sqlx::postgres::PgListener;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use crate::service::Market;
+
+const CHANNEL: &str = "market_listings";
+/// After the database failed.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Listens until `stop`.
+pub(crate) async fn follow(market: Market, stop: CancellationToken) {
+    let listening = async {
+        loop {
+            if let Err(error) = listen(&market).await {
+                warn!(%error, "what other instances change is seen here some seconds later");
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    };
+    stop.run_until_cancelled(listening).await;
+}
+
+/// Until the connection is lost.
+async fn listen(market: &Market) -> sqlx::Result<()> {
+    let mut news = PgListener::connect_with(&market.pool).await?;
+    news.listen(CHANNEL).await?;
+    // What changed before was not heard.
+    market.offers.invalidate_all();
+    while let Some(told) = news.try_recv().await? {
+        let (listing, content) = told.payload().split_once(' ').unwrap_or_default();
+        if let Ok(listing) = listing.parse::<Uuid>() {
+            market.offers.invalidate(&listing).await;
+        }
+        if let Ok(content) = content.parse::<B256>() {
+            market.contents.look_again(content).await;
+        }
+    }
+    Ok(())
+}
