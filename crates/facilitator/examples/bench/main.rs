@@ -9,7 +9,7 @@ mod report;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use alloy::{
-    primitives::Address,
+    primitives::{Address, B256},
     providers::{Provider, ext::AnvilApi},
 };
 use anyhow::{Context, Result};
@@ -45,6 +45,8 @@ enum What {
     Settle(Load),
     /// How long a purchase takes: 402, payment, 200. x402-rs settles for our seller; with TypeScript both are theirs
     E2e(Load),
+    /// Whether what nobody honest sends makes ours grow: the most memory it has held after each round of `--payments` requests
+    Hostile(Load),
     /// Sell with our own layer, in a process that is measured
     #[command(hide = true)]
     Seller { facilitator: String, payee: Address },
@@ -93,6 +95,7 @@ async fn main() -> Result<()> {
         What::Verify(load) => measure("verify", load).await,
         What::Settle(load) => measure("settle", load).await,
         What::E2e(load) => measure("e2e", load).await,
+        What::Hostile(load) => hostile(load).await,
     }
 }
 
@@ -178,4 +181,48 @@ async fn run(
     let posters = (0..load.connections).map(|_| Poster::connect(facilitator, &path, &bodies));
     let yes = if what == "verify" { "\"isValid\":true" } else { "\"success\":true" };
     load::run(try_join_all(posters).await?, count, limit, yes).await
+}
+
+/// Broken, forged, unknown, long and deep requests, all different.
+async fn hostile(load: Load) -> Result<()> {
+    let postgres = Postgres::start(None).await?;
+    let chain = Chain::start(&AnvilOptions::default()).await?;
+    let payments = Payments::prepare(&chain, load.connections).await?;
+    let database = postgres.create("bench_hostile", None).await?;
+    let facilitator = Service::start(Peer::Florin, chain.rpc_url(), &database, &Account::at(Account::FACILITATOR)).await?;
+    let mut refused = 0;
+    for round in 1..=load.rounds {
+        let bodies: Vec<_> =
+            payments.sign(load.payments)?.into_iter().enumerate().map(|(n, body)| altered(n, body, payments.nonce())).collect();
+        let bodies = Arc::new(bodies);
+        let path = if round % 2 == 1 { "/verify" } else { "/settle" };
+        let posters = (0..load.connections).map(|_| Poster::connect(facilitator.address, path, &bodies));
+        let run = load::run(try_join_all(posters).await?, load.payments, Duration::from_secs(load.seconds), " 500 ").await?;
+        anyhow::ensure!(run.latencies.is_empty(), "something was answered with 500");
+        refused += run.failures;
+        #[allow(clippy::print_stdout)]
+        {
+            println!("{refused} hostile requests: {} MB", facilitator.memory_kib().unwrap_or_default() / 1_024);
+        }
+    }
+    facilitator.stop().await?;
+    chain.stop().await;
+    Ok(())
+}
+
+fn altered(n: usize, mut body: Vec<u8>, random: B256) -> Vec<u8> {
+    let stranger = Address::from_word(random).to_string();
+    let replace = |body: &[u8], what: &str| {
+        let text = String::from_utf8_lossy(body);
+        let at = text.find(what).map_or(0, |at| at + what.len());
+        format!("{}{stranger}{}", &text[..at], text.get(at + stranger.len()..).unwrap_or_default()).into_bytes()
+    };
+    match n % 5 {
+        0 => body.truncate(body.len() / 2),
+        1 => body = replace(&body, "\"from\":\""),
+        2 => body = replace(&body, "\"asset\":\""),
+        3 => body.resize(60_000, b' '),
+        _ => body = format!("{}{}", "[".repeat(10_000), String::from_utf8_lossy(&body)).into_bytes(),
+    }
+    body
 }
