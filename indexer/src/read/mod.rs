@@ -28,8 +28,8 @@ pub use lists::{
     agreements, id, proposals, services, subscriptions, treasuries, wallets,
 };
 pub use objects::{
-    Agreement, AgreementStatus, Announced, Limit, Offer, Service, State, Subscription, SubscriptionStatus, agreement, limits,
-    proposal, service, subscription, treasury, wallet,
+    Agreement, AgreementStatus, Announced, Limit, Offer, Service, State, Subscription, SubscriptionStatus, agreement,
+    agreements_of, limits, proposal, service, subscription, treasury, wallet,
 };
 pub use page::LOOKED_AT_MAX;
 pub use payments::{Payment, PaymentFilter, PaymentKind, payments, payments_horizon};

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use alloy::primitives::{Address, B256};
 use serde::de::DeserializeOwned;
@@ -6,7 +6,7 @@ use serde_json::Value;
 use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow, types::Json};
 use time::OffsetDateTime;
 
-use super::{Finality, address};
+use super::{Finality, address, hash};
 pub use crate::derive::{Agreement, AgreementStatus, Announced, Offer, Service, Subscription, SubscriptionStatus};
 use crate::{schema, store::int};
 
@@ -38,6 +38,27 @@ pub async fn agreement(
     at_block: Option<u64>,
 ) -> Result<Option<State<Agreement>>, sqlx::Error> {
     state(conn, "agreements", id.as_slice(), at_block).await
+}
+
+/// Reads agreements in escrow by their ids in one statement, as of the end of block `at_block` or now. Those that are not funded are left out.
+///
+/// # Errors
+/// When the database fails.
+pub async fn agreements_of(
+    conn: &mut PgConnection,
+    ids: &[B256],
+    at_block: Option<u64>,
+) -> Result<HashMap<B256, State<Agreement>>, sqlx::Error> {
+    let ids: Vec<&[u8]> = ids.iter().map(|id| id.as_slice()).collect();
+    let mut query = QueryBuilder::<Postgres>::new(format!("SELECT {COLUMNS} FROM unnest("));
+    query.push_bind(ids).push("::bytea[]) AS wanted (id), LATERAL (SELECT * FROM chain.agreements AS o WHERE o.key = wanted.id");
+    match at_block {
+        Some(block) => query.push(" AND from_block <= ").push_bind(int(block)).push(" ORDER BY from_block DESC LIMIT 1"),
+        None => query.push(" AND until_block IS NULL LIMIT 1"),
+    };
+    query.push(") AS v");
+    let rows = query.build().fetch_all(conn).await?;
+    rows.iter().map(|row| Ok((hash(row, "key")?, State::read(row)?))).collect()
 }
 
 /// Reads a subscription, as of the end of block `at_block` or now.
