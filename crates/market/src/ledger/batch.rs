@@ -59,6 +59,8 @@ pub(super) struct Batch {
     pub(super) reversed: Vec<u64>,
     /// What is to be reversed, with the seller's account of a sale.
     reversible: HashMap<u64, (Transfer, Option<AccountId>)>,
+    /// Purchases in steps that wait for their payment.
+    awaited: HashSet<Uuid>,
 }
 
 impl Batch {
@@ -68,17 +70,20 @@ impl Batch {
         let done = past::done(conn, &keys).await?;
         let Known { owned, rewarded, offers } = Known::of(conn, orders).await?;
         let holds = past::holds(conn, orders).await?;
+        let awaited = past::awaited(conn, orders).await?;
         let reversible = past::reversible(conn, orders).await?;
         let withdrawn = request::withdrawn(conn, orders).await?;
         let sent = request::sent(conn, orders).await?;
         let mut ids = Vec::with_capacity(orders.len() * 2 + 5);
         for order in orders {
             match &order.what {
-                What::Sale(sale) => {
+                What::Sale(sale) | What::Settle(_, sale) => {
                     ids.extend([sale.buyer.account, sale.seller.account].into_iter().chain(sale.royalty.map(|r| r.0)))
                 }
                 What::Move(moved) | What::Send(moved, _) => ids.extend([moved.from, moved.to]),
-                What::Hold(hold) | What::Withdraw(hold, _) | What::Redeem(hold, _) => ids.extend([hold.from, hold.held]),
+                What::Hold(hold) | What::Pay(hold) | What::Withdraw(hold, _) | What::Redeem(hold, _) => {
+                    ids.extend([hold.from, hold.held]);
+                }
                 What::Post(_, to, _) => ids.push(*to),
                 What::Void(_) | What::Reverse(..) => {}
             }
@@ -115,6 +120,7 @@ impl Batch {
             owned,
             offers,
             reversible,
+            awaited,
         })
     }
 
@@ -136,6 +142,9 @@ impl Batch {
             What::Move(moved) => self.transfer(moved, key),
             What::Send(moved, asked) => self.send(moved, asked, key),
             What::Hold(hold) => self.hold(hold, key),
+            What::Pay(hold) if !self.awaited.contains(&hold.id) => Err(Refused::NotAwaited),
+            What::Pay(hold) => self.hold(hold, key),
+            What::Settle(hold, sale) => self.settle(*hold, sale, key, rates),
             What::Withdraw(hold, asked) => self.withdraw(hold, asked, key),
             What::Redeem(hold, asked) => self.redeem(hold, asked, key),
             What::Post(hold, to, amount) => self.end_hold(*hold, Some((*to, *amount)), key),
@@ -163,9 +172,15 @@ impl Batch {
             }
             return Ok(posted);
         }
+        self.sell(sale, key, rates)
+    }
+
+    /// Charges the buyer, whatever the buyer owns.
+    fn sell(&mut self, sale: &Sale, key: Option<Key>, rates: &Rates) -> Result<Posted, Refused> {
         if sale.buyer.id == sale.seller.id {
             return Err(Refused::ToOneself);
         }
+        let owned = (sale.buyer.id, sale.listing, sale.content_hash);
         let asset = self.accounts.asset(sale.buyer.account)?;
         let tier = rates.tier(self.accounts.volume(sale.seller.account)?);
         let (creator, share) = sale.royalty.unwrap_or((sale.seller.account, money::Bps::ZERO));
@@ -204,6 +219,27 @@ impl Batch {
         let held = Held { hold: hold.clone(), opened_by: posted.transfer, ended: None, touched: true };
         self.holds.insert(hold.id, held);
         Ok(posted)
+    }
+
+    /// Ends a hold for a sale: all of it is free again, and the sale takes its price from there, or neither is done.
+    fn settle(&mut self, id: Uuid, sale: &Sale, key: Option<Key>, rates: &Rates) -> Result<Posted, Refused> {
+        let open = self.holds.get(&id).ok_or(Refused::NoSuchHold)?.clone();
+        let Hold { from, amount, .. } = open.hold;
+        if sale.price > amount {
+            return Err(Refused::MoreThanHeld { held: amount, wanted: sale.price });
+        }
+        if sale.buyer.account != from {
+            return Err(Refused::OtherAsset);
+        }
+        self.end_hold(id, Some((from, amount)), None)?;
+        self.sell(sale, key, rates).inspect_err(|_| {
+            let line = self.lines.pop().expect("appended just now");
+            self.last_id -= 1;
+            let back = |leg: &Leg| Leg { amount: -leg.amount, ..*leg };
+            let back: Vec<Leg> = line.transfer.legs.iter().map(back).collect();
+            self.accounts.apply(&back).expect("as it was before");
+            self.holds.insert(id, open);
+        })
     }
 
     fn end_hold(&mut self, id: Uuid, paid: Option<(AccountId, Amount)>, key: Option<Key>) -> Result<Posted, Refused> {

@@ -94,6 +94,10 @@ pub enum What {
     Send(Move, Sending),
     /// Money is set aside for something that is not decided yet.
     Hold(Hold),
+    /// Money is set aside for a purchase in steps, whose id is the hold's, if that waits for it.
+    Pay(Hold),
+    /// What is held pays for a sale, and the rest is given back.
+    Settle(Uuid, Sale),
     /// Money is set aside to be paid out on chain.
     Withdraw(Hold, Withdrawal),
     /// Money is set aside to be redeemed for something outside.
@@ -104,6 +108,23 @@ pub enum What {
     Void(Uuid),
     /// A sale, a transfer or a bonus is undone, once, and who decided so is written down with it.
     Reverse(u64, Option<Undoing>),
+}
+
+impl What {
+    fn sale(&self) -> Option<&Sale> {
+        match self {
+            Self::Sale(sale) | Self::Settle(_, sale) => Some(sale),
+            _ => None,
+        }
+    }
+
+    /// What is to be set aside.
+    fn hold(&self) -> Option<&Hold> {
+        match self {
+            Self::Hold(hold) | Self::Pay(hold) | Self::Withdraw(hold, _) | Self::Redeem(hold, _) => Some(hold),
+            _ => None,
+        }
+    }
 }
 
 /// A purchase paid from the ledger.
@@ -256,6 +277,9 @@ pub enum Refused {
     /// It was paid out or given back.
     #[error("the hold has ended")]
     HoldEnded,
+    /// Nobody decided to pay, or somebody decides something else right now.
+    #[error("the purchase does not wait for this payment: look at it again")]
+    NotAwaited,
     /// More than may leave in a day.
     #[error("{left} USDC, or their worth in ARD, can leave now, the limit being {limit} in 24 hours: ask for less, or later")]
     OverDayLimit {

@@ -78,12 +78,7 @@ impl Known {
     /// One look for all sales. Each is looked up by an index by itself, however few rows there were when the statement was planned.
     pub(super) async fn of(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<Self> {
         let mut known = Self::default();
-        let sales = || {
-            orders.iter().filter_map(|order| match &order.what {
-                What::Sale(sale) => Some(sale),
-                _ => None,
-            })
-        };
+        let sales = || orders.iter().filter_map(|order| order.what.sale());
         if sales().next().is_none() {
             return Ok(known);
         }
@@ -132,9 +127,8 @@ pub(super) async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Re
     let ids: Vec<Uuid> = orders
         .iter()
         .filter_map(|order| match order.what {
-            What::Hold(ref hold) | What::Withdraw(ref hold, _) | What::Redeem(ref hold, _) => Some(hold.id),
-            What::Post(hold, ..) | What::Void(hold) => Some(hold),
-            _ => None,
+            What::Post(hold, ..) | What::Settle(hold, _) | What::Void(hold) => Some(hold),
+            ref what => what.hold().map(|hold| hold.id),
         })
         .collect();
     if ids.is_empty() {
@@ -156,6 +150,20 @@ pub(super) async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Re
         Ok((hold.id, Held { hold, opened_by, ended: ended.map(|by| (by.unsigned_abs(), posted)), touched: false }))
     };
     rows.iter().map(hold).collect()
+}
+
+/// Purchases in steps whose payment was decided. They stay so until this batch is written; what somebody changes right now waits for nothing.
+pub(super) async fn awaited(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<Uuid>> {
+    let ids = orders.iter().filter_map(|order| match &order.what {
+        What::Pay(hold) => Some(hold.id),
+        _ => None,
+    });
+    let ids: Vec<Uuid> = ids.collect();
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let awaited = "SELECT id FROM transactions WHERE id = ANY($1) AND step = 'hold' FOR SHARE SKIP LOCKED";
+    Ok(sqlx::query_scalar(awaited).bind(ids).fetch_all(conn).await?.into_iter().collect())
 }
 
 pub(super) async fn reversible(

@@ -197,6 +197,7 @@ enum Step {
     Send(usize, usize, u64),
     Hold(usize, u64),
     Post(usize, usize, u64),
+    Settle(usize, usize, u64),
     Void(usize),
     Reverse(u64),
 }
@@ -207,7 +208,8 @@ fn steps() -> impl Strategy<Value = Vec<Vec<Step>>> {
         4 => (who.clone(), who.clone(), units.clone()).prop_map(|(a, b, n)| Step::Buy(a, b, n)),
         2 => (who.clone(), who.clone(), units.clone()).prop_map(|(a, b, n)| Step::Send(a, b, n)),
         2 => (who.clone(), units.clone()).prop_map(|(a, n)| Step::Hold(a, n)),
-        2 => (0_usize..6, who, units).prop_map(|(hold, to, n)| Step::Post(hold, to, n)),
+        2 => (0_usize..6, who.clone(), units.clone()).prop_map(|(hold, to, n)| Step::Post(hold, to, n)),
+        2 => (0_usize..6, who, units).prop_map(|(hold, seller, n)| Step::Settle(hold, seller, n)),
         1 => (0_usize..6).prop_map(Step::Void),
         1 => (1_u64..40).prop_map(Step::Reverse),
     ];
@@ -260,6 +262,20 @@ impl Model {
                 return can;
             }
             Step::Post(hold, to, units) => return self.end(hold, Some((to, i128::from(units)))),
+            Step::Settle(hold, seller, price) => {
+                let Some((buyer, amount, true)) = self.holds.get(hold).copied() else { return false };
+                let (cost, net) = (i128::from(price), i128::from(price) - Self::fee(price));
+                if buyer == seller || net <= 0 || cost > amount || !self.end(hold, None) {
+                    return false;
+                }
+                self.free[buyer] -= cost;
+                self.free[seller] += net;
+                let mut change = [0; 4];
+                (change[buyer], change[seller]) = (-cost, net);
+                // The sale follows the end of the hold.
+                self.undo.insert(next + 1, (change, false));
+                return true;
+            }
             Step::Void(hold) => return self.end(hold, None),
             Step::Reverse(id) => {
                 let Some((change, false)) = self.undo.get(&id).copied() else { return false };
@@ -314,6 +330,7 @@ fn any_orders_leave_the_balances_that_the_model_has() {
             let mut model = Model { free: [3_000; 4], ..Model::default() };
             let first: i64 = sqlx::query_scalar("SELECT last_id FROM ledger").fetch_one(&books.pool).await.unwrap();
             let (mut last, mut holds) = (first.unsigned_abs(), 0);
+            let mut holders = Vec::new();
             for steps in batches {
                 // Asked for in one go, they become one batch or a few, in this order.
                 let mut asked = Vec::new();
@@ -332,10 +349,16 @@ fn any_orders_leave_the_balances_that_the_model_has() {
                         }),
                         Step::Hold(a, units) => {
                             holds += 1;
+                            holders.push(a);
                             let expires_at = time::OffsetDateTime::now_utc() + time::Duration::HOUR;
                             What::Hold(Hold { id, from: parties[a].account, held: held[a], amount: amount(units), expires_at })
                         }
                         Step::Post(number, to, units) => What::Post(hold(number), parties[to].account, amount(units)),
+                        Step::Settle(number, seller, price) => {
+                            let buyer = holders.get(number).copied().unwrap_or_default();
+                            let sale = sale(0, parties[buyer], parties[seller], price);
+                            What::Settle(hold(number), Sale { id: Uuid::now_v7(), ..sale })
+                        }
                         Step::Void(number) => What::Void(hold(number)),
                         Step::Reverse(number) => What::Reverse(first.unsigned_abs() + number, None),
                     };
@@ -352,7 +375,7 @@ fn any_orders_leave_the_balances_that_the_model_has() {
                         Err(error) => panic!("{error}"),
                     };
                     prop_assert_eq!(done, model.step(&step, last + 1), "{:?}: {:?}", step, answer);
-                    last += u64::from(done);
+                    last += u64::from(done) + u64::from(done && matches!(step, Step::Settle(..)));
                 }
             }
             for i in 0..4 {
