@@ -59,7 +59,11 @@ pub use standing::{
     CategorySales, DaysQuery, Earnings, EarningsDay, Helpfulness, Leader, LeaderQuery, MarketDay, MarketDaysQuery, Profile,
     Reputation, ReputationFacts, ReputationTerms, SalesDay, Stats, StatsDay,
 };
-pub use transactions::{Deliver, EscrowTerms, Initiate, Transaction, TransactionStatus};
+pub use transactions::{
+    Award, DefaultOutcome, Deliver, EscrowAgreement, EscrowCall, EscrowTerms, Evidence, GiveBack, Initiate, PaymentMethod,
+    SubmitEvidence, Transaction, TransactionActor, TransactionCase, TransactionChange, TransactionCheck, TransactionDifference,
+    TransactionFilter, TransactionRole, TransactionStatus, VerifyDelivery,
+};
 
 /// Names of headers of our own.
 pub mod header {

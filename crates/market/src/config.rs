@@ -42,10 +42,18 @@ pub struct Config {
     /// File with the addresses of the contracts; without it, the deployment known for the chain
     #[arg(long, env = "FLORIN_DEPLOYMENT")]
     pub deployment: Option<PathBuf>,
+    /// Purchases in steps that cost so much USDC or more go through the Escrow contract, unless the buyer asks for something else; others are paid into
+    /// a hold of the ledger
+    #[arg(long, env = "FLORIN_MARKET_ESCROW_FROM", default_value_t = Config::ESCROW_FROM, value_name = "USDC")]
+    pub escrow_from: Usdc,
+    /// Seconds a buyer has to pay a purchase in steps into the ledger
+    #[arg(long, env = "FLORIN_MARKET_PAY_WITHIN_SECONDS", default_value_t = Config::PAY_WITHIN_SECONDS,
+          value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
+    pub pay_within_seconds: u32,
     /// Who rules on disputes about escrowed purchases; without it nobody does
     #[arg(long, env = "FLORIN_MARKET_ARBITER")]
     pub arbiter: Option<Address>,
-    /// Seconds a seller has to deliver an escrowed purchase
+    /// Seconds a seller has to deliver a purchase in steps
     #[arg(long, env = "FLORIN_MARKET_DELIVER_WITHIN_SECONDS", default_value_t = Config::DELIVER_WITHIN_SECONDS,
           value_parser = clap::value_parser!(u32).range(60..=31_536_000))]
     pub deliver_within_seconds: u32,
@@ -114,6 +122,10 @@ pub struct Config {
 }
 
 impl Config {
+    /// Default of [`Config::escrow_from`]: 10 USDC.
+    pub const ESCROW_FROM: Usdc = Usdc::from_base_units(10_000_000);
+    /// Default of [`Config::pay_within_seconds`]: an hour.
+    pub const PAY_WITHIN_SECONDS: u32 = 3_600;
     /// Default of [`Config::deliver_within_seconds`]: a day.
     pub const DELIVER_WITHIN_SECONDS: u32 = 86_400;
     /// Default of [`Config::review_seconds`]: a day.
@@ -160,6 +172,8 @@ impl Config {
             public_url: None,
             moved_from: None,
             deployment: None,
+            escrow_from: Self::ESCROW_FROM,
+            pay_within_seconds: Self::PAY_WITHIN_SECONDS,
             arbiter: None,
             deliver_within_seconds: Self::DELIVER_WITHIN_SECONDS,
             review_seconds: Self::REVIEW_SECONDS,

@@ -180,10 +180,24 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/redemptions/admin/{id}/complete", ("complete_redemption", "Say that a redemption was handed over"), Staff(Role::Finance), redemptions::complete),
         post("/redemptions/admin/{id}/reject", ("reject_redemption", "Refuse a redemption, or say that it failed"), Staff(Role::Finance), redemptions::reject),
 
-        post("/transactions/initiate", ("initiate", "Start a purchase through the escrow"), Wallet(Buy), transactions::initiate),
-        get("/transactions/{id}", ("transaction", "A purchase through the escrow"), Wallet(Read), transactions::show),
-        post("/transactions/{id}/deliver", ("deliver", "Say what was delivered"), Agent(Sell), transactions::deliver),
-        get("/transactions/{id}/content", ("transaction_content", "What was bought through the escrow"), Wallet(Buy), transactions::content),
+        post("/transactions/initiate", ("initiate", "Start a purchase in steps, paid into a hold or the escrow"), Wallet(Buy), transactions::initiate),
+        get("/transactions", ("transactions", "The caller's purchases in steps, newest first"), Wallet(Read), transactions::list),
+        get("/transactions/{id}", ("transaction", "A purchase in steps of the caller"), Wallet(Read), transactions::show),
+        post("/transactions/{id}/confirm-payment", ("confirm_payment", "Have the ledger hold the price, or look whether the chain has it"), Wallet(Buy), transactions::confirm_payment),
+        post("/transactions/{id}/deliver", ("deliver", "Deliver, as the seller"), Agent(Sell), transactions::deliver),
+        get("/transactions/{id}/content", ("transaction_content", "What was bought in steps"), Wallet(Buy), transactions::content),
+        post("/transactions/{id}/verify", ("verify_delivery", "Accept what was delivered, as the buyer"), Wallet(Buy), transactions::verify),
+        post("/transactions/{id}/dispute", ("dispute", "Dispute what was delivered, as the buyer"), Wallet(Buy), transactions::dispute),
+        post("/transactions/{id}/evidence", ("submit_evidence", "Say something for the caller's side"), Wallet(Read), transactions::submit_evidence),
+        get("/transactions/{id}/evidence", ("evidence", "What both sides said, oldest first"), Wallet(Read), transactions::list_evidence),
+        post("/transactions/{id}/cancel", ("cancel_transaction", "Give up what is not paid; of what is, ask to as the buyer, and do as the seller"), Wallet(Read), transactions::cancel),
+        post("/transactions/{id}/refund", ("give_back", "Give all or part of the price back, as the seller"), Agent(Sell), transactions::refund),
+        get("/transactions/{id}/history", ("transaction_history", "What became of a purchase in steps, oldest first"), Wallet(Read), transactions::history),
+        get("/admin/transactions", ("cases", "Everybody's purchases in steps from the ledger: disputed ones, or of another status"), Staff(Role::Arbiter), transactions::cases),
+        get("/admin/transactions/check", ("check_transactions", "Compare purchases in steps with the ledger and the chain"), Staff(Role::Finance), transactions::compared),
+        get("/admin/transactions/{id}", ("case", "All that an arbiter needs to know of a purchase"), Staff(Role::Arbiter), transactions::case),
+        get("/admin/transactions/{id}/content", ("case_content", "What is disputed, to be judged"), Staff(Role::Arbiter), transactions::case_content),
+        post("/admin/transactions/{id}/award", ("award", "Divide what is held, as the arbiter of a dispute"), Staff(Role::Arbiter), transactions::award),
     ]
 }
 

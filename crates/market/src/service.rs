@@ -12,7 +12,7 @@ use api::{
 use axum::serve::ListenerExt;
 use contracts::Deployment;
 use moka::future::Cache;
-use money::Bps;
+use money::{Bps, Usdc};
 use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
@@ -37,7 +37,7 @@ use crate::{
     moment::{MOMENT, Moment},
     news,
     purchases::{Owned, Reader},
-    router, standing,
+    router, standing, transactions,
     wallet::{self, purchase::Offer},
 };
 
@@ -113,13 +113,16 @@ pub(crate) struct Parts {
     pub(crate) deployment: Deployment,
     pub(crate) token: Token,
     pub(crate) public_url: Url,
-    pub(crate) terms: EscrowPolicy,
+    pub(crate) terms: DealPolicy,
     /// Settlements under way; they are finished before the service ends.
     pub(crate) tasks: TaskTracker,
 }
 
-/// What agreements offered here say.
-pub(crate) struct EscrowPolicy {
+/// What purchases in steps are offered on.
+pub(crate) struct DealPolicy {
+    /// From this price on the escrow is the default.
+    pub(crate) escrow_from: Usdc,
+    pub(crate) pay_within_seconds: u32,
     pub(crate) arbiter: Option<Address>,
     pub(crate) deliver_within_seconds: u32,
     pub(crate) review_seconds: u32,
@@ -153,6 +156,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
     let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
+    let deals = tokio::spawn(transactions::follow(market.clone(), shutdown.child_token()));
     let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
     let news = tokio::spawn(news::follow(market.clone(), shutdown.child_token()));
     let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
@@ -173,7 +177,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, demand, news, standing, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, log);
     served.map_err(Error::Http)
 }
 
@@ -259,7 +263,9 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         limits: Limits::new(config.requests_per_minute, config.requests_per_minute_unknown),
         proxies: config.proxies,
         public_url,
-        terms: EscrowPolicy {
+        terms: DealPolicy {
+            escrow_from: config.escrow_from,
+            pay_within_seconds: config.pay_within_seconds,
             arbiter: config.arbiter,
             deliver_within_seconds: config.deliver_within_seconds,
             review_seconds: config.review_seconds,

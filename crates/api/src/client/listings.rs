@@ -1,6 +1,5 @@
 //! Listings, and what is bought.
 
-use alloy::primitives::B256;
 use http::{Method, StatusCode};
 use money::Usdc;
 use url::Url;
@@ -8,9 +7,8 @@ use uuid::Uuid;
 
 use super::{Bought, Client, ClientError, Content, content, json, required};
 use crate::{
-    BulkList, BulkListed, CreateListing, Deliver, Discover, Discovered, Initiate, JudgeListing, Listing, ListingFilter,
-    ListingVersion, Page, PageQuery, Purchase, PurchaseFilter, SuggestQuery, Suggestions, Transaction, UpdateListing, header,
-    ledger,
+    BulkList, BulkListed, CreateListing, Discover, Discovered, JudgeListing, Listing, ListingFilter, ListingVersion, Page,
+    PageQuery, Purchase, PurchaseFilter, SuggestQuery, Suggestions, UpdateListing, header, ledger,
 };
 impl Client {
     /// Publishes a listing.
@@ -115,25 +113,5 @@ impl Client {
     /// Reads again what the caller bought.
     pub async fn purchase_content(&self, id: Uuid) -> Result<Content, ClientError> {
         content(self.request(Method::GET, &format!("api/v1/purchases/{id}/content")).send().await?).await
-    }
-
-    /// Starts a purchase through the escrow.
-    pub async fn initiate(&self, request: &Initiate) -> Result<Transaction, ClientError> {
-        self.send(Method::POST, "api/v1/transactions/initiate", request).await
-    }
-
-    /// Reads a purchase through the escrow.
-    pub async fn transaction(&self, id: Uuid) -> Result<Transaction, ClientError> {
-        self.get(&format!("api/v1/transactions/{id}"), &()).await
-    }
-
-    /// Delivers, as the seller.
-    pub async fn deliver(&self, id: Uuid, delivery_hash: B256) -> Result<Transaction, ClientError> {
-        self.send(Method::POST, &format!("api/v1/transactions/{id}/deliver"), &Deliver { delivery_hash }).await
-    }
-
-    /// Reads what was delivered, as the buyer.
-    pub async fn transaction_content(&self, id: Uuid) -> Result<Content, ClientError> {
-        content(self.request(Method::GET, &format!("api/v1/transactions/{id}/content")).send().await?).await
     }
 }

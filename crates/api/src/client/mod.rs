@@ -8,6 +8,7 @@ mod demand;
 mod listings;
 mod routing;
 mod standing;
+mod transactions;
 mod wallet;
 
 use std::time::Duration;

@@ -165,6 +165,9 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
              (SELECT count(*) FROM withdrawals WHERE status = 'pending') AS pending,
              (SELECT count(*) FROM redemptions WHERE status IN ('pending', 'processing')) AS redemptions,
              (SELECT count(*) FROM batches WHERE status = 'open') AS batches,
+             (SELECT count(*) FROM transactions WHERE status = 'disputed') AS disputed,
+             (SELECT differing FROM transaction_checks) AS differing,
+             (SELECT extract(epoch FROM now() - greatest(checked_at, timestamptz '2000-01-01'))::bigint FROM transaction_checks) AS compared_age,
              coalesce((SELECT first_id + count - 1 FROM seals ORDER BY sequence DESC LIMIT 1), 0) AS sealed
          FROM books",
     );
@@ -183,6 +186,13 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
         ("market_withdrawals_pending", "pending", "withdrawals that wait for a batch"),
         ("market_redemptions_open", "redemptions", "redemptions an operator has to decide or hand over"),
         ("market_batches_open", "batches", "batches of withdrawals that are not final"),
+        ("market_transactions_disputed", "disputed", "purchases in steps that an arbiter has to decide"),
+        (
+            "market_transactions_differing",
+            "differing",
+            "purchases in steps that are not what the ledger or the chain says: must be 0",
+        ),
+        ("market_transactions_compared_age_seconds", "compared_age", "since they were compared"),
     ] {
         let value: i64 = row.try_get(column)?;
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge\n{name} {value}");

@@ -52,7 +52,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(8);
 const END_MAX: i64 = 256;
 
 /// A hold that is not given back by itself.
-const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
+pub(crate) const NEVER: OffsetDateTime = datetime!(9999-01-01 00:00 UTC);
 
 /// Sets money aside together with what it is for, once for a key. The id of both.
 async fn set_aside(

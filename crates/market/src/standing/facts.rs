@@ -1,4 +1,4 @@
-//! What is new: sales and reversals of the ledger, payments that settled, and agreements that ended in a final block.
+//! What is new: sales, reversals and refunds of the ledger, payments that settled, and agreements that ended in a final block.
 
 use std::collections::HashMap;
 
@@ -72,10 +72,11 @@ pub(super) fn day(at: OffsetDateTime) -> i32 {
 /// Sales and reversals after one transfer, up to another.
 pub(super) async fn sales(conn: &mut PgConnection, from: i64, upto: i64) -> sqlx::Result<Vec<Trade>> {
     let sales = "SELECT s.seller_id, a.person AS seller_person, s.buyer_id, b.person, s.listing_id, coalesce(l.category, '') AS category, s.asset,
-             s.price, t.at, t.body, new.undone_at
+             s.price, t.at, t.body, new.undone_at, EXISTS (SELECT FROM transactions AS d WHERE d.id = s.id AND d.ruled) AS ruled
          FROM (SELECT transfer, NULL::timestamptz AS undone_at FROM sales WHERE transfer > $1 AND transfer <= $2
                UNION ALL
                SELECT r.transfer, u.at FROM transfers AS u JOIN sales AS r ON r.id = u.reference WHERE u.id > $1 AND u.id <= $2 AND u.kind = 8
+                   AND NOT EXISTS (SELECT FROM transactions AS d WHERE d.id = r.id AND d.ruled)
               ) AS new
          JOIN sales AS s USING (transfer) JOIN transfers AS t ON t.id = s.transfer
          JOIN agents AS a ON a.id = s.seller_id JOIN agents AS b ON b.id = s.buyer_id LEFT JOIN listings AS l ON l.id = s.listing_id";
@@ -90,8 +91,10 @@ fn sale(row: &PgRow) -> sqlx::Result<Trade> {
     let transfer = transfer(row)?;
     let kept = transfer.legs.iter().filter(|leg| [house.revenue, house.burned].contains(&leg.account.cast_signed()));
     let undone: Option<OffsetDateTime> = row.try_get("undone_at")?;
+    // What an arbiter gave mostly to the buyer was never good, so it is not reversed either.
+    let outcome = if row.try_get("ruled")? { Outcome::Ruled } else { Outcome::Good };
     Ok(Trade {
-        outcome: if undone.is_some() { Outcome::Reversed } else { Outcome::Good },
+        outcome: if undone.is_some() { Outcome::Reversed } else { outcome },
         seller: row.try_get("seller_id")?,
         seller_person: row.try_get("seller_person")?,
         person: row.try_get("person")?,
@@ -143,6 +146,21 @@ pub(super) async fn payments(conn: &mut PgConnection, most: i64) -> sqlx::Result
     rows.iter().map(|row| on_chain(row, Outcome::Good, row.try_get("price")?, row.try_get("settled_at")?)).collect()
 }
 
+/// Purchases in steps whose money the ledger gave back, and which were not counted, which they are from now on.
+pub(super) async fn refunds(conn: &mut PgConnection, most: i64) -> sqlx::Result<Vec<Trade>> {
+    let refunded = "WITH new AS (UPDATE transactions SET outcome = CASE WHEN ruled THEN 'ruled' ELSE 'refunded' END
+             WHERE id IN (SELECT id FROM transactions WHERE status = 'refunded' AND outcome IS NULL ORDER BY id LIMIT $1) RETURNING *)
+         SELECT t.seller_id, a.person AS seller_person, b.person, t.listing_id, l.category, t.ruled, t.ended_at
+         FROM new AS t JOIN agents AS a ON a.id = t.seller_id JOIN agents AS b ON b.id = t.initiator_id JOIN listings AS l ON l.id = t.listing_id";
+    let rows = sqlx::query(refunded).bind(most).fetch_all(conn).await?;
+    let refund = |row: &PgRow| {
+        let outcome = if row.try_get("ruled")? { Outcome::Ruled } else { Outcome::Refunded };
+        on_chain(row, outcome, 0, row.try_get("ended_at")?)
+    };
+    rows.iter().map(refund).collect()
+}
+
+/// Nothing was paid from the ledger.
 fn on_chain(row: &PgRow, outcome: Outcome, price: i64, at: OffsetDateTime) -> sqlx::Result<Trade> {
     Ok(Trade {
         outcome,

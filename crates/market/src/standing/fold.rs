@@ -32,6 +32,7 @@ pub async fn fold(pool: &PgPool, escrow: Address, most: i64) -> sqlx::Result<Opt
     let Some(state) = sqlx::query(state).bind(most).fetch_optional(&mut *tx).await? else { return Ok(None) };
     let (from, upto): (i64, i64) = (state.try_get("ledger_to")?, state.try_get("upto")?);
     let mut trades = facts::payments(&mut tx, most).await?;
+    trades.extend(facts::refunds(&mut tx, most).await?);
     let mut flows = Vec::new();
     if upto > from {
         trades.extend(facts::sales(&mut tx, from, upto).await?);

@@ -35,15 +35,23 @@ const OFFERS_MAX: u32 = 3;
 /// A listing that could be bought when it was looked at. What it costs and brings is looked at again as the buyer is charged.
 #[derive(Debug)]
 pub(crate) struct Offer {
-    seller_id: Uuid,
-    seller_wallet: Address,
-    creator_id: Option<Uuid>,
-    price: Usdc,
-    quality: Bps,
-    content_hash: B256,
-    content_size: u64,
-    content_type: String,
-    updated_at: OffsetDateTime,
+    pub(crate) seller_id: Uuid,
+    pub(crate) seller_wallet: Address,
+    pub(crate) creator_id: Option<Uuid>,
+    pub(crate) price: Usdc,
+    pub(crate) quality: Bps,
+    pub(crate) content_hash: B256,
+    pub(crate) content_size: u64,
+    pub(crate) content_type: String,
+    pub(crate) updated_at: OffsetDateTime,
+}
+
+/// An agent that buys, its wallet, and who is behind it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Buyer {
+    pub(crate) id: Uuid,
+    pub(crate) wallet: Address,
+    pub(crate) person: Uuid,
 }
 
 /// The parameters of an express purchase.
@@ -126,6 +134,7 @@ pub(crate) async fn charge(
     key: Key,
 ) -> Result<(Posted, Arc<Offer>, Blob), Problem> {
     let asset = if query.payment_method == Method::Token { Asset::Ard } else { Asset::Usdc };
+    let buyer = Buyer { id: caller.agent()?, wallet: caller.wallet()?, person: caller.person()? };
     let mut tries = 0;
     loop {
         tries += 1;
@@ -137,7 +146,7 @@ pub(crate) async fn charge(
             query.allows(offer.price)?;
         }
         let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
-        let sale = sale(market, caller, listing_id, &offer, asset).await?;
+        let sale = sale(market, &buyer, listing_id, &offer, asset).await?;
         match market.ledger.submit(Order { key: Some(key), what: What::Sale(sale) }).await {
             Err(LedgerError::Refused(Refused::Changed)) if tries < OFFERS_MAX => market.offers.invalidate(&listing_id).await,
             posted => {
@@ -172,10 +181,10 @@ async fn offer(market: &Market, listing_id: Uuid) -> Result<Arc<Offer>, Problem>
     Ok(offer)
 }
 
-async fn sale(market: &Market, caller: &Caller, listing: Uuid, offer: &Offer, asset: Asset) -> Result<Sale, Problem> {
-    let (buyer, person) = (caller.agent()?, caller.person()?);
+/// What an agent buys by an offer.
+pub(crate) async fn sale(market: &Market, buyer: &Buyer, listing: Uuid, offer: &Offer, asset: Asset) -> Result<Sale, Problem> {
     // Nobody earns a bonus by buying from themselves.
-    let strangers = caller.wallet()? != offer.seller_wallet && Some(person) != offer.creator_id;
+    let strangers = buyer.wallet != offer.seller_wallet && Some(buyer.person) != offer.creator_id;
     let may_mint = asset == Asset::Ard && offer.quality >= market.rates.bonus_from;
     let royalty = match offer.creator_id {
         Some(creator) => Some((account(market, creator, asset).await?, market.rates.royalty)),
@@ -185,12 +194,12 @@ async fn sale(market: &Market, caller: &Caller, listing: Uuid, offer: &Offer, as
     Ok(Sale {
         id: Uuid::now_v7(),
         listing,
-        buyer: Party { id: buyer, account: account(market, buyer, asset).await? },
+        buyer: Party { id: buyer.id, account: account(market, buyer.id, asset).await? },
         seller: Party { id: offer.seller_id, account: account(market, offer.seller_id, asset).await? },
         royalty,
         price: price.ok_or_else(|| Problem::new(Code::Inconsistent, "The price is too large for the ledger"))?,
         quality: offer.quality,
-        rewarded: (may_mint && strangers).then_some(person),
+        rewarded: (may_mint && strangers).then_some(buyer.person),
         content_hash: offer.content_hash,
         content_size: offer.content_size,
         content_type: offer.content_type.clone(),

@@ -117,9 +117,23 @@ const ADMITTED: &[(&str, &str)] = &[
     ("POST /redemptions/admin/{id}/complete", "s"),
     ("POST /redemptions/admin/{id}/reject", "s"),
     ("POST /transactions/initiate", "aw"),
+    ("GET /transactions", "arw"),
     ("GET /transactions/{id}", "arw"),
+    ("POST /transactions/{id}/confirm-payment", "aw"),
     ("POST /transactions/{id}/deliver", "a"),
     ("GET /transactions/{id}/content", "aw"),
+    ("POST /transactions/{id}/verify", "aw"),
+    ("POST /transactions/{id}/dispute", "aw"),
+    ("POST /transactions/{id}/evidence", "arw"),
+    ("GET /transactions/{id}/evidence", "arw"),
+    ("POST /transactions/{id}/cancel", "arw"),
+    ("POST /transactions/{id}/refund", "a"),
+    ("GET /transactions/{id}/history", "arw"),
+    ("GET /admin/transactions", "s"),
+    ("GET /admin/transactions/check", "s"),
+    ("GET /admin/transactions/{id}", "s"),
+    ("GET /admin/transactions/{id}/content", "s"),
+    ("POST /admin/transactions/{id}/award", "s"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 use alloy::primitives::{Address, B256, U256};
-use api::{AgentType, Code, EscrowTerms, Initiate, Transaction, TransactionStatus};
+use api::{AgentType, Code, EscrowAgreement, EscrowTerms, Initiate, PaymentMethod, Transaction, TransactionStatus};
 use contracts::{
     escrow::{Escrow, IEscrow::Terms},
     usdc::Usdc as Token,
@@ -16,23 +16,24 @@ async fn escrowed_content_opens_when_the_chain_has_both_the_money_and_the_delive
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
-    let request = Initiate { listing_id: listing.id, buyer: address(BUYER) };
+    let request = through_escrow(listing.id, BUYER);
     assert_eq!(refusal(market.as_wallet(7).await.initiate(&request).await), Code::Forbidden);
-    let own = Initiate { buyer: address(SELLER), ..request.clone() };
+    let own = Initiate { buyer: Some(address(SELLER)), ..request.clone() };
     assert_eq!(refusal(seller.client.initiate(&own).await), Code::Inconsistent);
     let order = buyer.client.initiate(&request).await.unwrap();
-    assert_eq!((order.status, order.terms.amount), (TransactionStatus::PaymentPending, PRICE));
+    let agreement = agreement(&order);
+    assert_eq!((order.status, agreement.terms.amount), (TransactionStatus::PaymentPending, PRICE));
 
     let provider = world.stack.provider();
-    let escrow = Escrow::new(order.escrow, provider);
-    let terms = terms(&order.terms);
-    assert_eq!(escrow.agreementId(terms.clone()).call().await.unwrap(), order.agreement_id, "both name the agreement alike");
-    let hash = order.terms.content_hash;
+    let escrow = Escrow::new(agreement.escrow, provider);
+    let terms = terms(&agreement.terms);
+    assert_eq!(escrow.agreementId(terms.clone()).call().await.unwrap(), agreement.agreement_id, "both name the agreement alike");
+    let hash = agreement.terms.content_hash;
     assert_eq!(refusal(buyer.client.transaction_content(order.id).await), Code::WrongState);
     assert_eq!(refusal(seller.client.deliver(order.id, hash).await), Code::WrongState);
 
     let token = Token::new(world.stack.deployment().usdc, provider);
-    mined(token.approve(order.escrow, U256::MAX).from(address(BUYER))).await;
+    mined(token.approve(agreement.escrow, U256::MAX).from(address(BUYER))).await;
     mined(escrow.fund(terms.clone()).from(address(BUYER))).await;
     world.mirrored().await;
     let status = async || -> Transaction { buyer.client.transaction(order.id).await.unwrap() };
@@ -66,24 +67,37 @@ async fn whoever_disputes_puts_up_a_bond_where_somebody_rules() {
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let listing =
         seller.client.create_listing(&goods("prices", money::Usdc::from_base_units(1_000_001), Some(GOODS))).await.unwrap();
-    let order =
-        market.as_wallet(BUYER).await.initiate(&Initiate { listing_id: listing.id, buyer: address(BUYER) }).await.unwrap();
+    // A wallet that has nothing in the ledger pays through the escrow.
+    let order = Initiate { payment_method: None, ..through_escrow(listing.id, BUYER) };
+    let order = market.as_wallet(BUYER).await.initiate(&order).await.unwrap();
+    let terms = &agreement(&order).terms;
     // A twentieth, rounded up.
-    assert_eq!((order.terms.arbiter, order.terms.dispute_bond), (address(8), money::Usdc::from_base_units(50_001)));
+    assert_eq!((terms.arbiter, terms.dispute_bond), (address(8), money::Usdc::from_base_units(50_001)));
+}
+
+/// A purchase through the escrow by an account.
+pub(crate) fn through_escrow(listing_id: uuid::Uuid, buyer: usize) -> Initiate {
+    Initiate { listing_id, buyer: Some(address(buyer)), payment_method: Some(PaymentMethod::Escrow) }
+}
+
+pub(crate) fn agreement(order: &Transaction) -> EscrowAgreement {
+    order.agreement.clone().expect("it goes through the escrow")
 }
 
 /// Funds, delivers and releases what was ordered.
 pub(crate) async fn play(world: &World, order: &Transaction) {
-    let provider = world.stack.provider();
-    let (escrow, terms) = (Escrow::new(order.escrow, provider), terms(&order.terms));
+    let (provider, agreement) = (world.stack.provider(), agreement(order));
+    let (escrow, terms) = (Escrow::new(agreement.escrow, provider), terms(&agreement.terms));
     let token = Token::new(world.stack.deployment().usdc, provider);
-    mined(token.approve(order.escrow, U256::MAX).from(address(BUYER))).await;
+    mined(token.approve(agreement.escrow, U256::MAX).from(address(BUYER))).await;
     mined(escrow.fund(terms.clone()).from(address(BUYER))).await;
-    mined(escrow.markDelivered(terms.clone(), order.terms.content_hash).from(address(SELLER))).await;
+    mined(escrow.markDelivered(terms.clone(), order.content_hash).from(address(SELLER))).await;
     mined(escrow.release(terms).from(address(BUYER))).await;
 }
 
-async fn mined<P: alloy::providers::Provider, D: alloy::contract::CallDecoder>(call: alloy::contract::CallBuilder<P, D>) {
+pub(crate) async fn mined<P: alloy::providers::Provider, D: alloy::contract::CallDecoder>(
+    call: alloy::contract::CallBuilder<P, D>,
+) {
     assert!(call.send().await.unwrap().get_receipt().await.unwrap().status());
 }
 

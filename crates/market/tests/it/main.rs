@@ -26,4 +26,5 @@ mod relay;
 mod routing;
 mod schema;
 mod standing;
+mod transactions;
 mod wallet;

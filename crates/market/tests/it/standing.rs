@@ -2,7 +2,7 @@
 
 use alloy::primitives::{Address, B256};
 use api::{
-    AgentType, Category, Code, DaysQuery, Initiate, LeaderQuery, MarketDaysQuery, Role,
+    AgentType, Category, Code, DaysQuery, LeaderQuery, MarketDaysQuery, Role,
     ledger::{Amount, Asset, Kind},
 };
 use futures::future::join_all;
@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::{
     demand::until,
     funds::finalize,
-    harness::{BUYER, PRICE, SELLER, World, address, buy, goods, refusal},
+    harness::{BUYER, PRICE, SELLER, World, buy, goods, refusal},
 };
 
 const WHOLE: u64 = 5_000_000;
@@ -321,7 +321,7 @@ async fn an_escrowed_purchase_counts_when_the_block_that_ends_it_is_final() {
     let market = world.market().await;
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"0.21"))).await.unwrap();
-    let order = Initiate { listing_id: listing.id, buyer: address(BUYER) };
+    let order = crate::escrow::through_escrow(listing.id, BUYER);
     let order = market.as_wallet(BUYER).await.initiate(&order).await.unwrap();
     crate::escrow::play(&world, &order).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
@@ -329,7 +329,7 @@ async fn an_escrowed_purchase_counts_when_the_block_that_ends_it_is_final() {
         sqlx::query_scalar("SELECT outcome FROM transactions WHERE id = $1").bind(order.id).fetch_one(&pool).await.unwrap()
     };
     world.mirrored().await;
-    standing::fold(&pool, order.escrow, 100).await.unwrap();
+    standing::fold(&pool, crate::escrow::agreement(&order).escrow, 100).await.unwrap();
     assert_eq!(outcome().await, None, "a reorganisation may still undo it");
     finalize(&world).await;
     world.mirrored().await;

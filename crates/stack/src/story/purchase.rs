@@ -9,8 +9,8 @@ use alloy::{
 };
 use anyhow::{Context, Result, bail, ensure};
 use api::{
-    AgentType, Category, Client as MarketClient, CreateListing, Discover, EscrowTerms, Initiate, Register, Transaction,
-    TransactionStatus,
+    AgentType, Category, Client as MarketClient, CreateListing, Discover, EscrowAgreement, EscrowTerms, Initiate, PaymentMethod,
+    Register, Transaction, TransactionStatus,
 };
 use contracts::{
     ContractError,
@@ -99,20 +99,22 @@ pub(super) async fn buy_by_x402(cast: &mut Cast<'_>) -> Result<Told> {
 }
 
 pub(super) async fn fund_escrow(cast: &mut Cast<'_>) -> Result<Told> {
-    let order = cast.as_agent.initiate(&Initiate { listing_id: cast.big, buyer: cast.wallet }).await?;
+    let order = Initiate { listing_id: cast.big, buyer: Some(cast.wallet), payment_method: Some(PaymentMethod::Escrow) };
+    let order = cast.as_agent.initiate(&order).await?;
     let wallet = AgentWallet::new(cast.wallet, &cast.agent.provider);
-    let receipt = confirmed(wallet.openEscrow(wallet_terms(&order.terms))).await?;
+    let receipt = confirmed(wallet.openEscrow(wallet_terms(&agreement(&order)?.terms))).await?;
     cast.order = Some(seen(cast, &order, TransactionStatus::PaymentConfirmed).await?);
     Ok(Told::paid("agent's wallet", "escrow", BIG_PRICE, receipt.transaction_hash, "the market saw it on chain"))
 }
 
 pub(super) async fn deliver(cast: &mut Cast<'_>) -> Result<Told> {
     let order = cast.order()?.clone();
-    let escrow = Escrow::new(order.escrow, &cast.seller.provider);
-    let receipt = confirmed(escrow.markDelivered(terms(&order.terms), order.terms.content_hash)).await?;
+    let agreement = agreement(&order)?;
+    let escrow = Escrow::new(agreement.escrow, &cast.seller.provider);
+    let receipt = confirmed(escrow.markDelivered(terms(&agreement.terms), order.content_hash)).await?;
     // The market opens the content to the buyer only against what the mirror shows.
     caught_up(cast, receipt.block_number.unwrap_or_default()).await?;
-    cast.as_seller.deliver(order.id, order.terms.content_hash).await?;
+    cast.as_seller.deliver(order.id, order.content_hash).await?;
     cast.order = Some(seen(cast, &order, TransactionStatus::Delivered).await?);
     Ok(Told { transaction: Some(receipt.transaction_hash), ..Told::that("hash on chain, content at the market") })
 }
@@ -122,7 +124,7 @@ pub(super) async fn release(cast: &mut Cast<'_>) -> Result<Told> {
     let content = cast.as_agent.transaction_content(order.id).await?;
     ensure!(content.body.as_ref() == BIG_REPORT.as_bytes(), "something else was delivered");
     let wallet = AgentWallet::new(cast.wallet, &cast.agent.provider);
-    let receipt = confirmed(wallet.releaseEscrow(wallet_terms(&order.terms))).await?;
+    let receipt = confirmed(wallet.releaseEscrow(wallet_terms(&agreement(&order)?.terms))).await?;
     seen(cast, &order, TransactionStatus::Completed).await?;
     Ok(Told::paid("escrow", "seller", BIG_PRICE, receipt.transaction_hash, "content matched its hash"))
 }
@@ -141,6 +143,10 @@ pub(super) async fn overspend(cast: &Cast<'_>) -> Result<Told> {
     ensure!(!receipt.status(), "the chain paid {TOO_MUCH} USDC over the limit");
     ensure!(cast.balance(cast.wallet).await? == balance, "money moved");
     Ok(Told::paid("agent's wallet", "seller", TOO_MUCH, receipt.transaction_hash, format!("refused: {refusal}")))
+}
+
+fn agreement(order: &Transaction) -> Result<&EscrowAgreement> {
+    order.agreement.as_ref().context("the order does not go through the escrow")
 }
 
 /// Asks the market until it has seen on chain what it must have seen.
