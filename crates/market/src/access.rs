@@ -155,6 +155,38 @@ fn unguarded() -> Problem {
 mod tests {
     use super::*;
 
+    /// What changes something and is for anybody, or for keys that may only read. An operation belongs here only when it must.
+    const HARMLESS: [&str; 14] = [
+        "agent_token",
+        "auto_match",
+        "challenge",
+        "deposit_confirm",
+        "express_buy",
+        "heartbeat",
+        "login",
+        "price_suggest",
+        "refresh",
+        "register_agent",
+        "register_creator",
+        "revoke_session",
+        "route",
+        "route_agents",
+    ];
+
+    #[test]
+    fn what_changes_something_needs_more_than_a_key_for_reading_and_administration_a_role() {
+        for operation in crate::router::operations() {
+            let reads = operation.method == axum::http::Method::GET;
+            let weak = matches!(
+                operation.access,
+                Access::Open | Access::Agent(Scope::Read) | Access::Wallet(Scope::Read) | Access::Holder(Scope::Read)
+            );
+            assert!(reads || !weak || HARMLESS.contains(&operation.id), "{} is for everybody", operation.id);
+            let staff = matches!(operation.access, Access::Staff(_));
+            assert!(staff || !operation.path.contains("/admin"), "{} needs no role", operation.id);
+        }
+    }
+
     #[test]
     fn a_client_cannot_choose_its_address() {
         let (near, far): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "203.0.113.7".parse().unwrap());

@@ -19,6 +19,7 @@ mod identity;
 mod ledger;
 mod listings;
 mod matching;
+mod matrix;
 mod object_store;
 mod payout;
 mod redemptions;
