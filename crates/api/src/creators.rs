@@ -69,7 +69,7 @@ impl PayoutMethod {
 pub struct RegisterCreator {
     /// Unique whatever its case.
     pub email: String,
-    /// 12 to 128 characters.
+    /// 12 to 128 characters, not of those that everybody tries: neither the name or address nor a common word with digits.
     pub password: String,
     /// 1 to 100 characters.
     pub display_name: String,
@@ -96,6 +96,16 @@ pub struct Login {
     pub email: String,
     /// The password.
     pub password: String,
+    /// The refresh token of a session of this account, also of one that has ended: whoever has it does not wait because others guess.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<RefreshToken>,
+}
+
+impl Login {
+    /// With this password.
+    pub fn new(email: impl Into<String>, password: impl Into<String>) -> Self {
+        Self { email: email.into(), password: password.into(), device: None }
+    }
 }
 
 /// Leaves out the password.
@@ -129,6 +139,34 @@ impl fmt::Debug for RefreshToken {
     }
 }
 
+/// A session that goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionInfo {
+    /// Its id.
+    #[schemars(with = "crate::schema::Id")]
+    pub id: Uuid,
+    /// When it began.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub created_at: OffsetDateTime,
+    /// When its refresh token was last replaced.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub last_used_at: OffsetDateTime,
+    /// When it ends unless it is used.
+    #[serde(with = "time::serde::rfc3339")]
+    #[schemars(with = "crate::schema::Time")]
+    pub expires_at: OffsetDateTime,
+    /// The network it was last used from: 24 bits of an IPv4 address, 48 of an IPv6 address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<String>,
+    /// What used it last, as it says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<String>,
+    /// Whether the caller's token is of it.
+    pub is_current: bool,
+}
+
 /// Goes on with a session, or ends it.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -143,7 +181,7 @@ pub struct Refresh {
 pub struct ChangePassword {
     /// The one until now.
     pub password: String,
-    /// 12 to 128 characters.
+    /// As at registration.
     pub new_password: String,
 }
 

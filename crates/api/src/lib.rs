@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod agents;
+mod audit;
 mod catalog;
 pub mod chain;
 #[cfg(feature = "client")]
@@ -25,6 +26,7 @@ mod transactions;
 pub use agents::{
     Agent, AgentFilter, AgentStatus, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent,
 };
+pub use audit::{ActorKind, AuditEntry, AuditEvent, AuditFilter, AuditProof, AuditVerified, Severity};
 pub use catalog::{
     CatalogEntry, CatalogFilter, CatalogNews, CatalogNewsQuery, CatalogPopulated, CatalogSubscription, CatalogWanted,
     CreateCatalogEntry, SubscriptionNews, UpdateCatalogEntry,
@@ -33,7 +35,7 @@ pub use catalog::{
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
     ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
-    RegisterCreator, Role, Session, UpdateCreator,
+    RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
 };
 pub use decisions::{Decision, DecisionFilter};
 pub use demand::{

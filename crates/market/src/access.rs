@@ -1,11 +1,11 @@
 //! Who may ask for an operation, and how often: looked at before anything of the request is read.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use api::{Code, Role, Scope};
 use axum::{
     extract::{ConnectInfo, FromRequestParts, Request, State},
-    http::{HeaderMap, HeaderName, request::Parts},
+    http::{HeaderMap, HeaderName, header, request::Parts},
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -14,8 +14,13 @@ use crate::{
     auth::{self, Caller},
     limits::{Principal, Standing},
     problem::Problem,
+    router,
     service::Market,
 };
+
+/// What is kept of what a request says of itself.
+const USER_AGENT_LEN_MAX_CHARS: usize = 120;
+const REQUEST_ID_LEN_MAX_CHARS: usize = 64;
 
 /// Who may ask for an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +74,40 @@ impl<S: Send + Sync> FromRequestParts<S> for Origin {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let principal = *parts.extensions.get::<Principal>().ok_or_else(unguarded)?;
         Ok(Self { principal })
+    }
+}
+
+/// Where a request came from, as is written down of what matters.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Trail {
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) user_agent: Option<String>,
+    pub(crate) request_id: Option<String>,
+}
+
+impl Trail {
+    /// The network it came from: whose it was is not kept.
+    pub(crate) fn network(&self) -> Option<String> {
+        Some(match self.ip? {
+            IpAddr::V4(ip) => format!("{}/24", Ipv4Addr::from_bits(ip.to_bits() >> 8 << 8)),
+            IpAddr::V6(ip) => format!("{}/48", Ipv6Addr::from_bits(ip.to_bits() >> 80 << 80)),
+        })
+    }
+}
+
+impl FromRequestParts<Market> for Trail {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, market: &Market) -> Result<Self, Problem> {
+        let connection = parts.extensions.get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
+        let said = |name: HeaderName, chars: usize| {
+            Some(parts.headers.get(name)?.to_str().ok()?.chars().take(chars).collect::<String>())
+        };
+        Ok(Self {
+            ip: client(&parts.headers, connection, market.proxies),
+            user_agent: said(header::USER_AGENT, USER_AGENT_LEN_MAX_CHARS),
+            request_id: said(router::REQUEST_ID, REQUEST_ID_LEN_MAX_CHARS),
+        })
     }
 }
 
@@ -185,6 +224,14 @@ mod tests {
             let staff = matches!(operation.access, Access::Staff(_));
             assert!(staff || !operation.path.contains("/admin"), "{} needs no role", operation.id);
         }
+    }
+
+    #[test]
+    fn of_an_address_only_the_network_is_kept() {
+        let network = |ip: &str| Trail { ip: ip.parse().ok(), ..Trail::default() }.network();
+        assert_eq!(network("203.0.113.77").as_deref(), Some("203.0.113.0/24"));
+        assert_eq!(network("2001:db8:1:2::").as_deref(), Some("2001:db8:1::/48"));
+        assert_eq!(network(""), None);
     }
 
     #[test]

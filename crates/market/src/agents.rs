@@ -8,6 +8,8 @@ use url::Url;
 use uuid::Uuid;
 
 use crate::{
+    access::Trail,
+    audit::{Actor, Event},
     auth::{Caller, keys, token::Kind, wallet as proof},
     db,
     input::{self, Id, Params},
@@ -27,6 +29,7 @@ const ENDPOINT_LEN_MAX_BYTES: usize = 2_000;
 /// `POST /api/v1/agents/register`
 pub(crate) async fn register(
     State(market): State<Market>,
+    trail: Trail,
     input::Json(request): input::Json<Register>,
 ) -> Result<(StatusCode, Json<Registered>), Problem> {
     input::text("name", &request.name, 1..=NAME_LEN_MAX_CHARS)?;
@@ -62,6 +65,8 @@ pub(crate) async fn register(
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::NameTaken, format!("{:?} is taken, choose another name", request.name)))?;
     let (api_key, key) = keys::make(&mut tx, id, &keys::first(scopes)).await?;
+    let registered = Event::new("agent_registered", Actor::Agent(id)).about(id);
+    registered.with(json!({"key": key.id, "scopes": scopes})).note(&mut tx, &trail).await?;
     tx.commit().await?;
     welcome(&market, id, wallet).await;
     let access = market.auth.tokens.issue(id, Kind::Agent, scopes, Some(key.id), OffsetDateTime::now_utc());
@@ -164,7 +169,12 @@ pub(crate) async fn heartbeat(State(market): State<Market>, Id(id): Id, caller: 
 }
 
 /// `DELETE /api/v1/agents/{id}`: its keys stop working, and what it sells or can deliver leaves the market with it. What it has is its wallet's, as before.
-pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Agent>, Problem> {
+pub(crate) async fn deactivate(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    trail: Trail,
+) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
     let mut tx = market.pool.begin().await?;
     let row = sqlx::query("UPDATE agents SET active = FALSE, updated_at = now() WHERE id = $1 RETURNING *")
@@ -178,6 +188,7 @@ pub(crate) async fn deactivate(State(market): State<Market>, Id(id): Id, caller:
     ] {
         sqlx::query(ended).bind(id).execute(&mut *tx).await?;
     }
+    Event::new("agent_deactivated", caller.who.into()).about(id).note(&mut tx, &trail).await?;
     tx.commit().await?;
     market.auth.forget();
     Ok(Json(agent(&row)?))

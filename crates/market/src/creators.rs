@@ -2,14 +2,17 @@
 
 use api::{
     Agent, Code, Creator, CreatorWallet, Dashboard, GrantRole, Page, PageQuery, PayoutMethod, ProveWallet, RegisterCreator, Role,
-    Session, UpdateCreator, ledger::Wallet,
+    Session, Severity, UpdateCreator, ledger::Wallet,
 };
 use axum::{Json, extract::State, http::StatusCode};
+use serde_json::json;
 use sqlx::{PgPool, Row, postgres::PgRow, types};
 use uuid::Uuid;
 
 use crate::{
+    access::Trail,
     agents,
+    audit::{Actor, Event},
     auth::{Caller, password, sessions, wallet as proof},
     db,
     input::{self, Id, Params},
@@ -27,10 +30,11 @@ const PAYOUT_DETAILS_LEN_MAX_BYTES: usize = 4_000;
 /// `POST /api/v1/creators/register`
 pub(crate) async fn register(
     State(market): State<Market>,
+    trail: Trail,
     input::Json(request): input::Json<RegisterCreator>,
 ) -> Result<(StatusCode, Json<Session>), Problem> {
     let email = email(&request.email)?;
-    password::check("password", &request.password)?;
+    password::check("password", &request.password, &email, &request.display_name)?;
     check(Some(&request.display_name), request.phone.as_deref(), request.country.as_deref())?;
     let hash = password::hash(request.password).await?;
     let mut tx = market.pool.begin().await?;
@@ -47,7 +51,9 @@ pub(crate) async fn register(
     .fetch_optional(&mut *tx)
     .await?;
     let row = row.ok_or_else(|| Problem::new(Code::EmailTaken, "Sign in, or use another address"))?;
-    let session = sessions::begin(&market, &mut tx, creator(&row)?).await?;
+    let session = sessions::begin(&market, &mut tx, creator(&row)?, &trail).await?;
+    let id = session.creator.id;
+    Event::new("creator_registered", Actor::Creator(id)).about(id).note(&mut tx, &trail).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(session)))
 }
@@ -62,10 +68,12 @@ pub(crate) async fn me(State(market): State<Market>, caller: Caller) -> Result<J
 pub(crate) async fn update(
     State(market): State<Market>,
     caller: Caller,
+    trail: Trail,
     input::Json(change): input::Json<UpdateCreator>,
 ) -> Result<Json<Creator>, Problem> {
     let id = caller.creator()?;
     check(change.display_name.as_deref(), change.phone.as_deref(), change.country.as_deref())?;
+    let pays_elsewhere = change.payout_method.is_some() || change.payout_details.is_some();
     let details = change.payout_details.map(types::Json);
     if details
         .as_ref()
@@ -92,6 +100,10 @@ pub(crate) async fn update(
     if creator.payout_method != PayoutMethod::None && nowhere {
         return Err(Problem::invalid("payout_details must say where the payout goes, such as {\"upi\": \"name@bank\"}"));
     }
+    if pays_elsewhere {
+        let changed = Event::new("payout_changed", Actor::Creator(id)).about(id).severe(Severity::Warning);
+        changed.with(json!({"method": creator.payout_method})).note(&mut tx, &trail).await?;
+    }
     tx.commit().await?;
     Ok(Json(creator))
 }
@@ -117,6 +129,7 @@ pub(crate) async fn agents(
 pub(crate) async fn prove_wallet(
     State(market): State<Market>,
     caller: Caller,
+    trail: Trail,
     input::Json(ProveWallet { nonce, signature }): input::Json<ProveWallet>,
 ) -> Result<Json<Creator>, Problem> {
     let wallet = proof::proven(&market, nonce, &signature).await?.by_owner()?;
@@ -126,7 +139,10 @@ pub(crate) async fn prove_wallet(
         "UPDATE creators SET wallet = $2, wallet_since = CASE WHEN wallet = $2 THEN wallet_since ELSE now() END, updated_at = now()
          WHERE id = $1 RETURNING *",
     );
-    let row = row.bind(caller.creator()?).bind(wallet.as_slice()).fetch_one(&mut *tx).await?;
+    let id = caller.creator()?;
+    let row = row.bind(id).bind(wallet.as_slice()).fetch_one(&mut *tx).await?;
+    let proven = Event::new("payout_wallet_proven", Actor::Creator(id)).about(id).severe(Severity::Warning);
+    proven.note(&mut tx, &trail).await?;
     tx.commit().await?;
     Ok(Json(creator(&row)?))
 }
@@ -137,6 +153,7 @@ pub(crate) async fn claim(
     State(market): State<Market>,
     Id(id): Id,
     caller: Caller,
+    trail: Trail,
     input::Json(ProveWallet { nonce, signature }): input::Json<ProveWallet>,
 ) -> Result<Json<Agent>, Problem> {
     let creator = caller.creator()?;
@@ -149,6 +166,7 @@ pub(crate) async fn claim(
     let refused =
         || Problem::new(Code::WrongState, format!("No such agent of the wallet {wallet}, or it belongs to another creator"));
     let agent = agents::agent(&row.ok_or_else(refused)?)?;
+    Event::new("agent_claimed", Actor::Creator(creator)).about(id).note(&mut tx, &trail).await?;
     tx.commit().await?;
     market.auth.forget();
     Ok(Json(agent))

@@ -113,6 +113,17 @@ pub(crate) fn place(
     page: Option<u32>,
     size: Option<u32>,
 ) -> Result<(i64, usize), Problem> {
+    place_up_to(api::LIMIT_MAX, cursor, limit, page, size)
+}
+
+/// The same, for pages with a number that have up to so many rows.
+pub(crate) fn place_up_to(
+    size_max: u32,
+    cursor: Option<&str>,
+    limit: Option<u32>,
+    page: Option<u32>,
+    size: Option<u32>,
+) -> Result<(i64, usize), Problem> {
     if page.is_none() && size.is_none() {
         return Ok((0, self::limit(limit)?));
     }
@@ -120,8 +131,8 @@ pub(crate) fn place(
         return Err(Problem::invalid("page and page_size do not go with cursor and limit: use the ones or the others"));
     }
     let (page, size) = (page.unwrap_or(1), size.unwrap_or(api::LIMIT_DEFAULT));
-    if page == 0 || !(1..=api::LIMIT_MAX).contains(&size) {
-        return Err(Problem::invalid(format!("page must be 1 or more, and page_size from 1 to {}", api::LIMIT_MAX)));
+    if page == 0 || !(1..=size_max).contains(&size) {
+        return Err(Problem::invalid(format!("page must be 1 or more, and page_size from 1 to {size_max}")));
     }
     let skip = (page - 1).checked_mul(size).filter(|skip| *skip <= api::PAGED_MAX);
     let skip = skip.ok_or_else(|| Problem::invalid(format!("beyond {} rows, go on by next_cursor", api::PAGED_MAX)))?;

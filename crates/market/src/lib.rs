@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+pub mod audit;
 mod auth;
 mod catalog;
 mod config;

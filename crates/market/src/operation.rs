@@ -13,7 +13,7 @@ use axum::{
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 
 use crate::{
-    access::{Access, Origin},
+    access::{Access, Origin, Trail},
     auth::Caller,
     input::{self, Id, Name, Number, Params},
     problem::Problem,
@@ -113,6 +113,7 @@ impl Part for Caller {}
 impl Part for Option<Caller> {}
 impl Part for HeaderMap {}
 impl Part for Origin {}
+impl Part for Trail {}
 
 impl Part for Body {
     fn describe(to: &mut Description<'_>) {

@@ -18,7 +18,7 @@ use tower_http::{
 
 use crate::{
     access::{self, Access},
-    agents, auth, catalog,
+    agents, audit, auth, catalog,
     content::CONTENT_LEN_MAX_BYTES,
     creators, decisions, demand, discover, etag, express,
     funds::{books, deposits, redemptions, top_up, withdrawals},
@@ -86,6 +86,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/creators/revoke", ("revoke_session", "End a session"), Open, sessions::revoke),
         post("/creators/revoke-all", ("revoke_all_sessions", "End all sessions of the caller"), Creator, sessions::revoke_all),
         post("/creators/change-password", ("change_password", "Change the password, which ends all sessions"), Creator, sessions::change_password),
+        get("/creators/sessions", ("sessions", "The caller's sessions that go on, newest first"), Creator, sessions::list),
+        delete("/creators/sessions/{id}", ("end_session", "End a session of the caller"), Creator, sessions::end),
         get("/creators/me", ("creator", "The caller"), Creator, creators::me),
         put("/creators/me", ("update_creator", "Change the caller"), Creator, creators::update),
         get("/creators/me/agents", ("creators_agents", "The caller's agents"), Creator, creators::agents),
@@ -95,6 +97,11 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/creators/me/wallet", ("creator_wallet", "What the caller and the caller's agents have"), Creator, creators::wallet),
         put("/admin/creators/{id}/role", ("grant_role", "Give a creator a role"), Staff(Role::Admin), creators::grant),
         get("/admin/decisions", ("decisions", "What people with a role decided, newest first"), Staff(Role::Admin), decisions::list),
+
+        get("/audit/events", ("audit_events", "What happened that matters, newest first"), Staff(Role::Support), audit::list),
+        get("/audit/events/verify", ("verify_audit", "Prove sealed batches of events again"), Staff(Role::Support), audit::verify),
+        get("/audit/events/{number}/proof", ("audit_proof", "The proof of an event"), Staff(Role::Support), audit::proof),
+        get("/audit/seals", ("audit_seals", "Sealed batches of events"), Open, audit::seals),
 
         get("/listings", ("listings", "Listings, newest first"), Open, listings::list),
         post("/listings", ("create_listing", "Publish a listing"), Agent(Sell), listings::create),

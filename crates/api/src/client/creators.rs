@@ -5,8 +5,9 @@ use uuid::Uuid;
 
 use super::{Client, ClientError, content};
 use crate::{
-    Agent, ChangePassword, Creator, CreatorWallet, Dashboard, Decision, DecisionFilter, GrantRole, Login, Page, PageQuery,
-    ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session, UpdateCreator,
+    Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Creator, CreatorWallet, Dashboard, Decision,
+    DecisionFilter, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session,
+    SessionInfo, UpdateCreator, ledger::VerifyQuery,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.
@@ -34,6 +35,16 @@ impl Client {
     /// Ends all sessions of the calling creator.
     pub async fn end_all_sessions(&self) -> Result<(), ClientError> {
         content(self.request(Method::POST, "api/v1/creators/revoke-all").send().await?).await.map(drop)
+    }
+
+    /// The calling creator's sessions that go on, newest first.
+    pub async fn sessions(&self, page: &PageQuery) -> Result<Page<SessionInfo>, ClientError> {
+        self.get("api/v1/creators/sessions", page).await
+    }
+
+    /// Ends one session of the calling creator.
+    pub async fn end_one_session(&self, id: Uuid) -> Result<(), ClientError> {
+        content(self.request(Method::DELETE, &format!("api/v1/creators/sessions/{id}")).send().await?).await.map(drop)
     }
 
     /// Changes the calling creator's password; all sessions but the new one end.
@@ -79,6 +90,21 @@ impl Client {
     /// What people with a role decided, newest first, as an administrator.
     pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Page<Decision>, ClientError> {
         self.get("api/v1/admin/decisions", filter).await
+    }
+
+    /// What happened that matters, newest first, with the role `support`.
+    pub async fn audit_events(&self, filter: &AuditFilter) -> Result<Page<AuditEntry>, ClientError> {
+        self.get("api/v1/audit/events", filter).await
+    }
+
+    /// Has sealed batches of events proved again by the market, with the role `support`.
+    pub async fn verify_audit(&self, query: &VerifyQuery) -> Result<AuditVerified, ClientError> {
+        self.get("api/v1/audit/events/verify", query).await
+    }
+
+    /// The proof that an event is in the log, with the role `support`. Have it verified: [`AuditProof::verify`].
+    pub async fn audit_proof(&self, number: u64) -> Result<AuditProof, ClientError> {
+        self.get(&format!("api/v1/audit/events/{number}/proof"), &()).await
     }
 
     /// Gives a creator a role, as an administrator.

@@ -68,6 +68,18 @@ impl Seal {
         B256::from_slice(&hash.chain_update(self.root).finalize())
     }
 
+    /// Whether bytes are what was sealed at a place.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn includes(&self, id: u64, body: &[u8], path: &[B256]) -> Result<(), ProofError> {
+        let Self { sequence, first_id, count, root, .. } = *self;
+        let index = id.checked_sub(first_id).filter(|index| *index < count);
+        let index = index.ok_or(ProofError::Outside { id, sequence, first_id, count })?;
+        let found = merkle::root_from_path(merkle::leaf(body), index, count, path);
+        if found == Some(root) { Ok(()) } else { Err(ProofError::NotSealed { id, sequence }) }
+    }
+
     /// Who signed the head; `None` when nobody did or it cannot be told.
     pub fn signer(&self) -> Option<Address> {
         Signature::from_raw(self.signature.as_ref()?).ok()?.recover_address_from_msg(self.head()).ok()
@@ -83,26 +95,29 @@ pub enum ProofError {
     Body(#[from] BodyError),
     /// The seal is about other transfers.
     #[error(
-        "transfer {id} is not among the {count} of batch {sequence} that begins with {first_id}: this proof is for another seal"
+        "number {id} is not among the {count} of batch {sequence} that begins with {first_id}: this proof is for another seal"
     )]
     Outside {
-        /// The transfer.
+        /// The transfer or event.
         id: u64,
         /// The batch.
         sequence: u64,
-        /// Its first transfer.
+        /// Its first one.
         first_id: u64,
-        /// Its transfers.
+        /// How many it has.
         count: u64,
     },
     /// The path does not lead to the root.
-    #[error("transfer {id} is not what was sealed in batch {sequence}: the market showed another transfer, or changed it")]
+    #[error("number {id} is not what was sealed in batch {sequence}: the market showed something else, or changed it")]
     NotSealed {
-        /// The transfer.
+        /// The transfer or event.
         id: u64,
         /// The batch.
         sequence: u64,
     },
+    /// The event cannot be read.
+    #[error("the event cannot be read: {0}")]
+    Event(String),
     /// A batch does not follow the one before.
     #[error("batch {sequence} does not follow the one before it: the market changed or left out a batch")]
     BrokenChain {
@@ -180,12 +195,7 @@ impl InclusionProof {
     /// When it is not.
     pub fn verify(&self) -> Result<Transfer, ProofError> {
         let transfer = Transfer::from_body(&self.body)?;
-        let Seal { sequence, first_id, count, root, .. } = self.seal;
-        let index = transfer.id.checked_sub(first_id).filter(|index| *index < count);
-        let index = index.ok_or(ProofError::Outside { id: transfer.id, sequence, first_id, count })?;
-        if merkle::root_from_path(merkle::leaf(&self.body), index, count, &self.path) != Some(root) {
-            return Err(ProofError::NotSealed { id: transfer.id, sequence });
-        }
+        self.seal.includes(transfer.id, &self.body, &self.path)?;
         Ok(transfer)
     }
 }
@@ -196,6 +206,19 @@ impl InclusionProof {
 /// # Errors
 /// At the first batch that does not follow, or transfer that is not what was sealed.
 pub fn verify_range<B: AsRef<[u8]>>(previous: Option<&Seal>, seals: &[Seal], bodies: &[B]) -> Result<(), ProofError> {
+    verify_bodies(previous, seals, bodies, |body, id| Ok(Transfer::from_body(body)?.id == id))
+}
+
+/// The same of whatever is sealed: `is` tells whether bytes may stand at a place.
+///
+/// # Errors
+/// At the first batch that does not follow, or bytes that are not what was sealed.
+pub fn verify_bodies<B: AsRef<[u8]>>(
+    previous: Option<&Seal>,
+    seals: &[Seal],
+    bodies: &[B],
+    is: impl Fn(&[u8], u64) -> Result<bool, ProofError>,
+) -> Result<(), ProofError> {
     let (mut sequence, mut next_id, mut head) = match previous {
         Some(seal) => (seal.sequence, seal.first_id + seal.count, seal.head()),
         None => (0, 1, Seal::GENESIS),
@@ -209,7 +232,7 @@ pub fn verify_range<B: AsRef<[u8]>>(previous: Option<&Seal>, seals: &[Seal], bod
         for id in seal.first_id..seal.first_id.saturating_add(seal.count) {
             let not_sealed = ProofError::NotSealed { id, sequence: seal.sequence };
             let body = bodies.next().ok_or_else(|| not_sealed.clone())?;
-            if Transfer::from_body(body)?.id != id {
+            if !is(body, id)? {
                 return Err(not_sealed);
             }
             tree.push(merkle::leaf(body));

@@ -28,7 +28,7 @@ async fn the_first_administrator_is_made_by_whoever_has_the_database() {
     let (code, said) = refusal(&mut role(&email, "king"));
     assert!(code == 2 && said.contains("finance"), "{code}: {said}");
     assert!(role("Me@Example.com", "admin").output().unwrap().status.success());
-    let session = market.login(&Login { email, password }).await.unwrap();
+    let session = market.login(&Login::new(email, password)).await.unwrap();
     assert_eq!(session.creator.role, Role::Admin);
     stack.shutdown().await;
 }

@@ -2,6 +2,7 @@
 
 use api::{AccessToken, ApiKey, Code, CreateApiKey, CreatedApiKey, Page, PageQuery, Scope, TokenRequest};
 use axum::{Json, extract::State, http::StatusCode};
+use serde_json::json;
 use sqlx::{PgConnection, PgPool, Row, postgres::PgRow};
 use subtle::ConstantTimeEq;
 use time::OffsetDateTime;
@@ -9,6 +10,8 @@ use uuid::Uuid;
 
 use super::{Caller, Who, digest, random, read_secret, token::Kind, write_secret};
 use crate::{
+    access::Trail,
+    audit::Event,
     db,
     input::{self, Id, Params},
     problem::Problem,
@@ -71,6 +74,7 @@ pub(crate) async fn make(conn: &mut PgConnection, agent: Uuid, request: &CreateA
 pub(crate) async fn create(
     State(market): State<Market>,
     caller: Caller,
+    trail: Trail,
     input::Json(mut request): input::Json<CreateApiKey>,
 ) -> Result<(StatusCode, Json<CreatedApiKey>), Problem> {
     let agent = caller.agent()?;
@@ -103,6 +107,8 @@ pub(crate) async fn create(
         return Err(Problem::new(Code::WrongState, format!("An agent has at most {KEYS_MAX} keys: revoke one")));
     }
     let (api_key, key) = make(&mut tx, agent, &request).await?;
+    let created = Event::new("api_key_created", caller.who.into()).about(key.id);
+    created.with(json!({"scopes": key.scopes, "made_with": caller.credential})).note(&mut tx, &trail).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(CreatedApiKey { key, api_key })))
 }
@@ -125,11 +131,23 @@ pub(crate) async fn list(
 }
 
 /// `DELETE /api/v1/api-keys/{id}`: the tokens it got end with it.
-pub(crate) async fn revoke(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<ApiKey>, Problem> {
-    let revoke = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND agent_id = $2 RETURNING *";
-    let row = sqlx::query(revoke).bind(id).bind(caller.agent()?).fetch_optional(&market.pool).await?;
+pub(crate) async fn revoke(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    trail: Trail,
+) -> Result<Json<ApiKey>, Problem> {
+    let mut tx = market.pool.begin().await?;
+    let revoke = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND agent_id = $2
+         RETURNING *, revoked_at = now() AS just_now";
+    let row = sqlx::query(revoke).bind(id).bind(caller.agent()?).fetch_optional(&mut *tx).await?;
+    let row = row.ok_or_else(|| Problem::not_found("key of yours"))?;
+    if row.try_get("just_now")? {
+        Event::new("api_key_revoked", caller.who.into()).about(id).note(&mut tx, &trail).await?;
+    }
+    tx.commit().await?;
     market.auth.forget();
-    Ok(Json(key(&row.ok_or_else(|| Problem::not_found("key of yours"))?)?))
+    Ok(Json(key(&row)?))
 }
 
 /// `POST /api/v1/agents/token`: a key or a proven wallet for an access token.

@@ -4,6 +4,7 @@ pub(crate) mod keys;
 pub(crate) mod password;
 pub(crate) mod sessions;
 pub(crate) mod token;
+mod tries;
 pub(crate) mod wallet;
 
 use std::sync::Arc;

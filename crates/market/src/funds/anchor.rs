@@ -1,7 +1,8 @@
 //! Heads of seals on chain, so that nobody, the market included, can show another ledger later.
 //!
-//! An anchor is a batch of the LedgerAnchor contract whose entries are the heads of the seals since the last one. The contract takes sequence
-//! numbers in order and each once: an anchor is written down before it is sent, and sent until it is there.
+//! An anchor is a batch of the LedgerAnchor contract whose entries are the heads of the seals since the last one: those of the ledger, then those of
+//! the audit log, because an operator has one sequence there. The contract takes sequence numbers in order and each once: an anchor is written
+//! down before it is sent, and sent until it is there.
 
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use alloy::{
 use api::ledger::{AnchorProof, merkle};
 use contracts::ledger_anchor::LedgerAnchor;
 use indexer::read::{self, EventFilter, Finality};
-use sqlx::{PgConnection, Row, postgres::PgRow};
+use sqlx::{AssertSqlSafe, PgConnection, Row, postgres::PgRow};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::SendError;
-use crate::{db, problem::Problem, service::Market};
+use crate::{db, ledger::Chain, problem::Problem, service::Market};
 
-/// Heads in one anchor, at most.
+/// Heads of each chain in one anchor, at most.
 const HEADS_MAX: i64 = 4_096;
 /// How often it is looked for what is to be sent, or has become final.
 const EVERY: Duration = Duration::from_secs(2);
@@ -74,21 +75,25 @@ async fn once(market: &Market, signer: &PrivateKeySigner, every: Duration) -> Re
 
 /// The seals since the last anchor become one, when it is time.
 async fn form(market: &Market, operator: Address, sequence: u64, every: Duration) -> Result<Option<PgRow>, SendError> {
-    let last = "SELECT coalesce(max(first_seal + count), 1) AS next, coalesce(max(created_at) + make_interval(secs => $2) <= now(), TRUE) AS due
+    let last = "SELECT coalesce(max(first_seal + count), 1) AS next, coalesce(max(first_audit_seal + audit_count), 1) AS next_audit,
+             coalesce(max(created_at) + make_interval(secs => $2) <= now(), TRUE) AS due
          FROM anchors WHERE operator = $1";
     let seconds = i32::try_from(every.as_secs()).unwrap_or(i32::MAX);
     let last = sqlx::query(last).bind(operator.as_slice()).bind(seconds).fetch_one(&market.pool).await?;
     if !last.try_get::<bool, _>("due")? {
         return Ok(None);
     }
-    let first: i64 = last.try_get("next")?;
-    let heads = heads(&mut *market.pool.acquire().await?, first, HEADS_MAX).await?;
-    let Some(root) = merkle::root(&leaves(&heads)) else { return Ok(None) };
-    info!(sequence, first_seal = first, seals = heads.len(), "anchoring the ledger");
-    let new = "INSERT INTO anchors (operator, sequence, first_seal, count, root) VALUES ($1, $2, $3, $4, $5) RETURNING *";
-    let new = sqlx::query(new).bind(operator.as_slice()).bind(sequence.cast_signed()).bind(first);
-    let count = i64::try_from(heads.len()).unwrap_or(i64::MAX);
-    Ok(Some(new.bind(count).bind(root.as_slice()).fetch_one(&market.pool).await?))
+    let (first, first_audit): (i64, i64) = (last.try_get("next")?, last.try_get("next_audit")?);
+    let mut conn = market.pool.acquire().await?;
+    let ledger = heads(&mut conn, Chain::Ledger, first, HEADS_MAX).await?;
+    let audit = heads(&mut conn, Chain::Audit, first_audit, HEADS_MAX).await?;
+    let (count, audit_count) = (ledger.len() as i64, audit.len() as i64);
+    let Some(root) = merkle::root(&leaves(&[ledger, audit].concat())) else { return Ok(None) };
+    info!(sequence, first_seal = first, seals = count, first_audit, audit_count, "anchoring the ledger");
+    let new = "INSERT INTO anchors (operator, sequence, first_seal, count, first_audit_seal, audit_count, root)
+         VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING *";
+    let new = sqlx::query(new).bind(operator.as_slice()).bind(sequence.cast_signed()).bind(first).bind(count);
+    Ok(Some(new.bind(first_audit).bind(audit_count).bind(root.as_slice()).fetch_one(&mut *conn).await?))
 }
 
 async fn send(market: &Market, signer: &PrivateKeySigner, row: &PgRow) -> Result<(), SendError> {
@@ -103,7 +108,7 @@ async fn send(market: &Market, signer: &PrivateKeySigner, row: &PgRow) -> Result
     let call = LedgerAnchor::appendCall {
         sequence: sequence.unsigned_abs(),
         root: db::hash(row, "root")?,
-        entryCount: row.try_get::<i64, _>("count")?.unsigned_abs(),
+        entryCount: (row.try_get::<i64, _>("count")? + row.try_get::<i64, _>("audit_count")?).unsigned_abs(),
     };
     let request = TransactionRequest::default()
         .with_from(signer.address())
@@ -144,7 +149,10 @@ async fn note_final(market: &Market, operator: Address) -> sqlx::Result<()> {
         let Some(event) = event.filter(|event| event.place.finality == Finality::Final) else { continue };
         sqlx::query(
             "WITH done AS (UPDATE anchors SET transaction_hash = $3
-                           WHERE operator = $1 AND sequence = $2 AND transaction_hash IS NULL RETURNING first_seal, count)
+                           WHERE operator = $1 AND sequence = $2 AND transaction_hash IS NULL
+                           RETURNING first_seal, count, first_audit_seal, audit_count),
+                  audited AS (UPDATE audit_seals SET anchor = $3 FROM done
+                              WHERE sequence >= done.first_audit_seal AND sequence < done.first_audit_seal + done.audit_count)
              UPDATE seals SET anchor = $3 FROM done
              WHERE seals.sequence >= done.first_seal AND seals.sequence < done.first_seal + done.count",
         )
@@ -157,21 +165,27 @@ async fn note_final(market: &Market, operator: Address) -> sqlx::Result<()> {
     tx.commit().await
 }
 
-/// How many of the seals from one on are anchored without a gap, each proved against the contract again; or what is wrong.
-pub(crate) async fn anchored(market: &Market, from: u64, seals: u64) -> Result<(u64, Option<String>), Problem> {
+/// How many of a chain's seals from one on are anchored without a gap, each proved against the contract again; or what is wrong.
+pub(crate) async fn anchored(
+    market: &Market,
+    chain: Chain,
+    from: u64,
+    seals: u64,
+) -> Result<(u64, Option<String>), Problem> {
     let Some(operator) = market.ledger_key.as_ref().map(PrivateKeySigner::address) else { return Ok((0, None)) };
     let contract = LedgerAnchor::new(market.deployment.ledger_anchor, &market.provider);
-    let rows = sqlx::query(
-        "SELECT * FROM anchors WHERE operator = $1 AND first_seal < $3 AND first_seal + count > $2 AND transaction_hash IS NOT NULL
-         ORDER BY first_seal",
+    let (first_seal, count) = columns(chain);
+    let rows = format!(
+        "SELECT * FROM anchors WHERE operator = $1 AND {count} > 0 AND {first_seal} < $3 AND {first_seal} + {count} > $2
+             AND transaction_hash IS NOT NULL ORDER BY {first_seal}"
     );
     let (first, end) = (from.cast_signed(), from.saturating_add(seals).cast_signed());
-    let rows = rows.bind(operator.as_slice()).bind(first).bind(end).fetch_all(&market.pool).await?;
+    let rows = sqlx::query(AssertSqlSafe(rows)).bind(operator.as_slice()).bind(first).bind(end).fetch_all(&market.pool).await?;
     let mut proved = first;
     for row in rows {
-        let (first_seal, count): (i64, i64) = (row.try_get("first_seal")?, row.try_get("count")?);
+        let (first_seal, count): (i64, i64) = (row.try_get(first_seal)?, row.try_get(count)?);
         let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
-        let heads = heads(&mut *market.pool.acquire().await?, first_seal, count).await?;
+        let heads = heads_of(&mut *market.pool.acquire().await?, &row).await?;
         let root = merkle::root(&leaves(&heads)).unwrap_or_default();
         let asked = contract.isAnchored(operator, sequence, root, heads.len() as u64).call().await;
         if !asked.map_err(|_| Problem::new(api::Code::Unavailable, "The node does not answer, so anchors cannot be compared"))? {
@@ -183,24 +197,45 @@ pub(crate) async fn anchored(market: &Market, from: u64, seals: u64) -> Result<(
     Ok(((proved - first).unsigned_abs(), None))
 }
 
-/// The way from a seal to its anchor; none before it is anchored.
-pub(crate) async fn proof(conn: &mut PgConnection, seal: u64) -> sqlx::Result<Option<AnchorProof>> {
-    let row = "SELECT * FROM anchors WHERE first_seal <= $1 AND first_seal + count > $1 AND transaction_hash IS NOT NULL LIMIT 1";
-    let Some(row) = sqlx::query(row).bind(seal.cast_signed()).fetch_optional(&mut *conn).await? else { return Ok(None) };
-    let (first, count): (i64, i64) = (row.try_get("first_seal")?, row.try_get("count")?);
-    let index = seal - first.unsigned_abs();
-    let leaves = leaves(&heads(conn, first, count).await?);
+/// The way from a chain's seal to its anchor; none before it is anchored.
+pub(crate) async fn proof(conn: &mut PgConnection, chain: Chain, seal: u64) -> sqlx::Result<Option<AnchorProof>> {
+    let (first_seal, count) = columns(chain);
+    let row = format!(
+        "SELECT * FROM anchors WHERE {first_seal} <= $1 AND {first_seal} + {count} > $1 AND transaction_hash IS NOT NULL LIMIT 1"
+    );
+    let Some(row) = sqlx::query(AssertSqlSafe(row)).bind(seal.cast_signed()).fetch_optional(&mut *conn).await? else {
+        return Ok(None);
+    };
+    let before = if chain == Chain::Audit { row.try_get("count")? } else { 0_i64 };
+    let index = seal - row.try_get::<i64, _>(first_seal)?.unsigned_abs() + before.unsigned_abs();
+    let leaves = leaves(&heads_of(conn, &row).await?);
     let path = merkle::path(&leaves, usize::try_from(index).unwrap_or(usize::MAX)).unwrap_or_default();
     let sequence = row.try_get::<i64, _>("sequence")?.unsigned_abs();
-    Ok(Some(AnchorProof { operator: db::address(&row, "operator")?, sequence, count: count.unsigned_abs(), index, path }))
+    Ok(Some(AnchorProof { operator: db::address(&row, "operator")?, sequence, count: leaves.len() as u64, index, path }))
 }
 
-async fn heads(conn: &mut PgConnection, first: i64, limit: i64) -> sqlx::Result<Vec<Vec<u8>>> {
-    sqlx::query_scalar("SELECT head FROM seals WHERE sequence >= $1 ORDER BY sequence LIMIT $2")
-        .bind(first)
-        .bind(limit)
-        .fetch_all(conn)
-        .await
+/// The columns that say which seals of a chain an anchor has.
+const fn columns(chain: Chain) -> (&'static str, &'static str) {
+    match chain {
+        Chain::Ledger => ("first_seal", "count"),
+        Chain::Audit => ("first_audit_seal", "audit_count"),
+    }
+}
+
+/// All heads that an anchor has.
+async fn heads_of(conn: &mut PgConnection, row: &PgRow) -> sqlx::Result<Vec<Vec<u8>>> {
+    let mut all = Vec::new();
+    for chain in [Chain::Ledger, Chain::Audit] {
+        let (first_seal, count) = columns(chain);
+        all.extend(heads(conn, chain, row.try_get(first_seal)?, row.try_get(count)?).await?);
+    }
+    Ok(all)
+}
+
+async fn heads(conn: &mut PgConnection, chain: Chain, first: i64, limit: i64) -> sqlx::Result<Vec<Vec<u8>>> {
+    let table = chain.seals_table();
+    let heads = format!("SELECT head FROM {table} WHERE sequence >= $1 AND sequence < $1 + $2 ORDER BY sequence");
+    sqlx::query_scalar(AssertSqlSafe(heads)).bind(first).bind(limit).fetch_all(conn).await
 }
 
 fn leaves(heads: &[Vec<u8>]) -> Vec<B256> {

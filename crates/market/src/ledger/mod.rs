@@ -21,6 +21,7 @@ use money::Bps;
 pub(crate) use past::replay;
 pub use rates::{Rates, Tier, Tiers};
 pub use request::{Redemption, Sending, Undoing, Withdrawal};
+pub(crate) use seal::Chain;
 pub use seal::{Checked, check, proof, seal, sealed, seals, sign};
 use sqlx::PgPool;
 use time::OffsetDateTime;

@@ -24,13 +24,14 @@ use axum::{
 };
 use sqlx::{Row, postgres::PgRow};
 use time::OffsetDateTime;
+use tokio::sync::SemaphorePermit;
 use uuid::Uuid;
 
 use crate::{
     auth::Caller,
     funds::anchor,
     input::{self, Number, Params},
-    ledger::{self, AccountId, How, LedgerError, Move, Order, Purpose, Refused, Sending, What},
+    ledger::{self, AccountId, Chain, How, LedgerError, Move, Order, Purpose, Refused, Sending, What},
     problem::Problem,
     service::Market,
 };
@@ -40,8 +41,8 @@ pub(crate) use upkeep::{upkeep, welcome};
 
 const MEMO_LEN_MAX_CHARS: usize = 200;
 /// Batches proved again in one request, at most.
-const VERIFY_MAX_SEALS: u32 = 100;
-const VERIFY_SEALS: u32 = 20;
+pub(crate) const VERIFY_MAX_SEALS: u32 = 100;
+pub(crate) const VERIFY_SEALS: u32 = 20;
 /// How long a request waits for those before it.
 const VERIFY_WAIT: Duration = Duration::from_secs(5);
 
@@ -146,20 +147,25 @@ pub(crate) async fn verify(State(market): State<Market>, Params(query): Params<V
     if let Some(verified) = market.verified.get(&(from, limit)).await {
         return Ok(Json(verified));
     }
-    let busy = || Problem::new(Code::Unavailable, "Others have the ledger proved right now: ask again");
-    let turn = tokio::time::timeout(VERIFY_WAIT, market.verifying.acquire()).await;
-    let _turn = turn.ok().and_then(Result::ok).ok_or_else(busy)?;
+    let _turn = turn(&market).await?;
     // Whoever had the turn before may have asked the same.
     if let Some(verified) = market.verified.get(&(from, limit)).await {
         return Ok(Json(verified));
     }
     let checked = ledger::check(&mut *market.pool.acquire().await?, from, limit).await?;
     let ledger::Checked { seals, transfers, problem } = checked;
-    let (anchored_seals, unlike) = anchor::anchored(&market, from, seals).await?;
+    let (anchored_seals, unlike) = anchor::anchored(&market, Chain::Ledger, from, seals).await?;
     let problem = problem.or(unlike);
     let verified = Verified { valid: problem.is_none(), seals, transfers, anchored_seals, problem };
     market.verified.insert((from, limit), verified.clone()).await;
     Ok(Json(verified))
+}
+
+/// Whose turn it is to have batches proved.
+pub(crate) async fn turn(market: &Market) -> Result<SemaphorePermit<'_>, Problem> {
+    let busy = || Problem::new(Code::Unavailable, "Others have batches proved right now: ask again");
+    let turn = tokio::time::timeout(VERIFY_WAIT, market.verifying.acquire()).await;
+    turn.ok().and_then(Result::ok).ok_or_else(busy)
 }
 
 /// `GET /api/v1/wallet/ledger/seals`
@@ -177,7 +183,7 @@ pub(crate) async fn sealed(
     Ok(Json(ledger::sealed(&mut *market.pool.acquire().await?, from, limit).await?))
 }
 
-fn range(query: &VerifyQuery) -> (u64, u32) {
+pub(crate) fn range(query: &VerifyQuery) -> (u64, u32) {
     (query.from.unwrap_or(1).min(i64::MAX as u64), query.limit.unwrap_or(VERIFY_SEALS).min(VERIFY_MAX_SEALS))
 }
 
@@ -201,7 +207,7 @@ pub(crate) async fn proof(
     }
     let mut proof = ledger::proof(&mut conn, transfer).await?;
     if let Some(proof) = &mut proof {
-        proof.anchor = anchor::proof(&mut conn, proof.seal.sequence).await?;
+        proof.anchor = anchor::proof(&mut conn, Chain::Ledger, proof.seal.sequence).await?;
     }
     proof.map(Json).ok_or_else(|| Problem::new(Code::WrongState, "It is not sealed yet: ask again in a few seconds"))
 }

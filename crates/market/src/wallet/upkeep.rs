@@ -14,7 +14,7 @@ use crate::{
     auth::sessions,
     db,
     funds::{monthly, redemptions},
-    ledger::{self, LedgerError, Move, Order, Refused, What},
+    ledger::{self, Chain, LedgerError, Move, Order, Refused, What},
     limits,
     problem::Problem,
     routing,
@@ -67,11 +67,13 @@ async fn once(market: &Market) -> sqlx::Result<()> {
     for row in sqlx::query(new).bind(WELCOME_MAX).fetch_all(&market.pool).await? {
         welcome(market, row.try_get("id")?, db::address(&row, "wallet")?).await;
     }
-    while ledger::seal(&market.pool).await? > 0 {}
-    match &market.ledger_key {
-        Some(key) => ledger::sign(&market.pool, key).await,
-        None => Ok(()),
+    for chain in [Chain::Ledger, Chain::Audit] {
+        while chain.seal(&market.pool).await? > 0 {}
+        if let Some(key) = &market.ledger_key {
+            chain.sign(&market.pool, key).await?;
+        }
     }
+    Ok(())
 }
 
 /// The bonus of who is new, once for a wallet. What fails here is done by the next look after the ledger.

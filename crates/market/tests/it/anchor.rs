@@ -2,7 +2,7 @@
 
 use alloy::{primitives::U256, providers::ext::AnvilApi, signers::local::PrivateKeySigner};
 use api::{
-    AgentType,
+    AgentType, Role,
     ledger::{Asset, Send, StatementQuery, VerifyQuery},
 };
 use contracts::ledger_anchor::LedgerAnchor;
@@ -23,13 +23,24 @@ async fn what_was_anchored_cannot_be_rewritten_unseen() {
     let (from, to) = (market.join("from", SELLER, AgentType::Both).await, market.join("to", BUYER, AgentType::Both).await);
     let anchored = async || from.client.verify_ledger(&VerifyQuery::default()).await.unwrap().anchored_seals;
     let contract = LedgerAnchor::new(world.stack.deployment().ledger_anchor, provider);
-    for (round, amount) in ["1", "2"].into_iter().enumerate() {
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    for amount in ["1", "2"] {
         let send = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: amount.parse().unwrap(), memo: None };
         from.client.send_money(&send, amount).await.unwrap();
-        until("it is sent", async || contract.headOf(key.address()).call().await.unwrap().sequence > round as u64).await;
+        until("it is sealed", async || {
+            let unsealed = "SELECT last_id - (SELECT coalesce(max(first_id + count - 1), 0) FROM seals) FROM ledger";
+            sqlx::query_scalar::<_, i64>(unsealed).fetch_one(&pool).await.unwrap() == 0
+        })
+        .await;
     }
-    finalize(&world).await;
-    until("it is anchored", async || anchored().await >= 2).await;
+    until("all is anchored", async || {
+        finalize(&world).await;
+        let open = "SELECT (SELECT count(*) FROM seals WHERE anchor IS NULL) + (SELECT count(*) FROM audit_seals WHERE anchor IS NULL)
+             + (SELECT count(*) FROM audit_events WHERE number IS NULL)";
+        sqlx::query_scalar::<_, i64>(open).fetch_one(&pool).await.unwrap() == 0
+    })
+    .await;
+    assert!(anchored().await >= 2);
 
     let query = StatementQuery { asset: Asset::Ard, until: None, cursor: None, limit: Some(1) };
     let transfer = from.client.statement(&query).await.unwrap().data[0].transfer_id;
@@ -40,8 +51,17 @@ async fn what_was_anchored_cannot_be_rewritten_unseen() {
     assert_eq!((way.operator, proof.seal.signer()), (key.address(), Some(key.address())));
     assert!(contract.isAnchored(way.operator, way.sequence, root, way.count).call().await.unwrap());
 
-    let pool = market::pool(world.stack.database_url()).await.unwrap();
-    sqlx::query("ALTER TABLE anchors DROP CONSTRAINT anchors_first_seal_fkey").execute(&pool).await.unwrap();
+    // What happened is anchored with the money.
+    let support = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Support).await);
+    let proof = support.audit_proof(1).await.unwrap();
+    let (event, way) = (proof.verify().unwrap(), proof.anchor.unwrap());
+    assert_eq!(event.event_type, "agent_registered");
+    let root = way.root(proof.seal.head()).unwrap();
+    assert!(contract.isAnchored(way.operator, way.sequence, root, way.count).call().await.unwrap());
+    sqlx::query("UPDATE audit_seals SET head = sha256(head) WHERE sequence = 1").execute(&pool).await.unwrap();
+    let verified = support.verify_audit(&VerifyQuery { from: Some(1), limit: Some(1) }).await.unwrap();
+    assert!(!verified.valid && verified.problem.as_ref().unwrap().contains("anchored"), "{verified:?}");
+
     sqlx::query("DELETE FROM seals").execute(&pool).await.unwrap();
     while market::ledger::seal(&pool).await.unwrap() > 0 {}
     // Another question: an answer is repeated for a while.

@@ -168,7 +168,7 @@ async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
     let creator = market.creator("me@example.com").await;
     market.creator("mod@example.com").await;
     assert!(market::grant(world.stack.database_url(), "mod@example.com", Role::Moderator).await.unwrap());
-    let moderator = market.client.login(&Login { email: "mod@example.com".into(), password: PASSWORD.into() }).await.unwrap();
+    let moderator = market.client.login(&Login::new("mod@example.com", PASSWORD)).await.unwrap();
     let moderator = market.client.with_token(&moderator.access);
     let me = market.client.with_token(&creator.access);
     me.claim_agent(seller.agent.id, &market.proof(SELLER).await).await.unwrap();
@@ -176,7 +176,7 @@ async fn quality_is_a_moderators_word_and_royalties_go_to_the_creator() {
     let judged = JudgeListing { version: 1, quality_bps: Bps::new(9_000).unwrap() };
     assert_eq!(refusal(me.judge_listing(listing.id, &judged).await), Code::Forbidden);
     assert!(market::grant(world.stack.database_url(), "me@example.com", Role::Moderator).await.unwrap());
-    let owner = market.client.login(&Login { email: "me@example.com".into(), password: PASSWORD.into() }).await.unwrap();
+    let owner = market.client.login(&Login::new("me@example.com", PASSWORD)).await.unwrap();
     let own = market.client.with_token(&owner.access).judge_listing(listing.id, &judged).await;
     assert_eq!(refusal(own), Code::Forbidden, "of an agent of theirs");
     assert_eq!(moderator.judge_listing(listing.id, &judged).await.unwrap().quality_bps, Some(judged.quality_bps));

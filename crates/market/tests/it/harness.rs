@@ -174,7 +174,7 @@ impl Market {
         let email = format!("{}@example.com", Uuid::now_v7().simple());
         self.creator(&email).await;
         assert!(market::grant(database_url, &email, role).await.unwrap());
-        let login = Login { email, password: PASSWORD.into() };
+        let login = Login::new(email, PASSWORD);
         self.client.login(&login).await.unwrap().access.access_token
     }
 

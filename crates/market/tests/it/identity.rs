@@ -202,7 +202,7 @@ async fn a_stolen_refresh_token_ends_the_session_and_a_lost_answer_does_not() {
     assert_eq!(refusal(market.client.refresh(&second.refresh_token).await), Code::Unauthenticated);
     assert_eq!(refusal(me.creator().await), Code::Unauthenticated);
 
-    let login = |password: &str| Login { email: "ME@example.com ".into(), password: password.into() };
+    let login = |password: &str| Login::new("ME@example.com ", password);
     let session = market.client.login(&login(PASSWORD)).await.unwrap();
     market.client.end_session(&session.refresh_token).await.unwrap();
     assert_eq!(refusal(market.client.with_token(&session.access).creator().await), Code::Unauthenticated);
@@ -224,7 +224,7 @@ async fn wrong_passwords_lock_the_account_also_when_they_come_at_once() {
     let again = market.client.register_creator(&market.creation("ME@example.com")).await;
     assert_eq!(refusal(again), Code::EmailTaken);
     let login = |email: &str, password: &str| {
-        let (client, request) = (market.client.clone(), Login { email: email.into(), password: password.into() });
+        let (client, request) = (market.client.clone(), Login::new(email, password));
         async move { refusal(client.login(&request).await) }
     };
     assert_eq!(login("nobody@example.com", PASSWORD).await, Code::Unauthenticated);
@@ -232,4 +232,81 @@ async fn wrong_passwords_lock_the_account_also_when_they_come_at_once() {
     let tries = futures::future::join_all((0..12).map(|_| login("me@example.com", "a wrong password"))).await;
     assert_eq!(tries.iter().filter(|code| **code == Code::Unauthenticated).count(), 5);
     assert_eq!(login("me@example.com", PASSWORD).await, Code::TooManyRequests, "the right one does not help now");
+}
+
+/// Tries to sign in from an address that our proxy saw; the status of the answer.
+async fn sign_in(market: &Market, from: &str, login: &Login) -> u16 {
+    let request = reqwest::Client::new().post(market.url.join("api/v1/creators/login").unwrap());
+    request.header("x-forwarded-for", from).json(login).send().await.unwrap().status().as_u16()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_guesses_a_password_locks_out_nobody_who_signed_in_before() {
+    let world = World::new().await;
+    let config = || market::Config {
+        proxies: 1,
+        requests_per_minute_unknown: 0,
+        token_secrets: vec![[7; 32].into()],
+        ..world.config()
+    };
+    let (one, two) = (Market::start(config()).await, Market::start(config()).await);
+    let created = one.client.register_creator(&one.creation("me@example.com")).await.unwrap();
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    sqlx::query("UPDATE sessions SET network = '203.0.113.0/24'").execute(&pool).await.unwrap();
+    let (right, wrong) = (Login::new("me@example.com", PASSWORD), Login::new("me@example.com", "a wrong password"));
+    let device = Login { device: Some(created.refresh_token.clone()), ..right.clone() };
+
+    // From one address, whichever instance is asked, and for who is registered as for who is not.
+    for email in ["me@example.com", "nobody@example.com"] {
+        let wrong = Login { email: email.into(), ..wrong.clone() };
+        let mut told = Vec::new();
+        for turn in 0..7 {
+            told.push(sign_in(if turn % 2 == 0 { &one } else { &two }, "198.51.100.1", &wrong).await);
+        }
+        assert_eq!(told, [401, 401, 401, 401, 401, 429, 429], "{email}");
+    }
+    assert_eq!(sign_in(&one, "198.51.100.1", &right).await, 429, "the right one does not help there");
+    assert_eq!(sign_in(&one, "192.0.2.9", &right).await, 200, "elsewhere it does");
+    assert_eq!(sign_in(&one, "198.51.100.1", &device).await, 200, "and there to who shows a session");
+
+    // From everywhere: the account waits, but not where its owner was before.
+    let everywhere = (0..130).map(|number| format!("10.{number}.0.1")).collect::<Vec<_>>();
+    let mut told = Vec::new();
+    for addresses in everywhere.chunks(10) {
+        told.extend(futures::future::join_all(addresses.iter().map(|from| sign_in(&two, from, &wrong))).await);
+    }
+    let tried = told.iter().filter(|status| **status == 401).count();
+    assert!((90..=100).contains(&tried) && told[120..].iter().all(|status| *status == 429), "{tried} of {told:?}");
+    assert_eq!(sign_in(&one, "172.16.0.1", &right).await, 429);
+    assert_eq!(sign_in(&one, "203.0.113.80", &right).await, 200);
+    assert_eq!(sign_in(&one, "172.16.0.1", &device).await, 200);
+    let stolen = Login { device: Some(api::RefreshToken("florin_refresh_nothing".into())), ..right.clone() };
+    assert_eq!(sign_in(&one, "172.16.0.1", &stolen).await, 429);
+    let longest = "SELECT max(extract(epoch FROM locked_until - last_at))::bigint FROM login_tries";
+    let longest: i64 = sqlx::query_scalar(longest).fetch_one(&pool).await.unwrap();
+    assert!(longest <= 900, "{longest}");
+    // It is over some time, and what was counted of it is little.
+    sqlx::query("UPDATE login_tries SET locked_until = now()").execute(&pool).await.unwrap();
+    assert_eq!(sign_in(&one, "172.16.0.1", &right).await, 200);
+    let noted: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE event_type = 'login_failed'").fetch_one(&pool).await.unwrap();
+    assert!((100..=110).contains(&noted), "{noted}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sessions_are_seen_and_ended_one_by_one() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let (first, other) = (market.creator("me@example.com").await, market.creator("other@example.com").await);
+    let second = market.client.login(&Login::new("me@example.com", PASSWORD)).await.unwrap();
+    let me = market.client.with_token(&second.access);
+    let sessions = me.sessions(&PageQuery::default()).await.unwrap().data;
+    assert_eq!(sessions.iter().map(|session| session.is_current).collect::<Vec<_>>(), [true, false]);
+    assert_eq!(sessions[1].network.as_deref(), Some("127.0.0.0/24"));
+    let others = market.client.with_token(&other.access);
+    assert_eq!(refusal(others.end_one_session(sessions[1].id).await), Code::NotFound);
+    me.end_one_session(sessions[1].id).await.unwrap();
+    assert_eq!(refusal(market.client.with_token(&first.access).creator().await), Code::Unauthenticated);
+    assert_eq!(refusal(market.client.refresh(&first.refresh_token).await), Code::Unauthenticated);
+    assert_eq!(refusal(me.end_one_session(sessions[1].id).await), Code::NotFound);
+    assert_eq!(me.sessions(&PageQuery::default()).await.unwrap().data.len(), 1);
 }

@@ -6,6 +6,7 @@ mod about;
 mod access;
 mod agents;
 mod anchor;
+mod audit;
 mod catalog;
 mod content;
 mod demand;

@@ -155,7 +155,7 @@ async fn principals(world: &World, market: &Market) -> Vec<Principal> {
     let ended = market.creator("ended@example.com").await;
     market.client.end_session(&ended.refresh_token).await.unwrap();
     all.push(("a session that was ended".into(), bearer(&ended.access.access_token), Is::Refused));
-    let expired = market.client.login(&Login { email: "ended@example.com".into(), password: PASSWORD.into() }).await.unwrap();
+    let expired = market.client.login(&Login::new("ended@example.com", PASSWORD)).await.unwrap();
     let over = "UPDATE sessions SET expires_at = now() WHERE creator_id = $1 AND revoked_at IS NULL";
     sqlx::query(over).bind(expired.creator.id).execute(&pool).await.unwrap();
     all.push(("a session that has expired".into(), bearer(&expired.access.access_token), Is::Refused));

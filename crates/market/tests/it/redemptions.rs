@@ -129,7 +129,7 @@ async fn creators_are_paid_out_once_a_month_the_way_they_chose() {
 
     // Nobody approves their own, nor does a creator whose role is none.
     let login = async |name: &str| {
-        let login = Login { email: format!("{name}@example.com"), password: PASSWORD.into() };
+        let login = Login::new(format!("{name}@example.com"), PASSWORD);
         market.client.login(&login).await.unwrap().access.access_token
     };
     let own = payouts(&staff).await.remove(0);
