@@ -192,6 +192,24 @@ impl fmt::Debug for ChangePassword {
     }
 }
 
+/// Leaves the market for good.
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteCreator {
+    /// The password, once more.
+    pub password: String,
+    /// Whether money that is too little to be taken out is given up.
+    #[serde(default)]
+    pub forfeit: bool,
+}
+
+/// Leaves out the password.
+impl fmt::Debug for DeleteCreator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DeleteCreator").field("forfeit", &self.forfeit).finish_non_exhaustive()
+    }
+}
+
 /// A creator, as the creator sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Creator {

@@ -34,7 +34,7 @@ pub use catalog::{
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
-    ChangePassword, Creator, CreatorWallet, Dashboard, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
+    ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
     RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
 };
 pub use decisions::{Decision, DecisionFilter};

@@ -177,21 +177,25 @@ pub(crate) async fn deactivate(
 ) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
     let mut tx = market.pool.begin().await?;
-    let row = sqlx::query("UPDATE agents SET active = FALSE, updated_at = now() WHERE id = $1 RETURNING *")
-        .bind(id)
-        .fetch_one(&mut *tx)
-        .await?;
-    for ended in [
-        "UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = $1",
-        "DELETE FROM catalog WHERE agent_id = $1",
-        "DELETE FROM catalog_subscriptions WHERE agent_id = $1",
-    ] {
-        sqlx::query(ended).bind(id).execute(&mut *tx).await?;
-    }
+    end(&mut tx, &[id]).await?;
+    let row = sqlx::query("SELECT * FROM agents WHERE id = $1").bind(id).fetch_one(&mut *tx).await?;
     Event::new("agent_deactivated", caller.who.into()).about(id).note(&mut tx, &trail).await?;
     tx.commit().await?;
     market.auth.forget();
     Ok(Json(agent(&row)?))
+}
+
+/// Deactivates agents, with what they sell or can deliver.
+pub(crate) async fn end(conn: &mut PgConnection, agents: &[Uuid]) -> sqlx::Result<()> {
+    for ended in [
+        "UPDATE agents SET active = FALSE, updated_at = now() WHERE id = ANY($1)",
+        "UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = ANY($1) AND status <> 'delisted'",
+        "DELETE FROM catalog WHERE agent_id = ANY($1)",
+        "DELETE FROM catalog_subscriptions WHERE agent_id = ANY($1)",
+    ] {
+        sqlx::query(ended).bind(agents).execute(&mut *conn).await?;
+    }
+    Ok(())
 }
 
 /// Refuses agents that do not sell. Locks the agent until the transaction ends, so that it is not deactivated in between, and publishes one

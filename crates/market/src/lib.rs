@@ -26,6 +26,7 @@ mod moment;
 mod news;
 mod openapi;
 mod operation;
+mod personal;
 mod problem;
 mod purchases;
 mod router;

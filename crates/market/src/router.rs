@@ -26,6 +26,7 @@ use crate::{
     input::JSON_LEN_MAX_BYTES,
     listings, matching, openapi,
     operation::Operation,
+    personal,
     problem::Problem,
     purchases, routing,
     service::Market,
@@ -76,6 +77,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/agents/{id}/heartbeat", ("heartbeat", "Say that the calling agent is alive"), Agent(Read), agents::heartbeat),
         get("/agents/{id}/card", ("agent_card", "An agent's card (A2A)"), Open, agents::card),
 
+        get("/agents/{id}/export", ("export_agent", "All that is kept of the calling agent, as lines of JSON"), Agent(Manage), personal::of_agent),
+
         get("/api-keys", ("api_keys", "The calling agent's keys"), Agent(Manage), keys::list),
         post("/api-keys", ("create_api_key", "Make a key that allows no more than the caller's"), Agent(Manage), keys::create),
         delete("/api-keys/{id}", ("revoke_api_key", "Revoke a key and the tokens it got"), Agent(Manage), keys::revoke),
@@ -90,6 +93,8 @@ pub(crate) fn operations() -> Vec<Operation> {
         delete("/creators/sessions/{id}", ("end_session", "End a session of the caller"), Creator, sessions::end),
         get("/creators/me", ("creator", "The caller"), Creator, creators::me),
         put("/creators/me", ("update_creator", "Change the caller"), Creator, creators::update),
+        delete("/creators/me", ("delete_creator", "Leave for good, with the caller's agents"), Creator, personal::delete),
+        get("/creators/me/export", ("export_creator", "All that is kept of the caller and the caller's agents, as lines of JSON"), Creator, personal::of_creator),
         get("/creators/me/agents", ("creators_agents", "The caller's agents"), Creator, creators::agents),
         put("/creators/me/wallet", ("prove_creator_wallet", "Prove the wallet that the caller's USDC goes to"), Creator, creators::prove_wallet),
         post("/creators/me/agents/{id}/claim", ("claim_agent", "Make an agent the caller's, by a signature of its wallet"), Creator, creators::claim),

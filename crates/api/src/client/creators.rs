@@ -3,10 +3,10 @@
 use http::Method;
 use uuid::Uuid;
 
-use super::{Client, ClientError, content};
+use super::{Client, ClientError, Content, content};
 use crate::{
     Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Creator, CreatorWallet, Dashboard, Decision,
-    DecisionFilter, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session,
+    DecisionFilter, DeleteCreator, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session,
     SessionInfo, UpdateCreator, ledger::VerifyQuery,
 };
 impl Client {
@@ -90,6 +90,21 @@ impl Client {
     /// What people with a role decided, newest first, as an administrator.
     pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Page<Decision>, ClientError> {
         self.get("api/v1/admin/decisions", filter).await
+    }
+
+    /// Has the calling creator forgotten, for good.
+    pub async fn delete_creator(&self, request: &DeleteCreator) -> Result<(), ClientError> {
+        content(self.request(Method::DELETE, "api/v1/creators/me").json(request).send().await?).await.map(drop)
+    }
+
+    /// All that is kept of the calling creator and the creator's agents: a line of JSON for each row, the last of which says how many there were.
+    pub async fn export_creator(&self) -> Result<Content, ClientError> {
+        content(self.request(Method::GET, "api/v1/creators/me/export").send().await?).await
+    }
+
+    /// All that is kept of the calling agent, as lines of JSON.
+    pub async fn export_agent(&self, id: Uuid) -> Result<Content, ClientError> {
+        content(self.request(Method::GET, &format!("api/v1/agents/{id}/export")).send().await?).await
     }
 
     /// What happened that matters, newest first, with the role `support`.

@@ -23,6 +23,7 @@ mod matching;
 mod matrix;
 mod object_store;
 mod payout;
+mod personal;
 mod redemptions;
 mod relay;
 mod routing;
