@@ -10,6 +10,7 @@ mod creators;
 mod decisions;
 mod demand;
 mod discovery;
+mod fraud;
 mod health;
 mod identity;
 pub mod ledger;
@@ -34,8 +35,8 @@ pub use catalog::{
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, ToppedUp};
 pub use creators::{
-    ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh, RefreshToken,
-    RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
+    ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh,
+    RefreshToken, RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
 };
 pub use decisions::{Decision, DecisionFilter};
 pub use demand::{
@@ -43,6 +44,7 @@ pub use demand::{
     Signal, Trend, Trending, TrendingQuery,
 };
 pub use discovery::{CategoryCount, Discovered, Facets, PriceBand, SuggestQuery, Suggestions, TagCount};
+pub use fraud::{ClearFinding, Finding, FindingFilter, FindingStatus, FraudAction, FraudRule, RuleAction};
 pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
 pub use listings::{

@@ -58,6 +58,8 @@ codes! {
     Forbidden = "forbidden", 403, "You may not do this";
     /// More than is allowed in a time.
     OverLimit = "over_limit", 403, "A limit is reached";
+    /// What was done looks like fraud, and somebody has to look first.
+    UnderReview = "under_review", 403, "Somebody has to look at this first";
     /// There is no such thing.
     NotFound = "not_found", 404, "There is no such thing";
     /// The path is served, but not by this method.

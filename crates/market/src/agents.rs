@@ -11,7 +11,7 @@ use crate::{
     access::Trail,
     audit::{Actor, Event},
     auth::{Caller, keys, token::Kind, wallet as proof},
-    db,
+    db, fraud,
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
@@ -67,6 +67,7 @@ pub(crate) async fn register(
     let (api_key, key) = keys::make(&mut tx, id, &keys::first(scopes)).await?;
     let registered = Event::new("agent_registered", Actor::Agent(id)).about(id);
     registered.with(json!({"key": key.id, "scopes": scopes})).note(&mut tx, &trail).await?;
+    fraud::registered(&mut tx, id, &trail).await?;
     tx.commit().await?;
     welcome(&market, id, wallet).await;
     let access = market.auth.tokens.issue(id, Kind::Agent, scopes, Some(key.id), OffsetDateTime::now_utc());

@@ -210,8 +210,7 @@ pub(crate) async fn columns_differ(conn: &mut PgConnection, seal: &Seal) -> sqlx
 }
 
 fn entry(row: &PgRow) -> sqlx::Result<AuditEntry> {
-    let event: AuditEvent =
-        serde_json::from_slice(row.try_get("body")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+    let event: AuditEvent = serde_json::from_slice(row.try_get("body")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
     let number: Option<i64> = row.try_get("number")?;
     Ok(AuditEntry { id: row.try_get("id")?, number: number.map(i64::unsigned_abs), event })
 }

@@ -8,7 +8,7 @@ use api::ledger::Amount;
 use money::Usdc;
 use url::Url;
 
-use crate::{content::ContentAt, funds::withdrawals::Limits, ledger::Rates};
+use crate::{content::ContentAt, fraud, funds::withdrawals::Limits, ledger::Rates};
 
 /// How the marketplace runs.
 #[derive(clap::Args, Clone)]
@@ -110,6 +110,9 @@ pub struct Config {
     /// What sales cost and bring.
     #[command(flatten)]
     pub rates: Rates,
+    /// What looks like fraud.
+    #[command(flatten)]
+    pub fraud: fraud::Rules,
     /// Most USDC, or its worth in ARD, that one person (the creator of the agents, else their wallet) can send to others' agents in 24 hours
     #[arg(long, env = "FLORIN_MARKET_TRANSFER_DAY_MAX", default_value_t = Config::TRANSFER_DAY_MAX, value_name = "USDC")]
     pub transfer_day_max: Usdc,
@@ -191,6 +194,7 @@ impl Config {
             custody_key: None,
             signup_bonus: Amount::ZERO,
             rates: Rates::default(),
+            fraud: fraud::Rules::default(),
             transfer_day_max: Self::TRANSFER_DAY_MAX,
             withdrawal_least: Self::WITHDRAWAL_LEAST,
             withdrawal_day_max: Self::WITHDRAWAL_DAY_MAX,

@@ -14,7 +14,7 @@ use crate::{
     agents,
     audit::{Actor, Event},
     auth::{Caller, password, sessions, wallet as proof},
-    db,
+    db, fraud,
     input::{self, Id, Params},
     ledger,
     problem::Problem,
@@ -54,6 +54,7 @@ pub(crate) async fn register(
     let session = sessions::begin(&market, &mut tx, creator(&row)?, &trail).await?;
     let id = session.creator.id;
     Event::new("creator_registered", Actor::Creator(id)).about(id).note(&mut tx, &trail).await?;
+    fraud::registered(&mut tx, id, &trail).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(session)))
 }

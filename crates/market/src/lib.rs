@@ -15,6 +15,7 @@ mod discover;
 mod error;
 mod etag;
 mod express;
+pub mod fraud;
 mod funds;
 mod health;
 mod input;

@@ -254,8 +254,7 @@ async fn nothing_open(market: &Market, conn: &mut PgConnection, owners: &[Uuid],
     for row in sqlx::query(left).bind(owners).fetch_all(conn).await? {
         let (owner, balance): (Uuid, _) = (row.try_get("owner")?, ledger::amount(row.try_get("balance")?));
         let is_usdc = row.try_get::<i16, _>("asset")? == Asset::Usdc as i16;
-        let (asset, least) =
-            if is_usdc { (Asset::Usdc, market.withdrawal_limits.least) } else { (Asset::Ard, ARD_LEAST) };
+        let (asset, least) = if is_usdc { (Asset::Usdc, market.withdrawal_limits.least) } else { (Asset::Ard, ARD_LEAST) };
         if balance >= least {
             return refused(format!("{owner} has {balance} {asset}: withdraw it, redeem it or send it to somebody first"));
         }

@@ -20,7 +20,7 @@ use crate::{
     access::{self, Access},
     agents, audit, auth, catalog,
     content::CONTENT_LEN_MAX_BYTES,
-    creators, decisions, demand, discover, etag, express,
+    creators, decisions, demand, discover, etag, express, fraud,
     funds::{books, deposits, redemptions, top_up, withdrawals},
     health,
     input::JSON_LEN_MAX_BYTES,
@@ -107,6 +107,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/audit/events/verify", ("verify_audit", "Prove sealed batches of events again"), Staff(Role::Support), audit::verify),
         get("/audit/events/{number}/proof", ("audit_proof", "The proof of an event"), Staff(Role::Support), audit::proof),
         get("/audit/seals", ("audit_seals", "Sealed batches of events"), Open, audit::seals),
+
+        get("/admin/fraud/findings", ("findings", "What looks like fraud, newest first"), Staff(Role::Finance), fraud::list),
+        post("/admin/fraud/findings/{id}/clear", ("clear_finding", "Say that a finding is harmless"), Staff(Role::Finance), fraud::clear),
 
         get("/listings", ("listings", "Listings, newest first"), Open, listings::list),
         post("/listings", ("create_listing", "Publish a listing"), Agent(Sell), listings::create),

@@ -31,7 +31,7 @@ use crate::{
     content::Contents,
     creators, db, demand,
     express::settle,
-    funds,
+    fraud, funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
     moment::{MOMENT, Moment},
@@ -80,6 +80,9 @@ pub(crate) struct Parts {
     pub(crate) rates: Rates,
     /// ARD minted for a wallet that is new.
     pub(crate) signup_bonus: Amount,
+    pub(crate) fraud_rules: fraud::Rules,
+    /// Whom findings keep from paying.
+    pub(crate) refused: fraud::Refused,
     /// USDC, or its worth, that one person may send to others in 24 hours.
     pub(crate) transfer_day_max: Amount,
     /// Signs the seals of the ledger.
@@ -161,6 +164,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let news = tokio::spawn(news::follow(market.clone(), shutdown.child_token()));
     let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
     let standing = tokio::spawn(standing);
+    let fraud = tokio::spawn(fraud::follow(market.clone(), shutdown.child_token()));
     // Until the last request was answered.
     let logged = CancellationToken::new();
     let log = tokio::spawn(demand::write(market.pool.clone(), seen, logged.clone()));
@@ -177,7 +181,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, log);
     served.map_err(Error::Http)
 }
 
@@ -233,6 +237,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
     let parts = Parts {
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
+        fraud_rules: config.fraud.clone(),
+        refused: fraud::Refused::default(),
         signup_bonus: config.signup_bonus,
         transfer_day_max: config.transfer_day_max(),
         ledger_key: config.ledger_key.clone(),

@@ -6,8 +6,8 @@ use uuid::Uuid;
 use super::{Client, ClientError, Content, content};
 use crate::{
     Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Creator, CreatorWallet, Dashboard, Decision,
-    DecisionFilter, DeleteCreator, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role, Session,
-    SessionInfo, UpdateCreator, ledger::VerifyQuery,
+    DecisionFilter, DeleteCreator, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role,
+    Session, SessionInfo, UpdateCreator, ledger::VerifyQuery,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.

@@ -5,6 +5,7 @@ mod catalog;
 mod chain;
 mod creators;
 mod demand;
+mod fraud;
 mod listings;
 mod routing;
 mod standing;

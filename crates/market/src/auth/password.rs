@@ -134,7 +134,13 @@ mod tests {
     #[test]
     fn what_is_guessed_first_is_no_password() {
         let check = |password: &str| check("password", password, "rosalind@example.com", "Rosalind Franklin").is_ok();
-        for good in ["correct horse battery", "another good password", "8271-0394-5566-1", "rosalind likes the rain", "пароль из трёх слов"] {
+        for good in [
+            "correct horse battery",
+            "another good password",
+            "8271-0394-5566-1",
+            "rosalind likes the rain",
+            "пароль из трёх слов",
+        ] {
             assert!(check(good), "{good}");
         }
         for bad in [

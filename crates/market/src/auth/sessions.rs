@@ -1,9 +1,7 @@
 //! Sign-ins of creators: a short access token, and a refresh token that is replaced each time it is used.
 
 use alloy::primitives::B256;
-use api::{
-    ChangePassword, Code, Creator, Login, Page, PageQuery, Refresh, RefreshToken, Session, SessionInfo, Severity,
-};
+use api::{ChangePassword, Code, Creator, Login, Page, PageQuery, Refresh, RefreshToken, Session, SessionInfo, Severity};
 use axum::{Json, extract::State, http::StatusCode};
 use serde_json::json;
 use sqlx::{PgConnection, Row, postgres::PgRow};
@@ -115,14 +113,10 @@ pub(crate) async fn again(market: &Market, caller: &Caller, password: String, tr
 }
 
 /// A new session.
-pub(crate) async fn begin(
-    market: &Market,
-    conn: &mut PgConnection,
-    creator: Creator,
-    trail: &Trail,
-) -> Result<Session, Problem> {
+pub(crate) async fn begin(market: &Market, conn: &mut PgConnection, creator: Creator, trail: &Trail) -> Result<Session, Problem> {
     let (id, secret) = (Uuid::now_v7(), random());
-    let open = "INSERT INTO sessions (id, creator_id, token_hash, expires_at, network, user_agent) VALUES ($1, $2, $3, $4, $5, $6)";
+    let open =
+        "INSERT INTO sessions (id, creator_id, token_hash, expires_at, network, user_agent) VALUES ($1, $2, $3, $4, $5, $6)";
     sqlx::query(open)
         .bind(id)
         .bind(creator.id)
@@ -193,7 +187,8 @@ pub(crate) async fn revoke(
     input::Json(Refresh { refresh_token: RefreshToken(token) }): input::Json<Refresh>,
 ) -> Result<StatusCode, Problem> {
     let (id, shown) = read_secret(PREFIX, &token).ok_or_else(refused)?;
-    let revoke = "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND $2 IN (token_hash, previous_hash) AND revoked_at IS NULL
+    let revoke =
+        "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND $2 IN (token_hash, previous_hash) AND revoked_at IS NULL
          RETURNING creator_id";
     let mut tx = market.pool.begin().await?;
     let whose: Option<Uuid> = sqlx::query_scalar(revoke).bind(id).bind(shown.as_slice()).fetch_optional(&mut *tx).await?;

@@ -81,7 +81,8 @@ impl Places {
              WHERE t.locked_until IS NULL OR t.locked_until <= now()
              RETURNING key, failures, locked_until IS NOT NULL AS is_last";
         let free: Vec<i32> = self.counted.iter().map(|(_, free)| *free).collect();
-        let count = sqlx::query(count).bind(self.keys()).bind(free).bind(f64::from(LOCK_SECONDS)).bind(f64::from(LOCK_MAX_SECONDS));
+        let count =
+            sqlx::query(count).bind(self.keys()).bind(free).bind(f64::from(LOCK_SECONDS)).bind(f64::from(LOCK_MAX_SECONDS));
         let rows = count.fetch_all(&mut *tx).await?;
         if rows.len() < self.counted.len() {
             // Who has to wait is not counted: waiting is no try.

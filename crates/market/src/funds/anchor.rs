@@ -75,7 +75,8 @@ async fn once(market: &Market, signer: &PrivateKeySigner, every: Duration) -> Re
 
 /// The seals since the last anchor become one, when it is time.
 async fn form(market: &Market, operator: Address, sequence: u64, every: Duration) -> Result<Option<PgRow>, SendError> {
-    let last = "SELECT coalesce(max(first_seal + count), 1) AS next, coalesce(max(first_audit_seal + audit_count), 1) AS next_audit,
+    let last =
+        "SELECT coalesce(max(first_seal + count), 1) AS next, coalesce(max(first_audit_seal + audit_count), 1) AS next_audit,
              coalesce(max(created_at) + make_interval(secs => $2) <= now(), TRUE) AS due
          FROM anchors WHERE operator = $1";
     let seconds = i32::try_from(every.as_secs()).unwrap_or(i32::MAX);
@@ -166,12 +167,7 @@ async fn note_final(market: &Market, operator: Address) -> sqlx::Result<()> {
 }
 
 /// How many of a chain's seals from one on are anchored without a gap, each proved against the contract again; or what is wrong.
-pub(crate) async fn anchored(
-    market: &Market,
-    chain: Chain,
-    from: u64,
-    seals: u64,
-) -> Result<(u64, Option<String>), Problem> {
+pub(crate) async fn anchored(market: &Market, chain: Chain, from: u64, seals: u64) -> Result<(u64, Option<String>), Problem> {
     let Some(operator) = market.ledger_key.as_ref().map(PrivateKeySigner::address) else { return Ok((0, None)) };
     let contract = LedgerAnchor::new(market.deployment.ledger_anchor, &market.provider);
     let (first_seal, count) = columns(chain);

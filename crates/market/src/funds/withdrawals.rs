@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{must_be_anothers, set_aside};
 use crate::{
     auth::Caller,
-    db,
+    db, fraud,
     input::{self, Id, Params},
     ledger::{self, What},
     problem::Problem,
@@ -53,7 +53,8 @@ pub(crate) async fn request(
     }
     // A stolen key or password must not be enough to send the money elsewhere.
     let is_known = wallet.is_settled && Some(recipient) == wallet.address;
-    let unapproved_max = if is_known { unapproved_max } else { Amount::ZERO };
+    let is_held = fraud::is_held(&market.pool, person).await?;
+    let unapproved_max = if is_known && !is_held { unapproved_max } else { Amount::ZERO };
     let asked = ledger::Withdrawal { owner, person, recipient, day_max, unapproved_max };
     let key = key.of(owner, "/wallet/withdrawals", &request);
     let id = set_aside(&market, owner, Asset::Usdc, request.amount, key, |hold| What::Withdraw(hold, asked)).await?;

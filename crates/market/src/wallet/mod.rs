@@ -114,6 +114,7 @@ pub(crate) async fn send(
 ) -> Result<Response, Problem> {
     let (agent, Send { to_agent_id: to, asset, amount, memo }) = (caller.agent()?, request.clone());
     input::text("memo", memo.as_deref().unwrap_or_default(), 0..=MEMO_LEN_MAX_CHARS)?;
+    market.refused.may_pay(agent)?;
     if amount.is_zero() {
         return Err(Problem::invalid("amount must be more than nothing"));
     }

@@ -133,6 +133,7 @@ pub(crate) async fn charge(
     query: BuyQuery,
     key: Key,
 ) -> Result<(Posted, Arc<Offer>, Blob), Problem> {
+    market.refused.may_pay(caller.agent()?)?;
     let asset = if query.payment_method == Method::Token { Asset::Ard } else { Asset::Usdc };
     let buyer = Buyer { id: caller.agent()?, wallet: caller.wallet()?, person: caller.person()? };
     let mut tries = 0;

@@ -35,7 +35,8 @@ async fn what_was_anchored_cannot_be_rewritten_unseen() {
     }
     until("all is anchored", async || {
         finalize(&world).await;
-        let open = "SELECT (SELECT count(*) FROM seals WHERE anchor IS NULL) + (SELECT count(*) FROM audit_seals WHERE anchor IS NULL)
+        let open =
+            "SELECT (SELECT count(*) FROM seals WHERE anchor IS NULL) + (SELECT count(*) FROM audit_seals WHERE anchor IS NULL)
              + (SELECT count(*) FROM audit_events WHERE number IS NULL)";
         sqlx::query_scalar::<_, i64>(open).fetch_one(&pool).await.unwrap() == 0
     })

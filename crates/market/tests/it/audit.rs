@@ -1,8 +1,6 @@
 //! What happened is written down, and cannot be changed unseen.
 
-use api::{
-    ActorKind, AgentType, AuditFilter, ChangePassword, Code, CreateApiKey, Role, Scope, Severity, ledger::VerifyQuery,
-};
+use api::{ActorKind, AgentType, AuditFilter, ChangePassword, Code, CreateApiKey, Role, Scope, Severity, ledger::VerifyQuery};
 use market::audit;
 use proptest::{prelude::*, test_runner::TestRunner};
 use sqlx::{PgConnection, PgPool};
@@ -157,7 +155,8 @@ async fn who_did_what_is_told_to_those_who_help_and_proved() {
     assert_eq!(failed.event.network.as_deref(), Some("127.0.0.0/24"));
     assert!(failed.event.request_id.is_some());
     // What staff decides is there by itself.
-    let granted = AuditFilter { severity: Some(Severity::Warning), event_type: Some("role_granted".into()), ..AuditFilter::default() };
+    let granted =
+        AuditFilter { severity: Some(Severity::Warning), event_type: Some("role_granted".into()), ..AuditFilter::default() };
     let granted = told(granted).await.data;
     assert_eq!((granted.len(), granted[0].event.actor_kind), (1, ActorKind::Operator));
     let all = told(AuditFilter { page: Some(1), page_size: Some(200), ..AuditFilter::default() }).await.data;

@@ -243,12 +243,8 @@ async fn sign_in(market: &Market, from: &str, login: &Login) -> u16 {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_guesses_a_password_locks_out_nobody_who_signed_in_before() {
     let world = World::new().await;
-    let config = || market::Config {
-        proxies: 1,
-        requests_per_minute_unknown: 0,
-        token_secrets: vec![[7; 32].into()],
-        ..world.config()
-    };
+    let config =
+        || market::Config { proxies: 1, requests_per_minute_unknown: 0, token_secrets: vec![[7; 32].into()], ..world.config() };
     let (one, two) = (Market::start(config()).await, Market::start(config()).await);
     let created = one.client.register_creator(&one.creation("me@example.com")).await.unwrap();
     let pool = market::pool(world.stack.database_url()).await.unwrap();
@@ -279,7 +275,8 @@ async fn who_guesses_a_password_locks_out_nobody_who_signed_in_before() {
     assert!((90..=100).contains(&tried) && told[120..].iter().all(|status| *status == 429), "{tried} of {told:?}");
     assert_eq!(sign_in(&one, "172.16.0.1", &right).await, 429);
     assert_eq!(sign_in(&one, "203.0.113.80", &right).await, 200);
-    let made_up = Login { device: Some(api::RefreshToken(format!("florin_refresh_{}_{:064}", "1".repeat(32), 0))), ..right.clone() };
+    let made_up =
+        Login { device: Some(api::RefreshToken(format!("florin_refresh_{}_{:064}", "1".repeat(32), 0))), ..right.clone() };
     assert_eq!(sign_in(&one, "172.16.0.1", &made_up).await, 429);
     assert_eq!(sign_in(&one, "172.16.0.1", &device).await, 200);
     let longest = "SELECT max(extract(epoch FROM locked_until - last_at))::bigint FROM login_tries";
@@ -288,7 +285,8 @@ async fn who_guesses_a_password_locks_out_nobody_who_signed_in_before() {
     // It is over some time, and what was counted of it is little.
     sqlx::query("UPDATE login_tries SET locked_until = now()").execute(&pool).await.unwrap();
     assert_eq!(sign_in(&one, "172.16.7.1", &right).await, 200);
-    let noted: i64 = sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE event_type = 'login_failed'").fetch_one(&pool).await.unwrap();
+    let noted: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM audit_events WHERE event_type = 'login_failed'").fetch_one(&pool).await.unwrap();
     assert_eq!(noted, 3 + tried as i64, "the first of each address, and the last before it has to wait");
 }
 

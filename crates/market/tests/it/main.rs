@@ -14,6 +14,7 @@ mod discover;
 mod escrow;
 mod express;
 mod fire;
+mod fraud;
 mod funds;
 mod harness;
 mod identity;

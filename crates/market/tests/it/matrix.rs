@@ -338,12 +338,8 @@ async fn kept(pool: &PgPool, ids: &[String]) -> BTreeMap<String, Vec<String>> {
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_gets_or_changes_what_is_anothers() {
     let world = World::new().await;
-    let config = market::Config {
-        requests_per_minute: 0,
-        requests_per_minute_unknown: 0,
-        custody: Some(address(9)),
-        ..world.config()
-    };
+    let config =
+        market::Config { requests_per_minute: 0, requests_per_minute_unknown: 0, custody: Some(address(9)), ..world.config() };
     let market = Market::start(config).await;
     let ids = belongings(&world, &market).await;
     let other = market.join("other", OTHER, AgentType::Both).await;

@@ -25,14 +25,14 @@ use crate::{
 const WHOLE: u64 = 5_000_000;
 
 /// A ledger with agents, and nothing else of a market.
-struct Town {
-    pool: PgPool,
-    ledger: Ledger,
+pub(crate) struct Town {
+    pub(crate) pool: PgPool,
+    pub(crate) ledger: Ledger,
     _server: Postgres,
 }
 
 impl Town {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let server = Postgres::start(None).await.unwrap();
         let database = server.create("standing", None).await.unwrap();
         market::migrate(&database.url).await.unwrap();
@@ -41,7 +41,7 @@ impl Town {
     }
 
     /// Agents with wallets, each a person of its own.
-    async fn agents(&self, first: u32, count: u32) -> Vec<Uuid> {
+    pub(crate) async fn agents(&self, first: u32, count: u32) -> Vec<Uuid> {
         let ids: Vec<Uuid> = (first..first + count).map(|n| Uuid::from_u128(n.into())).collect();
         let wallets: Vec<Vec<u8>> = ids.iter().map(|id| Address::left_padding_from(id.as_bytes()).to_vec()).collect();
         let agents = "INSERT INTO agents (id, name, description, agent_type, wallet)
@@ -50,12 +50,12 @@ impl Town {
         ids
     }
 
-    async fn party(&self, id: Uuid, asset: Asset) -> Party {
+    pub(crate) async fn party(&self, id: Uuid, asset: Asset) -> Party {
         Party { id, account: ledger::open(&self.pool, id, asset, Purpose::Free).await.unwrap() }
     }
 
     /// USDC from the chain, or ARD from the house.
-    async fn fund(&self, id: Uuid, asset: Asset, units: u64) {
+    pub(crate) async fn fund(&self, id: Uuid, asset: Asset, units: u64) {
         let (kind, from) = if asset == Asset::Usdc { (Kind::Deposit, ledger::OUTSIDE) } else { (Kind::Bonus, ledger::MINT) };
         let to = self.party(id, asset).await.account;
         let moved = Move { kind, from, to, amount: Amount::from_units(units).unwrap(), reference: id, memo: None };
@@ -63,7 +63,7 @@ impl Town {
     }
 
     /// The transfer that paid.
-    async fn sell(&self, buyer: Uuid, seller: Uuid, asset: Asset, units: u64) -> u64 {
+    pub(crate) async fn sell(&self, buyer: Uuid, seller: Uuid, asset: Asset, units: u64) -> u64 {
         let sale = Sale {
             id: Uuid::now_v7(),
             listing: seller,

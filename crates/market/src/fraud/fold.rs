@@ -1,0 +1,426 @@
+//! Judges what is new, one after the other, so that it finds the same however much it takes at a time.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use alloy::primitives::Address;
+use api::{
+    FraudAction, FraudRule, Severity,
+    ledger::{Asset, Kind, Leg, Transfer},
+};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+use sqlx::{PgConnection, PgPool, Row};
+use time::{Duration, OffsetDateTime};
+use uuid::Uuid;
+
+use super::Rules;
+use crate::{
+    access::Trail,
+    audit::{Actor, Event},
+    db,
+    limits::Principal,
+};
+
+/// Nobody waits for this.
+const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
+/// Kept of what says so, and of whom it is about.
+const EVIDENCE_MAX: usize = 20;
+const AGENTS_MAX: usize = 1_000;
+/// Agents around a sale that are looked at together.
+const NEAR_MAX: i64 = 200;
+/// Days that a cluster is looked for in.
+const CLUSTER_DAYS: i32 = 7;
+/// Registrations looked at in one go.
+const REGISTRATIONS_MAX: i64 = 500;
+
+/// Judges the next transfers of the ledger, at most so many, and new registrations. How many transfers there were; `None` while another instance is
+/// at it.
+///
+/// # Errors
+/// When the database fails; then nothing is judged.
+pub async fn fold(pool: &PgPool, rules: &Rules, most: i64) -> sqlx::Result<Option<u64>> {
+    let mut tx = pool.begin().await?;
+    sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
+    // The row of `ledger` may be older than the one that is locked: another instance may have judged more in between.
+    let state = "SELECT f.ledger_to, greatest(f.ledger_to, least(l.last_id, f.ledger_to + $1)) AS upto
+         FROM fraud AS f, ledger AS l FOR UPDATE OF f SKIP LOCKED";
+    let Some(state) = sqlx::query(state).bind(most).fetch_optional(&mut *tx).await? else { return Ok(None) };
+    let (from, upto): (i64, i64) = (state.try_get("ledger_to")?, state.try_get("upto")?);
+    let mut found = Found::default();
+    bursts(&mut tx, rules, &mut found).await?;
+    if upto > from {
+        let happened = happened(&mut tx, from, upto).await?;
+        let mut judge = Judge::new(&mut tx, rules, &happened, &mut found).await?;
+        for it in happened {
+            judge.judge(it).await?;
+        }
+        judge.end().await?;
+        sqlx::query("UPDATE fraud SET ledger_to = $1").bind(upto).execute(&mut *tx).await?;
+    }
+    found.write(&mut tx, rules).await?;
+    tx.commit().await?;
+    Ok(Some((upto - from).unsigned_abs()))
+}
+
+/// What moved money, as far as rules go by it.
+#[derive(Clone, Copy, Debug)]
+enum Happened {
+    /// Somebody paid.
+    Paid(Payment),
+    /// Money came from outside, from a wallet.
+    Came { agent: Uuid, wallet: Uuid },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Payment {
+    transfer: i64,
+    at: OffsetDateTime,
+    payer: Uuid,
+    payee: Uuid,
+    /// In base units of USDC.
+    worth: i64,
+    is_sale: bool,
+}
+
+impl Payment {
+    /// Days from 1970 in UTC.
+    fn day(&self) -> i32 {
+        i32::try_from(self.at.unix_timestamp().div_euclid(86_400)).unwrap_or_default()
+    }
+}
+
+/// What moved after one transfer, up to another.
+async fn happened(conn: &mut PgConnection, from: i64, upto: i64) -> sqlx::Result<Vec<Happened>> {
+    let moved = "SELECT t.body, s.buyer_id, s.seller_id, d.payer FROM transfers AS t LEFT JOIN sales AS s ON s.transfer = t.id
+             LEFT JOIN deposits AS d ON t.kind = $3 AND d.id = t.reference
+         WHERE t.id > $1 AND t.id <= $2 AND t.kind IN ($3, $4, $5) ORDER BY t.id";
+    let moved = sqlx::query(moved).bind(from).bind(upto);
+    let moved = moved.bind(Kind::Deposit as i16).bind(Kind::Sale as i16).bind(Kind::Transfer as i16);
+    let rows = moved.fetch_all(&mut *conn).await?;
+    let mut all = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let transfer = Transfer::from_body(row.try_get("body")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
+        let parties: (Option<Uuid>, Option<Uuid>) = (row.try_get("buyer_id")?, row.try_get("seller_id")?);
+        all.push((transfer, parties, db::maybe_address(row, "payer")?));
+    }
+    let accounts: Vec<i64> =
+        all.iter().flat_map(|(transfer, ..)| transfer.legs.iter().map(|leg| leg.account.cast_signed())).collect();
+    let owners = sqlx::query("SELECT id, owner FROM accounts WHERE id = ANY($1)").bind(accounts).fetch_all(conn).await?;
+    let owners: HashMap<i64, Uuid> =
+        owners.iter().map(|row| Ok((row.try_get("id")?, row.try_get("owner")?))).collect::<sqlx::Result<_>>()?;
+    let owner = |leg: &Leg| owners.get(&leg.account.cast_signed()).copied();
+    let read = |(transfer, parties, wallet): (Transfer, (Option<Uuid>, Option<Uuid>), Option<Address>)| {
+        let gives = transfer.legs.iter().find(|leg| leg.amount < 0)?;
+        let gets = transfer.legs.iter().find(|leg| leg.amount > 0)?;
+        if transfer.kind == Kind::Deposit {
+            return Some(Happened::Came { agent: owner(gets)?, wallet: Principal::Wallet(wallet?).person()? });
+        }
+        // The first leg of a sale is the buyer's, minus the price.
+        let (payer, payee) = (parties.0.or_else(|| owner(gives))?, parties.1.or_else(|| owner(gets))?);
+        let gives = transfer.legs.first()?;
+        let units = gives.amount.saturating_neg();
+        let worth = if gives.asset == Asset::Usdc { units } else { units / 1_000 };
+        let is_sale = transfer.kind == Kind::Sale;
+        Some(Happened::Paid(Payment { transfer: transfer.id.cast_signed(), at: transfer.at, payer, payee, worth, is_sale }))
+    };
+    Ok(all.into_iter().filter_map(read).collect())
+}
+
+/// What there is to know of an agent.
+struct Known {
+    person: Uuid,
+    wallet: Address,
+    created_at: OffsetDateTime,
+}
+
+struct Judge<'a> {
+    conn: &'a mut PgConnection,
+    rules: &'a Rules,
+    found: &'a mut Found,
+    agents: HashMap<Uuid, Known>,
+    /// When agents paid last.
+    times: HashMap<Uuid, VecDeque<OffsetDateTime>>,
+    /// Where agents' first money leads back to, and what of that is not written yet.
+    roots: HashMap<Uuid, Uuid>,
+    new_roots: Vec<(Uuid, Uuid)>,
+    /// Sales and their worth by payer, payee and day, that are not written yet.
+    pairs: BTreeMap<(Uuid, Uuid, i32), (i64, i64)>,
+}
+
+impl<'a> Judge<'a> {
+    async fn new(
+        conn: &'a mut PgConnection,
+        rules: &'a Rules,
+        happened: &[Happened],
+        found: &'a mut Found,
+    ) -> sqlx::Result<Self> {
+        let mut parties = BTreeSet::new();
+        for it in happened {
+            match it {
+                Happened::Paid(payment) => parties.extend([payment.payer, payment.payee]),
+                Happened::Came { agent, .. } => parties.extend([*agent]),
+            }
+        }
+        let parties: Vec<Uuid> = parties.into_iter().collect();
+        let mut agents = HashMap::new();
+        let rows = sqlx::query("SELECT id, person, wallet, created_at FROM agents WHERE id = ANY($1)").bind(&parties);
+        for row in rows.fetch_all(&mut *conn).await? {
+            let known = Known {
+                person: row.try_get("person")?,
+                wallet: db::address(&row, "wallet")?,
+                created_at: row.try_get("created_at")?,
+            };
+            agents.insert(row.try_get("id")?, known);
+        }
+        let mut times = HashMap::new();
+        let rows = sqlx::query("SELECT agent_id, times FROM fraud_payers WHERE agent_id = ANY($1)").bind(&parties);
+        for row in rows.fetch_all(&mut *conn).await? {
+            times.insert(row.try_get("agent_id")?, VecDeque::from(row.try_get::<Vec<OffsetDateTime>, _>("times")?));
+        }
+        let mut roots = HashMap::new();
+        let rows = sqlx::query("SELECT agent_id, root FROM fraud_funding WHERE agent_id = ANY($1)").bind(&parties);
+        for row in rows.fetch_all(&mut *conn).await? {
+            roots.insert(row.try_get("agent_id")?, row.try_get("root")?);
+        }
+        Ok(Self { conn, rules, found, agents, times, roots, new_roots: Vec::new(), pairs: BTreeMap::new() })
+    }
+
+    async fn judge(&mut self, it: Happened) -> sqlx::Result<()> {
+        let payment = match it {
+            Happened::Paid(payment) => payment,
+            Happened::Came { agent, wallet } => {
+                let own = self.agents.get(&agent).and_then(|known| Principal::Wallet(known.wallet).person());
+                if own.is_some_and(|own| own != wallet) {
+                    self.fund(agent, wallet);
+                }
+                return Ok(());
+            }
+        };
+        let Payment { payer, payee, at, worth, is_sale, .. } = payment;
+        let (Some(gives), Some(gets)) = (self.agents.get(&payer), self.agents.get(&payee)) else { return Ok(()) };
+        let is_new = gives.created_at > at - Duration::DAY;
+        let is_own = is_sale && (gives.person == gets.person || gives.wallet == gets.wallet);
+        if is_own {
+            self.found.hit(FraudRule::SelfDealing, payee, [payee, payer], &payment);
+        }
+        let large = i64::try_from(self.rules.large.base_units()).unwrap_or(i64::MAX);
+        if large > 0 && worth >= large {
+            self.found.hit(FraudRule::LargeTransaction, payer, [payer], &payment);
+        }
+        let times = self.times.entry(payer).or_default();
+        times.push_back(at);
+        while times.len() > self.rules.remembered().max(1) {
+            times.pop_front();
+        }
+        let many = |most: u32, since: OffsetDateTime| {
+            most > 0 && times.len().checked_sub(most as usize).is_some_and(|first| times[first] > since)
+        };
+        if many(self.rules.rapid_per_hour, at - Duration::HOUR) {
+            self.found.hit(FraudRule::RapidTransactions, payer, [payer], &payment);
+        }
+        if is_new && many(self.rules.new_account_per_day, at - Duration::DAY) {
+            self.found.hit(FraudRule::NewAccount, payer, [payer], &payment);
+        }
+        if !is_sale {
+            self.fund(payee, self.group(payer));
+            return Ok(());
+        }
+        self.sold(&payment).await
+    }
+
+    /// The first money that somebody gives an agent says where it belongs; who gets some back from whom they gave it belongs nowhere else by that.
+    fn fund(&mut self, agent: Uuid, root: Uuid) {
+        if root != agent && !self.roots.contains_key(&agent) {
+            self.roots.insert(agent, root);
+            self.new_roots.push((agent, root));
+        }
+    }
+
+    fn group(&self, agent: Uuid) -> Uuid {
+        self.roots.get(&agent).copied().unwrap_or(agent)
+    }
+
+    /// A cluster becomes denser only by a pair that did not deal before.
+    async fn sold(&mut self, payment: &Payment) -> sqlx::Result<()> {
+        let Payment { payer, payee, worth, .. } = *payment;
+        let root = self.group(payer);
+        let is_inside = self.rules.cluster_agents > 0 && payer != payee && root == self.group(payee);
+        let mut is_known = true;
+        if is_inside {
+            self.flush().await?;
+            let known = "SELECT EXISTS (SELECT FROM fraud_pairs WHERE day > $3 - $4
+                 AND ((payer_id = $1 AND payee_id = $2) OR (payer_id = $2 AND payee_id = $1)))";
+            let known = sqlx::query_scalar(known).bind(payer).bind(payee).bind(payment.day()).bind(CLUSTER_DAYS);
+            is_known = known.fetch_one(&mut *self.conn).await?;
+        }
+        let pair = self.pairs.entry((payer, payee, payment.day())).or_default();
+        (pair.0, pair.1) = (pair.0 + 1, pair.1.saturating_add(worth));
+        if !is_known {
+            self.flush().await?;
+            self.cluster(root, payment).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at the agents of one source around a sale.
+    async fn cluster(&mut self, root: Uuid, payment: &Payment) -> sqlx::Result<()> {
+        let near = sqlx::query(
+            "WITH window_pairs AS NOT MATERIALIZED (SELECT payer_id, payee_id, worth FROM fraud_pairs WHERE day > $4 - $5 AND day <= $4),
+                  near AS (SELECT payee_id AS id FROM window_pairs WHERE payer_id IN ($2, $3)
+                           UNION SELECT payer_id FROM window_pairs WHERE payee_id IN ($2, $3)),
+                  nodes AS (SELECT n.id FROM near AS n LEFT JOIN fraud_funding AS f ON f.agent_id = n.id
+                            WHERE coalesce(f.root, n.id) = $1 ORDER BY n.id LIMIT $6),
+                  inside AS (SELECT payer_id, payee_id, worth FROM window_pairs
+                             WHERE payer_id IN (SELECT id FROM nodes) AND payee_id IN (SELECT id FROM nodes) AND payer_id <> payee_id)
+             SELECT (SELECT coalesce(array_agg(id ORDER BY id), '{}') FROM nodes) AS agents,
+                 (SELECT count(*) FROM (SELECT DISTINCT least(payer_id, payee_id), greatest(payer_id, payee_id) FROM inside) AS e) AS edges,
+                 (SELECT coalesce(sum(worth), 0)::bigint FROM inside) AS inside,
+                 (SELECT coalesce(sum(worth), 0)::bigint FROM window_pairs WHERE payer_id IN (SELECT id FROM nodes)) AS spent",
+        );
+        let near = near.bind(root).bind(payment.payer).bind(payment.payee).bind(payment.day()).bind(CLUSTER_DAYS).bind(NEAR_MAX);
+        let near = near.fetch_one(&mut *self.conn).await?;
+        let agents: Vec<Uuid> = near.try_get("agents")?;
+        let (edges, inside, spent): (i64, i64, i64) = (near.try_get("edges")?, near.try_get("inside")?, near.try_get("spent")?);
+        let count = agents.len() as i64;
+        let is_dense = edges * 2 * 10_000 > count * (count - 1) * i64::from(self.rules.cluster_density_bps);
+        let is_closed = i128::from(inside) * 10_000 >= i128::from(spent) * i128::from(self.rules.cluster_closed_bps);
+        if count >= i64::from(self.rules.cluster_agents.max(2)) && is_dense && is_closed {
+            self.found.hit(FraudRule::SybilCluster, root, agents, payment);
+        }
+        Ok(())
+    }
+
+    /// Writes what was judged so far, for what is looked up.
+    async fn flush(&mut self) -> sqlx::Result<()> {
+        if !self.pairs.is_empty() {
+            let pairs = std::mem::take(&mut self.pairs);
+            let rows = pairs.iter();
+            let keep = "INSERT INTO fraud_pairs AS p (payer_id, payee_id, day, sales, worth)
+                 SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::integer[], $4::bigint[], $5::bigint[])
+                 ON CONFLICT (payer_id, payee_id, day) DO UPDATE SET sales = p.sales + excluded.sales, worth = p.worth + excluded.worth";
+            sqlx::query(keep)
+                .bind(rows.clone().map(|((payer, ..), _)| *payer).collect::<Vec<_>>())
+                .bind(rows.clone().map(|((_, payee, _), _)| *payee).collect::<Vec<_>>())
+                .bind(rows.clone().map(|((.., day), _)| *day).collect::<Vec<_>>())
+                .bind(rows.clone().map(|(_, (sales, _))| *sales).collect::<Vec<_>>())
+                .bind(rows.map(|(_, (_, worth))| *worth).collect::<Vec<_>>())
+                .execute(&mut *self.conn)
+                .await?;
+        }
+        if !self.new_roots.is_empty() {
+            let (agents, roots): (Vec<Uuid>, Vec<Uuid>) = std::mem::take(&mut self.new_roots).into_iter().unzip();
+            let keep =
+                "INSERT INTO fraud_funding (agent_id, root) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING";
+            sqlx::query(keep).bind(agents).bind(roots).execute(&mut *self.conn).await?;
+        }
+        Ok(())
+    }
+
+    async fn end(mut self) -> sqlx::Result<()> {
+        self.flush().await?;
+        for (agent, times) in self.times.iter().filter(|(_, times)| !times.is_empty()) {
+            let times: Vec<OffsetDateTime> = times.iter().copied().collect();
+            let keep = "INSERT INTO fraud_payers (agent_id, times, last_at) VALUES ($1, $2, $3)
+                 ON CONFLICT (agent_id) DO UPDATE SET times = excluded.times, last_at = excluded.last_at";
+            sqlx::query(keep).bind(agent).bind(&times).bind(times.last()).execute(&mut *self.conn).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Many registrations from one address.
+async fn bursts(conn: &mut PgConnection, rules: &Rules, found: &mut Found) -> sqlx::Result<()> {
+    let new = "WITH new AS (SELECT id, address, at FROM registrations WHERE NOT judged ORDER BY at LIMIT $1 FOR UPDATE SKIP LOCKED),
+              judged AS (UPDATE registrations SET judged = TRUE WHERE id IN (SELECT id FROM new))
+         SELECT n.address, n.at, b.ids FROM (SELECT address, max(at) AS at FROM new GROUP BY address) AS n CROSS JOIN LATERAL (
+             SELECT array_agg(r.id ORDER BY r.at, r.id) AS ids FROM (
+                 SELECT id, at FROM registrations WHERE address = n.address AND at > n.at - interval '1 hour' AND at <= n.at ORDER BY at LIMIT $2
+             ) AS r) AS b";
+    let new = sqlx::query(new).bind(REGISTRATIONS_MAX).bind(AGENTS_MAX as i64).fetch_all(conn).await?;
+    for row in &new {
+        let ids: Option<Vec<Uuid>> = row.try_get("ids")?;
+        let ids = ids.unwrap_or_default();
+        if rules.burst_per_hour > 0 && ids.len() >= rules.burst_per_hour as usize {
+            let digest = Sha256::digest(row.try_get::<&str, _>("address")?);
+            let subject = Uuid::from_slice(&digest[..16]).unwrap_or_default();
+            let at = row.try_get("at")?;
+            let evidence = ids.iter().take(EVIDENCE_MAX).map(Uuid::to_string).collect();
+            found.add(FraudRule::RegistrationBurst, subject, ids, evidence, at);
+        }
+    }
+    Ok(())
+}
+
+/// What was found, one for each rule and subject.
+#[derive(Default)]
+struct Found(BTreeMap<(FraudRule, Uuid), Finding>);
+
+struct Finding {
+    agents: BTreeSet<Uuid>,
+    evidence: Vec<String>,
+    hits: i64,
+    first_at: OffsetDateTime,
+    last_at: OffsetDateTime,
+}
+
+impl Found {
+    fn hit(&mut self, rule: FraudRule, subject: Uuid, agents: impl IntoIterator<Item = Uuid>, payment: &Payment) {
+        self.add(rule, subject, agents, vec![payment.transfer.to_string()], payment.at);
+    }
+
+    fn add(
+        &mut self,
+        rule: FraudRule,
+        subject: Uuid,
+        agents: impl IntoIterator<Item = Uuid>,
+        evidence: Vec<String>,
+        at: OffsetDateTime,
+    ) {
+        let none = || Finding { agents: BTreeSet::new(), evidence: Vec::new(), hits: 0, first_at: at, last_at: at };
+        let finding = self.0.entry((rule, subject)).or_insert_with(none);
+        finding.agents.extend(agents);
+        finding.evidence.extend(evidence);
+        finding.evidence.truncate(EVIDENCE_MAX);
+        finding.hits += 1;
+        finding.last_at = at;
+    }
+
+    async fn write(self, conn: &mut PgConnection, rules: &Rules) -> sqlx::Result<()> {
+        for ((rule, subject), finding) in self.0 {
+            let action = rules.action(rule);
+            let agents: Vec<Uuid> = finding.agents.into_iter().collect();
+            let keep = "INSERT INTO fraud_findings AS f (id, rule, subject, action, agents, evidence, hits, first_at, last_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+                 ON CONFLICT (rule, subject) WHERE status = 'open' DO UPDATE SET hits = f.hits + excluded.hits, last_at = excluded.last_at,
+                     action = excluded.action, evidence = (f.evidence || excluded.evidence)[1:$10],
+                     agents = ARRAY(SELECT DISTINCT unnest(f.agents || excluded.agents) ORDER BY 1 LIMIT $11)
+                 RETURNING id, xmax = 0 AS is_new";
+            let kept = sqlx::query(keep)
+                .bind(Uuid::now_v7())
+                .bind(db::name_of(rule))
+                .bind(subject)
+                .bind(db::name_of(action))
+                .bind(&agents)
+                .bind(&finding.evidence)
+                .bind(finding.hits)
+                .bind(finding.first_at)
+                .bind(finding.last_at)
+                .bind(EVIDENCE_MAX as i32)
+                .bind(AGENTS_MAX as i64)
+                .fetch_one(&mut *conn)
+                .await?;
+            if kept.try_get("is_new")? {
+                let noted = Event::new("fraud_found", Actor::Market).about(kept.try_get("id")?).severe(Severity::Warning);
+                let details = json!({"rule": rule, "subject": subject, "action": action, "evidence": finding.evidence});
+                noted.with(details).note(&mut *conn, &Trail::default()).await?;
+            }
+            if action != FraudAction::Flag {
+                // What waits for a batch waits for somebody instead.
+                let hold = "UPDATE withdrawals SET status = 'awaiting_approval'
+                     WHERE status = 'pending' AND person IN (SELECT person FROM agents WHERE id = ANY($1))";
+                sqlx::query(hold).bind(&agents).execute(&mut *conn).await?;
+            }
+        }
+        Ok(())
+    }
+}
