@@ -18,6 +18,7 @@ mod listings;
 mod matching;
 mod page;
 mod problem;
+pub mod proofs;
 mod purchases;
 mod routing;
 mod schema;

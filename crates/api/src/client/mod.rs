@@ -7,6 +7,7 @@ mod creators;
 mod demand;
 mod fraud;
 mod listings;
+mod proofs;
 mod routing;
 mod standing;
 mod transactions;
@@ -53,6 +54,9 @@ pub enum ClientError {
     /// The service cannot be reached, or broke off.
     #[error("the service does not answer: {0}")]
     Transport(#[from] reqwest::Error),
+    /// What the service answers does not follow from the commitment that was given. Believe none of it.
+    #[error(transparent)]
+    Proof(#[from] crate::proofs::ProofError),
     /// The answer is not what this version understands.
     #[error("answer {status} cannot be read: {what}")]
     Unreadable {

@@ -1,4 +1,4 @@
-//! The Merkle tree of RFC 9162 with SHA-256, in which ledgers are sealed and anchored.
+//! The Merkle tree of RFC 9162 with SHA-256, in which ledgers are sealed and anchored, and contents committed to.
 
 use alloy::primitives::B256;
 use sha2::{Digest, Sha256};
@@ -45,19 +45,46 @@ pub fn root(leaves: &[B256]) -> Option<B256> {
     tree.root()
 }
 
+/// A tree of which all nodes are kept, to prove many of its leaves.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// From the leaves up to the root; one empty level of no leaves.
+    levels: Vec<Vec<B256>>,
+}
+
+impl Nodes {
+    /// The tree of these leaves.
+    pub fn new(leaves: Vec<B256>) -> Self {
+        let mut levels = vec![leaves];
+        while let Some(level) = levels.last().filter(|level| level.len() > 1) {
+            // The last one has no sibling and goes up as it is.
+            let above = level.chunks(2).map(|pair| pair.iter().copied().reduce(node).expect("a chunk is not empty")).collect();
+            levels.push(above);
+        }
+        Self { levels }
+    }
+
+    /// The tree hash; `None` of no leaves.
+    pub fn root(&self) -> Option<B256> {
+        self.levels.last()?.first().copied()
+    }
+
+    /// How many leaves there are.
+    pub fn count(&self) -> u64 {
+        self.levels[0].len() as u64
+    }
+
+    /// The inclusion proof of the leaf at `index`, its sibling first; `None` when there is no such leaf.
+    pub fn path(&self, index: usize) -> Option<Vec<B256>> {
+        self.levels[0].get(index)?;
+        let siblings = self.levels.iter().enumerate().filter_map(|(height, level)| level.get((index >> height) ^ 1));
+        Some(siblings.copied().collect())
+    }
+}
+
 /// The inclusion proof of the leaf at `index`, its sibling first; `None` when there is no such leaf.
 pub fn path(leaves: &[B256], index: usize) -> Option<Vec<B256>> {
-    if index >= leaves.len() {
-        return None;
-    }
-    let (mut path, mut level, mut index) = (Vec::new(), leaves.to_vec(), index);
-    while level.len() > 1 {
-        path.extend(level.get(index ^ 1));
-        // The last one has no sibling and goes up as it is.
-        level = level.chunks(2).map(|pair| pair.iter().copied().reduce(node).expect("a chunk is not empty")).collect();
-        index /= 2;
-    }
-    Some(path)
+    Nodes::new(leaves.to_vec()).path(index)
 }
 
 /// The root that a path leads to from a leaf at `index` of `count`; `None` when the path is too short or too long for that place. RFC 9162,
