@@ -29,6 +29,7 @@ mod openapi;
 mod operation;
 mod personal;
 mod problem;
+mod proofs;
 mod purchases;
 mod router;
 mod routing;

@@ -127,9 +127,7 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
     let row = row.ok_or_else(|| Problem::not_found("purchase of yours"))?;
     let bought = purchase(&row)?;
     let buyer: Option<Uuid> = row.try_get("buyer_id")?;
-    // One from the ledger is the agent's; one by x402 whoever has the wallet's.
-    let owns = if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == reader.2 };
-    if !owns {
+    if !buys(&bought, buyer, caller)? {
         return Err(Problem::not_found("purchase of yours"));
     }
     match bought.status {
@@ -141,6 +139,22 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
     let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")?, reversals });
     market.owned.insert(reader, owned.clone()).await;
     Ok(owned)
+}
+
+/// One from the ledger is the agent's; one by x402 whoever has the wallet's.
+fn buys(bought: &Purchase, buyer: Option<Uuid>, caller: &Caller) -> Result<bool, Problem> {
+    Ok(if buyer.is_some() { buyer == caller.agent_id() } else { bought.payer == caller.wallet()? })
+}
+
+/// SHA-256 of what the caller bought or sold by a purchase, whatever became of it, and whether it was sold. `None` when there is no such purchase of
+/// the caller.
+pub(crate) async fn agreed(market: &Market, id: Uuid, caller: &Caller) -> Result<Option<(B256, bool)>, Problem> {
+    let row = sqlx::query(ONE).bind(id).fetch_optional(&market.pool).await?;
+    let Some(row) = row else { return Ok(None) };
+    let bought = purchase(&row)?;
+    let sells = caller.agent_id() == Some(bought.seller_id);
+    let is_party = sells || buys(&bought, row.try_get("buyer_id")?, caller)?;
+    Ok(is_party.then_some((bought.content_hash, sells)))
 }
 
 /// What the caller bought, if it was found before and no sale was reversed since, as far as is known.

@@ -28,7 +28,7 @@ use crate::{
     operation::Operation,
     personal,
     problem::Problem,
-    purchases, routing,
+    proofs, purchases, routing,
     service::Market,
     shortcut, standing, trace, transactions, wallet,
 };
@@ -121,6 +121,11 @@ pub(crate) fn operations() -> Vec<Operation> {
         put("/admin/listings/{id}/quality", ("judge_listing", "Say how good a listing's content is"), Staff(Role::Moderator), listings::content::judge),
         get("/discover", ("discover", "Look for listings"), Open, discover::discover),
         get("/discover/suggestions", ("suggestions", "How a search that is being typed may go on"), Open, discover::typos::suggestions),
+
+        get("/zkp/{id}/proofs", ("content_proofs", "What a listing's content is committed to by, before it is bought"), Open, proofs::show),
+        post("/zkp/{id}/verify", ("verify_content", "Prove words, fields and counts of a content, and show some chunks"), Agent(Read), proofs::verify),
+        get("/zkp/{id}/bloom-check", ("keyword", "Prove that a word is in a content, or that it is not"), Agent(Read), proofs::keyword),
+        post("/verify", ("check_delivery", "Compare what was delivered with what was agreed on"), Wallet(Read), proofs::delivery::check),
 
         get("/trending", ("trending", "What is looked for most"), Open, demand::trending),
         get("/demand-gaps", ("demand_gaps", "What is looked for and rarely found"), Open, demand::gaps),

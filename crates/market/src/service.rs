@@ -36,6 +36,7 @@ use crate::{
     limits::Limits,
     moment::{MOMENT, Moment},
     news,
+    proofs::Proofs,
     purchases::{Owned, Reader},
     router, standing, transactions,
     wallet::{self, purchase::Offer},
@@ -104,6 +105,8 @@ pub(crate) struct Parts {
     pub(crate) verifying: Semaphore,
     /// Whose turn it is to change the catalog: who waits for that holds no connection.
     pub(crate) cataloguing: Semaphore,
+    /// What proofs about contents are made of.
+    pub(crate) proofs: Proofs,
     /// What `/metrics` asks for; without it there is none.
     pub(crate) metrics_token: Option<String>,
     /// Bytes of content that one seller may have here.
@@ -251,6 +254,7 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
         verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
         verifying: Semaphore::new(1),
         cataloguing: Semaphore::new(1),
+        proofs: Proofs::default(),
         metrics_token: config.metrics_token.clone(),
         content_max_bytes: config.content_max_bytes,
         pool,

@@ -3,7 +3,7 @@
 mod range;
 mod store;
 
-use std::{io, time::Duration};
+use std::{io, ops::Range, time::Duration};
 
 use alloy::primitives::B256;
 use api::{CacheTier, ContentHealth};
@@ -14,7 +14,7 @@ use axum::{
 };
 use bytes::Bytes;
 use cache::{Found, Limits, Tier, TierUse, Tiers};
-use futures::Stream;
+use futures::{Stream, TryStreamExt};
 use object_store::GetResult;
 use sha2::{Digest, Sha256};
 
@@ -85,6 +85,16 @@ impl Contents {
     /// Forgets that content could not be read: it was stored elsewhere meanwhile.
     pub(crate) async fn look_again(&self, hash: B256) {
         self.memory.look_again(&hash.0).await;
+    }
+
+    /// Streams content of `len` bytes from the store, whatever is in memory. Its hash is not checked.
+    pub(crate) async fn stream(&self, hash: B256, len: u64) -> io::Result<impl Stream<Item = io::Result<Bytes>>> {
+        Ok(self.open_object(hash, len).await?.into_stream().map_err(io::Error::from))
+    }
+
+    /// Reads a part of content from the store.
+    pub(crate) async fn part(&self, hash: B256, part: Range<u64>) -> io::Result<Bytes> {
+        Ok(self.store.open_object(hash, Some(part)).await?.bytes().await?)
     }
 
     /// How content was served since the start.

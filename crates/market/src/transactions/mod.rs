@@ -400,6 +400,16 @@ pub(crate) async fn content(
     Ok(blob.asked(&content_type, &headers).await?)
 }
 
+/// SHA-256 of the content that the caller agreed on, and whether the caller is the seller.
+pub(crate) async fn agreed(market: &Market, id: Uuid, caller: &Caller) -> Result<(B256, bool), Problem> {
+    let deal = row::find(market, id).await?;
+    let sells = deal.sells(caller);
+    if !sells && !deal.buys(caller)? {
+        return Err(Problem::not_found("transaction of yours"));
+    }
+    Ok((deal.content_hash, sells))
+}
+
 /// `GET /api/v1/transactions/{id}/history`
 pub(crate) async fn history(
     State(market): State<Market>,

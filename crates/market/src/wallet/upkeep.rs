@@ -17,7 +17,7 @@ use crate::{
     ledger::{self, Chain, LedgerError, Move, Order, Refused, What},
     limits,
     problem::Problem,
-    routing,
+    proofs, routing,
     service::Market,
 };
 
@@ -48,6 +48,7 @@ pub(crate) async fn upkeep(market: Market, stop: CancellationToken) {
 async fn clean(market: &Market) -> sqlx::Result<()> {
     sessions::clean(market).await?;
     routing::clean(&market.pool).await?;
+    proofs::clean(&market.pool).await?;
     limits::clean(&market.pool).await
 }
 

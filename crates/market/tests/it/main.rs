@@ -25,6 +25,7 @@ mod matrix;
 mod object_store;
 mod payout;
 mod personal;
+mod proofs;
 mod redemptions;
 mod relay;
 mod routing;
