@@ -1,32 +1,28 @@
 use std::{collections::HashMap, time::Duration};
 
 use futures::{StreamExt, stream};
-use rand::Rng;
-use reqwest::{Client, StatusCode};
 use serde_json::json;
 use sqlx::{PgPool, types::Json};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
-use url::Url;
 use uuid::Uuid;
+use webhook::{Guard, Message, Outcome, Secret, Sender};
 
-use super::{Guard, WAITING_MAX, sign};
+use super::WAITING_MAX;
 use crate::{
     Error, db,
     feed::{self, Bell, Cursor, FeedError, Wish},
 };
 
 /// Seconds until the next attempt, after the first, the second and so on; after the last the delivery is a dead letter.
-const RETRY_SECONDS: [i64; 9] = [1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, 86_400];
+const RETRY_SECONDS: [u64; 9] = [1, 5, 30, 300, 1_800, 7_200, 18_000, 36_000, 86_400];
 /// Deliveries of an endpoint under way at the same time.
 const PARALLEL: usize = 8;
 /// How often registrations are looked at, and what is due although nothing happened.
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 /// How long to wait after the database failed, or while another instance delivers.
 const RETRY: Duration = Duration::from_secs(1);
-/// Of what an endpoint answered, what is kept.
-const ERROR_CHARS: usize = 200;
 
 /// Delivers for as long as it is polled. Of several instances on one database, one does.
 pub(crate) async fn run(database_url: String, pool: PgPool, chain_id: u64, guard: Guard, bell: Bell) {
@@ -72,12 +68,12 @@ struct Delivery {
 
 impl Worker {
     async fn run(mut self) {
-        let client = match self.guard.client() {
-            Ok(client) => client,
+        let sender = match Sender::new(self.guard) {
+            Ok(sender) => sender,
             Err(error) => return warn!(%error, "no HTTP client for webhooks"),
         };
         loop {
-            match self.round(&client).await {
+            match self.round(&sender).await {
                 Ok(true) => {}
                 Ok(false) => self.bell.rang(LOOK_INTERVAL).await,
                 Err(FeedError::Database(error)) => {
@@ -95,13 +91,14 @@ impl Worker {
     }
 
     /// Whether anything was done.
-    async fn round(&self, client: &Client) -> Result<bool, FeedError> {
+    async fn round(&self, sender: &Sender) -> Result<bool, FeedError> {
         let endpoint: Option<(String, Vec<u8>, Json<Wish>, String)> =
             sqlx::query_as("SELECT url, secret, wish, cursor FROM webhooks.endpoints WHERE id = $1 AND disabled IS NULL")
                 .bind(self.id)
                 .fetch_optional(&self.pool)
                 .await?;
         let Some((url, secret, Json(wish), cursor)) = endpoint else { return Ok(false) };
+        let secret = Secret::from(secret);
         let found = self.find(&wish, &cursor).await?;
         let due: Vec<Delivery> = sqlx::query_as(
             "SELECT id, body, attempts FROM webhooks.deliveries WHERE endpoint = $1 AND due_at <= now() ORDER BY id LIMIT $2",
@@ -111,7 +108,7 @@ impl Worker {
         .fetch_all(&self.pool)
         .await?;
         let any = found || !due.is_empty();
-        let attempts = stream::iter(due).map(|delivery| self.attempt(client, &url, &secret, delivery)).buffer_unordered(PARALLEL);
+        let attempts = stream::iter(due).map(|delivery| self.attempt(sender, &url, &secret, delivery)).buffer_unordered(PARALLEL);
         let outcomes: Vec<Result<(), sqlx::Error>> = attempts.collect().await;
         outcomes.into_iter().collect::<Result<(), _>>()?;
         Ok(any)
@@ -164,50 +161,29 @@ impl Worker {
     }
 
     /// Tries once. The row goes when the endpoint has taken the message: a crash in between sends it again, with the same id.
-    async fn attempt(&self, client: &Client, url: &str, secret: &[u8], delivery: Delivery) -> Result<(), sqlx::Error> {
-        let error = match self.post(client, url, secret, &delivery).await {
-            Ok(status) if status.is_success() => {
+    async fn attempt(&self, sender: &Sender, url: &str, secret: &Secret, delivery: Delivery) -> Result<(), sqlx::Error> {
+        let id = format!("msg_{}", delivery.id.simple());
+        let message = Message { id: &id, body: &delivery.body, secrets: std::slice::from_ref(secret), bearer: None };
+        let error = match sender.post(url, message).await {
+            Outcome::Taken => {
                 sqlx::query("DELETE FROM webhooks.deliveries WHERE id = $1").bind(delivery.id).execute(&self.pool).await?;
                 return Ok(());
             }
-            Ok(StatusCode::GONE) => return self.disable("it answered 410 Gone").await,
-            Ok(status) => format!("it answered {status}"),
-            Err(error) => error,
+            Outcome::Gone => return self.disable("it answered 410 Gone").await,
+            Outcome::Failed(error) => error,
         };
-        let wait = usize::try_from(delivery.attempts).ok().and_then(|tried| RETRY_SECONDS.get(tried));
-        // Up to a tenth later, so that what failed together does not come together again.
-        let wait = wait.map(|seconds| seconds * 1_000 + rand::rng().random_range(0..=seconds * 100));
+        let attempts = usize::try_from(delivery.attempts).unwrap_or(usize::MAX).saturating_add(1);
+        let wait = webhook::wait(&RETRY_SECONDS, attempts).and_then(|wait| i64::try_from(wait.as_millis()).ok());
         sqlx::query(
             "UPDATE webhooks.deliveries SET attempts = attempts + 1, last_error = $2, due_at = now() + $3 * interval '1 millisecond'
              WHERE id = $1",
         )
         .bind(delivery.id)
-        .bind(error.chars().take(ERROR_CHARS).collect::<String>())
+        .bind(error)
         .bind(wait)
         .execute(&self.pool)
         .await?;
         Ok(())
-    }
-
-    async fn post(&self, client: &Client, url: &str, secret: &[u8], delivery: &Delivery) -> Result<StatusCode, String> {
-        let url: Url = url.parse().map_err(|error| format!("{error}"))?;
-        self.guard.check(&url).map_err(|error| error.to_string())?;
-        let (id, timestamp) = (format!("msg_{}", delivery.id.simple()), OffsetDateTime::now_utc().unix_timestamp());
-        let request = client
-            .post(url)
-            .header("content-type", "application/json")
-            .header("webhook-id", &id)
-            .header("webhook-timestamp", timestamp)
-            .header("webhook-signature", sign::signature(secret, &id, timestamp, &delivery.body))
-            .body(delivery.body.clone());
-        let response = request.send().await.map_err(|error| {
-            let mut cause: &dyn std::error::Error = &error;
-            while let Some(source) = cause.source() {
-                cause = source;
-            }
-            cause.to_string()
-        })?;
-        Ok(response.status())
     }
 
     async fn disable(&self, why: &str) -> Result<(), sqlx::Error> {

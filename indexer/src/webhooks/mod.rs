@@ -1,13 +1,11 @@
 //! Webhooks by the Standard Webhooks specification (standardwebhooks.com): the feed, posted to whoever registered for it.
 
-mod address;
 mod deliver;
-mod sign;
 mod store;
 
-pub(crate) use address::Guard;
 pub(crate) use deliver::run;
 pub(crate) use store::{Dead, RegisterError, Registered, Shown, dead_letters, list, register, remove, replay};
+pub(crate) use webhook::Guard;
 
 /// Registered at the same time.
 pub(crate) const ENDPOINTS_MAX: i64 = 100;

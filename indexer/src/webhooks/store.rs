@@ -1,8 +1,9 @@
 use sqlx::{PgPool, types::Json};
 use time::OffsetDateTime;
 use uuid::Uuid;
+use webhook::{OsError, Secret};
 
-use super::{ENDPOINTS_MAX, sign};
+use super::ENDPOINTS_MAX;
 use crate::feed::{self, Wish};
 
 /// Dead letters shown at a time.
@@ -60,7 +61,7 @@ pub(crate) enum RegisterError {
     #[error("{ENDPOINTS_MAX} webhooks are registered, remove one first")]
     TooMany,
     #[error("the system gives no random numbers: {0}")]
-    Random(#[from] rand::rand_core::OsError),
+    Random(#[from] OsError),
     #[error(transparent)]
     Feed(#[from] feed::FeedError),
     #[error(transparent)]
@@ -74,7 +75,7 @@ pub(crate) async fn register(
     wish: &Wish,
     from_block: Option<u64>,
 ) -> Result<Registered, RegisterError> {
-    let (id, secret) = (Uuid::now_v7(), sign::secret()?);
+    let (id, secret) = (Uuid::now_v7(), Secret::random()?);
     let mut tx = pool.begin().await?;
     let cursor = feed::begin(&mut tx, from_block).await?;
     // One at a time, or two could both be the last that fits.
@@ -86,13 +87,13 @@ pub(crate) async fn register(
     sqlx::query("INSERT INTO webhooks.endpoints (id, url, secret, wish, cursor) VALUES ($1, $2, $3, $4, $5)")
         .bind(id)
         .bind(url)
-        .bind(&secret[..])
+        .bind(secret.as_bytes())
         .bind(Json(wish))
         .bind(cursor.to_string())
         .execute(&mut *tx)
         .await?;
     tx.commit().await?;
-    Ok(Registered { id, secret: sign::show(&secret) })
+    Ok(Registered { id, secret: secret.show() })
 }
 
 /// Every endpoint, the oldest first.

@@ -12,14 +12,20 @@ use url::{Host, Url};
 
 /// How long an endpoint may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections to one host that are kept for what comes next.
+const IDLE_MAX: usize = 32;
 
 /// Why an endpoint is not spoken to.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Refused {
+#[non_exhaustive]
+pub enum Refused {
+    /// It would reach a neighbour of ours.
     #[error("{0} is no address on the public internet")]
     Private(IpAddr),
+    /// A name that leads nowhere else.
     #[error("{0} has no address on the public internet")]
     NoPublic(String),
+    /// Nothing that is posted to.
     #[error("write an https:// URL with a host and without user name and password")]
     Url,
 }
@@ -27,9 +33,9 @@ pub(crate) enum Refused {
 /// Who may be spoken to: hosts on the public internet, so that nobody reaches a neighbour of ours through us. A name is looked up once per
 /// connection, and the connection goes to the address that was judged: a name that changes its address in between changes nothing.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Guard {
+pub struct Guard {
     /// For development: this machine too, also without TLS.
-    pub(crate) loopback: bool,
+    pub loopback: bool,
 }
 
 impl Guard {
@@ -39,7 +45,10 @@ impl Guard {
     }
 
     /// Judges a URL as far as it can be without looking its host up.
-    pub(crate) fn check(self, url: &Url) -> Result<(), Refused> {
+    ///
+    /// # Errors
+    /// When it is not spoken to.
+    pub fn check(self, url: &Url) -> Result<(), Refused> {
         let plain = url.scheme() == "https" || self.loopback && url.scheme() == "http";
         if !plain || !url.username().is_empty() || url.password().is_some() {
             return Err(Refused::Url);
@@ -54,8 +63,9 @@ impl Guard {
     }
 
     /// A client whose every connection is judged. It follows no redirect and uses no proxy: both would connect elsewhere.
-    pub(super) fn client(self) -> reqwest::Result<Client> {
-        Client::builder().dns_resolver(self).redirect(redirect::Policy::none()).no_proxy().timeout(TIMEOUT).build()
+    pub(crate) fn client(self) -> reqwest::Result<Client> {
+        let client = Client::builder().dns_resolver(self).redirect(redirect::Policy::none()).no_proxy();
+        client.timeout(TIMEOUT).pool_max_idle_per_host(IDLE_MAX).build()
     }
 }
 
