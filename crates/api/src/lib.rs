@@ -10,6 +10,7 @@ mod creators;
 mod decisions;
 mod demand;
 mod discovery;
+mod feed;
 mod fraud;
 mod health;
 mod identity;
@@ -24,6 +25,7 @@ mod routing;
 mod schema;
 mod standing;
 mod transactions;
+mod webhooks;
 
 pub use agents::{
     Agent, AgentFilter, AgentStatus, AgentType, Availability, Challenge, ChallengeRequest, Register, Registered, UpdateAgent,
@@ -34,7 +36,7 @@ pub use catalog::{
     CreateCatalogEntry, SubscriptionNews, UpdateCatalogEntry,
 };
 #[cfg(feature = "client")]
-pub use client::{Bought, Client, ClientError, Content, ToppedUp};
+pub use client::{Bought, Client, ClientError, Content, Feed, ToppedUp};
 pub use creators::{
     ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh,
     RefreshToken, RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
@@ -45,6 +47,7 @@ pub use demand::{
     Signal, Trend, Trending, TrendingQuery,
 };
 pub use discovery::{CategoryCount, Discovered, Facets, PriceBand, SuggestQuery, Suggestions, TagCount};
+pub use feed::{EventType, FeedEvent, FeedQuery, FeedTicket, Topic, Visibility};
 pub use fraud::{ClearFinding, Finding, FindingFilter, FindingStatus, FraudAction, FraudRule, RuleAction};
 pub use health::{CacheTier, ContentHealth, Health};
 pub use identity::{AccessToken, ApiKey, CreateApiKey, CreatedApiKey, Scope, TokenRequest};
@@ -68,6 +71,10 @@ pub use transactions::{
     Award, DefaultOutcome, Deliver, EscrowAgreement, EscrowCall, EscrowTerms, Evidence, GiveBack, Initiate, PaymentMethod,
     SubmitEvidence, Transaction, TransactionActor, TransactionCase, TransactionChange, TransactionCheck, TransactionDifference,
     TransactionFilter, TransactionRole, TransactionStatus, VerifyDelivery,
+};
+pub use webhooks::{
+    DeliveryFilter, DeliveryState, OpenClawStatus, RegisterWebhook, ReplayWebhook, Replayed, Webhook, WebhookDelivery,
+    WebhookSecret,
 };
 
 /// Names of headers of our own.

@@ -74,6 +74,8 @@ codes! {
     PriceTooHigh = "price_too_high", 409, "The price is above the buyer's ceiling";
     /// The payment bought something else.
     PaymentUsed = "payment_used", 409, "The payment was used for another purchase";
+    /// What is asked for was there, and is not kept any more.
+    NotKept = "not_kept", 410, "It is not kept any more";
     /// Larger than allowed.
     TooLarge = "too_large", 413, "The body is too large";
     /// The idempotency key belongs to another request.

@@ -111,33 +111,51 @@ impl FromRequestParts<Market> for Trail {
     }
 }
 
+/// Who asks, and how often.
+struct Asker {
+    nobody: Principal,
+    standing: Option<Standing>,
+    caller: Result<Option<Caller>, Problem>,
+}
+
+impl Asker {
+    async fn of(market: &Market, headers: &HeaderMap, connection: Option<IpAddr>) -> Self {
+        let nobody = Principal::Ip(client(headers, connection, market.proxies));
+        // Proving a wallet may take the node's time, so it counts before it is looked at; and nobody is known by it yet.
+        let mut standing = None;
+        if auth::proves_wallet(headers) {
+            standing = market.limits.take(&market.pool, nobody, market.limits.unknown).await;
+        }
+        let caller = match standing {
+            Some(Standing { refused: true, .. }) => Ok(None),
+            _ => auth::authenticate(market, headers).await,
+        };
+        if standing.is_none() {
+            let (who, limit) = match &caller {
+                Ok(Some(caller)) => (caller.who.into(), market.limits.known),
+                // Who guesses keys is counted as nobody.
+                Ok(None) | Err(_) => (nobody, market.limits.unknown),
+            };
+            standing = market.limits.take(&market.pool, who, limit).await;
+        }
+        let caller = match &standing {
+            Some(standing) if standing.refused => Err(standing.too_often()),
+            _ => caller,
+        };
+        Self { nobody, standing, caller }
+    }
+}
+
+/// Who asks for what is no operation, counted as one who asks for one.
+pub(crate) async fn known(market: &Market, headers: &HeaderMap, connection: Option<IpAddr>) -> Result<Option<Caller>, Problem> {
+    Asker::of(market, headers, connection).await.caller
+}
+
 /// Lets in who may ask and has not asked too often. Whom it let in, handlers read as [`Caller`].
 pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
     let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
-    let ip = client(request.headers(), connection, market.proxies);
-    let nobody = Principal::Ip(ip);
-    // Proving a wallet may take the node's time, so it counts before it is looked at; and nobody is known by it yet.
-    let mut standing = None;
-    if auth::proves_wallet(request.headers()) {
-        standing = market.limits.take(&market.pool, nobody, market.limits.unknown).await;
-    }
-    let caller = match standing {
-        Some(Standing { refused: true, .. }) => Ok(None),
-        _ => auth::authenticate(&market, request.headers()).await,
-    };
-    if standing.is_none() {
-        let (who, limit) = match &caller {
-            Ok(Some(caller)) => (caller.who.into(), market.limits.known),
-            // Who guesses keys is counted as nobody.
-            Ok(None) | Err(_) => (nobody, market.limits.unknown),
-        };
-        standing = market.limits.take(&market.pool, who, limit).await;
-    }
-    let admitted = match (&standing, caller) {
-        (Some(standing), _) if standing.refused => Err(standing.too_often()),
-        (_, Err(problem)) => Err(problem),
-        (_, Ok(caller)) => access.admit(caller.as_ref()).map(|()| caller),
-    };
+    let Asker { nobody, standing, caller } = Asker::of(&market, request.headers(), connection).await;
+    let admitted = caller.and_then(|caller| access.admit(caller.as_ref()).map(|()| caller));
     let mut response = match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller.as_ref().map_or(nobody, |caller| caller.who.into()));

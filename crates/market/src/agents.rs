@@ -193,6 +193,8 @@ pub(crate) async fn end(conn: &mut PgConnection, agents: &[Uuid]) -> sqlx::Resul
         "UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = ANY($1) AND status <> 'delisted'",
         "DELETE FROM catalog WHERE agent_id = ANY($1)",
         "DELETE FROM catalog_subscriptions WHERE agent_id = ANY($1)",
+        "DELETE FROM webhooks WHERE agent_id = ANY($1)",
+        "DELETE FROM feed_subscribers WHERE agent_id = ANY($1)",
     ] {
         sqlx::query(ended).bind(agents).execute(&mut *conn).await?;
     }

@@ -94,6 +94,9 @@ pub struct Config {
     /// Bytes of content that one seller may have here, all versions counted
     #[arg(long, env = "FLORIN_MARKET_CONTENT_MAX_BYTES", default_value_t = Config::CONTENT_MAX_BYTES, value_name = "BYTES")]
     pub content_max_bytes: u64,
+    /// For development: webhooks may also go to this machine, and without TLS
+    #[arg(long, env = "FLORIN_MARKET_WEBHOOK_LOOPBACK", hide = true)]
+    pub webhook_loopback: bool,
     /// Account on chain that backs all USDC of the ledger: deposits are what comes to it. Without it USDC neither comes in nor goes out
     #[arg(long, env = "FLORIN_MARKET_CUSTODY", value_name = "ADDRESS")]
     pub custody: Option<Address>,
@@ -190,6 +193,7 @@ impl Config {
             anchor_seconds: None,
             metrics_token: None,
             content_max_bytes: Self::CONTENT_MAX_BYTES,
+            webhook_loopback: false,
             custody: None,
             custody_key: None,
             signup_bonus: Amount::ZERO,

@@ -15,6 +15,7 @@ mod discover;
 mod error;
 mod etag;
 mod express;
+pub mod feed;
 pub mod fraud;
 mod funds;
 mod health;
@@ -39,6 +40,7 @@ pub mod standing;
 mod trace;
 mod transactions;
 mod wallet;
+mod webhooks;
 
 pub use config::Config;
 pub use content::ContentAt;

@@ -20,7 +20,7 @@ use crate::{
     access::{self, Access},
     agents, audit, auth, catalog,
     content::CONTENT_LEN_MAX_BYTES,
-    creators, decisions, demand, discover, etag, express, fraud,
+    creators, decisions, demand, discover, etag, express, feed, fraud,
     funds::{books, deposits, redemptions, top_up, withdrawals},
     health,
     input::JSON_LEN_MAX_BYTES,
@@ -30,7 +30,7 @@ use crate::{
     problem::Problem,
     proofs, purchases, routing,
     service::Market,
-    shortcut, standing, trace, transactions, wallet,
+    shortcut, standing, trace, transactions, wallet, webhooks,
 };
 
 /// Longer than a settlement may take.
@@ -200,6 +200,21 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/redemptions/admin/{id}/complete", ("complete_redemption", "Say that a redemption was handed over"), Staff(Role::Finance), redemptions::complete),
         post("/redemptions/admin/{id}/reject", ("reject_redemption", "Refuse a redemption, or say that it failed"), Staff(Role::Finance), redemptions::reject),
 
+        get("/feed", ("feed", "What happens, as server-sent events; also as messages of the WebSocket /ws/feed"), Open, feed::sse),
+        post("/feed/ticket", ("feed_ticket", "A ticket that lets a client read the feed that cannot send a header"), Holder(Read), feed::ticket),
+        post("/seller/webhook", ("register_webhook", "Have the calling agent's feed posted to an address"), Agent(Manage), webhooks::register),
+        get("/seller/webhooks", ("webhooks", "The calling agent's webhooks, newest first"), Agent(Read), webhooks::list),
+        delete("/seller/webhooks/{id}", ("remove_webhook", "Remove a webhook of the calling agent"), Agent(Manage), webhooks::remove),
+        post("/seller/webhooks/{id}/test", ("test_webhook", "Post a test to a webhook"), Agent(Manage), webhooks::test),
+        post("/seller/webhooks/{id}/rotate", ("rotate_webhook", "Replace the secret of a webhook"), Agent(Manage), webhooks::rotate),
+        get("/seller/webhooks/{id}/deliveries", ("webhook_deliveries", "Deliveries of a webhook, newest first"), Agent(Read), webhooks::deliveries),
+        post("/seller/webhooks/{id}/replay", ("replay_webhook", "Post again what was given up, or a range, and go on"), Agent(Manage), webhooks::replay),
+        post("/integrations/openclaw/register-webhook", ("register_openclaw", "Have the calling agent's feed posted to an OpenClaw gateway"), Agent(Manage), webhooks::register_openclaw),
+        get("/integrations/openclaw/webhooks", ("openclaw_webhooks", "The calling agent's OpenClaw webhooks, newest first"), Agent(Read), webhooks::list_openclaw),
+        delete("/integrations/openclaw/webhooks/{id}", ("remove_openclaw", "Remove an OpenClaw webhook of the calling agent"), Agent(Manage), webhooks::remove_openclaw),
+        post("/integrations/openclaw/webhooks/{id}/test", ("test_openclaw", "Post a test to an OpenClaw webhook"), Agent(Manage), webhooks::test_openclaw),
+        get("/integrations/openclaw/status", ("openclaw_status", "How the calling agent's OpenClaw webhooks do"), Agent(Read), webhooks::openclaw_status),
+
         post("/transactions/initiate", ("initiate", "Start a purchase in steps, paid into a hold or the escrow"), Wallet(Buy), transactions::initiate),
         get("/transactions", ("transactions", "The caller's purchases in steps, newest first"), Wallet(Read), transactions::list),
         get("/transactions/{id}", ("transaction", "A purchase in steps of the caller"), Wallet(Read), transactions::show),
@@ -237,6 +252,7 @@ pub(crate) fn router(market: Market) -> Router {
     }
     let router = Router::new()
         .nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)))
+        .route("/ws/feed", get(feed::ws))
         .route("/health", get(health::works))
         .route("/.well-known/jwks.json", get(auth::keys::key_set))
         .route("/metrics", get(books::metrics))
@@ -273,7 +289,8 @@ pub(crate) fn harden(market: &Market, headers: &mut HeaderMap) {
 fn preflight() -> CorsLayer {
     let headers =
         [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, header::IF_RANGE, header::RANGE, REQUEST_ID];
-    let own = [api::header::IDEMPOTENCY_KEY, x402::header::PAYMENT_SIGNATURE, x402::SIGN_IN_WITH_X, "traceparent"];
+    let own =
+        [api::header::IDEMPOTENCY_KEY, x402::header::PAYMENT_SIGNATURE, x402::SIGN_IN_WITH_X, "last-event-id", "traceparent"];
     let headers = headers.into_iter().chain(own.map(HeaderName::from_static));
     CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(AllowHeaders::list(headers)).max_age(PREFLIGHT_FOR)
 }

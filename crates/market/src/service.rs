@@ -31,6 +31,7 @@ use crate::{
     content::Contents,
     creators, db, demand,
     express::settle,
+    feed::Feed,
     fraud, funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
@@ -40,6 +41,7 @@ use crate::{
     purchases::{Owned, Reader},
     router, standing, transactions,
     wallet::{self, purchase::Offer},
+    webhooks::Webhooks,
 };
 
 /// How long the facilitator may take for an answer; a settlement waits for its block.
@@ -77,6 +79,10 @@ pub(crate) struct Parts {
     pub(crate) figures: demand::Figures,
     /// What was told of who leads some seconds ago.
     pub(crate) boards: standing::Boards,
+    /// What happens, as it happens.
+    pub(crate) feed: Feed,
+    /// Where that is posted to.
+    pub(crate) webhooks: Webhooks,
     pub(crate) ledger: Ledger,
     pub(crate) rates: Rates,
     /// ARD minted for a wallet that is new.
@@ -157,7 +163,7 @@ impl Parts {
 /// # Errors
 /// At once when the database, the node, the chain or the content directory cannot be used as configured.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
-    let (market, seen) = open(&config, &listener).await?;
+    let (market, seen) = open(&config, &listener, &shutdown).await?;
     let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
     let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
     let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
@@ -168,6 +174,10 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
     let standing = tokio::spawn(standing);
     let fraud = tokio::spawn(fraud::follow(market.clone(), shutdown.child_token()));
+    let live = market.clone();
+    let feed = tokio::spawn(async move { live.feed.follow(&live.pool).await });
+    let (live, stop) = (market.clone(), shutdown.child_token());
+    let webhooks = tokio::spawn(async move { live.webhooks.follow(&live.pool, live.feed.hub.newest(), stop).await });
     // Until the last request was answered.
     let logged = CancellationToken::new();
     let log = tokio::spawn(demand::write(market.pool.clone(), seen, logged.clone()));
@@ -184,7 +194,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, feed, webhooks, log);
     served.map_err(Error::Http)
 }
 
@@ -206,7 +216,11 @@ pub async fn replace_custody(database_url: &str, new: Address) -> Result<Option<
     db::replace_custody(&db::pool(database_url).await?, new).await
 }
 
-async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::Receiver<demand::Seen>), Error> {
+async fn open(
+    config: &Config,
+    listener: &TcpListener,
+    shutdown: &CancellationToken,
+) -> Result<(Market, mpsc::Receiver<demand::Seen>), Error> {
     let provider = ProviderBuilder::new().connect_http(config.rpc_url.clone()).erased();
     let chain_id = provider.get_chain_id().await.map_err(Error::NodeUnreachable)?;
     if let Some(expected) = config.chain_id.filter(|expected| *expected != chain_id) {
@@ -238,6 +252,8 @@ async fn open(config: &Config, listener: &TcpListener) -> Result<(Market, mpsc::
     let custody = db::custody(&pool, custody).await?;
     let (demand, seen) = demand::Log::open(&pool).await?;
     let parts = Parts {
+        feed: Feed::open(&pool, shutdown.child_token()).await?,
+        webhooks: Webhooks::new(config.webhook_loopback),
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
         fraud_rules: config.fraud.clone(),

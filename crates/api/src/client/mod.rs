@@ -5,6 +5,7 @@ mod catalog;
 mod chain;
 mod creators;
 mod demand;
+mod feed;
 mod fraud;
 mod listings;
 mod proofs;
@@ -21,6 +22,8 @@ use http::{HeaderMap, Method};
 use reqwest::RequestBuilder;
 use serde::{Serialize, de::DeserializeOwned};
 use url::Url;
+
+pub use feed::Feed;
 
 use crate::{AccessToken, Code, Health, Problem, ledger};
 
@@ -154,20 +157,19 @@ impl Client {
         if let Some(credentials) = &self.credentials { request.header("authorization", credentials) } else { request }
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
-        let mut request = self.request(Method::GET, path);
-        if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) {
-            let mut url = self.url(path);
-            for (key, value) in fields {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-                url.query_pairs_mut().append_pair(&key, &text);
-            }
-            request = self.http.get(url);
-            if let Some(credentials) = &self.credentials {
-                request = request.header("authorization", credentials);
-            }
+    fn asking(&self, path: &str, query: &impl Serialize) -> RequestBuilder {
+        let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(query) else { return self.request(Method::GET, path) };
+        let mut url = self.url(path);
+        for (key, value) in fields {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            url.query_pairs_mut().append_pair(&key, &text);
         }
-        json(request).await
+        let request = self.http.get(url);
+        if let Some(credentials) = &self.credentials { request.header("authorization", credentials) } else { request }
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {
+        json(self.asking(path, query)).await
     }
 
     async fn send<T: DeserializeOwned>(&self, method: Method, path: &str, body: &impl Serialize) -> Result<T, ClientError> {

@@ -40,7 +40,7 @@ pub(crate) struct Caller {
     /// Whether it showed an access token, which gets no other one.
     pub(crate) by_token: bool,
     /// When the credentials stop working.
-    until: Option<OffsetDateTime>,
+    pub(crate) until: Option<OffsetDateTime>,
 }
 
 /// Who somebody is.
@@ -218,6 +218,20 @@ pub(crate) async fn authenticate(market: &Market, headers: &HeaderMap) -> Result
         return Ok(Some(Caller::of(&wallet::answered(market, credentials).await?)));
     }
     Err(refused())
+}
+
+/// Whether an agent may still do what it began with these credentials: a key or what a key got, or none that can be revoked.
+pub(crate) async fn agent_may(pool: &PgPool, id: Uuid, credential: Option<Uuid>) -> sqlx::Result<bool> {
+    let may = "SELECT EXISTS (SELECT FROM agents AS a LEFT JOIN api_keys AS k ON k.id = $2 WHERE a.id = $1 AND a.active
+             AND ($2 IS NULL OR (k.agent_id = a.id AND k.revoked_at IS NULL AND coalesce(k.expires_at > now(), TRUE))))";
+    sqlx::query_scalar(may).bind(id).bind(credential).fetch_one(pool).await
+}
+
+/// The same of a creator, whose credentials go back to a session.
+pub(crate) async fn creator_may(pool: &PgPool, id: Uuid, session: Option<Uuid>) -> sqlx::Result<bool> {
+    let may = "SELECT EXISTS (SELECT FROM creators AS c JOIN sessions AS s ON s.creator_id = c.id
+             WHERE c.id = $1 AND s.id = $2 AND c.active AND s.revoked_at IS NULL AND s.expires_at > now())";
+    sqlx::query_scalar(may).bind(id).bind(session).fetch_one(pool).await
 }
 
 pub(crate) fn refused() -> Problem {

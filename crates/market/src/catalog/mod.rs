@@ -2,9 +2,12 @@
 
 mod subscriptions;
 
-use api::{CatalogEntry, CatalogFilter, CatalogPopulated, Code, CreateCatalogEntry, Page, PageQuery, UpdateCatalogEntry};
+use api::{
+    CatalogEntry, CatalogFilter, CatalogPopulated, Code, CreateCatalogEntry, EventType, Page, PageQuery, UpdateCatalogEntry,
+};
 use axum::{Json, extract::State, http::StatusCode};
 use money::Usdc;
+use serde_json::json;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
@@ -14,6 +17,7 @@ use crate::{
     agents,
     auth::Caller,
     db, discover,
+    feed::{self, Audience, Event},
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
@@ -63,8 +67,24 @@ pub(crate) async fn create(
         .bind(asked.price_to)
         .fetch_one(&mut *tx)
         .await?;
+    let entry = entry(&row)?;
+    tell(&mut tx, "added", &entry).await?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(entry(&row)?)))
+    Ok((StatusCode::CREATED, Json(entry)))
+}
+
+/// Tells everybody what became of an entry.
+async fn tell(conn: &mut PgConnection, change: &str, entry: &CatalogEntry) -> sqlx::Result<()> {
+    let data = json!({
+        "change": change,
+        "entry_id": entry.id,
+        "agent_id": entry.agent_id,
+        "topic": entry.topic,
+        "category": entry.category,
+        "price_from": entry.price_from,
+    });
+    let event = Event::public(EventType::CatalogUpdate, Audience::Market, data);
+    feed::emit(conn, event.of(entry.category).by(entry.agent_id)).await
 }
 
 /// `GET /api/v1/catalog/search`
@@ -146,16 +166,21 @@ pub(crate) async fn update(
         .bind(change.price_to)
         .fetch_one(&mut *tx)
         .await?;
+    let entry = entry(&row)?;
+    tell(&mut tx, "changed", &entry).await?;
     tx.commit().await?;
-    Ok(Json(entry(&row)?))
+    Ok(Json(entry))
 }
 
 /// `DELETE /api/v1/catalog/{id}`
 pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<CatalogEntry>, Problem> {
-    let mut conn = market.pool.acquire().await?;
-    let gone = find(&mut conn, id).await?;
+    let mut tx = market.pool.begin().await?;
+    let gone = find(&mut tx, id).await?;
     caller.must_be(gone.agent_id, "the agent of the entry")?;
-    sqlx::query("DELETE FROM catalog WHERE id = $1").bind(id).execute(&mut *conn).await?;
+    if sqlx::query("DELETE FROM catalog WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected() > 0 {
+        tell(&mut tx, "removed", &gone).await?;
+    }
+    tx.commit().await?;
     Ok(Json(gone))
 }
 
@@ -184,6 +209,10 @@ pub(crate) async fn populate(State(market): State<Market>, caller: Caller) -> Re
          SELECT new.id, $1, l.category, l.title, l.category, l.price, l.id, nextval('catalog_changes')
          FROM unnest($2::uuid[], $3::uuid[]) AS new (id, listing_id) JOIN listings AS l ON l.id = new.listing_id ORDER BY new.id";
     let added = sqlx::query(add).bind(agent).bind(ids).bind(new).execute(&mut *tx).await?.rows_affected();
+    if added + updated + removed > 0 {
+        let data = json!({"change": "populated", "agent_id": agent, "added": added, "updated": updated, "removed": removed});
+        feed::emit(&mut tx, Event::public(EventType::CatalogUpdate, Audience::Market, data).by(agent)).await?;
+    }
     tx.commit().await?;
     let count = |rows: u64| u32::try_from(rows).unwrap_or(u32::MAX);
     Ok(Json(CatalogPopulated { added: count(added), updated: count(updated), removed: count(removed) }))

@@ -5,6 +5,7 @@
 
 mod fold;
 mod opportunities;
+mod spikes;
 mod views;
 
 use std::{
@@ -250,6 +251,7 @@ pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
         for done in [
             fold_all(&pool, &mut rows_max, &stop).await,
             opportunities::look(&pool, OffsetDateTime::now_utc()).await,
+            spikes::look(&pool, OffsetDateTime::now_utc()).await,
             fold::clean(&pool, OffsetDateTime::now_utc()).await,
             typos::clean(&pool).await,
         ] {

@@ -1,8 +1,16 @@
 //! What is looked for and not for sale.
 
-use sqlx::{AssertSqlSafe, PgPool, Row};
-use time::{Duration, OffsetDateTime};
+use api::{Category, EventType};
+use money::{Bps, Usdc};
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgConnection, PgPool, Row, postgres::PgRow};
+use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
+
+use crate::{
+    db,
+    feed::{self, Audience, Event},
+};
 
 /// Patterns that only fewer different persons have are nobody else's business. Stands in statements as it does in the indexes of `patterns`.
 pub(super) const REQUESTERS_MIN: i64 = 3;
@@ -26,8 +34,11 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
     let Some(listed_to): Option<OffsetDateTime> = state else { return Ok(()) };
     let fulfilled = "UPDATE opportunities AS o SET status = 'fulfilled', ended_at = $2, listing_id = l.id
          FROM listings AS l WHERE o.status = 'open' AND l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > $2)
-             AND l.freshness_at > $1 AND l.search @@ o.words";
-    sqlx::query(fulfilled).bind(listed_to - OVERLAP).bind(now).execute(&mut *tx).await?;
+             AND l.freshness_at > $1 AND l.search @@ o.words RETURNING o.id, o.pattern, o.category, o.urgency, o.listing_id";
+    let fulfilled = sqlx::query(fulfilled).bind(listed_to - OVERLAP).bind(now).fetch_all(&mut *tx).await?;
+    for row in &fulfilled {
+        tell_fulfilled(&mut tx, row).await?;
+    }
     let expired = "UPDATE opportunities SET status = 'expired', ended_at = $1 WHERE status = 'open' AND expires_at <= $1";
     sqlx::query(expired).bind(now).execute(&mut *tx).await?;
     // Of the most searched gaps that many have and nothing active fits.
@@ -55,7 +66,7 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
              ON CONFLICT (pattern) WHERE status = 'open' DO UPDATE SET category = excluded.category, searches = excluded.searches,
                  requesters = excluded.requesters, fulfilment = excluded.fulfilment, ceiling = excluded.ceiling,
                  estimated_revenue = excluded.estimated_revenue, urgency = excluded.urgency
-             RETURNING opened_at = $10 AS is_new, id";
+             RETURNING opened_at = $10 AS is_new, id, expires_at";
         let row = sqlx::query(open)
             .bind(Uuid::now_v7())
             .bind(&pattern)
@@ -70,9 +81,24 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
             .bind(now + OPEN_FOR)
             .fetch_one(&mut *tx)
             .await?;
-        if row.try_get("is_new")?
-            && let Some(near) = all_but_one(&pattern)
-        {
+        if !row.try_get::<bool, _>("is_new")? {
+            continue;
+        }
+        let expires_at: OffsetDateTime = row.try_get("expires_at")?;
+        let data = json!({
+            "opportunity_id": row.try_get::<Uuid, _>("id")?,
+            "pattern": pattern,
+            "category": category_of(gap)?,
+            "searches": searches,
+            "requesters": requesters,
+            "average_ceiling": usdc(ceiling),
+            "estimated_revenue": usdc(revenue(searches, ceiling)),
+            "urgency_bps": urgency,
+            "expires_at": expires_at.format(&Rfc3339).unwrap_or_default(),
+        });
+        let event = Event::public(EventType::OpportunityCreated, Audience::Demand, data);
+        feed::emit(&mut tx, Event { category: category_of(gap)?, urgency_bps: bps(urgency), ..event }).await?;
+        if let Some(near) = all_but_one(&pattern) {
             let count = "UPDATE opportunities SET competing = (SELECT count(*) FROM (
                      SELECT 1 FROM listings WHERE status = 'active' AND (expires_at IS NULL OR expires_at > $4)
                          AND search @@ to_tsquery('english', $2) LIMIT $3) AS near) WHERE id = $1";
@@ -82,6 +108,45 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
     }
     sqlx::query("UPDATE demand SET listed_to = $1").bind(now).execute(&mut *tx).await?;
     tx.commit().await
+}
+
+/// Tells everybody, and once more those agents that listen to what concerns them and looked for it: who looks without a name is not known.
+async fn tell_fulfilled(conn: &mut PgConnection, row: &PgRow) -> sqlx::Result<()> {
+    let pattern: String = row.try_get("pattern")?;
+    // As the log hashes who asks.
+    let looked = "SELECT DISTINCT a.id FROM demand AS d, feed_listeners AS l JOIN agents AS a ON a.id = l.agent_id
+         WHERE EXISTS (SELECT FROM patterns AS p JOIN pattern_askers AS s ON s.pattern_id = p.id WHERE p.pattern = $1
+             AND s.asker = ('x' || encode(substring(sha256(d.salt || convert_to('person ' || a.person, 'UTF8')) FOR 8), 'hex'))::bit(64)::bigint)";
+    let looked: Vec<Uuid> = sqlx::query_scalar(looked).bind(&pattern).fetch_all(&mut *conn).await?;
+    let (category, urgency) = (category_of(row)?, row.try_get("urgency")?);
+    let data = |looked_for_by_you: bool| {
+        Ok::<_, sqlx::Error>(json!({
+            "opportunity_id": row.try_get::<Uuid, _>("id")?,
+            "pattern": pattern,
+            "category": category,
+            "listing_id": row.try_get::<Uuid, _>("listing_id")?,
+            "looked_for_by_you": looked_for_by_you,
+        }))
+    };
+    for event in [
+        Event::public(EventType::OpportunityFulfilled, Audience::Demand, data(false)?),
+        Event::private(EventType::OpportunityFulfilled, looked, data(true)?),
+    ] {
+        feed::emit(conn, Event { category, urgency_bps: bps(urgency), ..event }).await?;
+    }
+    Ok(())
+}
+
+fn category_of(row: &PgRow) -> sqlx::Result<Option<Category>> {
+    row.try_get::<Option<String>, _>("category")?.map(|_| db::named(row, "category")).transpose()
+}
+
+fn bps(urgency: i32) -> Option<Bps> {
+    Bps::new(u16::try_from(urgency).ok()?)
+}
+
+fn usdc(units: i64) -> Usdc {
+    Usdc::from_base_units(units.unsigned_abs())
 }
 
 /// 0.4 of how often, 0.3 of how rarely something is found, 0.3 of by how many it is looked for, each beside the most of all gaps; in basis points.

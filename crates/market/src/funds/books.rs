@@ -168,6 +168,7 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
              (SELECT count(*) FROM transactions WHERE status = 'disputed') AS disputed,
              (SELECT differing FROM transaction_checks) AS differing,
              (SELECT extract(epoch FROM now() - greatest(checked_at, timestamptz '2000-01-01'))::bigint FROM transaction_checks) AS compared_age,
+             (SELECT last_seq FROM feed) AS events, (SELECT count(*) FROM webhook_deliveries WHERE due_at IS NOT NULL) AS deliveries,
              coalesce((SELECT first_id + count - 1 FROM seals ORDER BY sequence DESC LIMIT 1), 0) AS sealed
          FROM books",
     );
@@ -185,6 +186,8 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
         ("market_withdrawals_awaiting_approval", "awaiting", "withdrawals an operator has to decide"),
         ("market_withdrawals_pending", "pending", "withdrawals that wait for a batch"),
         ("market_redemptions_open", "redemptions", "redemptions an operator has to decide or hand over"),
+        ("market_feed_events", "events", "events in the live feed, ever"),
+        ("market_webhook_deliveries_waiting", "deliveries", "deliveries of webhooks to be tried, or tried again"),
         ("market_batches_open", "batches", "batches of withdrawals that are not final"),
         ("market_transactions_disputed", "disputed", "purchases in steps that an arbiter has to decide"),
         (
@@ -199,6 +202,8 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
     }
     let (name, dropped) = ("market_searches_dropped_total", market.demand.dropped());
     let _ = writeln!(text, "# HELP {name} searches not logged because too many waited\n# TYPE {name} counter\n{name} {dropped}");
+    let (name, readers) = ("market_feed_readers", market.feed.readers());
+    let _ = writeln!(text, "# HELP {name} connections that read the live feed here\n# TYPE {name} gauge\n{name} {readers}");
     for tier in market.contents.health().tiers {
         let (name, served) = (tier.name, tier.served);
         let _ = writeln!(text, "market_content_served_total{{tier=\"{name}\"}} {served}");

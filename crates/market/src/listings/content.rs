@@ -13,7 +13,7 @@ use bytes::Bytes;
 use sqlx::{PgConnection, Row, postgres::PgRow};
 use uuid::Uuid;
 
-use super::{changed, delisted, find, own};
+use super::{delisted, find, own, tell};
 use crate::{
     agents,
     auth::Caller,
@@ -52,18 +52,19 @@ pub(crate) async fn upload(
     let (hash, len) = market.contents.put(body.into_data_stream()).await.map_err(refused)?;
     let mut tx = market.pool.begin().await?;
     may_store(&market, &mut tx, seller, len).await?;
-    let done = sqlx::query(
-        "UPDATE listings SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()
-         WHERE id = $1 AND status <> 'delisted'",
-    )
-    .bind(id)
-    .bind(hash.as_slice())
-    .bind(len as i64)
-    .bind(content_type)
-    .execute(&mut *tx)
-    .await?;
+    let done = sqlx::query_scalar(
+        "UPDATE listings AS l SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()
+         FROM (SELECT id, status FROM listings WHERE id = $1 AND status <> 'delisted' FOR UPDATE) AS was WHERE l.id = was.id
+         RETURNING was.status <> 'active'",
+    );
+    let done = done.bind(id).bind(hash.as_slice()).bind(len as i64).bind(content_type).fetch_optional(&mut *tx).await?;
+    let Some(is_new): Option<bool> = done else { return Err(delisted()) };
+    let listing = find(&mut tx, id).await?;
+    if is_new {
+        tell(&mut tx, &listing).await?;
+    }
     tx.commit().await?;
-    changed(&market, id, done.rows_affected()).await
+    Ok(Json(listing))
 }
 
 /// `GET /api/v1/listings/{id}/versions`: every content it ever had, newest first.

@@ -2,12 +2,12 @@ pub(crate) mod content;
 
 use alloy::primitives::B256;
 use api::{
-    BulkList, BulkListed, BulkResult, Code, CreateListing, Listing, ListingFilter, ListingStatus, Page, UpdateListing,
+    BulkList, BulkListed, BulkResult, Code, CreateListing, EventType, Listing, ListingFilter, ListingStatus, Page, UpdateListing,
     ledger::Asset,
 };
 use axum::{Json, extract::State, http::StatusCode};
 use money::{Bps, Usdc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::{PgConnection, Row, postgres::PgRow, types};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -17,6 +17,7 @@ use content::{inline, may_store, media_type, store};
 use crate::{
     auth::Caller,
     db,
+    feed::{self, Audience, Event},
     input::{self, Id, Params},
     problem::Problem,
     service::Market,
@@ -105,8 +106,25 @@ async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Resul
     .execute(&mut *tx)
     .await?;
     let listing = find(&mut tx, id).await?;
+    if listing.status == ListingStatus::Active {
+        tell(&mut tx, &listing).await?;
+    }
     tx.commit().await?;
     Ok(listing)
+}
+
+/// Tells everybody of a listing that came for sale.
+async fn tell(conn: &mut PgConnection, listing: &Listing) -> sqlx::Result<()> {
+    let data = json!({
+        "listing_id": listing.id,
+        "seller_id": listing.seller_id,
+        "title": listing.title,
+        "category": listing.category,
+        "tags": listing.tags,
+        "price": listing.price,
+    });
+    let event = Event::public(EventType::ListingCreated, Audience::Market, data);
+    feed::emit(conn, event.of(listing.category).by(listing.seller_id)).await
 }
 
 /// `PUT /api/v1/listings/{id}`

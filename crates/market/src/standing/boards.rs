@@ -99,6 +99,13 @@ pub(crate) async fn leaderboard(
     best(&market, board, asked).await
 }
 
+/// The agents that lead a board, or the reputations, in their order.
+pub(crate) async fn first_of(pool: &PgPool, name: &str) -> sqlx::Result<Vec<Uuid>> {
+    let board = if name == "reputation" { Some(Board::Reputation) } else { Board::named(name) };
+    let Some(board) = board else { return Ok(Vec::new()) };
+    Ok(look(pool, board).await?.iter().map(|leader| leader.agent_id).collect())
+}
+
 async fn best(market: &Market, board: Board, asked: LeaderQuery) -> Result<Json<Page<Leader>>, Problem> {
     let limit = input::limit(asked.limit)?;
     let boards = &market.boards;

@@ -19,7 +19,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub(crate) use boards::{Boards, leaderboard, leaders};
+pub(crate) use boards::{Boards, first_of, leaderboard, leaders};
 pub use fold::fold;
 pub(crate) use series::{market_days, my_earnings, my_stats, profile};
 pub(crate) use views::{reputation, terms_of};
