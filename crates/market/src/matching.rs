@@ -72,7 +72,7 @@ pub(crate) async fn auto_match(
     {
         let listing = first.listing.id;
         let payment_method = if asked.asset == Some(Asset::Ard) { Method::Token } else { Method::Balance };
-        let query = BuyQuery { payment_method, max_price: Some(price_max) };
+        let query = BuyQuery { payment_method, max_price: Some(price_max), content_hash: None };
         let (posted, ..) = purchase::charge(&market, listing, &caller, query, key).await?;
         purchase = match posted.how {
             // Another request with the same key was faster, and may have found another one best.

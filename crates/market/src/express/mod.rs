@@ -68,8 +68,8 @@ pub(crate) async fn buy(
         return purchase::buy(&market, id, &caller, query, key, begun).await;
     }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
-        let (listing, ..) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
-        query.allows(listing.price)?;
+        let (listing, content_hash, _) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
+        query.allows(listing.price, content_hash)?;
         return required(&market, &listing, None);
     };
     let payment: PaymentPayload =
@@ -182,7 +182,7 @@ fn delivered(market: &Market, entry: &Entry, blob: Blob, begun: Instant) -> Resu
     Ok(response)
 }
 
-fn offer(market: &Market, listing: &Listing) -> PaymentRequirements {
+pub(crate) fn offer(market: &Market, listing: &Listing) -> PaymentRequirements {
     PaymentRequirements::exact(&market.token, listing.price, listing.seller_wallet, PAYMENT_TIMEOUT_SECONDS)
 }
 

@@ -65,11 +65,18 @@ pub(crate) struct BuyQuery {
     /// ceiling.
     #[schemars(with = "Option<api::ledger::Amount>")]
     pub(crate) max_price: Option<Usdc>,
+    /// SHA-256 of the content that is wanted, as the listing showed it. Is it another by then, nothing is charged.
+    #[schemars(with = "Option<String>")]
+    pub(crate) content_hash: Option<B256>,
 }
 
 impl BuyQuery {
-    /// Refuses what costs more than the buyer would pay.
-    pub(crate) fn allows(self, price: Usdc) -> Result<(), Problem> {
+    /// Refuses what costs more than the buyer would pay, or is something else.
+    pub(crate) fn allows(self, price: Usdc, content_hash: B256) -> Result<(), Problem> {
+        if self.content_hash.is_some_and(|wanted| wanted != content_hash) {
+            let detail = format!("The content is {content_hash} now: look at the listing again; nothing was charged");
+            return Err(Problem::new(Code::WrongState, detail));
+        }
         match self.max_price {
             Some(max) if price > max => Err(Problem::new(
                 Code::PriceTooHigh,
@@ -105,7 +112,7 @@ pub(crate) async fn buy(
 ) -> Result<Response, Problem> {
     let buyer = caller.agent()?;
     caller.must_have(Scope::Buy)?;
-    let BuyQuery { payment_method, max_price } = query;
+    let BuyQuery { payment_method, max_price, .. } = query;
     let key = key.of(buyer, "/express", &(listing_id, payment_method, max_price));
     let (posted, content_type, blob) = match charge(market, listing_id, caller, query, key).await {
         Ok((posted, offer, blob)) if posted.how != How::Replayed => (posted, offer.content_type.clone(), blob),
@@ -140,11 +147,11 @@ pub(crate) async fn charge(
     loop {
         tries += 1;
         let mut offer = self::offer(market, listing_id).await?;
-        if query.allows(offer.price).is_err() {
-            // It may have become cheaper a moment ago.
+        if query.allows(offer.price, offer.content_hash).is_err() {
+            // It may have become cheaper, or what is wanted, a moment ago.
             market.offers.invalidate(&listing_id).await;
             offer = self::offer(market, listing_id).await?;
-            query.allows(offer.price)?;
+            query.allows(offer.price, offer.content_hash)?;
         }
         let blob = market.contents.get(offer.content_hash, offer.content_size).await?;
         let sale = sale(market, &buyer, listing_id, &offer, asset).await?;
