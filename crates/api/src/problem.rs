@@ -72,6 +72,8 @@ codes! {
     WrongState = "wrong_state", 409, "The state of things does not allow this";
     /// It costs more than the buyer would pay. Nothing was charged.
     PriceTooHigh = "price_too_high", 409, "The price is above the buyer's ceiling";
+    /// Whoever the caller acts for has to agree first. Nothing was done.
+    ApprovalNeeded = "approval_needed", 409, "Somebody has to agree first";
     /// The payment bought something else.
     PaymentUsed = "payment_used", 409, "The payment was used for another purchase";
     /// What is asked for was there, and is not kept any more.

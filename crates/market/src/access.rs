@@ -153,6 +153,12 @@ pub(crate) async fn known(market: &Market, headers: &HeaderMap, connection: Opti
 
 /// Lets in who may ask and has not asked too often. Whom it let in, handlers read as [`Caller`].
 pub(crate) async fn guard(State((market, access)): State<(Market, Access)>, mut request: Request, next: Next) -> Response {
+    // A request from within, for a tool's call that came through here: who calls was found out, and counted.
+    match request.extensions().get().map(|caller: &Option<Caller>| access.admit(caller.as_ref())) {
+        Some(Ok(())) => return next.run(request).await,
+        Some(Err(problem)) => return problem.into_response(),
+        None => {}
+    }
     let connection = request.extensions().get().map(|ConnectInfo(address): &ConnectInfo<SocketAddr>| address.ip());
     let Asker { nobody, standing, caller } = Asker::of(&market, request.headers(), connection).await;
     let admitted = caller.and_then(|caller| access.admit(caller.as_ref()).map(|()| caller));

@@ -125,6 +125,9 @@ pub struct Config {
     /// USDC that one person can withdraw in 24 hours, to the proven wallet, before an operator has to approve
     #[arg(long, env = "FLORIN_MARKET_WITHDRAWAL_UNAPPROVED_MAX", default_value_t = Config::WITHDRAWAL_UNAPPROVED_MAX, value_name = "USDC")]
     pub withdrawal_unapproved_max: Usdc,
+    /// USDC, or its worth in ARD, above which a model that pays through the MCP server must have its user agree first
+    #[arg(long, env = "FLORIN_MARKET_MCP_APPROVE_ABOVE", default_value_t = Config::MCP_APPROVE_ABOVE, value_name = "USDC")]
+    pub mcp_approve_above: Usdc,
 }
 
 impl Config {
@@ -153,6 +156,8 @@ impl Config {
     pub const WITHDRAWAL_DAY_MAX: Usdc = Usdc::from_base_units(10_000_000_000);
     /// Default of [`Config::withdrawal_unapproved_max`]: 1,000 USDC.
     pub const WITHDRAWAL_UNAPPROVED_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
+    /// Default of [`Config::mcp_approve_above`]: 1 USDC.
+    pub const MCP_APPROVE_ABOVE: Usdc = Usdc::from_base_units(1_000_000);
 
     pub(crate) fn withdrawal_limits(&self) -> Limits {
         Limits {
@@ -203,6 +208,7 @@ impl Config {
             withdrawal_least: Self::WITHDRAWAL_LEAST,
             withdrawal_day_max: Self::WITHDRAWAL_DAY_MAX,
             withdrawal_unapproved_max: Self::WITHDRAWAL_UNAPPROVED_MAX,
+            mcp_approve_above: Self::MCP_APPROVE_ABOVE,
         }
     }
 }

@@ -24,6 +24,7 @@ pub mod ledger;
 mod limits;
 mod listings;
 mod matching;
+mod mcp;
 mod moment;
 mod news;
 mod openapi;
@@ -39,8 +40,10 @@ mod shortcut;
 pub mod standing;
 mod trace;
 mod transactions;
+mod treasuries;
 mod wallet;
 mod webhooks;
+mod well_known;
 
 pub use config::Config;
 pub use content::ContentAt;

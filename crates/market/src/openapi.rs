@@ -1,13 +1,9 @@
 //! The description of the API, made from its operations.
 
-use axum::http::StatusCode;
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{
-    access::Access,
-    operation::{Description, Operation},
-};
+use crate::{access::Access, operation::Operation};
 
 /// The OpenAPI 3.1 document of these operations, which are below `/api/v1`.
 pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
@@ -60,17 +56,7 @@ pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
 }
 
 fn describe(operation: &Operation, input: &mut SchemaGenerator, output: &mut SchemaGenerator) -> Value {
-    let mut said = Description {
-        input,
-        output,
-        in_path: None,
-        query: None,
-        body: None,
-        idempotency: None,
-        status: StatusCode::OK,
-        answer: None,
-    };
-    (operation.describe)(&mut said);
+    let said = operation.said(input, output);
     let mut parameters: Vec<Value> = said.query.as_ref().map(in_query).unwrap_or_default();
     if let (Some(schema), Some(name)) = (said.in_path, in_braces(operation.path)) {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
@@ -117,7 +103,7 @@ fn content(media_type: &str, schema: Option<Schema>) -> Value {
     json!({media_type: schema.map_or(json!({}), |schema| json!({"schema": schema}))})
 }
 
-fn in_braces(path: &str) -> Option<&str> {
+pub(crate) fn in_braces(path: &str) -> Option<&str> {
     path.split_once('{')?.1.split_once('}').map(|(name, _)| name)
 }
 
@@ -139,7 +125,7 @@ fn in_query(schema: &Schema) -> Vec<Value> {
 }
 
 /// A parameter that is left out is not null.
-fn not_null(mut schema: Value) -> Value {
+pub(crate) fn not_null(mut schema: Value) -> Value {
     if let Some(Value::Array(types)) = schema.get("type")
         && let [only, _] = &types[..]
     {

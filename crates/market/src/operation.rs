@@ -33,6 +33,17 @@ pub(crate) struct Operation {
     pub(crate) route: MethodRouter<Market>,
 }
 
+impl Operation {
+    /// What is said of it, with the types that these describe.
+    pub(crate) fn said<'a>(&self, input: &'a mut SchemaGenerator, output: &'a mut SchemaGenerator) -> Description<'a> {
+        let status = StatusCode::OK;
+        let mut said =
+            Description { input, output, in_path: None, query: None, body: None, idempotency: None, status, answer: None };
+        (self.describe)(&mut said);
+        said
+    }
+}
+
 macro_rules! methods {
     ($($function:ident $method:ident)*) => {
         $(

@@ -24,17 +24,19 @@ use crate::{
     funds::{books, deposits, redemptions, top_up, withdrawals},
     health,
     input::JSON_LEN_MAX_BYTES,
-    listings, matching, openapi,
+    listings, matching,
+    mcp::{self, Mcp},
+    openapi,
     operation::Operation,
     personal,
     problem::Problem,
     proofs, purchases, routing,
     service::Market,
-    shortcut, standing, trace, transactions, wallet, webhooks,
+    shortcut, standing, trace, transactions, treasuries, wallet, webhooks, well_known,
 };
 
 /// Longer than a settlement may take.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 /// An upload of the largest content over a slow line.
 const UPLOAD_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a browser remembers that a page may ask.
@@ -233,6 +235,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/admin/transactions/{id}", ("case", "All that an arbiter needs to know of a purchase"), Staff(Role::Arbiter), transactions::case),
         get("/admin/transactions/{id}/content", ("case_content", "What is disputed, to be judged"), Staff(Role::Arbiter), transactions::case_content),
         post("/admin/transactions/{id}/award", ("award", "Divide what is held, as the arbiter of a dispute"), Staff(Role::Arbiter), transactions::award),
+
+        get("/treasuries/{address}", ("treasury", "An organisation's treasury, as the mirror of the chain has it"), Open, treasuries::show),
+        get("/treasuries/{address}/proposals", ("proposals", "Orders and changes of a treasury, by id"), Open, treasuries::proposals),
     ]
 }
 
@@ -240,6 +245,7 @@ pub(crate) fn operations() -> Vec<Operation> {
 pub(crate) fn router(market: Market) -> Router {
     let operations = operations();
     let document = Arc::new(openapi::document(&operations, market.public_url.as_str()));
+    let offered = mcp::offered(&operations);
     let mut v1 = Router::new();
     for Operation { path, access, route, id, .. } in operations {
         let (body_len_max, timeout) =
@@ -250,9 +256,17 @@ pub(crate) fn router(market: Market) -> Router {
             .route_layer(middleware::from_fn_with_state((market.clone(), access), access::guard));
         v1 = v1.route(path, route);
     }
-    let router = Router::new()
-        .nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)))
+    let api = Router::new().nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)));
+    let mcp = Arc::new(Mcp::new(&market, offered, &api));
+    let card = Arc::new(well_known::agent_card(&market, mcp.tools()));
+    let sold = get(well_known::x402)
+        .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .route_layer(middleware::from_fn_with_state((market.clone(), Access::Open), access::guard));
+    let router = api
         .route("/ws/feed", get(feed::ws))
+        .merge(mcp.routes())
+        .route("/.well-known/agent-card.json", get(async move || Json(card.clone())))
+        .route("/.well-known/x402", sold)
         .route("/health", get(health::works))
         .route("/.well-known/jwks.json", get(auth::keys::key_set))
         .route("/metrics", get(books::metrics))
@@ -291,6 +305,7 @@ fn preflight() -> CorsLayer {
         [header::AUTHORIZATION, header::CONTENT_TYPE, header::IF_NONE_MATCH, header::IF_RANGE, header::RANGE, REQUEST_ID];
     let own =
         [api::header::IDEMPOTENCY_KEY, x402::header::PAYMENT_SIGNATURE, x402::SIGN_IN_WITH_X, "last-event-id", "traceparent"];
+    let own = own.into_iter().chain(mcp::HEADERS);
     let headers = headers.into_iter().chain(own.map(HeaderName::from_static));
     CorsLayer::new().allow_origin(Any).allow_methods(Any).allow_headers(AllowHeaders::list(headers)).max_age(PREFLIGHT_FOR)
 }

@@ -126,6 +126,8 @@ pub(crate) struct Parts {
     pub(crate) token: Token,
     pub(crate) public_url: Url,
     pub(crate) terms: DealPolicy,
+    /// Above it a model's user must agree to what the model pays.
+    pub(crate) mcp_approve_above: Usdc,
     /// Settlements under way; they are finished before the service ends.
     pub(crate) tasks: TaskTracker,
 }
@@ -298,6 +300,7 @@ async fn open(
             dispute_bond: Bps::new(config.dispute_bond_bps).unwrap_or(Bps::WHOLE),
             confirmations: config.confirmations,
         },
+        mcp_approve_above: config.mcp_approve_above,
         tasks: TaskTracker::new(),
     };
     Ok((Market(Arc::new(parts)), seen))

@@ -167,6 +167,26 @@ impl Tokens {
         }
     }
 
+    /// A seal on what is handed out and comes back, which nobody without a secret can make. `purpose` tells seals of one thing from those of another.
+    pub(crate) fn seal(&self, purpose: &str, sealed: &[u8]) -> String {
+        let key = self.seal_keys(purpose).next().expect("there is a secret, or one was made up");
+        BASE64.encode(hmac::sign(&key, sealed))
+    }
+
+    /// Whether a seal is on this, by any secret that is believed.
+    pub(crate) fn is_sealed(&self, purpose: &str, sealed: &[u8], seal: &str) -> bool {
+        let Ok(seal) = BASE64.decode(seal) else { return false };
+        self.seal_keys(purpose).any(|key| hmac::verify(&key, sealed, &seal).is_ok())
+    }
+
+    fn seal_keys(&self, purpose: &str) -> impl Iterator<Item = hmac::Key> {
+        let purpose = format!("florin market seal {purpose}");
+        self.secrets.iter().map(move |secret| {
+            let key = hmac::sign(secret, purpose.as_bytes());
+            hmac::Key::new(hmac::HMAC_SHA256, key.as_ref())
+        })
+    }
+
     /// What a token says, if it is one of ours and works at `now`.
     pub(crate) fn read(&self, token: &str, now: OffsetDateTime) -> Option<Claims> {
         let (signed, signature) = token.rsplit_once('.')?;

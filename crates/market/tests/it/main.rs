@@ -23,6 +23,7 @@ mod ledger;
 mod listings;
 mod matching;
 mod matrix;
+mod mcp;
 mod object_store;
 mod payout;
 mod personal;

@@ -1,0 +1,60 @@
+"""Lists what a market has for models with the official MCP client, reads every resource, calls the tools of FLORIN_PLAN (a JSON array of calls,
+in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, then, as nobody, buys a listing by the official payment
+wrapper. Prints {tools, templates, read, called, bought} as JSON.
+
+Usage: FLORIN_KEY=0x.. FLORIN_API_KEY=.. FLORIN_PLAN=.. python market.py RPC_URL MARKET_URL LISTING AGENT
+"""
+
+import asyncio
+import json
+import os
+import re
+import sys
+
+from eth_account import Account
+from mcp import ClientSession
+from mcp.client.streamable_http import streamablehttp_client
+from pydantic import AnyUrl
+from x402 import x402Client
+from x402.mcp import x402MCPSession
+from x402.mechanisms.evm.exact import ExactEvmClientScheme
+from x402.mechanisms.evm.signers import EthAccountSignerWithRPC
+
+rpc_url, url, listing, agent = sys.argv[1:]
+
+
+async def look_and_call() -> dict:
+    headers = {"authorization": f"Bearer {os.environ['FLORIN_API_KEY']}"}
+    async with streamablehttp_client(url, headers=headers) as (read, write, _), ClientSession(read, write) as known:
+        await known.initialize()
+        tools = [tool.name for tool in (await known.list_tools()).tools]
+        resources = [str(resource.uri) for resource in (await known.list_resources()).resources]
+        templates = [template.uriTemplate for template in (await known.list_resource_templates()).resourceTemplates]
+        texts = []
+        for uri in [*resources, templates[0].replace("{id}", agent)]:
+            texts.append((await known.read_resource(AnyUrl(uri))).contents[0].text)
+        called: list[dict] = []
+        for call in json.loads(os.environ["FLORIN_PLAN"]):
+            told = lambda found: called[int(found[1])]["structuredContent"][found[2]]
+            arguments = json.loads(re.sub(r"\$(\d+)\.(\w+)", told, json.dumps(call["arguments"])))
+            result = await known.call_tool(call["name"], arguments)
+            called.append(result.model_dump(mode="json", by_alias=True))
+    return {"tools": tools, "templates": templates, "read": texts, "called": called}
+
+
+async def buy() -> dict:
+    payer = x402Client()
+    payer.register("eip155:*", ExactEvmClientScheme(EthAccountSignerWithRPC(Account.from_key(os.environ["FLORIN_KEY"]), rpc_url)))
+    async with streamablehttp_client(url) as (read, write, _), ClientSession(read, write) as session:
+        buyer = x402MCPSession(session, payer)
+        await buyer.initialize()
+        paid = await buyer.call_tool("marketplace_express_buy", {"listing_id": listing})
+        receipt = paid.payment_response and paid.payment_response.model_dump(mode="json", by_alias=True)
+        return {"text": paid.content[0].text, "receipt": receipt}
+
+
+async def main() -> None:
+    print(json.dumps({**await look_and_call(), "bought": await buy()}))
+
+
+asyncio.run(main())
