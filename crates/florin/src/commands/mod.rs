@@ -9,6 +9,7 @@ mod escrow;
 mod indexer;
 mod market_custody;
 mod market_role;
+mod mcp;
 mod pay;
 mod payees;
 mod paywall;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     MarketRole(market_role::MarketRole),
     /// Correct the account that backs the marketplace's balances, while it owes nothing
     MarketCustody(market_custody::MarketCustody),
+    /// Give a model the marketplace's tools: MCP over stdio, which pays within your limits
+    Mcp(Box<mcp::Mcp>),
     /// An organisation's treasury: several owners, limits per spender, a timelock on all that widens power
     Treasury(Box<treasury::Treasury>),
     /// An agent's wallet: operators' keys that pay within limits, an owner who sets them
@@ -77,6 +80,7 @@ impl Command {
             Self::Market(config) => service::market(*config).await,
             Self::MarketRole(command) => command.run().await,
             Self::MarketCustody(command) => command.run().await,
+            Self::Mcp(command) => command.run().await,
             Self::Treasury(command) => command.run().await,
             Self::Wallet(command) => command.run().await,
             Self::Escrow(command) => command.run().await,

@@ -10,6 +10,7 @@ mod interop;
 mod killed;
 mod lane;
 mod market_role;
+mod mcp;
 mod mistakes;
 mod onchain;
 mod treasury;

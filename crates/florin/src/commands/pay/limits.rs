@@ -14,7 +14,7 @@ use crate::values::Span;
 /// What this purchase may cost, whom it may pay, and who is asked.
 #[derive(clap::Args, Debug)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct Limits {
+pub(in crate::commands) struct Limits {
     /// Most that is signed in a day (UTC) by all purchases that share --state
     #[arg(long, env = "FLORIN_PAY_DAILY_BUDGET", value_name = "USDC", value_parser = Usdc::parse_price)]
     daily_budget: Option<Usdc>,
@@ -63,7 +63,7 @@ fn parse_threshold(text: &str) -> Result<Usdc, money::ParseUsdcError> {
 
 impl Limits {
     /// The policy of one purchase for `max` at most.
-    pub(super) fn policy(&self, max: Usdc, journal: Option<&Journal>) -> Result<Policy> {
+    pub(in crate::commands) fn policy(&self, max: Usdc, journal: Option<&Journal>) -> Result<Policy> {
         let mut policy = Policy::default().max_per_payment(max).budget(max);
         if let Some(journal) = journal {
             // Without a limit the day is counted all the same, for purchases that have one.
@@ -111,7 +111,7 @@ fn ask_terminal(proposal: &Proposal) -> std::io::Result<bool> {
 }
 
 /// Where payments and receipts are kept: `folder`, else `florin` in the user's folder for state.
-pub(super) fn journal(folder: Option<&PathBuf>) -> Result<Option<Journal>> {
+pub(in crate::commands) fn journal(folder: Option<&PathBuf>) -> Result<Option<Journal>> {
     let base = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let user = || base("XDG_STATE_HOME").or_else(|| Some(base("HOME")?.join(".local/state")));
     let Some(folder) = folder.cloned().or_else(|| Some(user()?.join("florin"))) else { return Ok(None) };

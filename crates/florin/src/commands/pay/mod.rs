@@ -1,5 +1,5 @@
 mod kept;
-mod limits;
+pub(super) mod limits;
 
 use std::{
     fs::File,
