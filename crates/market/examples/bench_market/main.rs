@@ -2,6 +2,7 @@
 
 #![allow(clippy::float_arithmetic)]
 
+mod demand;
 mod load;
 mod peers;
 mod people;
@@ -80,6 +81,8 @@ enum Part {
     Express,
     /// Reading again what was bought, beside nginx and a bare hyper
     Read,
+    /// Logging searches, alone and beside express purchases, and counting them; not unless asked for
+    Demand,
 }
 
 /// How fast the money core is, on one Postgres with synchronous_commit on. Each part runs in turn with the others; the table shows medians.
@@ -104,6 +107,14 @@ struct Bench {
     /// Purchases that come in a second where they do not wait for those before
     #[arg(long, default_value_t = 3_000)]
     paced: u32,
+
+    /// Searches that are logged before demand is measured, within the last 23 hours
+    #[arg(long, default_value_t = 1_000_000)]
+    searches: usize,
+
+    /// Searches that come in a second beside express purchases; 0 for as many as can be
+    #[arg(long, default_value_t = 21_000)]
+    searches_paced: u32,
 
     /// What is measured, comma separated
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Writer, Part::Express, Part::Read])]
@@ -157,7 +168,15 @@ async fn bench(bench: &Bench, database_url: &str) -> Result<()> {
     let pool = market::pool(database_url).await?;
     let people = People::make(&pool).await?;
     let directory = tempfile::tempdir()?;
-    let mut shop = if bench.only.iter().any(|part| *part != Part::Writer) {
+    if bench.only.contains(&Part::Demand) {
+        let mut report = Report::default();
+        demand::run(bench, database_url, &pool, &people, directory.path(), &mut report).await?;
+        report.print(&heading(bench, &pool).await?, None, bench.record.as_deref())?;
+    }
+    if bench.only.iter().all(|part| *part == Part::Demand) {
+        return Ok(());
+    }
+    let mut shop = if bench.only.iter().any(|part| matches!(part, Part::Express | Part::Read)) {
         Some(Shop::open(bench, database_url, &pool, &people, directory.path()).await?)
     } else {
         None
@@ -288,19 +307,25 @@ impl<'a> Shop<'a> {
         let at_a_pace = format!("express buy, 100 sellers, when {paced} come in a second");
         let rows = [("express buy, 100 sellers", 0, None), ("express buy, one seller", 1, None), (&*at_a_pace, 0, Some(paced))];
         for (name, turn, paced) in rows {
-            let listings = if turn == 0 { &self.many } else { &self.one };
-            let mut seen = Seen::default();
-            for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
-                let what = What::Buy { tokens: tokens.clone(), listings: listings.clone(), first: self.bought[turn] };
-                let before = self.sales().await?;
-                seen = self.load(self.address, duration, paced, what).await?;
-                let (after, count) = (self.sales().await?, i64::try_from(seen.count)?);
-                ensure!(after - before == count, "{count} purchases left {} sales", after - before);
-                self.bought[turn] += seen.count;
-            }
+            let seen = self.buy(turn, paced, &tokens).await?;
             report.add(name, Beside::Nothing, seen);
         }
         Ok(())
+    }
+
+    /// Of many sellers, or of one.
+    async fn buy(&mut self, turn: usize, paced: Option<u32>, tokens: &[String]) -> Result<Seen> {
+        let listings = [&self.many, &self.one][turn].clone();
+        let mut seen = Seen::default();
+        for duration in [WARM, Duration::from_secs(self.bench.seconds)] {
+            let what = What::Buy { tokens: tokens.to_vec(), listings: listings.clone(), first: self.bought[turn] };
+            let before = self.sales().await?;
+            seen = self.load(self.address, duration, paced, what).await?;
+            let (after, count) = (self.sales().await?, i64::try_from(seen.count)?);
+            ensure!(after - before == count, "{count} purchases left {} sales", after - before);
+            self.bought[turn] += seen.count;
+        }
+        Ok(seen)
     }
 
     /// How many there are: no charge without content is left out, and no content without charge.

@@ -247,19 +247,23 @@ pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut rows_max = fold::BATCH_MAX;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        // What fails does not keep the rest from being done.
-        for done in [
-            fold_all(&pool, &mut rows_max, &stop).await,
-            opportunities::look(&pool, OffsetDateTime::now_utc()).await,
-            spikes::look(&pool, OffsetDateTime::now_utc()).await,
-            fold::clean(&pool, OffsetDateTime::now_utc()).await,
-            typos::clean(&pool).await,
-        ] {
+        for done in cycle(&pool, &mut rows_max, &stop).await {
             if let Err(error) = done {
                 warn!(%error, "demand cannot be counted");
             }
         }
     }
+}
+
+/// Folds what is new, at most so many rows at once, looks at opportunities, and removes what is old. What fails does not keep the rest from being done.
+pub async fn cycle(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> [sqlx::Result<()>; 5] {
+    [
+        fold_all(pool, rows_max, stop).await,
+        opportunities::look(pool, OffsetDateTime::now_utc()).await,
+        spikes::look(pool, OffsetDateTime::now_utc()).await,
+        fold::clean(pool, OffsetDateTime::now_utc()).await,
+        typos::clean(pool).await,
+    ]
 }
 
 /// Folds what is new. After a failure fewer rows at once, in case they were too many.

@@ -1,0 +1,158 @@
+//! What is looked for: how fast it is logged, alone and beside purchases, and what counting it costs with a full window behind it.
+
+use std::{
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use api::Category;
+use market::demand::{self, Seen as Search, Source};
+use money::Usdc;
+use sqlx::{Connection, PgConnection, PgPool};
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Bench, Shop,
+    load::{Seen, summary},
+    people::People,
+    report::{Beside, Report},
+};
+
+/// Rows of one statement, as the market writes them; and those that are new in a cycle.
+const WRITTEN: usize = 5_000;
+const CYCLE: usize = 10_000;
+/// Different searches, as often as words of a language (Zipf with exponent 1), and who asks.
+const PATTERNS: f64 = 100_000.0;
+const ASKERS: u64 = 200_000;
+/// So long ago at most.
+const WINDOW_SECONDS: u64 = 23 * 3_600;
+/// Different batches that are written beside purchases, made beforehand.
+const BATCHES: usize = 40;
+
+pub(crate) async fn run(
+    bench: &Bench,
+    database_url: &str,
+    pool: &PgPool,
+    people: &People,
+    directory: &Path,
+    report: &mut Report,
+) -> Result<()> {
+    let (mut random, mut waits) = (0, Vec::new());
+    for _ in 0..bench.searches.div_ceil(WRITTEN) {
+        let rows = searches(&mut random, WRITTEN, WINDOW_SECONDS);
+        let asked = Instant::now();
+        demand::log(pool, &rows).await?;
+        waits.push(asked.elapsed());
+    }
+    let took = waits.iter().sum();
+    report.add("searches logged, p50 and p99 of 5,000", Beside::Nothing, written(waits, took));
+    let took = cycle(pool).await?;
+    let count = bench.searches;
+    let folded = Seen { count, per_second: count as f64 / took.as_secs_f64(), ..Seen::default() };
+    report.add("searches counted", Beside::Nothing, folded);
+    let (mut waits, begun) = (Vec::new(), Instant::now());
+    for _ in 0..bench.rounds {
+        demand::log(pool, &searches(&mut random, CYCLE, 1)).await?;
+        waits.push(cycle(pool).await?);
+    }
+    report.add("a cycle after 10,000 new searches", Beside::Nothing, summary(&mut waits, begun.elapsed().as_secs_f64()));
+
+    let mut shop = Shop::open(bench, database_url, pool, people, directory).await?;
+    let tokens = people.tokens(&format!("http://{}", shop.address)).await?;
+    let batches: Vec<_> = (0..BATCHES).map(|_| searches(&mut random, WRITTEN, 1)).collect();
+    for _ in 0..bench.rounds {
+        let name = format!("express buy when {} come in a second", bench.paced);
+        report.add(&name, Beside::Nothing, shop.buy(0, Some(bench.paced), &tokens).await?);
+        let stop = CancellationToken::new();
+        let (bought, logged) = tokio::join!(
+            async {
+                let bought = shop.buy(0, Some(bench.paced), &tokens).await;
+                stop.cancel();
+                bought
+            },
+            write(pool, &batches, bench.searches_paced, &stop),
+        );
+        report.add(&format!("{name}, beside searches"), Beside::Nothing, bought?);
+        report.add("searches logged beside express buy", Beside::Nothing, logged?);
+    }
+    drop(shop);
+    cycle(pool).await?;
+    recount(database_url).await
+}
+
+/// Until all is counted.
+async fn cycle(pool: &PgPool) -> Result<Duration> {
+    let begun = Instant::now();
+    for done in demand::cycle(pool, &mut (CYCLE as i64), &CancellationToken::new()).await {
+        done?;
+    }
+    Ok(begun.elapsed())
+}
+
+/// Writes until it is told to stop, so many rows a second.
+async fn write(pool: &PgPool, batches: &[Vec<Search>], paced: u32, stop: &CancellationToken) -> Result<Seen> {
+    let (mut waits, begun) = (Vec::new(), Instant::now());
+    let each = Duration::from_secs(WRITTEN as u64).checked_div(paced).unwrap_or_default();
+    for (turn, rows) in (0..).zip(batches.iter().cycle()) {
+        let comes = if paced == 0 { Instant::now() } else { begun + each * turn };
+        if stop.run_until_cancelled(tokio::time::sleep_until(comes.into())).await.is_none() {
+            break;
+        }
+        demand::log(pool, rows).await?;
+        waits.push(comes.elapsed());
+    }
+    Ok(written(waits, begun.elapsed()))
+}
+
+fn written(mut waits: Vec<Duration>, took: Duration) -> Seen {
+    let seen = summary(&mut waits, took.as_secs_f64());
+    Seen { count: seen.count * WRITTEN, per_second: seen.per_second * WRITTEN as f64, ..seen }
+}
+
+fn searches(random: &mut u64, count: usize, within_seconds: u64) -> Vec<Search> {
+    let now = OffsetDateTime::now_utc();
+    let mut draw = || {
+        *random = random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (*random ^ (*random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) >> 33
+    };
+    let one = |_| {
+        let rank = PATTERNS.powf(draw() as f64 / (1_u64 << 31) as f64) as u64;
+        Search {
+            source: Source::Discover,
+            at: now - Duration::from_secs(draw() % within_seconds),
+            pattern: demand::pattern(&format!("word{} of{rank}", rank % 997)),
+            category: Some(Category::Computation),
+            asker: (draw() % ASKERS).cast_signed(),
+            known: rank % 5 > 0,
+            matches: (rank % 4) as u32,
+            price_max: (rank % 3 == 0).then(|| Usdc::from_base_units(rank)),
+            listing_id: None,
+        }
+    };
+    (0..count).map(one).collect()
+}
+
+/// Compares the figures with what the log says.
+async fn recount(database_url: &str) -> Result<()> {
+    let mut conn = PgConnection::connect(database_url).await?;
+    sqlx::raw_sql("SET search_path = market; SET work_mem = '512MB'").execute(&mut conn).await?;
+    let differ: i64 = sqlx::query_scalar(
+        "WITH counted AS (
+             SELECT s.pattern, count(*) AS searches, count(*) FILTER (WHERE matches > 0) AS fulfilled, count(c.search_id) AS converted,
+                 count(price_max) AS ceilings, coalesce(sum(price_max), 0) AS ceiling_sum, count(DISTINCT asker) FILTER (WHERE known) AS requesters
+             FROM demand AS d, searches AS s LEFT JOIN conversions AS c ON c.search_id = s.id
+             WHERE s.id <= d.folded_to AND s.at >= d.window_from AND s.pattern <> '' GROUP BY s.pattern)
+         SELECT count(*) FROM (SELECT pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters FROM patterns
+                               WHERE searches <> 0 OR requesters <> 0 OR converted <> 0 OR ceiling_sum <> 0) AS kept
+             FULL JOIN counted USING (pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters)
+         WHERE kept IS NULL OR counted IS NULL",
+    )
+    .fetch_one(&mut conn)
+    .await?;
+    ensure!(differ == 0, "{differ} patterns are not those of the log");
+    eprintln!("all figures are those of a recount of the log");
+    Ok(())
+}
