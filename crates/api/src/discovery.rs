@@ -11,6 +11,10 @@ use crate::{Category, Listing};
 pub struct Discovered {
     /// The listings.
     pub data: Vec<Listing>,
+    /// How many of them, the last ones, have none of the words, or not all, and are near in meaning instead. Only where the market can tell what texts
+    /// mean; on the first page by relevance, when fewer than wanted have the words and none is excluded (`-word`) or put in quotation marks.
+    #[serde(default)]
+    pub near: u32,
     /// For the page after this one; absent when this is the last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,

@@ -91,6 +91,21 @@ pub struct Config {
     /// Token (16 characters or more) that GET /metrics asks for, as Authorization: Bearer; without it there are no metrics
     #[arg(long = "metrics-token-from-env", env = "FLORIN_MARKET_METRICS_TOKEN", hide = true, hide_env_values = true, value_parser = metrics_token)]
     pub metrics_token: Option<String>,
+    /// Endpoint of an OpenAI-compatible API, as https://api.openai.com/v1, whose /embeddings tells what listings and searches mean: by relevance, what is
+    /// nearer in meaning then comes first, and what has none of the words is found. Without it searches go by words alone
+    #[arg(long, env = "FLORIN_MARKET_EMBEDDING_URL", hide_env_values = true, value_parser = http_url)]
+    pub embedding_url: Option<Url>,
+    /// Its model. All instances have the same; after a change all listings are read once more
+    #[arg(long, env = "FLORIN_MARKET_EMBEDDING_MODEL", default_value = Config::EMBEDDING_MODEL)]
+    pub embedding_model: String,
+    /// API key that it asks for, if it does
+    #[arg(long = "embedding-key-from-env", env = "FLORIN_MARKET_EMBEDDING_KEY", hide = true, hide_env_values = true, value_parser = api_key)]
+    pub embedding_key: Option<String>,
+    /// Degrees between a search and what it finds without its words, at most; 0 for none. Models differ: what has nothing to do with each other is 75
+    /// to 90 apart by some, and 40 by others
+    #[arg(long, env = "FLORIN_MARKET_EMBEDDING_ANGLE_MAX", default_value_t = Config::EMBEDDING_ANGLE_MAX,
+          value_parser = clap::value_parser!(u8).range(0..=90))]
+    pub embedding_angle_max: u8,
     /// Bytes of content that one seller may have here, all versions counted
     #[arg(long, env = "FLORIN_MARKET_CONTENT_MAX_BYTES", default_value_t = Config::CONTENT_MAX_BYTES, value_name = "BYTES")]
     pub content_max_bytes: u64,
@@ -148,6 +163,10 @@ impl Config {
     pub const WITHDRAWAL_LEAST: Usdc = Usdc::from_base_units(100_000);
     /// Default of [`Config::dispute_bond_bps`]: a twentieth.
     pub const DISPUTE_BOND_BPS: u16 = 500;
+    /// Default of [`Config::embedding_model`].
+    pub const EMBEDDING_MODEL: &str = "text-embedding-3-small";
+    /// Default of [`Config::embedding_angle_max`]: a cosine of 0.4.
+    pub const EMBEDDING_ANGLE_MAX: u8 = 66;
     /// Default of [`Config::content_max_bytes`]: 10 GiB.
     pub const CONTENT_MAX_BYTES: u64 = 10 << 30;
     /// Default of [`Config::transfer_day_max`]: 1,000 USDC.
@@ -197,6 +216,10 @@ impl Config {
             proxies: 0,
             anchor_seconds: None,
             metrics_token: None,
+            embedding_url: None,
+            embedding_model: Self::EMBEDDING_MODEL.into(),
+            embedding_key: None,
+            embedding_angle_max: Self::EMBEDDING_ANGLE_MAX,
             content_max_bytes: Self::CONTENT_MAX_BYTES,
             webhook_loopback: false,
             custody: None,
@@ -216,6 +239,17 @@ impl Config {
 /// What is short is guessed.
 fn metrics_token(text: &str) -> Result<String, &'static str> {
     if text.len() < 16 { Err("use 16 characters or more") } else { Ok(text.to_owned()) }
+}
+
+fn http_url(text: &str) -> Result<Url, &'static str> {
+    text.parse().ok().filter(|url: &Url| matches!(url.scheme(), "http" | "https")).ok_or("give an http or https address")
+}
+
+/// What a file or a terminal put around it is no part of it.
+fn api_key(text: &str) -> Result<String, &'static str> {
+    let key = text.trim();
+    let is_one = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_graphic());
+    if is_one { Ok(key.to_owned()) } else { Err("a key is one word of visible ASCII characters") }
 }
 
 fn amount(usdc: Usdc) -> Amount {

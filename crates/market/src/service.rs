@@ -30,6 +30,7 @@ use crate::{
     auth::{self, Auth, token::Tokens},
     content::Contents,
     creators, db, demand,
+    discover::meaning::{self, Meanings},
     express::settle,
     feed::Feed,
     fraud, funds,
@@ -77,6 +78,8 @@ pub(crate) struct Parts {
     pub(crate) demand: demand::Log,
     /// What was told of that some seconds ago.
     pub(crate) figures: demand::Figures,
+    /// What listings and searches mean, where it can be told.
+    pub(crate) meanings: Meanings,
     /// What was told of who leads some seconds ago.
     pub(crate) boards: standing::Boards,
     /// What happens, as it happens.
@@ -173,6 +176,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     let deals = tokio::spawn(transactions::follow(market.clone(), shutdown.child_token()));
     let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
     let news = tokio::spawn(news::follow(market.clone(), shutdown.child_token()));
+    let meanings = tokio::spawn(meaning::follow(market.clone(), shutdown.child_token()));
     let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
     let standing = tokio::spawn(standing);
     let fraud = tokio::spawn(fraud::follow(market.clone(), shutdown.child_token()));
@@ -196,7 +200,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, feed, webhooks, log);
+    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, feed, webhooks, meanings, log);
     served.map_err(Error::Http)
 }
 
@@ -278,6 +282,7 @@ async fn open(
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),
+        meanings: Meanings::new(config),
         demand,
         figures: demand::Figures::default(),
         boards: standing::Boards::default(),

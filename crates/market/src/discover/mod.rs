@@ -3,8 +3,11 @@
 //! A page costs the page, not what matches: each order has an index, which Postgres follows when many listings match, and when few do it collects
 //! them by their words. The order by relevance has no index, since how well a listing matches depends on the words; so it ranks a window of the
 //! newest that match, and goes on with the window before it.
+//!
+//! Where an endpoint tells what texts mean, that counts in the order by relevance, and finds what has none of the words (`meaning`).
 
 mod facets;
+pub(crate) mod meaning;
 mod search;
 pub(crate) mod typos;
 
@@ -30,15 +33,20 @@ pub(crate) async fn discover(
 ) -> Result<Json<Discovered>, Problem> {
     let place = input::place(asked.cursor.as_deref(), asked.limit, asked.page, asked.page_size)?;
     let mut search = Search::new(&asked)?;
-    let cursor = asked.cursor.as_deref();
-    let mut found = search.page(&market.pool, cursor, place).await?;
+    let (cursor, meaning) = match (asked.cursor.as_deref(), search.ranked_by()) {
+        (Some(cursor), _) => market.meanings.of_cursor(cursor).map(|(place, meaning)| (Some(place), meaning))?,
+        (None, Some(words)) => (None, market.meanings.of(words).await),
+        (None, None) => (None, None),
+    };
+    let sense = meaning.and_then(|meaning| market.meanings.sense(meaning));
+    let mut found = search.page(&market.pool, sense, cursor, place).await?;
     let mut corrected = None;
     if found.data.is_empty()
         && let Some(words) = &search.words
         && let Some(meant) = typos::meant(&market.pool, words).await?
     {
         search.words = Some(meant.clone());
-        found = search.page(&market.pool, cursor, place).await?;
+        found = search.page(&market.pool, sense, cursor, place).await?;
         corrected = Some(meant).filter(|_| !found.data.is_empty());
     }
     // A next page is no other search.
@@ -46,8 +54,25 @@ pub(crate) async fn discover(
         let looked_for = (search.words.as_deref(), search.category);
         market.demand.search(Source::Discover, origin.principal, looked_for, found.data.len(), search.max_price);
     }
+    let by_words = found.data.len();
+    if let Some(sense) = sense
+        && cursor.is_none()
+        && place.0 == 0
+        && by_words < place.1
+        && !asked.q.as_deref().is_some_and(is_strict)
+    {
+        let far_max = market.meanings.far_max();
+        let near = search.nearest(&market.pool, sense, far_max, &found.data, place.1 - by_words).await?;
+        found.data.extend(near);
+    }
+    let near = (found.data.len() - by_words) as u32;
     let facets = if asked.facets { Some(facets::count(&market.pool, &search).await?) } else { None };
-    Ok(Json(Discovered { data: found.data, next_cursor: found.next_cursor, corrected, facets }))
+    Ok(Json(Discovered { data: found.data, near, next_cursor: found.next_cursor, corrected, facets }))
+}
+
+/// Whether a search says that words must not be there, or must be there as they are: then nothing else will do.
+fn is_strict(words: &str) -> bool {
+    words.contains('"') || words.split_whitespace().any(|word| word.starts_with('-'))
 }
 
 /// What the words of a search may be.

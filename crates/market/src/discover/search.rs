@@ -4,11 +4,18 @@ use sqlx::{PgPool, Postgres, QueryBuilder, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::words;
+use super::{meaning::Meaning, words};
 use crate::{db, input, listings, problem::Problem};
 
 /// Listings that are ranked together.
 pub(crate) const RANKED_MAX: usize = 500;
+/// Listings without the words are looked for by their meaning among so many of the newest.
+const MEANINGS_MAX: i64 = 20_000;
+/// Of these, the nearest so many are held against what else was asked for.
+const NEAR_MAX: i64 = 500;
+/// What nearness in meaning counts at most, in millionths, as the rank by words does; and the bits that differ at a right angle, where it counts nothing.
+const NEARNESS: i64 = 2_000_000;
+const UNRELATED: i64 = 512;
 /// Older than anything here.
 const AGE_MAX_HOURS: u32 = 1_000_000;
 const TAGS_MAX: usize = 20;
@@ -32,6 +39,13 @@ pub(crate) struct Search {
     max_age_hours: Option<u32>,
     tags: Vec<String>,
     sort_by: SortBy,
+}
+
+/// What a search means, by which model.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sense<'a> {
+    pub(super) model: &'a str,
+    pub(super) meaning: Meaning,
 }
 
 /// The place in an order after which a page begins.
@@ -63,28 +77,28 @@ impl Search {
         })
     }
 
-    /// A page: rows to skip and to show, after a cursor.
-    pub(crate) async fn page(
+    /// The words that listings are ranked by; none in another order.
+    pub(super) fn ranked_by(&self) -> Option<&str> {
+        self.words.as_deref().filter(|_| self.sort_by == SortBy::Relevance)
+    }
+
+    /// A page: rows to skip and to show, after a cursor. What the search means, if that is known, counts in the order by relevance.
+    pub(super) async fn page(
         &self,
         pool: &PgPool,
+        sense: Option<Sense<'_>>,
         cursor: Option<&str>,
-        (skip, limit): (i64, usize),
+        place: (i64, usize),
     ) -> Result<Page<Listing>, Problem> {
-        let after = match cursor {
-            Some(cursor) => {
-                let refused = || Problem::invalid("cursor must be the next_cursor of another page of the same search");
-                Some(After::read(cursor).ok_or_else(refused)?)
-            }
-            None => None,
-        };
-        match &self.words {
-            Some(words) if self.sort_by == SortBy::Relevance => self.ranked(pool, words, after, skip, limit).await,
-            _ => self.ordered(pool, after, skip, limit).await,
+        let after = cursor.map(|cursor| After::read(cursor).ok_or_else(bad_cursor)).transpose()?;
+        match self.ranked_by() {
+            Some(words) => self.ranked(pool, (words, sense), after, place).await,
+            None => self.ordered(pool, after, place).await,
         }
     }
 
     /// In an order that has an index.
-    async fn ordered(&self, pool: &PgPool, after: Option<After>, skip: i64, limit: usize) -> Result<Page<Listing>, Problem> {
+    async fn ordered(&self, pool: &PgPool, after: Option<After>, (skip, limit): (i64, usize)) -> Result<Page<Listing>, Problem> {
         // To the microsecond, which is what a cursor can carry exactly.
         let (column, number, up) = match self.sort_by {
             SortBy::PriceAsc => ("l.price", "l.price", true),
@@ -133,10 +147,9 @@ impl Search {
     async fn ranked(
         &self,
         pool: &PgPool,
-        words: &str,
+        (words, sense): (&str, Option<Sense<'_>>),
         after: Option<After>,
-        skip: i64,
-        limit: usize,
+        (skip, limit): (i64, usize),
     ) -> Result<Page<Listing>, Problem> {
         // A whole number of pages, so that those that are asked for by their number do not fall between two windows.
         let window = (RANKED_MAX / limit * limit) as i64;
@@ -145,8 +158,14 @@ impl Search {
             ", ranked.sort_key, ranked.last, ranked.of
              FROM (SELECT * FROM (SELECT id, (ts_rank(search, websearch_to_tsquery('english', ",
         );
-        query.push_bind(words).push(
-            ")) * 1000000)::bigint AS sort_key, (min(id::text) OVER ())::uuid AS last, count(*) OVER () AS of
+        query.push_bind(words).push(")) * 1000000)::bigint");
+        if let Some(Sense { meaning, .. }) = sense {
+            // Without a meaning, 0 is the greatest.
+            query.push(" + greatest(").push(UNRELATED).push(" - bit_count(m.bits # ").push_bind(meaning.bit_string());
+            query.push("::text::bit(1024)), 0) * ").push(NEARNESS).push(" / ").push(UNRELATED);
+        }
+        query.push(
+            " AS sort_key, (min(id::text) OVER ())::uuid AS last, count(*) OVER () AS of
              FROM (SELECT l.id, l.search FROM listings AS l",
         );
         self.conditions(&mut query);
@@ -162,7 +181,12 @@ impl Search {
         }
         query.push(" AND l.id < ").push_bind(from);
         query.push(" ORDER BY l.id DESC LIMIT ").push_bind(window).push(" OFFSET ").push_bind(skip / window * window);
-        query.push(") AS newest) AS scored");
+        query.push(") AS newest");
+        if let Some(Sense { model, meaning }) = sense {
+            query.push(" LEFT JOIN listing_meanings AS m ON m.listing_id = newest.id AND m.model = ").push_bind(model);
+            query.push(" AND m.dimension = ").push_bind(meaning.dimension());
+        }
+        query.push(") AS scored");
         if let Some((rank, id)) = position {
             query.push(" WHERE (sort_key, id) < (").push_bind(rank).push(", ").push_bind(id).push(")");
         }
@@ -185,7 +209,36 @@ impl Search {
         if page.next_cursor.is_none() && !to.is_nil() {
             page.next_cursor = Some(After::Window(to).write());
         }
-        Ok(Page { data: page.data.into_iter().map(|(_, listing)| listing).collect(), next_cursor: page.next_cursor })
+        let next_cursor = page.next_cursor.map(|cursor| match sense {
+            Some(Sense { meaning, .. }) => meaning.write(cursor),
+            None => cursor,
+        });
+        Ok(Page { data: page.data.into_iter().map(|(_, listing)| listing).collect(), next_cursor })
+    }
+
+    /// What is nearest in meaning, whatever its words, among the newest that have one: at most `limit` besides those `found`, of which at most `far_max`
+    /// bits differ.
+    pub(super) async fn nearest(
+        &self,
+        pool: &PgPool,
+        Sense { model, meaning }: Sense<'_>,
+        far_max: i64,
+        found: &[Listing],
+        limit: usize,
+    ) -> sqlx::Result<Vec<Listing>> {
+        let mut query = QueryBuilder::new("SELECT ");
+        query.push(COLUMNS).push(" FROM (SELECT listing_id, far FROM (SELECT listing_id, bit_count(bits # ");
+        query
+            .push_bind(meaning.bit_string())
+            .push("::text::bit(1024)) AS far FROM (SELECT * FROM listing_meanings ORDER BY listing_id DESC LIMIT ");
+        query.push_bind(MEANINGS_MAX).push(") AS newest WHERE model = ").push_bind(model).push(" AND dimension = ");
+        query.push_bind(meaning.dimension()).push(") AS measured WHERE far <= ").push_bind(far_max);
+        query.push(" ORDER BY far, listing_id DESC LIMIT ").push_bind(NEAR_MAX);
+        query.push(") AS near JOIN listings AS l ON l.id = near.listing_id JOIN agents AS a ON a.id = l.seller_id");
+        Self { words: None, ..self.clone() }.conditions(&mut query);
+        query.push(" AND l.id <> ALL(").push_bind(found.iter().map(|listing| listing.id).collect::<Vec<_>>());
+        query.push(") ORDER BY near.far, l.id DESC LIMIT ").push_bind(limit as i64);
+        query.build().persistent(false).fetch_all(pool).await?.iter().map(listings::listing).collect()
     }
 
     /// The newest that match, at most so many: their rows of `listings` as `l`, with these columns.
@@ -226,6 +279,11 @@ impl Search {
             query.push(" AND l.tags @> ").push_bind(self.tags.clone());
         }
     }
+}
+
+/// A cursor of something else.
+pub(super) fn bad_cursor() -> Problem {
+    Problem::invalid("cursor must be the next_cursor of another page of the same search")
 }
 
 impl After {

@@ -204,6 +204,9 @@ pub(crate) async fn metrics(State(market): State<Market>, headers: HeaderMap) ->
     let _ = writeln!(text, "# HELP {name} searches not logged because too many waited\n# TYPE {name} counter\n{name} {dropped}");
     let (name, readers) = ("market_feed_readers", market.feed.readers());
     let _ = writeln!(text, "# HELP {name} connections that read the live feed here\n# TYPE {name} gauge\n{name} {readers}");
+    for (name, help, count) in market.meanings.counts() {
+        let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {count}");
+    }
     for tier in market.contents.health().tiers {
         let (name, served) = (tier.name, tier.served);
         let _ = writeln!(text, "market_content_served_total{{tier=\"{name}\"}} {served}");

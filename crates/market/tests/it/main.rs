@@ -24,6 +24,7 @@ mod listings;
 mod matching;
 mod matrix;
 mod mcp;
+mod meaning;
 mod object_store;
 mod payout;
 mod personal;
