@@ -17,7 +17,7 @@ use sqlx::PgPool;
 use tokio::{
     net::TcpListener,
     sync::{Semaphore, mpsc},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, warn};
@@ -169,24 +169,25 @@ impl Parts {
 /// At once when the database, the node, the chain or the content directory cannot be used as configured.
 pub async fn serve(config: Config, listener: TcpListener, shutdown: CancellationToken) -> Result<(), Error> {
     let (market, seen) = open(&config, &listener, &shutdown).await?;
-    let follow_up = tokio::spawn(settle::follow_up(market.clone(), shutdown.child_token()));
-    let upkeep = tokio::spawn(wallet::upkeep(market.clone(), shutdown.child_token()));
-    let custody = tokio::spawn(funds::follow(market.clone(), shutdown.child_token()));
-    let anchor = tokio::spawn(funds::anchor::anchor(market.clone(), shutdown.child_token()));
-    let deals = tokio::spawn(transactions::follow(market.clone(), shutdown.child_token()));
-    let demand = tokio::spawn(demand::follow(market.pool.clone(), shutdown.child_token()));
-    let news = tokio::spawn(news::follow(market.clone(), shutdown.child_token()));
-    let meanings = tokio::spawn(meaning::follow(market.clone(), shutdown.child_token()));
-    let standing = standing::follow(market.pool.clone(), market.deployment.escrow, shutdown.child_token());
-    let standing = tokio::spawn(standing);
-    let fraud = tokio::spawn(fraud::follow(market.clone(), shutdown.child_token()));
+    let mut beside = JoinSet::new();
+    let stop = || shutdown.child_token();
+    beside.spawn(settle::follow_up(market.clone(), stop()));
+    beside.spawn(wallet::upkeep(market.clone(), stop()));
+    beside.spawn(funds::follow(market.clone(), stop()));
+    beside.spawn(funds::anchor::anchor(market.clone(), stop()));
+    beside.spawn(transactions::follow(market.clone(), stop()));
+    beside.spawn(demand::follow(market.pool.clone(), stop()));
+    beside.spawn(news::follow(market.clone(), stop()));
+    beside.spawn(meaning::follow(market.clone(), stop()));
+    beside.spawn(standing::follow(market.pool.clone(), market.deployment.escrow, stop()));
+    beside.spawn(fraud::follow(market.clone(), stop()));
     let live = market.clone();
-    let feed = tokio::spawn(async move { live.feed.follow(&live.pool).await });
-    let (live, stop) = (market.clone(), shutdown.child_token());
-    let webhooks = tokio::spawn(async move { live.webhooks.follow(&live.pool, live.feed.hub.newest(), stop).await });
+    beside.spawn(async move { live.feed.follow(&live.pool).await });
+    let (live, end) = (market.clone(), stop());
+    beside.spawn(async move { live.webhooks.follow(&live.pool, live.feed.hub.newest(), end).await });
     // Until the last request was answered.
     let logged = CancellationToken::new();
-    let log = tokio::spawn(demand::write(market.pool.clone(), seen, logged.clone()));
+    beside.spawn(demand::write(market.pool.clone(), seen, logged.clone()));
     let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
     // An answer whose head and body are written one after the other must not wait for the client to acknowledge the head.
     let listener = listener.tap_io(|connection| {
@@ -200,7 +201,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     market.tasks.wait().await;
     // They end after what is at hand.
     logged.cancel();
-    let _ = tokio::join!(follow_up, upkeep, custody, anchor, deals, demand, news, standing, fraud, feed, webhooks, meanings, log);
+    while beside.join_next().await.is_some() {}
     served.map_err(Error::Http)
 }
 

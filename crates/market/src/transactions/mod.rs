@@ -10,6 +10,7 @@ mod steps;
 
 use std::collections::HashMap;
 
+use alloy::primitives::B256;
 use api::{
     Award, Code, DefaultOutcome, Deliver, EscrowAgreement, Evidence, GiveBack, Initiate, Listing, Page, PaymentMethod,
     SubmitEvidence, Transaction, TransactionActor as Actor, TransactionCase, TransactionChange, TransactionCheck,

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use api::{TransactionActor as Actor, TransactionStatus as Status};
+use api::{EventType, TransactionActor as Actor, TransactionStatus as Status};
 use money::{Bps, Usdc};
+use serde_json::json;
 use sqlx::{PgConnection, Row};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -19,7 +20,7 @@ use super::{
     row::{self, By, Deal},
 };
 use crate::{
-    db,
+    db, feed,
     funds::NEVER,
     ledger::{self, Hold, LedgerError, Order, Purpose, Refused, Sale, What},
     problem::Problem,
@@ -60,8 +61,22 @@ pub(super) async fn changed(
 ) -> sqlx::Result<()> {
     let change = "INSERT INTO transaction_changes (transaction_id, from_status, to_status, actor, actor_id, why) VALUES ($1, $2, $3, $4, $5, $6)";
     let change = sqlx::query(change).bind(id).bind(from.map(db::name_of)).bind(db::name_of(to)).bind(db::name_of(who.actor));
-    change.bind(who.id).bind(why).execute(conn).await?;
-    Ok(())
+    change.bind(who.id).bind(why).execute(&mut *conn).await?;
+    let event = match to {
+        Status::Initiated => EventType::TransactionInitiated,
+        Status::PaymentConfirmed => EventType::PaymentConfirmed,
+        Status::Delivered => EventType::ContentDelivered,
+        Status::Completed => EventType::TransactionCompleted,
+        Status::Disputed => EventType::TransactionDisputed,
+        Status::Refunded => EventType::TransactionRefunded,
+        _ => return Ok(()),
+    };
+    if from == Some(to) {
+        return Ok(());
+    }
+    let parties = "SELECT array_remove(ARRAY[seller_id, initiator_id], NULL) FROM transactions WHERE id = $1";
+    let parties: Vec<Uuid> = sqlx::query_scalar(parties).bind(id).fetch_one(&mut *conn).await?;
+    feed::emit(conn, feed::Event::private(event, parties, json!({"transaction_id": id, "status": to}))).await
 }
 
 /// Somebody does something, and the ledger what follows from it. What was done before is not done again, and is not an error.

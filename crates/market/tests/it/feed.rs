@@ -208,7 +208,7 @@ async fn a_creator_sees_what_concerns_its_agents() {
     let market = world.market().await;
     let (agent, other) = (market.join("a", SELLER, AgentType::Both).await, market.join("b", BUYER, AgentType::Both).await);
     market.creator("creator@example.com").await;
-    let login = Login { email: "creator@example.com".into(), password: PASSWORD.into() };
+    let login = Login::new("creator@example.com", PASSWORD);
     let creator = market.client.with_token(&market.client.login(&login).await.unwrap().access);
     creator.claim_agent(agent.agent.id, &market.proof(SELLER).await).await.unwrap();
     let ticket = creator.feed_ticket().await.unwrap().ticket;

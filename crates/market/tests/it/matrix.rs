@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use api::{
-    AgentType, CatalogWanted, Category, CreateApiKey, CreateCatalogEntry, Initiate, Login, Role, Scope, TokenRequest,
+    AgentType, CatalogWanted, Category, CreateApiKey, CreateCatalogEntry, Initiate, Login, PaymentMethod, Role, Scope,
+    TokenRequest,
     ledger::{Asset, Kind, OpenDeposit, Redeem, RedemptionMethod, Withdraw},
 };
 use futures::future::join_all;
@@ -280,7 +281,10 @@ async fn belongings(world: &World, market: &Market) -> Vec<String> {
     client.express_from_ledger(sold.id, Asset::Ard, "bought").await.unwrap();
     let bought: (Uuid, i64) =
         sqlx::query_as("SELECT id, transfer FROM sales WHERE buyer_id = $1").bind(agent.agent.id).fetch_one(&pool).await.unwrap();
-    let order = client.initiate(&Initiate { listing_id: sold.id, buyer: address(SELLER) }).await.unwrap();
+    let order = client
+        .initiate(&Initiate { listing_id: sold.id, buyer: Some(address(SELLER)), payment_method: Some(PaymentMethod::Escrow) })
+        .await
+        .unwrap();
     let session: Uuid = sqlx::query_scalar("SELECT id FROM sessions WHERE creator_id = $1")
         .bind(creator.creator.id)
         .fetch_one(&pool)

@@ -226,7 +226,7 @@ async fn what_means_the_same_is_found_and_comes_first() {
     endpoint.is(Mood::Late);
     let next = Discover { limit: Some(1), cursor: first.next_cursor, ..search("forecast") };
     let second = market.client.discover(&next).await.unwrap();
-    assert_eq!((titles(&second), second.next_cursor), (vec![LOUD], None), "the order of the first page, without the endpoint");
+    assert_eq!((titles(&second), &second.next_cursor), (vec![LOUD], &None), "the order of the first page, without the endpoint");
     assert_eq!(refusal(plain.client.discover(&next).await), Code::InvalidRequest, "this market cannot go on in that order");
     endpoint.is(Mood::Well);
 

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use alloy::primitives::B256;
 use api::{
-    AgentType, Client, ClientError, Code, Initiate, Listing, PurchaseFilter,
+    AgentType, Client, ClientError, Code, Initiate, Listing, PaymentMethod, PurchaseFilter,
     ledger::Asset,
     proofs::{CheckDelivery, ContentCommitment, ContentProofs, Field, JsonType, VerifyContent},
 };
@@ -300,7 +300,7 @@ async fn parties_of_a_purchase_compare_what_was_delivered() {
     assert_eq!(refusal(stranger.client.check_delivery(&shown(purchase, b"0.21")).await), Code::NotFound);
     assert_eq!(refusal(market.client.check_delivery(&shown(purchase, b"0.21")).await), Code::Unauthenticated);
     assert_eq!(refusal(buyer.client.check_delivery(&shown(purchase, &vec![0; 4_194_305])).await), Code::TooLarge);
-    let order = Initiate { listing_id: listing.id, buyer: address(7) };
+    let order = Initiate { listing_id: listing.id, buyer: Some(address(7)), payment_method: Some(PaymentMethod::Escrow) };
     let order = market.as_wallet(7).await.initiate(&order).await.unwrap();
     assert!(market.as_wallet(7).await.check_delivery(&shown(order.id, b"0.21")).await.unwrap().verified);
     assert_eq!(refusal(buyer.client.check_delivery(&shown(order.id, b"0.21")).await), Code::NotFound);
