@@ -44,6 +44,7 @@ pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
                                     sign-in-with-x of x402",
                 },
                 "creator": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT", "description": "Of /api/v1/creators/login"},
+                "ticket": {"type": "apiKey", "in": "query", "name": "ticket", "description": "Of /api/v1/feed/ticket, once"},
             },
             "responses": {
                 "Problem": {
@@ -93,6 +94,7 @@ fn security(access: Access) -> Value {
         Access::Agent(scope) => json!([{"agent": [scope]}]),
         Access::Wallet(scope) => json!([{"agent": [scope]}, {"wallet": []}]),
         Access::Holder(scope) => json!([{"agent": [scope]}, {"creator": []}]),
+        Access::Ticket(scope) => json!([{"agent": [scope]}, {"creator": []}, {"ticket": []}]),
         Access::PayOut => json!([{"agent": [api::Scope::Transfer]}, {"agent": [api::Scope::Buy]}, {"creator": []}]),
         Access::Creator => json!([{"creator": []}]),
         Access::Staff(role) => json!([{"creator": [role]}]),

@@ -107,6 +107,23 @@ const SOURCES: &[Source] = sources! {
     "transactions", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM transactions AS t
         WHERE (seller_id = ANY($1) OR initiator_id = ANY($1) OR buyer IN (SELECT wallet FROM agents WHERE id = ANY($1)))
             AND id > $2::uuid ORDER BY id LIMIT $3";
+    "transaction_changes", "0", "SELECT id::text AS key, to_jsonb(t) AS row FROM transaction_changes AS t
+        WHERE transaction_id IN (SELECT id FROM transactions WHERE seller_id = ANY($1) OR initiator_id = ANY($1)) AND id > $2::bigint
+        ORDER BY id LIMIT $3";
+    "transaction_evidence", NIL, "SELECT t.id::text AS key, to_jsonb(t) AS row FROM transaction_evidence AS t JOIN transactions AS d ON d.id = t.transaction_id
+        WHERE ((party = 'seller' AND seller_id = ANY($1)) OR (party = 'buyer' AND initiator_id = ANY($1))) AND t.id > $2::uuid
+        ORDER BY t.id LIMIT $3";
+    "deliveries", "00000000-0000-0000-0000-000000000000/false", "SELECT purchase_id || '/' || by_seller AS key, to_jsonb(t) AS row FROM deliveries AS t
+        WHERE purchase_id IN (SELECT id FROM sales WHERE seller_id = ANY($1) UNION SELECT id FROM sales WHERE buyer_id = ANY($1)
+            UNION SELECT id FROM transactions WHERE seller_id = ANY($1) OR initiator_id = ANY($1))
+            AND (purchase_id, by_seller) > (split_part($2, '/', 1)::uuid, split_part($2, '/', 2)::boolean)
+        ORDER BY purchase_id, by_seller LIMIT $3";
+    "webhooks", NIL, "SELECT id::text AS key, to_jsonb(t) - 'secret' - 'previous_secret' - 'bearer' AS row FROM webhooks AS t
+        WHERE agent_id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
+    "webhook_deliveries", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM webhook_deliveries AS t
+        WHERE webhook_id IN (SELECT id FROM webhooks WHERE agent_id = ANY($1)) AND id > $2::uuid ORDER BY id LIMIT $3";
+    "feed_subscribers", NIL, "SELECT agent_id::text AS key, to_jsonb(t) AS row FROM feed_subscribers AS t
+        WHERE agent_id = ANY($1) AND agent_id > $2::uuid ORDER BY agent_id LIMIT $3";
     "deposits", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM deposits AS t
         WHERE agent_id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
     "withdrawals", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM withdrawals AS t
@@ -241,10 +258,12 @@ async fn nothing_open(market: &Market, conn: &mut PgConnection, owners: &[Uuid],
     let open = "SELECT (SELECT count(*) FROM withdrawals WHERE owner = ANY($1) AND status IN ('awaiting_approval', 'pending', 'processing')) AS withdrawals,
              (SELECT count(*) FROM redemptions WHERE owner = ANY($1) AND status IN ('pending', 'processing')) AS redemptions,
              (SELECT count(*) FROM deposits WHERE agent_id = ANY($1) AND status = 'arrived') AS deposits,
-             (SELECT count(*) FROM purchases WHERE seller_id = ANY($1) AND status = 'verified') AS payments";
+             (SELECT count(*) FROM purchases WHERE seller_id = ANY($1) AND status = 'verified') AS payments,
+             (SELECT count(*) FROM transactions WHERE (seller_id = ANY($1) OR initiator_id = ANY($1))
+                 AND status IN ('payment_confirmed', 'delivered', 'verified', 'disputed')) AS transactions";
     let open = sqlx::query(open).bind(owners).fetch_one(&mut *conn).await?;
     let refused = |detail: String| Err(Problem::new(Code::WrongState, detail));
-    for what in ["withdrawals", "redemptions", "deposits", "payments"] {
+    for what in ["withdrawals", "redemptions", "deposits", "payments", "transactions"] {
         let count: i64 = open.try_get(what)?;
         if count > 0 {
             return refused(format!("{count} {what} of yours or of your agents are under way: cancel them, or wait for them"));
@@ -275,6 +294,8 @@ async fn erase(conn: &mut PgConnection, owners: &[Uuid]) -> sqlx::Result<()> {
         "UPDATE redemptions SET details = NULL WHERE owner = ANY($1) AND details IS NOT NULL",
         "UPDATE transfers AS t SET memo = NULL FROM accounts AS a JOIN entries AS e ON e.account = a.id
          WHERE a.owner = ANY($1) AND e.amount < 0 AND t.id = e.transfer AND t.memo IS NOT NULL",
+        "UPDATE transaction_evidence AS t SET text = '' FROM transactions AS d WHERE d.id = t.transaction_id
+             AND ((party = 'seller' AND seller_id = ANY($1)) OR (party = 'buyer' AND initiator_id = ANY($1)))",
         concat!("DELETE FROM searches WHERE asker IN ", askers!()),
         concat!("DELETE FROM turns WHERE person IN ", persons!()),
     ] {

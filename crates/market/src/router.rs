@@ -60,7 +60,7 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// Everything that can be asked for, below `/api/v1`.
 #[rustfmt::skip] // One line each: it is read as a table.
 pub(crate) fn operations() -> Vec<Operation> {
-    use Access::{Agent, Creator, Holder, Open, PayOut, Staff, Wallet};
+    use Access::{Agent, Creator, Holder, Open, PayOut, Staff, Ticket, Wallet};
     use Scope::{Buy, Manage, Read, Sell, Transfer};
     use auth::{keys, sessions};
     use crate::operation::{delete, get, patch, post, put};
@@ -202,7 +202,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         post("/redemptions/admin/{id}/complete", ("complete_redemption", "Say that a redemption was handed over"), Staff(Role::Finance), redemptions::complete),
         post("/redemptions/admin/{id}/reject", ("reject_redemption", "Refuse a redemption, or say that it failed"), Staff(Role::Finance), redemptions::reject),
 
-        get("/feed", ("feed", "What happens, as server-sent events; also as messages of the WebSocket /ws/feed"), Open, feed::sse),
+        get("/feed", ("feed", "What happens, as server-sent events; also as messages of the WebSocket /ws/feed"), Ticket(Read), feed::sse),
         post("/feed/ticket", ("feed_ticket", "A ticket that lets a client read the feed that cannot send a header"), Holder(Read), feed::ticket),
         post("/seller/webhook", ("register_webhook", "Have the calling agent's feed posted to an address"), Agent(Manage), webhooks::register),
         get("/seller/webhooks", ("webhooks", "The calling agent's webhooks, newest first"), Agent(Read), webhooks::list),

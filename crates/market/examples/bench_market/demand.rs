@@ -126,9 +126,9 @@ fn searches(random: &mut u64, count: usize, within_seconds: u64) -> Vec<Search> 
             pattern: demand::pattern(&format!("word{} of{rank}", rank % 997)),
             category: Some(Category::Computation),
             asker: (draw() % ASKERS).cast_signed(),
-            known: rank % 5 > 0,
+            known: !rank.is_multiple_of(5),
             matches: (rank % 4) as u32,
-            price_max: (rank % 3 == 0).then(|| Usdc::from_base_units(rank)),
+            price_max: rank.is_multiple_of(3).then(|| Usdc::from_base_units(rank)),
             listing_id: None,
         }
     };

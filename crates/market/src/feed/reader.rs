@@ -136,7 +136,7 @@ impl Reader {
                 }
                 Step::Behind if self.live => return Err(End::Slow),
                 Step::Behind => {
-                    let items = self.from_table().await?;
+                    let items = self.read_table().await?;
                     if !items.is_empty() {
                         return Ok(items);
                     }
@@ -146,7 +146,7 @@ impl Reader {
     }
 
     /// The next page of what is not in memory, as far as it is for this reader.
-    async fn from_table(&mut self) -> Result<Vec<Arc<Item>>, End> {
+    async fn read_table(&mut self) -> Result<Vec<Arc<Item>>, End> {
         let page = {
             let _turn = self.market.feed.history.acquire().await;
             hub::page(&self.market.pool, self.cursor).await

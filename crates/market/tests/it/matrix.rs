@@ -353,7 +353,10 @@ async fn nobody_gets_or_changes_what_is_anothers() {
     let before = kept(&pool, &ids).await;
     assert!(before.values().map(Vec::len).sum::<usize>() > 15, "{before:?}");
 
-    let named = operations.iter().filter(|operation| operation.path.contains('{') && !operation.is_open());
+    // What proofs say of a listing is for everybody who is somebody.
+    let is_own =
+        |operation: &&Operation| operation.path.contains('{') && !operation.is_open() && !operation.path.contains("/zkp/");
+    let named = operations.iter().filter(is_own);
     let (mut judged, mut wrong) = (0, Vec::new());
     for operation in named {
         let mut refused = true;

@@ -395,12 +395,13 @@ fn plan(listing: &Listing) -> Vec<(&'static str, Value, bool)> {
         ("wallet_deposit", json!({"amount": "5"}), false),
         ("wallet_deposit_status", json!({"deposit_id": "$17.id"}), false),
         ("wallet_top_up", json!({"amount": "1"}), true),
-        ("escrow_initiate", json!({"listing_id": listing.id, "buyer": address(BUYER)}), false),
+        ("escrow_initiate", json!({"listing_id": listing.id, "buyer": address(BUYER), "payment_method": "escrow"}), false),
         ("escrow_status", json!({"transaction_id": "$20.id"}), false),
         ("escrow_deliver", json!({"transaction_id": "$20.id", "delivery_hash": hash}), true),
         ("escrow_content", json!({"transaction_id": "$20.id"}), true),
         ("treasury_status", json!({"address": address(BUYER)}), true),
         ("treasury_proposals", json!({"address": address(BUYER)}), false),
+        ("marketplace_verify_zkp", json!({"listing_id": listing.id, "min_size": 1}), false),
     ]
 }
 

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What tables have of nobody in particular, or work out of the others, or forget within a day, and so is in no export.
-const OF_NOBODY: [&str; 37] = [
+const OF_NOBODY: [&str; 49] = [
     "_sqlx_migrations",
     "agent_categories",
     "agent_days",
@@ -27,10 +27,16 @@ const OF_NOBODY: [&str; 37] = [
     "batches",
     "books",
     "challenges",
+    "content_proofs",
     "conversions",
     "counterparties",
     "custody",
     "demand",
+    "feed",
+    "feed_events",
+    "feed_leaders",
+    "feed_outbox",
+    "feed_tickets",
     "fraud",
     "fraud_findings",
     "fraud_funding",
@@ -38,8 +44,11 @@ const OF_NOBODY: [&str; 37] = [
     "fraud_payers",
     "holds",
     "ledger",
+    "listing_meanings",
     "login_tries",
     "market_days",
+    "meanings",
+    "meanings_due",
     "opportunities",
     "owned_keys",
     "pattern_askers",
@@ -47,6 +56,7 @@ const OF_NOBODY: [&str; 37] = [
     "patterns",
     "payout_months",
     "persons",
+    "proof_asks",
     "registrations",
     "request_counts",
     "seals",
@@ -54,6 +64,8 @@ const OF_NOBODY: [&str; 37] = [
     "sign_ins",
     "sold_listings",
     "standing",
+    "transaction_checks",
+    "webhook_cursor",
 ];
 const WITH_ANOTHER: [&str; 3] = ["transfers", "unmatched", "words"];
 
