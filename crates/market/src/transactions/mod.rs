@@ -249,6 +249,11 @@ pub(crate) async fn confirm_payment(
         let reached = [Status::PaymentConfirmed, Status::Delivered, Status::Disputed, Status::Completed];
         return on_chain(&market, deal, &reached, "fund").await;
     }
+    if deal.state().is_some_and(|state| state.status == Status::PaymentPending)
+        && let Some(payer) = deal.initiator_id
+    {
+        market.refused.may_pay(payer)?;
+    }
     steps::act(&market, &deal, Event::Pay, who, "").await?;
     again(&market, id).await
 }

@@ -1,7 +1,7 @@
 //! What looks like fraud: each rule by its attack, judging in parts beside judging at once, and what follows from what is found.
 
 use api::{
-    AgentType, AuditFilter, Code, FindingFilter, FindingStatus, FraudAction, FraudRule, Role,
+    AgentType, AuditFilter, Code, FindingFilter, FindingStatus, FraudAction, FraudRule, Initiate, PaymentMethod, Role,
     ledger::{Amount, Asset, Kind, Send, Withdraw, WithdrawalStatus},
 };
 use market::{
@@ -144,6 +144,9 @@ async fn whom_a_finding_refuses_pays_again_when_somebody_found_it_harmless() {
     let code = async || refusal(hasty.client.send_money(&send, "much").await);
     until("it is refused", async || code().await == Code::UnderReview).await;
     assert_eq!(refusal(buy(2, "2").await), Code::UnderReview);
+    let step = Initiate { listing_id: listings[2].id, buyer: None, payment_method: Some(PaymentMethod::Token) };
+    let step = hasty.client.initiate(&step).await.unwrap();
+    assert_eq!(refusal(hasty.client.confirm_payment(step.id).await), Code::UnderReview, "in steps neither");
     assert_eq!(buy(0, "0").await.unwrap().body, "1", "what was bought stays");
     calm.client.express_from_ledger(listings[2].id, Asset::Ard, "calm").await.unwrap();
     let [finding] = &findings().await[..] else { panic!("not one finding") };

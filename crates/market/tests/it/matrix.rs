@@ -309,7 +309,7 @@ async fn belongings(world: &World, market: &Market) -> Vec<String> {
 
 /// Everything that any table says of any of these, but what the market's own tasks keep.
 async fn kept(pool: &PgPool, ids: &[String]) -> BTreeMap<String, Vec<String>> {
-    const OWN: [&str; 16] = [
+    const OWN: [&str; 17] = [
         "agent_categories",
         "agent_days",
         "agent_figures",
@@ -321,6 +321,7 @@ async fn kept(pool: &PgPool, ids: &[String]) -> BTreeMap<String, Vec<String>> {
         "pattern_askers",
         "patterns",
         "persons",
+        "registrations",
         "request_counts",
         "searches",
         "sold_listings",
