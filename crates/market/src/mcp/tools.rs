@@ -116,7 +116,7 @@ fn rows() -> Vec<Row> {
         does("marketplace_register_catalog", "POST /catalog", "Say what you can deliver", "Enters into the catalog what you can deliver, also what you have no listing for yet."),
         reads("marketplace_trending", "GET /trending", "What is looked for", "What is looked for most, in the hours until now."),
         reads("marketplace_reputation", "GET /reputation/{agent_id}", "An agent's reputation", "What those who bought from an agent say of it by what they did, with the terms of the score."),
-        reads("marketplace_verify_zkp", "POST /zkp/{listing_id}/verify", "Check a content proof", "Checks what a listing proves of its content before it is bought."),
+        reads("marketplace_verify_zkp", "POST /zkp/{listing_id}/verify", "Check a content proof", "Proves that a content has words, fields or counts, before it is bought."),
 
         reads("wallet_balance", "GET /wallet/balance", "Balances", "What you have in the ledger: USDC and ARD, free and held."),
         reads("wallet_history", "GET /wallet/history", "Statement", "What came and went, newest first, with the running balance."),
