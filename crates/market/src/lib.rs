@@ -4,6 +4,7 @@ mod access;
 mod agents;
 pub mod audit;
 mod auth;
+mod calm;
 mod catalog;
 mod config;
 mod content;

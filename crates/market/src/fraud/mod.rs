@@ -23,12 +23,14 @@ pub use fold::fold;
 pub use rules::Rules;
 pub(crate) use views::{clear, list};
 
-use crate::{access::Trail, problem::Problem, service::Market};
+use crate::{access::Trail, calm::Calm, problem::Problem, service::Market};
 
 /// Transfers of one transaction, and of one after many that failed.
 const BATCH_MAX: i64 = 250;
 const BATCH_MIN: i64 = 25;
 const FOLD_EVERY: Duration = Duration::from_secs(2);
+/// So long it waits for calmer times.
+const WAIT_MAX: Duration = Duration::from_secs(60);
 /// After a batch, so many times as long as it took belong to others.
 const REST: u32 = 15;
 /// How often what is over is removed.
@@ -75,18 +77,26 @@ pub(crate) async fn registered(conn: &mut PgConnection, id: Uuid, trail: &Trail)
 pub(crate) async fn follow(market: Market, stop: CancellationToken) {
     let (pool, rules) = (&market.pool, &market.fraud_rules);
     let (mut most, mut pause, mut cleaned) = (BATCH_MAX, Duration::ZERO, None::<Instant>);
+    let mut calm = Calm::new(WAIT_MAX);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        let begun = Instant::now();
-        pause = match fold(pool, rules, most).await {
-            Ok(Some(count)) if count >= most.unsigned_abs() => {
-                most = (most * 2).min(BATCH_MAX);
-                begun.elapsed() * REST
-            }
-            Ok(_) => FOLD_EVERY,
-            Err(error) => {
-                most = (most / 2).max(BATCH_MIN);
-                warn!(%error, "it cannot be looked for fraud");
-                FOLD_EVERY
+        pause = if calm.is_to_come(pool).await {
+            FOLD_EVERY
+        } else {
+            let begun = Instant::now();
+            match fold(pool, rules, most).await {
+                Ok(Some(count)) if count >= most.unsigned_abs() => {
+                    most = (most * 2).min(BATCH_MAX);
+                    begun.elapsed() * REST
+                }
+                Ok(_) => {
+                    calm.used();
+                    FOLD_EVERY
+                }
+                Err(error) => {
+                    most = (most / 2).max(BATCH_MIN);
+                    warn!(%error, "it cannot be looked for fraud");
+                    FOLD_EVERY
+                }
             }
         };
         if let Err(error) = market.refused.read(pool).await {

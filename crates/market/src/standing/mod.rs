@@ -19,6 +19,7 @@ use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::calm::Calm;
 pub(crate) use boards::{Boards, first_of, leaderboard, leaders};
 pub use fold::fold;
 pub(crate) use series::{market_days, my_earnings, my_stats, profile};
@@ -30,29 +31,26 @@ const BATCH_MIN: i64 = 25;
 const FOLD_EVERY: Duration = Duration::from_secs(2);
 /// After a batch, so many times as long as it took belong to others: whoever buys waits for the same database.
 const REST: u32 = 4;
-/// While so many transfers come in a second, the figures wait for calmer times.
-const RUSH: u128 = 500;
-/// But no longer than this.
+/// So long the figures wait for calmer times.
 const WAIT_MAX: Duration = Duration::from_secs(600);
 
 /// Keeps the figures until `stop`. Any number of instances may: one at a time does it.
 pub(crate) async fn follow(pool: PgPool, escrow: Address, stop: CancellationToken) {
     let (mut most, mut pause) = (BATCH_MAX, Duration::ZERO);
-    let (mut pace, mut complete) = (Pace::default(), Instant::now());
+    let mut calm = Calm::new(WAIT_MAX);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        let begun = Instant::now();
-        let rush = pace.per_second(&pool).await.is_ok_and(|rate| rate > RUSH);
-        if rush && complete.elapsed() < WAIT_MAX {
+        if calm.is_to_come(&pool).await {
             pause = FOLD_EVERY;
             continue;
         }
+        let begun = Instant::now();
         pause = match fold(&pool, escrow, most).await {
             Ok(Some(count)) if count >= most.unsigned_abs() => {
                 most = (most * 2).min(BATCH_MAX);
                 begun.elapsed() * REST
             }
             Ok(_) => {
-                complete = Instant::now();
+                calm.used();
                 FOLD_EVERY
             }
             Err(error) => {
@@ -62,19 +60,5 @@ pub(crate) async fn follow(pool: PgPool, escrow: Address, stop: CancellationToke
                 FOLD_EVERY
             }
         };
-    }
-}
-
-/// How fast the ledger grows, whoever writes it.
-#[derive(Default)]
-struct Pace(Option<(i64, Instant)>);
-
-impl Pace {
-    /// Since the last time it was asked for; none the first time.
-    async fn per_second(&mut self, pool: &PgPool) -> sqlx::Result<u128> {
-        let last: i64 = sqlx::query_scalar("SELECT last_id FROM ledger").fetch_one(pool).await?;
-        let now = Instant::now();
-        let Some((before, at)) = self.0.replace((last, now)) else { return Ok(0) };
-        Ok(u128::from(last.abs_diff(before)) * 1_000 / (now - at).as_millis().max(1))
     }
 }
