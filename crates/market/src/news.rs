@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use alloy::primitives::B256;
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
@@ -30,7 +30,9 @@ pub(crate) async fn follow(market: Market, stop: CancellationToken) {
 
 /// Until the connection is lost.
 async fn listen(market: &Market) -> sqlx::Result<()> {
-    let mut news = PgListener::connect_with(&market.pool).await?;
+    // On a connection of its own: none of the buyers' is taken for good.
+    let own = PgPoolOptions::new().max_connections(1).connect_with((*market.pool.connect_options()).clone()).await?;
+    let mut news = PgListener::connect_with(&own).await?;
     news.listen(CHANNEL).await?;
     // What changed before was not heard.
     market.offers.invalidate_all();

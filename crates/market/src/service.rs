@@ -48,6 +48,9 @@ use crate::{
 /// How long the facilitator may take for an answer; a settlement waits for its block.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// How long connections may take to end: a client that reads nothing keeps no instance from stopping.
+const DRAIN_MAX: Duration = Duration::from_secs(90);
+
 /// How long it is good enough to know how many agents, listings and transactions there are.
 const COUNTED: Duration = Duration::from_secs(60);
 
@@ -195,7 +198,15 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
             warn!(%error, "a connection stays slow");
         }
     });
-    let served = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned()).await;
+    let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let late = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    let served = tokio::select! {
+        served = serving => served,
+        () = late => Ok(()),
+    };
     shutdown.cancel();
     market.tasks.close();
     market.tasks.wait().await;
@@ -258,13 +269,15 @@ async fn open(
     let custody = config.custody.or(config.custody_key.as_ref().map(PrivateKeySigner::address));
     let custody = db::custody(&pool, custody).await?;
     let (demand, seen) = demand::Log::open(&pool).await?;
+    let refused = fraud::Refused::default();
+    refused.read(&pool).await?;
     let parts = Parts {
         feed: Feed::open(&pool, shutdown.child_token()).await?,
         webhooks: Webhooks::new(config.webhook_loopback),
         ledger: Ledger::start(pool.clone(), rates.clone()),
         rates,
         fraud_rules: config.fraud.clone(),
-        refused: fraud::Refused::default(),
+        refused,
         signup_bonus: config.signup_bonus,
         transfer_day_max: config.transfer_day_max(),
         ledger_key: config.ledger_key.clone(),

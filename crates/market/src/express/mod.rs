@@ -78,7 +78,7 @@ pub(crate) async fn buy(
     let known = journal::by_key(&market.pool, key).await?;
     let entry = match known {
         Some(entry) => entry,
-        None => match begin(&market, id, payment.clone(), key).await? {
+        None => match begin(&market, id, query, payment.clone(), key).await? {
             Begun::Entry(entry) => *entry,
             Begun::Refused(answer) => return Ok(answer),
         },
@@ -110,8 +110,9 @@ enum Begun {
 }
 
 /// Verifies a payment that was not seen before, makes sure of the content, and writes the purchase down.
-async fn begin(market: &Market, id: uuid::Uuid, payment: PaymentPayload, key: B256) -> Result<Begun, Problem> {
+async fn begin(market: &Market, id: uuid::Uuid, query: BuyQuery, payment: PaymentPayload, key: B256) -> Result<Begun, Problem> {
     let (listing, content_hash, content_size) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
+    query.allows(listing.price, content_hash)?;
     let offer = offer(market, &listing);
     if x402::find_matching(std::slice::from_ref(&offer), &payment).is_none() {
         return required(market, &listing, Some("the payment is not for this offer")).map(Begun::Refused);

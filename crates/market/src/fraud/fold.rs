@@ -23,6 +23,8 @@ use crate::{
 
 /// Nobody waits for this.
 const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
+/// In base units of USDC: less says of nobody where they belong.
+const FUNDING_LEAST: i64 = 1_000_000;
 /// Kept of what says so, and of whom it is about.
 const EVIDENCE_MAX: usize = 20;
 const AGENTS_MAX: usize = 1_000;
@@ -222,7 +224,10 @@ impl<'a> Judge<'a> {
             self.found.hit(FraudRule::NewAccount, payer, [payer], &payment);
         }
         if !is_sale {
-            self.fund(payee, self.group(payer));
+            // Nobody is made part of a crowd by being sent dust.
+            if worth >= FUNDING_LEAST {
+                self.fund(payee, self.group(payer));
+            }
             return Ok(());
         }
         self.sold(&payment).await

@@ -51,7 +51,7 @@ impl Refused {
         Err(Problem::new(Code::UnderReview, detail))
     }
 
-    async fn read(&self, pool: &PgPool) -> sqlx::Result<()> {
+    pub(crate) async fn read(&self, pool: &PgPool) -> sqlx::Result<()> {
         let refused = "SELECT DISTINCT unnest(agents) FROM fraud_findings WHERE status = 'open' AND action = 'refuse'";
         let refused: Vec<Uuid> = sqlx::query_scalar(refused).fetch_all(pool).await?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(refused.into_iter().collect());

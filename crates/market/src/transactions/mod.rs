@@ -44,6 +44,8 @@ pub(crate) use steps::follow;
 
 /// What an agent, or a wallet without one, may start in 24 hours: it costs nothing.
 const STARTED_DAY_MAX: i64 = 1_000;
+/// Changes of one purchase that are shown, the oldest.
+const CHANGES_MAX: i64 = 1_000;
 /// Rows looked at for a page of one status, in so many goes.
 const LOOKS_MAX: usize = 5;
 const LOOK_ROWS: i64 = 200;
@@ -249,7 +251,8 @@ pub(crate) async fn confirm_payment(
         let reached = [Status::PaymentConfirmed, Status::Delivered, Status::Disputed, Status::Completed];
         return on_chain(&market, deal, &reached, "fund").await;
     }
-    if deal.state().is_some_and(|state| state.status == Status::PaymentPending)
+    if who.actor == Actor::Buyer
+        && deal.state().is_some_and(|state| state.status == Status::PaymentPending)
         && let Some(payer) = deal.initiator_id
     {
         market.refused.may_pay(payer)?;
@@ -596,7 +599,9 @@ fn transaction(deal: &Deal, stands: Option<&Stands>) -> Transaction {
 /// What became of a purchase, oldest first: what is written down here, and then what the chain has.
 async fn past(market: &Market, deal: &Deal) -> Result<Vec<TransactionChange>, Problem> {
     let mut conn = market.pool.acquire().await?;
-    let rows = sqlx::query("SELECT * FROM transaction_changes WHERE transaction_id = $1 ORDER BY id").bind(deal.id);
+    let rows = sqlx::query("SELECT * FROM transaction_changes WHERE transaction_id = $1 ORDER BY id LIMIT $2")
+        .bind(deal.id)
+        .bind(CHANGES_MAX);
     let rows = rows.fetch_all(&mut *conn).await?;
     let change = |row: &sqlx::postgres::PgRow| {
         let from: Option<&str> = row.try_get("from_status")?;

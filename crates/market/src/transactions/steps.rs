@@ -74,8 +74,11 @@ pub(super) async fn changed(
     if from == Some(to) {
         return Ok(());
     }
-    let parties = "SELECT array_remove(ARRAY[seller_id, initiator_id], NULL) FROM transactions WHERE id = $1";
-    let parties: Vec<Uuid> = sqlx::query_scalar(parties).bind(id).fetch_one(&mut *conn).await?;
+    // What costs nothing is no news for the seller: anybody could start a thousand purchases and pay none.
+    let parties =
+        "SELECT array_remove(ARRAY[CASE WHEN $2 THEN seller_id END, initiator_id], NULL) FROM transactions WHERE id = $1";
+    let parties = sqlx::query_scalar(parties).bind(id).bind(to != Status::Initiated);
+    let parties: Vec<Uuid> = parties.fetch_one(&mut *conn).await?;
     feed::emit(conn, feed::Event::private(event, parties, json!({"transaction_id": id, "status": to}))).await
 }
 
@@ -274,7 +277,8 @@ async fn once(market: &Market) -> Result<(), Problem> {
     for id in left {
         go_on(market, id).await;
     }
-    let due = "SELECT id FROM transactions WHERE step IS NULL AND due_at <= now() ORDER BY due_at LIMIT $1";
+    let due =
+        "SELECT id FROM transactions WHERE step IS NULL AND due_at <= now() ORDER BY status = 'payment_pending', due_at LIMIT $1";
     let due: Vec<Uuid> = sqlx::query_scalar(due).bind(DUE_MAX).fetch_all(&market.pool).await?;
     for id in due {
         // Refused is what another instance was first with.

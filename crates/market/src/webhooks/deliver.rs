@@ -56,11 +56,12 @@ pub(super) async fn run(webhooks: &Webhooks, pool: &PgPool) {
         let free = OF_ALL_MAX - under_way.len();
         let taken = async {
             mark(pool, &tried).await?;
+            // Written down once, whatever comes after.
+            tried.clear();
             take(pool, &of_hooks.keys().copied().collect::<Vec<_>>(), free).await
         };
         match taken.await {
             Ok(deliveries) => {
-                tried.clear();
                 for delivery in deliveries {
                     *of_hooks.entry(delivery.webhook).or_default() += 1;
                     under_way.spawn(attempt(sender.clone(), delivery));

@@ -249,13 +249,17 @@ pub(crate) async fn replay(
     if asked.delivery_id.is_some() && (asked.from_seq.is_some() || asked.to_seq.is_some()) {
         return Err(Problem::invalid("name a delivery or a range, not both"));
     }
-    let mut tx = market.pool.begin().await?;
-    find(&mut tx, Kind::Seller, caller.agent()?, id).await?;
+    // Whoever waits for their turn holds no connection.
+    let _turn = market.webhooks.replaying.acquire().await.map_err(|error| Problem::internal(&error))?;
+    find(&mut *market.pool.acquire().await?, Kind::Seller, caller.agent()?, id).await?;
     let on = "UPDATE webhooks SET paused = NULL, paused_after = NULL, dead_in_row = 0 WHERE id = $1
          RETURNING id, agent_id, topics, event_types, categories, urgency_min, since";
-    let hook = Hook::read(&sqlx::query(on).bind(id).fetch_one(&mut *tx).await?)?;
+    let hook = Hook::read(&sqlx::query(on).bind(id).fetch_one(&market.pool).await?)?;
+    // A pass under way may not have seen that it goes on: what comes after that pass will be delivered by itself.
+    let done: i64 = sqlx::query_scalar("SELECT seq FROM webhook_cursor FOR SHARE").fetch_one(&market.pool).await?;
+    let mut tx = market.pool.begin().await?;
     let replayed = match asked.from_seq {
-        Some(from) => range(&mut tx, hook, from, asked.to_seq).await?,
+        Some(from) => range(&mut tx, hook, from, asked.to_seq, done).await?,
         None => {
             let again = "UPDATE webhook_deliveries SET due_at = now(), attempts = 0, delivered_at = NULL WHERE id IN (
                      SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND due_at IS NULL
@@ -273,9 +277,8 @@ pub(crate) async fn replay(
 }
 
 /// Makes deliveries of a range of events, as if they had happened now.
-async fn range(conn: &mut PgConnection, mut hook: Hook, from: u64, to: Option<u64>) -> Result<Replayed, Problem> {
-    let row = sqlx::query("SELECT removed_to, (SELECT seq FROM webhook_cursor) AS done FROM feed").fetch_one(&mut *conn).await?;
-    let (removed, done): (i64, i64) = (row.try_get("removed_to")?, row.try_get("done")?);
+async fn range(conn: &mut PgConnection, mut hook: Hook, from: u64, to: Option<u64>, done: i64) -> Result<Replayed, Problem> {
+    let removed: i64 = sqlx::query_scalar("SELECT removed_to FROM feed").fetch_one(&mut *conn).await?;
     let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
     if number(from) <= removed {
         let detail = format!("Events are kept for seven days, and those from {} on are there", removed + 1);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use webhook::Guard;
@@ -42,12 +42,14 @@ pub(crate) struct Webhooks {
     guard: Guard,
     /// Rings when something is due.
     bell: Notify,
+    /// Whose turn it is to have much posted again.
+    replaying: Semaphore,
 }
 
 impl Webhooks {
     /// `loopback` for development: they may also go to this machine, and without TLS.
     pub(crate) fn new(loopback: bool) -> Self {
-        Self { guard: Guard { loopback }, bell: Notify::new() }
+        Self { guard: Guard { loopback }, bell: Notify::new(), replaying: Semaphore::new(1) }
     }
 
     /// Makes deliveries and delivers them until `stop`; `newest` tells when there is something new.
