@@ -287,7 +287,7 @@ mod tests {
         ] {
             assert_eq!(answer(&bad), Err(Unknown::Unreadable), "{bad}");
         }
-        for bad in ["0,0", "1e39,0", ""] {
+        for bad in ["0,0", ""] {
             let bad = answer(&format!(r#"{one},{{"index":0,"embedding":[{bad}]}}"#));
             assert_eq!(bad, Err(Unknown::Meaningless), "another text may have a meaning");
         }
