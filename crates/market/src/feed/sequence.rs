@@ -66,6 +66,16 @@ impl Sequencer {
 
     /// Numbers the next events, unless another instance does. Whether there are more already.
     pub(super) async fn pass(&mut self) -> sqlx::Result<bool> {
+        let caused = self.caused.clone();
+        let more = self.number_next().await;
+        if more.is_err() {
+            // What was not committed comes again, and counts once.
+            self.caused = caused;
+        }
+        more
+    }
+
+    async fn number_next(&mut self) -> sqlx::Result<bool> {
         let begun = Instant::now();
         let ledger = self.ledger_at <= begun;
         // Nothing is locked, and nothing waits for the disk, while nothing happens.

@@ -23,16 +23,15 @@ pub use fold::fold;
 pub use rules::Rules;
 pub(crate) use views::{clear, list};
 
-use crate::{access::Trail, calm::Calm, problem::Problem, service::Market};
+use crate::{
+    access::Trail,
+    calm::{Pace, Work},
+    problem::Problem,
+    service::Market,
+};
 
-/// Transfers of one transaction, and of one after many that failed.
-const BATCH_MAX: i64 = 250;
-const BATCH_MIN: i64 = 25;
-const FOLD_EVERY: Duration = Duration::from_secs(2);
-/// So long it waits for calmer times.
-const WAIT_MAX: Duration = Duration::from_secs(60);
-/// After a batch, so many times as long as it took belong to others.
-const REST: u32 = 15;
+/// What is found late is found after the money has gone.
+const PACE: Pace = Pace { batch_max: 250, rest: 15, wait_max: Duration::from_secs(60) };
 /// How often what is over is removed.
 const CLEAN_EVERY: Duration = Duration::from_secs(3_600);
 
@@ -76,29 +75,13 @@ pub(crate) async fn registered(conn: &mut PgConnection, id: Uuid, trail: &Trail)
 /// Looks until `stop`. Any number of instances may: one at a time judges, each reads what was found.
 pub(crate) async fn follow(market: Market, stop: CancellationToken) {
     let (pool, rules) = (&market.pool, &market.fraud_rules);
-    let (mut most, mut pause, mut cleaned) = (BATCH_MAX, Duration::ZERO, None::<Instant>);
-    let mut calm = Calm::new(WAIT_MAX);
+    let (mut work, mut pause, mut cleaned) = (Work::new(PACE), Duration::ZERO, None::<Instant>);
     while stop.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
-        pause = if calm.is_to_come(pool).await {
-            FOLD_EVERY
-        } else {
-            let begun = Instant::now();
-            match fold(pool, rules, most).await {
-                Ok(Some(count)) if count >= most.unsigned_abs() => {
-                    most = (most * 2).min(BATCH_MAX);
-                    begun.elapsed() * REST
-                }
-                Ok(_) => {
-                    calm.used();
-                    FOLD_EVERY
-                }
-                Err(error) => {
-                    most = (most / 2).max(BATCH_MIN);
-                    warn!(%error, "it cannot be looked for fraud");
-                    FOLD_EVERY
-                }
-            }
+        let done = match work.turn(pool).await {
+            Some(most) => Some(fold(pool, rules, most).await),
+            None => None,
         };
+        pause = work.next(done, "looking for fraud");
         if let Err(error) = market.refused.read(pool).await {
             warn!(%error, "whom findings refuse is not known anew");
         }

@@ -31,7 +31,7 @@ use crate::{
     db,
     funds::must_be_anothers,
     input::{self, Id, Params},
-    listings,
+    ledger, listings,
     problem::Problem,
     service::Market,
     wallet::Idempotency,
@@ -63,7 +63,15 @@ pub(crate) async fn initiate(
     if caller.agent_id().is_none() && wallet != buyer {
         return Err(Problem::new(Code::Forbidden, "A wallet starts purchases for itself; register an agent to act for another"));
     }
+    let key = key.map(|key| key.of(owner(&caller), "/transactions/initiate", &request));
     let mut conn = market.pool.acquire().await?;
+    // Repeated, it is answered as it was, whatever became of the listing.
+    if let Some(key) = key
+        && let Some(deal) = started(&mut conn, key).await?
+    {
+        drop(conn);
+        return Ok((StatusCode::CREATED, Json(shown(&market, deal).await?)));
+    }
     within_day(&mut conn, &caller).await?;
     let (listing, content_hash, content_size) = listings::for_sale(&mut conn, request.listing_id).await?;
     drop(conn);
@@ -86,7 +94,6 @@ pub(crate) async fn initiate(
         }
         PaymentMethod::Balance | PaymentMethod::Token => (None, ledger_price(&market, &caller, &listing, method)?),
     };
-    let key = key.map(|key| key.of(owner(&caller), "/transactions/initiate", &request));
     let chain_id = i64::try_from(market.deployment.chain_id).map_err(|e| Problem::internal(&e))?;
     let terms = &market.terms;
     let is_ledger = agreed.is_none();
@@ -132,17 +139,25 @@ pub(crate) async fn initiate(
             tx.commit().await?;
             deal
         }
-        (None, Some(key)) => {
-            let row =
-                sqlx::query("SELECT * FROM transactions WHERE key = $1").bind(key.key.as_slice()).fetch_one(&mut *tx).await?;
-            if db::hash(&row, "fingerprint")? != key.fingerprint {
-                return Err(Problem::new(Code::IdempotencyKeyReused, "Use a new key for a new request"));
-            }
-            row::deal(&row)?
+        (None, key) => {
+            let deal = match key {
+                Some(key) => started(&mut tx, key).await?,
+                None => None,
+            };
+            deal.ok_or_else(|| Problem::new(Code::Internal, "Nothing was written down"))?
         }
-        (None, None) => return Err(Problem::new(Code::Internal, "Nothing was written down")),
     };
     Ok((StatusCode::CREATED, Json(shown(&market, deal).await?)))
+}
+
+/// The purchase that was started with this key.
+async fn started(conn: &mut PgConnection, key: ledger::Key) -> Result<Option<Deal>, Problem> {
+    let row = sqlx::query("SELECT * FROM transactions WHERE key = $1").bind(key.key.as_slice()).fetch_optional(conn).await?;
+    let Some(row) = row else { return Ok(None) };
+    if db::hash(&row, "fingerprint")? != key.fingerprint {
+        return Err(Problem::new(Code::IdempotencyKeyReused, "Use a new key for a new request"));
+    }
+    Ok(Some(row::deal(&row)?))
 }
 
 /// What a purchase from the ledger costs; what the ledger would refuse to sell is refused here.

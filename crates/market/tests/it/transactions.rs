@@ -189,6 +189,8 @@ async fn what_is_paid_is_held_until_the_buyer_accepts_and_every_call_may_be_repe
     assert_eq!((shop.sales().await, buyer.purchase_content(order.id).await.unwrap().body), (1, GOODS.into()));
     until("it counts", async || market.client.reputation(shop.seller.agent.id).await.unwrap().facts.sold == 1).await;
     assert!(differing(&market, &shop.world).await.is_empty());
+    seller.delist(shop.listing.id).await.unwrap();
+    assert_eq!(buyer.initiate_once(&shop.order(), "one").await.unwrap().id, order.id, "whatever became of the listing");
 }
 
 #[tokio::test(flavor = "multi_thread")]
