@@ -44,6 +44,8 @@ pub(crate) use steps::follow;
 
 /// What an agent, or a wallet without one, may start in 24 hours: it costs nothing.
 const STARTED_DAY_MAX: i64 = 1_000;
+/// Changes of one purchase after which its seller gives no more parts back.
+const GIVEN_BACK_MAX: i64 = 100;
 /// Changes of one purchase that are shown, the oldest.
 const CHANGES_MAX: i64 = 1_000;
 /// Rows looked at for a page of one status, in so many goes.
@@ -393,6 +395,11 @@ pub(crate) async fn refund(
     caller.must_be(deal.seller_id, "the seller")?;
     if deal.agreed().is_some() {
         return on_chain(&market, deal, &[Status::Refunded], "refund").await;
+    }
+    let changes = "SELECT count(*) FROM (SELECT FROM transaction_changes WHERE transaction_id = $1 LIMIT $2) AS changes";
+    let changes: i64 = sqlx::query_scalar(changes).bind(id).bind(GIVEN_BACK_MAX).fetch_one(&market.pool).await?;
+    if changes >= GIVEN_BACK_MAX && amount < deal.price {
+        return Err(Problem::new(Code::OverLimit, "Enough was given back in parts: give the whole price back, or nothing more"));
     }
     let who = Who { actor: Actor::Seller, id: caller.agent_id() };
     let why = format!("the seller gives {amount} {} back", deal.asset());
