@@ -173,10 +173,11 @@ pub(crate) async fn begin(conn: &mut PgConnection, from_block: Option<u64>) -> R
 
 /// Whether a reader's cursor is of this mirror. One whose block was undone is: the reader will be told.
 pub(crate) async fn check(conn: &mut PgConnection, cursor: &Cursor) -> Result<(), FeedError> {
-    let mirror = mirror(conn).await?;
+    // In this order: what undid the block between two of these is seen by the later.
+    let same = hash_of(conn, cursor.position.block).await?.unwrap_or_default() == cursor.hash;
     let undone = read::undone_since(conn, cursor.reorg).await?.is_some_and(|from| from <= cursor.position.block);
-    let known = undone || hash_of(conn, cursor.position.block).await?.unwrap_or_default() == cursor.hash;
-    if cursor.reorg <= mirror.reorgs && known { Ok(()) } else { Err(FeedError::Unknown) }
+    let known = cursor.reorg <= mirror(conn).await?.reorgs;
+    if known && (same || undone) { Ok(()) } else { Err(FeedError::Unknown) }
 }
 
 async fn mirror(conn: &mut PgConnection) -> Result<Mirror, FeedError> {
@@ -199,7 +200,7 @@ pub(crate) async fn next(pool: &PgPool, wish: &Wish, cursor: &mut Cursor) -> Res
 
 /// The items in what one read looks at, and whether there is more to look at.
 async fn look(pool: &PgPool, wish: &Wish, cursor: &mut Cursor) -> Result<(Vec<Item>, bool), FeedError> {
-    let mut tx = pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+    let mut tx = pg::begin_with(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let mirror = mirror(&mut tx).await?;
     let mut items = undone(&mut tx, &mirror, cursor).await?;
     let Some(head) = &mirror.head else { return Ok((items, false)) };

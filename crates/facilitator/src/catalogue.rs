@@ -91,7 +91,7 @@ impl Sale {
 /// # Errors
 /// When the database fails.
 pub(crate) async fn enter(database: &PgPool, sale: &Sale, entry: Entry) -> sqlx::Result<()> {
-    let mut entering = database.begin().await?;
+    let mut entering = pg::begin(database).await?;
     let query = "UPDATE settlements SET is_listed = TRUE
         WHERE chain_id = $1 AND method IN ('eip3009', 'permit2') AND token = $2 AND payer = $3 AND nonce = $4 AND settled_by = $5
             AND amount > 0 AND NOT is_listed AND EXISTS (SELECT FROM attempts WHERE tx_hash = $5)";

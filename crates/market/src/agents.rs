@@ -41,7 +41,7 @@ pub(crate) async fn register(
     let capabilities = capabilities(&request.capabilities)?;
     check(request.cost_per_task, request.capacity_per_hour, request.endpoint.as_ref())?;
     let id = Uuid::now_v7();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     proof::consume(&mut tx, request.nonce).await?;
     let row = sqlx::query(
         "INSERT INTO agents (id, name, description, agent_type, wallet, capabilities, cost_per_task, capacity_per_hour, availability, endpoint,
@@ -177,7 +177,7 @@ pub(crate) async fn deactivate(
     trail: Trail,
 ) -> Result<Json<Agent>, Problem> {
     caller.must_be(id, "the agent itself")?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     end(&mut tx, &[id]).await?;
     let row = sqlx::query("SELECT * FROM agents WHERE id = $1").bind(id).fetch_one(&mut *tx).await?;
     Event::new("agent_deactivated", caller.who.into()).about(id).note(&mut tx, &trail).await?;

@@ -37,7 +37,7 @@ pub(crate) async fn register(
     password::check("password", &request.password, &email, &request.display_name)?;
     check(Some(&request.display_name), request.phone.as_deref(), request.country.as_deref())?;
     let hash = password::hash(request.password).await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let row = sqlx::query(
         "INSERT INTO creators (id, email, password_hash, display_name, phone, country) VALUES ($1, $2, $3, $4, $5, $6)
          ON CONFLICT (email) DO NOTHING RETURNING *",
@@ -82,7 +82,7 @@ pub(crate) async fn update(
     {
         return Err(Problem::invalid(format!("payout_details has at most {PAYOUT_DETAILS_LEN_MAX_BYTES} bytes")));
     }
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let row = sqlx::query(
         "UPDATE creators SET display_name = coalesce($2, display_name), phone = coalesce($3, phone), country = coalesce($4, country),
              payout_method = coalesce($5, payout_method), payout_details = coalesce($6, payout_details), updated_at = now()
@@ -134,7 +134,7 @@ pub(crate) async fn prove_wallet(
     input::Json(ProveWallet { nonce, signature }): input::Json<ProveWallet>,
 ) -> Result<Json<Creator>, Problem> {
     let wallet = proof::proven(&market, nonce, &signature).await?.by_owner()?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     proof::consume(&mut tx, nonce).await?;
     let row = sqlx::query(
         "UPDATE creators SET wallet = $2, wallet_since = CASE WHEN wallet = $2 THEN wallet_since ELSE now() END, updated_at = now()
@@ -159,7 +159,7 @@ pub(crate) async fn claim(
 ) -> Result<Json<Agent>, Problem> {
     let creator = caller.creator()?;
     let wallet = proof::proven(&market, nonce, &signature).await?.by_owner()?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     proof::consume(&mut tx, nonce).await?;
     let claim = "UPDATE agents SET creator_id = $3, updated_at = now()
          WHERE id = $1 AND wallet = $2 AND (creator_id IS NULL OR creator_id = $3) RETURNING *";

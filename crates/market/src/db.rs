@@ -96,7 +96,7 @@ pub(crate) async fn custody(pool: &PgPool, given: Option<Address>) -> Result<Opt
 
 /// Names another account to back the ledger's USDC, which must owe nothing and expect nothing: what came to the old one is not walked again.
 pub(crate) async fn replace_custody(pool: &PgPool, new: Address) -> Result<Option<Address>, Error> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     // Nobody walks, and nobody appends, until this is over.
     let row = sqlx::query("SELECT address FROM custody FOR UPDATE").fetch_optional(&mut *tx).await?;
     let Some(old) = row.map(|row| address(&row, "address")).transpose()? else { return Ok(None) };

@@ -222,7 +222,7 @@ pub(crate) async fn delete(
         return Err(Problem::new(Code::WrongState, "Who has a role stays: an administrator takes it back first"));
     }
     let id = creator.id;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
     let agents = agents_of(&mut tx, id).await?;
     let owners = [vec![id], agents.clone()].concat();
@@ -232,7 +232,7 @@ pub(crate) async fn delete(
     erase(&mut tx, &owners).await?;
     tx.commit().await?;
     market.auth.forget();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     // What was under way has arrived, and nothing arrives until this is over.
     sqlx::query("SELECT FROM ledger FOR UPDATE").execute(&mut *tx).await?;
     nothing_open(&market, &mut tx, &owners, forfeit).await?;

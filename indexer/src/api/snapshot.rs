@@ -22,7 +22,7 @@ pub(super) struct Snapshot {
 
 impl Snapshot {
     pub(super) async fn take(chain: &Arc<Chain>) -> Result<Self, Problem> {
-        let mut transaction = chain.pool.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
+        let mut transaction = pg::begin_with(&chain.pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
         let mirror = read::mirror(&mut transaction).await?.ok_or_else(|| Problem::unavailable("Nothing is mirrored yet"))?;
         Ok(Self {
             chain: chain.clone(),

@@ -136,7 +136,7 @@ impl Worker {
         };
         let bodies: Vec<String> = items.iter().map(body).collect();
         let ids: Vec<Uuid> = items.iter().map(|_| Uuid::now_v7()).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pg::begin(&self.pool).await?;
         // Whoever replayed it meanwhile has moved the cursor.
         let moved = sqlx::query("UPDATE webhooks.endpoints SET cursor = $3 WHERE id = $1 AND cursor = $2")
             .bind(self.id)

@@ -76,7 +76,7 @@ pub(crate) async fn register(
     from_block: Option<u64>,
 ) -> Result<Registered, RegisterError> {
     let (id, secret) = (Uuid::now_v7(), Secret::random()?);
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let cursor = feed::begin(&mut tx, from_block).await?;
     // One at a time, or two could both be the last that fits.
     sqlx::query("LOCK TABLE webhooks.endpoints IN SHARE ROW EXCLUSIVE MODE").execute(&mut *tx).await?;
@@ -127,7 +127,7 @@ pub(crate) async fn dead_letters(pool: &PgPool, id: Uuid) -> Result<Vec<Dead>, s
 
 /// Enables an endpoint again and tries its dead letters again; with a block, tells everything from there on again. Whether there is one.
 pub(crate) async fn replay(pool: &PgPool, id: Uuid, from_block: Option<u64>) -> Result<bool, feed::FeedError> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let cursor = match from_block {
         Some(block) => Some(feed::begin(&mut tx, Some(block)).await?.to_string()),
         None => None,

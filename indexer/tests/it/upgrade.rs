@@ -72,7 +72,7 @@ async fn while_an_upgrade_lasts_the_process_is_healthy_and_not_ready() {
     let older = "UPDATE chain.sync SET derivation = 0, checked_at = now() - interval '1 hour'";
     sqlx::query(older).execute(&pool).await.unwrap();
     // Readers go on, the writer waits: as long as an upgrade of a large mirror.
-    let mut large = pool.begin().await.unwrap();
+    let mut large = pg::begin(&pool).await.unwrap();
     sqlx::query("LOCK TABLE chain.payments IN SHARE MODE").execute(&mut *large).await.unwrap();
     let indexer = Indexer::start_with(config(&chain, &database)).await;
     assert!(indexer.started().await);

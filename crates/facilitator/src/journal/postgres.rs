@@ -101,7 +101,7 @@ impl PostgresJournal {
             .zip(transactions)
             .flat_map(|(slot, tx)| tx.settlements.iter().map(move |settlement| (slot, settlement)))
             .collect();
-        let mut begun = self.0.begin().await?;
+        let mut begun = pg::begin(&self.0).await?;
         let rows: Vec<KeyRow> = sqlx::query_as(
             "INSERT INTO settlements (chain_id, signer, tx_nonce, method, token, payer, nonce, payee, amount, target, input, gas,
                  expected, pinned, state)
@@ -150,7 +150,7 @@ impl PostgresJournal {
     }
 
     pub(super) async fn record(&self, entries: &[Entry]) -> sqlx::Result<()> {
-        let mut begun = self.0.begin().await?;
+        let mut begun = pg::begin(&self.0).await?;
         // What is lost of this in a crash the chain tells again, and a caller is waiting.
         sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *begun).await?;
         let settled_by = |entry: &Entry| match entry.state {

@@ -138,7 +138,7 @@ async fn a_crowd_of_readers_delays_no_settlement() {
     let world = World::new().await;
     let facilitator = world.serve(&[]).await;
     let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
-    let mut lock = pool.begin().await.unwrap();
+    let mut lock = pg::begin(&pool).await.unwrap();
     sqlx::query("LOCK TABLE facilitator.resources IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.unwrap();
     let url = format!("{}/discovery/resources", facilitator.url);
     let readers: Vec<_> = (0..60).map(|_| tokio::spawn(reqwest::get(url.clone()))).collect();

@@ -115,7 +115,7 @@ async fn as_many_payers_as_share_a_transaction_have_gas_enough_in_it() {
     world.provider.anvil_set_auto_mine(false).await.unwrap();
     // While the journal stands still, one payment waits for it, and all others for that one.
     let pool = sqlx::PgPool::connect(&world.database.url).await.unwrap();
-    let mut still = pool.begin().await.unwrap();
+    let mut still = pg::begin(&pool).await.unwrap();
     sqlx::query("LOCK TABLE facilitator.settlements IN ACCESS EXCLUSIVE MODE").execute(&mut *still).await.unwrap();
     let payments: Vec<PaymentRequest> = payers.iter().map(|payer| world.payment_by(payer)).collect();
     let settle = join_all(payments.iter().map(|payment| facilitator.settle(payment)));

@@ -88,7 +88,7 @@ pub(crate) async fn create(
     if request.expires_at.is_some_and(|at| at <= OffsetDateTime::now_utc()) {
         return Err(Problem::invalid("expires_at must be in the future"));
     }
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let ends: Option<Option<OffsetDateTime>> = sqlx::query_scalar("SELECT expires_at FROM api_keys WHERE id = $1")
         .bind(caller.credential)
         .fetch_optional(&mut *tx)
@@ -137,7 +137,7 @@ pub(crate) async fn revoke(
     caller: Caller,
     trail: Trail,
 ) -> Result<Json<ApiKey>, Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let revoke = "UPDATE api_keys SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1 AND agent_id = $2
          RETURNING *, revoked_at = now() AS just_now";
     let row = sqlx::query(revoke).bind(id).bind(caller.agent()?).fetch_optional(&mut *tx).await?;

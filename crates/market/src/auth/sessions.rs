@@ -40,7 +40,7 @@ pub(crate) async fn login(
     let who = sqlx::query("SELECT * FROM creators WHERE email = $1 AND active").bind(&email).fetch_optional(&market.pool).await?;
     let places = places(&market, who.as_ref(), &email, request.device, &trail).await?;
     let creator = right(&market, who.as_ref(), request.password, &places, &trail).await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     places.forgive(&mut tx).await?;
     let session = begin(&market, &mut tx, creator, &trail).await?;
     tx.commit().await?;
@@ -143,7 +143,7 @@ pub(crate) async fn refresh(
 ) -> Result<Json<Session>, Problem> {
     let refused = || Problem::new(Code::Unauthenticated, "The session has ended: sign in again");
     let (id, shown) = read_secret(PREFIX, &token).ok_or_else(refused)?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let found = sqlx::query(
         "SELECT s.token_hash, s.previous_hash, s.rotated_at > now() - make_interval(secs => $2) AS just_now, c.*
          FROM sessions AS s JOIN creators AS c ON c.id = s.creator_id
@@ -190,7 +190,7 @@ pub(crate) async fn revoke(
     let revoke =
         "UPDATE sessions SET revoked_at = now() WHERE id = $1 AND $2 IN (token_hash, previous_hash) AND revoked_at IS NULL
          RETURNING creator_id";
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let whose: Option<Uuid> = sqlx::query_scalar(revoke).bind(id).bind(shown.as_slice()).fetch_optional(&mut *tx).await?;
     if let Some(creator) = whose {
         Event::new("session_ended", Actor::Creator(creator)).about(id).note(&mut tx, &trail).await?;
@@ -230,7 +230,7 @@ pub(crate) async fn list(
 
 /// `DELETE /api/v1/creators/sessions/{id}`: its tokens end with it.
 pub(crate) async fn end(State(market): State<Market>, Id(id): Id, caller: Caller, trail: Trail) -> Result<StatusCode, Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let end = sqlx::query("UPDATE sessions SET revoked_at = now() WHERE id = $1 AND creator_id = $2 AND revoked_at IS NULL");
     let ended = end.bind(id).bind(caller.creator()?).execute(&mut *tx).await?.rows_affected();
     if ended == 0 {
@@ -244,7 +244,7 @@ pub(crate) async fn end(State(market): State<Market>, Id(id): Id, caller: Caller
 
 /// `POST /api/v1/creators/revoke-all`: ends all sessions of the caller.
 pub(crate) async fn revoke_all(State(market): State<Market>, caller: Caller, trail: Trail) -> Result<StatusCode, Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let creator = caller.creator()?;
     end_all(&mut tx, creator).await?;
     Event::new("sessions_ended", caller.who.into()).about(creator).note(&mut tx, &trail).await?;
@@ -272,7 +272,7 @@ pub(crate) async fn change_password(
     password::check("new_password", &request.new_password, until_now.try_get("email")?, until_now.try_get("display_name")?)?;
     let creator = again(&market, &caller, request.password, &trail).await?;
     let hash = password::hash(request.new_password).await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let change = "UPDATE creators SET password_hash = $2, updated_at = now() WHERE id = $1 AND password_hash = $3";
     let change = sqlx::query(change).bind(id).bind(hash).bind(until_now.try_get::<&str, _>("password_hash")?);
     if change.execute(&mut *tx).await?.rows_affected() == 0 {

@@ -71,7 +71,7 @@ impl Places {
 
     /// Counts a try before it is made: many at once get no more than one after the other.
     pub(super) async fn count(&self, pool: &PgPool) -> sqlx::Result<Counted> {
-        let mut tx = pool.begin().await?;
+        let mut tx = pg::begin(pool).await?;
         let count = "INSERT INTO login_tries AS t (key, free, failures, last_at) SELECT key, free, 1, now()
              FROM unnest($1::bytea[], $2::integer[]) AS new (key, free)
              ON CONFLICT (key) DO UPDATE SET last_at = now(), free = excluded.free,

@@ -45,7 +45,7 @@ pub(crate) async fn create(
     let agent = caller.agent()?;
     check(Some(&asked.topic), Some(&asked.description), Some(asked.price_from), asked.price_to)?;
     let _turn = market.cataloguing.acquire().await.ok();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     agents::must_sell(&mut tx, agent).await?;
     let entries: i64 =
         sqlx::query_scalar("SELECT count(*) FROM catalog WHERE agent_id = $1").bind(agent).fetch_one(&mut *tx).await?;
@@ -147,7 +147,7 @@ pub(crate) async fn update(
 ) -> Result<Json<CatalogEntry>, Problem> {
     caller.must_be(find(&mut *market.pool.acquire().await?, id).await?.agent_id, "the agent of the entry")?;
     let _turn = market.cataloguing.acquire().await.ok();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     lock(&mut tx).await?;
     let now = find(&mut tx, id).await?;
     let from = change.price_from.unwrap_or(now.price_from);
@@ -174,7 +174,7 @@ pub(crate) async fn update(
 
 /// `DELETE /api/v1/catalog/{id}`
 pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<CatalogEntry>, Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let gone = find(&mut tx, id).await?;
     caller.must_be(gone.agent_id, "the agent of the entry")?;
     if sqlx::query("DELETE FROM catalog WHERE id = $1").bind(id).execute(&mut *tx).await?.rows_affected() > 0 {
@@ -188,7 +188,7 @@ pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Cal
 pub(crate) async fn populate(State(market): State<Market>, caller: Caller) -> Result<Json<CatalogPopulated>, Problem> {
     let agent = caller.agent()?;
     let _turn = market.cataloguing.acquire().await.ok();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     agents::must_sell(&mut tx, agent).await?;
     lock(&mut tx).await?;
     let gone = "DELETE FROM catalog AS c USING listings AS l WHERE c.agent_id = $1 AND l.id = c.listing_id

@@ -31,7 +31,7 @@ pub(crate) async fn subscribe(
     let agent = caller.agent()?;
     let words = discover::words(wanted.q.as_deref())?;
     wanted.topic.as_deref().map_or(Ok(()), topic)?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     // One subscription after the other, so that they are counted.
     sqlx::query("SELECT FROM agents WHERE id = $1 FOR NO KEY UPDATE").bind(agent).execute(&mut *tx).await?;
     let subscribe = "INSERT INTO catalog_subscriptions (id, agent_id, q, topic, category, price_max, since)

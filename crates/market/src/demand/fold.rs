@@ -50,7 +50,7 @@ pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64) -> sqlx::Re
 
 /// The figures for this instance alone, the last row of the log and the first hour that they have. `None` while another instance has them.
 async fn lock(pool: &PgPool) -> sqlx::Result<Option<(Transaction<'static, Postgres>, i64, OffsetDateTime)>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
     let state = "SELECT folded_to, window_from FROM demand FOR UPDATE SKIP LOCKED";
     let Some(row) = sqlx::query(state).fetch_optional(&mut *tx).await? else { return Ok(None) };

@@ -190,7 +190,7 @@ async fn append(pool: &PgPool, batch: &mut Vec<Seen>) -> bool {
 /// When the database fails; then nothing is appended.
 pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
     let (bought, searched): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.source == Source::Purchase);
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     // Numbers are given in the order of commits, so that whoever reads on from a number misses none.
     sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *tx).await?;
     searches(&mut tx, &searched).await?;

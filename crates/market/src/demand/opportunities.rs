@@ -29,7 +29,7 @@ const OVERLAP: Duration = Duration::minutes(1);
 
 /// Ends opportunities, and opens those of the gaps there are now.
 pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let state = sqlx::query_scalar("SELECT listed_to FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?;
     let Some(listed_to): Option<OffsetDateTime> = state else { return Ok(()) };
     let fulfilled = "UPDATE opportunities AS o SET status = 'fulfilled', ended_at = $2, listing_id = l.id

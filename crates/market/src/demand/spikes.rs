@@ -22,7 +22,7 @@ const LOOKED_AT_MAX: i64 = 500;
 
 /// Tells of patterns that are suddenly looked for, of each once in six hours.
 pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     if sqlx::query("SELECT FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?.is_none() {
         return Ok(());
     }

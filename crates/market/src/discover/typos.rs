@@ -69,7 +69,7 @@ async fn nearest(pool: &PgPool, word: &str) -> sqlx::Result<Option<String>> {
 /// Removes, of the next words, those that no active listing has any more. A listing that comes with one of them at the same moment leaves it out
 /// until it is changed.
 pub(crate) async fn clean(pool: &PgPool) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let from = sqlx::query_scalar("SELECT words_to FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?;
     let Some(from): Option<String> = from else { return Ok(()) };
     // Words that no search looks for by themselves are left alone: no listing is found by them.

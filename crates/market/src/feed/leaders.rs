@@ -19,7 +19,7 @@ pub(super) async fn look(pool: &PgPool) -> sqlx::Result<()> {
         let (board, before): (String, Vec<Uuid>) = (row.try_get("board")?, row.try_get("agents")?);
         let now: Vec<Uuid> = standing::first_of(pool, &board).await?.into_iter().take(FIRST).collect();
         if now != before {
-            let mut tx = pool.begin().await?;
+            let mut tx = pg::begin(pool).await?;
             let change = "UPDATE feed_leaders SET agents = $2 WHERE board = $1 AND agents = $3";
             let changed = sqlx::query(change).bind(&board).bind(&now).bind(&before).execute(&mut *tx).await?;
             if changed.rows_affected() > 0 {

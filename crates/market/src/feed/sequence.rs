@@ -85,7 +85,7 @@ impl Sequencer {
         if !sqlx::query_scalar::<_, bool>(news).bind(ledger).fetch_one(&self.pool).await? {
             return Ok(false);
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = pg::begin(&self.pool).await?;
         // The row of `ledger` may be older than the one that is locked. While nobody listens, what moved is passed by.
         let state = "SELECT f.last_seq, f.ledger_to, EXISTS (SELECT FROM feed_listeners) AS heard,
                  CASE WHEN NOT $1 THEN f.ledger_to

@@ -41,7 +41,7 @@ const REGISTRATIONS_MAX: i64 = 500;
 /// # Errors
 /// When the database fails; then nothing is judged.
 pub async fn fold(pool: &PgPool, rules: &Rules, most: i64) -> sqlx::Result<Option<u64>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
     // The row of `ledger` may be older than the one that is locked: another instance may have judged more in between.
     let state = "SELECT f.ledger_to, greatest(f.ledger_to, least(l.last_id, f.ledger_to + $1)) AS upto

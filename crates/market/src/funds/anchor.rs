@@ -51,7 +51,7 @@ pub(crate) async fn anchor(market: Market, stop: CancellationToken) {
 }
 
 async fn once(market: &Market, signer: &PrivateKeySigner, every: Duration) -> Result<(), SendError> {
-    let mut lock = market.pool.begin().await?;
+    let mut lock = pg::begin(&market.pool).await?;
     let free = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(ANCHOR_LOCK);
     if !free.fetch_one(&mut *lock).await? {
         return Ok(());
@@ -135,7 +135,7 @@ async fn send(market: &Market, signer: &PrivateKeySigner, row: &PgRow) -> Result
 /// Writes down which anchors a final block has.
 async fn note_final(market: &Market, operator: Address) -> sqlx::Result<()> {
     let open = "SELECT sequence, root FROM anchors WHERE operator = $1 AND transaction_hash IS NULL ORDER BY sequence LIMIT $2";
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     for row in sqlx::query(open).bind(operator.as_slice()).bind(OPEN_MAX).fetch_all(&mut *tx).await? {
         let sequence: i64 = row.try_get("sequence")?;
         let filter = EventFilter {

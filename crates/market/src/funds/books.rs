@@ -36,7 +36,7 @@ pub(super) async fn clean(pool: &PgPool) -> sqlx::Result<bool> {
 
 /// Looks, and writes down what was found.
 pub(super) async fn look(market: &Market, custody: Address) -> sqlx::Result<()> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
     let last =
         sqlx::query("SELECT now() AS begun, checked_to, scanned_to, last_id FROM books, ledger").fetch_one(&mut *tx).await?;

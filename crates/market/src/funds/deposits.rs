@@ -105,7 +105,7 @@ pub(crate) async fn assign(
 ) -> Result<StatusCode, Problem> {
     let by = caller.creator()?;
     must_be_anothers(&market, by, &[agent_id]).await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let agent: Option<Uuid> =
         sqlx::query_scalar("SELECT id FROM agents WHERE id = $1").bind(agent_id).fetch_optional(&mut *tx).await?;
     agent.ok_or_else(|| Problem::not_found("agent"))?;

@@ -45,7 +45,7 @@ const PAYOUT_LOCK: i64 = 0x666c_6f72_696e_0023;
 
 /// Sends what is to be sent. Nothing when another instance is at it.
 pub(super) async fn send(market: &Market, signer: &PrivateKeySigner) -> Result<(), SendError> {
-    let mut lock = market.pool.begin().await?;
+    let mut lock = pg::begin(&market.pool).await?;
     let free: bool = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(PAYOUT_LOCK).fetch_one(&mut *lock).await?;
     if !free {
         return Ok(());
@@ -85,7 +85,7 @@ async fn form(market: &Market, signer: &PrivateKeySigner, now: i64) -> Result<Op
         return Ok(None);
     }
     let held = Token::new(token, &market.provider).balanceOf(payer).call().await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let pending = "SELECT id, recipient, amount FROM withdrawals WHERE status = 'pending' ORDER BY id LIMIT $1 FOR UPDATE";
     let pending = sqlx::query(pending).bind(BATCH_MAX).fetch_all(&mut *tx).await?;
     let (mut ids, mut legs, mut total) = (Vec::<Uuid>::new(), Vec::new(), 0_i64);

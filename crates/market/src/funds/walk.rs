@@ -18,7 +18,7 @@ const ATTEMPTS_MAX: i16 = 5;
 
 /// Walks on to the newest final block. Whether there is more to walk.
 pub(super) async fn on(market: &Market, custody: Address) -> sqlx::Result<bool> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let Some(status) = read::status(&mut tx).await?.filter(|mirror| mirror.chain_id == market.deployment.chain_id) else {
         return Ok(false);
     };

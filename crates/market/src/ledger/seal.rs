@@ -57,7 +57,7 @@ impl Chain {
 
     /// Seals what is not sealed yet; how much that was. Nothing when another instance is at it.
     pub(crate) async fn seal(self, pool: &PgPool) -> sqlx::Result<usize> {
-        let mut tx = pool.begin().await?;
+        let mut tx = pg::begin(pool).await?;
         let lock = sqlx::query_scalar("SELECT pg_try_advisory_xact_lock($1)").bind(self.lock());
         if !lock.fetch_one(&mut *tx).await? {
             return Ok(0);

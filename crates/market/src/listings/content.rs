@@ -50,7 +50,7 @@ pub(crate) async fn upload(
     let content_type = content_type.map_err(|_| Problem::invalid("Content-Type must be ASCII"))?;
     media_type(content_type)?;
     let (hash, len) = market.contents.put(body.into_data_stream()).await.map_err(refused)?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     may_store(&market, &mut tx, seller, len).await?;
     let done = sqlx::query_scalar(
         "UPDATE listings AS l SET content_hash = $2, content_size = $3, content_type = $4, status = 'active', updated_at = now()

@@ -83,7 +83,7 @@ async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Resul
         None => None,
     };
     let id = Uuid::now_v7();
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     may_store(market, &mut tx, seller, len).await?;
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at,

@@ -21,7 +21,7 @@ pub(super) async fn take(pool: &PgPool, person: Uuid, what: &str, found: &mut [C
     if found.is_empty() {
         return Ok(());
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     sqlx::query("SET LOCAL synchronous_commit = off").execute(&mut *tx).await?;
     let lock = "SELECT pg_advisory_xact_lock($1, hashtext($2))";
     sqlx::query(lock).bind(LOCK).bind(format!("{person} {what}")).execute(&mut *tx).await?;

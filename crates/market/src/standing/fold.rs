@@ -23,7 +23,7 @@ const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
 /// # Errors
 /// When the database fails; then nothing is folded.
 pub async fn fold(pool: &PgPool, escrow: Address, most: i64) -> sqlx::Result<Option<u64>> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     sqlx::query(STATEMENT_TIMEOUT).execute(&mut *tx).await?;
     // The row of `ledger` may be older than the one that is locked: another instance may have folded more in between.
     let state =

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use alloy::primitives::B256;
 use api::{TransactionCheck, TransactionDifference};
 use indexer::read::{self, Agreement, AgreementStatus};
-use sqlx::{Connection, PgConnection, Row};
+use sqlx::{PgConnection, PgPool, Row};
 use tracing::error;
 use uuid::Uuid;
 
@@ -43,14 +43,14 @@ const OVERDUE: &str = "SELECT id, status || ' since before its deadline at ' || 
 /// `GET /api/v1/admin/transactions/check` looks at once.
 pub(super) async fn look(market: &Market) -> Result<TransactionCheck, Problem> {
     let scanned_to = sqlx::query_scalar("SELECT scanned_to FROM transaction_checks").fetch_one(&market.pool).await?;
-    Ok(compare(&mut *market.pool.acquire().await?, scanned_to).await?.0)
+    Ok(compare(&market.pool, scanned_to).await?.0)
 }
 
 /// Looks when nobody has for a while, and writes down what was found.
 pub(super) async fn now_and_then(market: &Market) -> sqlx::Result<()> {
     let turn = "UPDATE transaction_checks SET checked_at = now() WHERE checked_at < now() - $1::interval RETURNING scanned_to";
     let Some(scanned_to) = sqlx::query_scalar(turn).bind(EVERY).fetch_optional(&market.pool).await? else { return Ok(()) };
-    let (check, scanned_to) = compare(&mut *market.pool.acquire().await?, scanned_to).await?;
+    let (check, scanned_to) = compare(&market.pool, scanned_to).await?;
     for TransactionDifference { id, what } in &check.differing {
         error!(transaction = %id, %what, "a purchase is not what the ledger or the chain says");
     }
@@ -62,9 +62,8 @@ pub(super) async fn now_and_then(market: &Market) -> sqlx::Result<()> {
 }
 
 /// What differs, and where the next slice begins.
-async fn compare(conn: &mut PgConnection, scanned_to: Uuid) -> sqlx::Result<(TransactionCheck, Uuid)> {
-    let mut tx = conn.begin().await?;
-    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *tx).await?;
+async fn compare(pool: &PgPool, scanned_to: Uuid) -> sqlx::Result<(TransactionCheck, Uuid)> {
+    let mut tx = pg::begin_with(pool, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await?;
     let slice: Vec<Uuid> = sqlx::query_scalar("SELECT id FROM transactions WHERE id > $1 ORDER BY id LIMIT $2")
         .bind(scanned_to)
         .bind(COMPARED_MAX)

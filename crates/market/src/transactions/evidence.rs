@@ -29,7 +29,7 @@ pub(super) fn check(said: &SubmitEvidence) -> Result<(), Problem> {
 pub(super) async fn keep(pool: &PgPool, id: Uuid, by: Actor, said: &SubmitEvidence) -> Result<Evidence, Problem> {
     check(said)?;
     let hash = hash(said);
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     // So that two at once are counted one after the other.
     sqlx::query("SELECT FROM transactions WHERE id = $1 FOR UPDATE").bind(id).execute(&mut *tx).await?;
     let known = "SELECT * FROM transaction_evidence WHERE transaction_id = $1 AND party = $2 ORDER BY id";

@@ -100,7 +100,7 @@ pub(crate) async fn initiate(
     let terms = &market.terms;
     let is_ledger = agreed.is_none();
     let seconds = |seconds: u32| is_ledger.then_some(i64::from(seconds));
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let row = sqlx::query(
         "INSERT INTO transactions (id, listing_id, seller_id, buyer, initiator_id, chain_id, escrow, agreement_id, terms, content_size, content_type,
              method, price, content_hash, status, due_at, deliver_seconds, review_seconds, arbitration_seconds, default_outcome, key, fingerprint)

@@ -106,7 +106,7 @@ async fn decide(
     why: &str,
     may_wait: bool,
 ) -> Result<Result<(), Refusal>, Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let Some((deal, now)) = row::locked(&mut tx, id, may_wait).await? else { return Ok(Err(Refusal::Underway)) };
     let By::Ledger(of) = &deal.by else { return Ok(Err(Refusal::Underway)) };
     let (state, terms) = &**of;
@@ -229,7 +229,7 @@ async fn sale(market: &Market, deal: &Deal, state: &State) -> Result<Sale, Probl
 
 /// Writes down what the hold of a purchase shows of a step, unless somebody has.
 async fn note(market: &Market, id: Uuid, effect: Effect) -> Result<(), Problem> {
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let Some((deal, now)) = row::locked(&mut tx, id, true).await? else { return Ok(()) };
     let By::Ledger(of) = &deal.by else { return Ok(()) };
     let (state, terms) = &**of;

@@ -164,7 +164,7 @@ async fn mark(pool: &PgPool, tried: &[Tried]) -> sqlx::Result<()> {
         Outcome::Failed(error) => Some(error.clone()),
     };
     let wait = |tried: &Tried| tried.wait.map(|wait| i64::try_from(wait.as_millis()).unwrap_or(i64::MAX));
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let done = "UPDATE webhook_deliveries AS d SET due_at = now() + t.wait * interval '1 millisecond', last_error = coalesce(t.error, d.last_error),
              delivered_at = CASE WHEN t.error IS NULL THEN now() END
          FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS t (id, error, wait) WHERE d.id = t.id AND d.delivered_at IS NULL";

@@ -63,7 +63,7 @@ pub(super) async fn pass(pool: &PgPool) -> sqlx::Result<Pass> {
     if !sqlx::query_scalar::<_, bool>(news).fetch_one(pool).await? {
         return Ok(none);
     }
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let cursor = "SELECT seq FROM webhook_cursor FOR UPDATE SKIP LOCKED";
     let Some(cursor): Option<i64> = sqlx::query_scalar(cursor).fetch_optional(&mut *tx).await? else { return Ok(none) };
     let mut events = events(&mut tx, cursor, EVENTS_MAX).await?;

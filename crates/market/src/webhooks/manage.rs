@@ -78,7 +78,7 @@ pub(super) async fn register_as(
     check(market, &asked)?;
     let wish = Wish::new(asked.topics, asked.event_types, asked.categories, asked.min_urgency_bps)?;
     let (id, secret) = (Uuid::now_v7(), Secret::random().map_err(|error| Problem::internal(&error))?);
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     // One after the other, so that they are counted; and none of an agent that has just ended.
     let active = sqlx::query("SELECT FROM agents WHERE id = $1 AND active FOR NO KEY UPDATE").bind(agent);
     if active.fetch_optional(&mut *tx).await?.is_none() {
@@ -207,7 +207,7 @@ pub(super) async fn test_of(
 /// `POST /api/v1/seller/webhooks/{id}/rotate`: for a day messages are signed by both secrets.
 pub(crate) async fn rotate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<WebhookSecret>, Problem> {
     let (agent, secret) = (caller.agent()?, Secret::random().map_err(|error| Problem::internal(&error))?);
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let webhook = find(&mut tx, Kind::Seller, agent, id).await?;
     let until = OffsetDateTime::now_utc() + PREVIOUS_FOR;
     let rotate = "UPDATE webhooks SET previous_secret = secret, previous_until = $3, secret = $2 WHERE id = $1";
@@ -257,7 +257,7 @@ pub(crate) async fn replay(
     let hook = Hook::read(&sqlx::query(on).bind(id).fetch_one(&market.pool).await?)?;
     // A pass under way may not have seen that it goes on: what comes after that pass will be delivered by itself.
     let done: i64 = sqlx::query_scalar("SELECT seq FROM webhook_cursor FOR SHARE").fetch_one(&market.pool).await?;
-    let mut tx = market.pool.begin().await?;
+    let mut tx = pg::begin(&market.pool).await?;
     let replayed = match asked.from_seq {
         Some(from) => range(&mut tx, hook, from, asked.to_seq, done).await?,
         None => {

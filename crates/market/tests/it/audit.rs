@@ -101,7 +101,7 @@ fn whatever_is_removed_changed_or_moved_shows() {
     let mut runner = TestRunner::new(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(64) });
     let run = runner.run(&deeds(), |deed| {
         runtime.block_on(async {
-            let mut tx = log.pool.begin().await.unwrap();
+            let mut tx = pg::begin(&log.pool).await.unwrap();
             let before = audit::check(&mut tx, 1, 100).await.unwrap();
             prop_assert_eq!((before.problem, before.seals, before.transfers), (None, 5, 20));
             deed.done(&mut tx).await;

@@ -101,7 +101,7 @@ async fn read_in_pieces(markets: [&Market; 2], member: &Member, begin: u64, coun
 /// Tells of one event for everybody and one for an agent, in transactions that end in any order.
 async fn write(pool: &PgPool, writer: u64, agent: Uuid) {
     for n in (writer * 1_000..).take(60) {
-        let mut tx = pool.begin().await.unwrap();
+        let mut tx = pg::begin(pool).await.unwrap();
         let public = Event::public(EventType::CatalogUpdate, Audience::Market, json!({"n": n}));
         feed::emit(&mut tx, public).await.unwrap();
         feed::emit(&mut tx, Event::private(EventType::TokenTransfer, [agent], json!({"n": n + 500}))).await.unwrap();

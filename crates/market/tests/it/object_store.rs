@@ -39,7 +39,7 @@ async fn content_in_a_bucket_is_bought_read_in_ranges_and_whole_after_a_crash() 
 
     // The market dies after the object is there and before the row is.
     let pool = market::pool(world.stack.database_url()).await.unwrap();
-    let mut lock = pool.begin().await.unwrap();
+    let mut lock = pg::begin(&pool).await.unwrap();
     sqlx::query("LOCK TABLE market.listings IN SHARE MODE").execute(&mut *lock).await.unwrap();
     let client = seller.client.clone();
     let uploading = tokio::spawn(async move { client.upload(draft.id, "text/plain", "small").await });

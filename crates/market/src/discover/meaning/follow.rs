@@ -76,7 +76,7 @@ pub(crate) async fn follow(market: Market, stop: CancellationToken) {
 
 /// Says that meanings are wanted from now on, by this model.
 async fn begin(pool: &PgPool, model: &str) -> sqlx::Result<()> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let kept: Option<String> = sqlx::query_scalar("SELECT model FROM meanings").fetch_optional(&mut *tx).await?;
     if kept.as_deref() != Some(model) {
         // Who publishes at this moment may not know it yet: they are waited for, so that what was there before is all that is to be filled in.
@@ -139,7 +139,7 @@ async fn take(pool: &PgPool, model: &str, most: usize) -> sqlx::Result<Option<(V
 
 /// Of those that were there before, puts the next among what is due. Whether there were any.
 async fn fill(pool: &PgPool, model: &str) -> sqlx::Result<bool> {
-    let mut tx = pool.begin().await?;
+    let mut tx = pg::begin(pool).await?;
     let from = "SELECT filled_to FROM meanings WHERE model = $1 AND filled_to > $2 FOR UPDATE SKIP LOCKED";
     let from: Option<Uuid> = sqlx::query_scalar(from).bind(model).bind(Uuid::nil()).fetch_optional(&mut *tx).await?;
     let Some(from) = from else { return Ok(false) };

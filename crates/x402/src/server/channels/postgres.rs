@@ -56,7 +56,7 @@ impl PostgresChannels {
     /// # Errors
     /// When the database is unreachable or its user may not create a schema.
     pub async fn new(pool: PgPool) -> Result<Self, sqlx::Error> {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = pg::begin(&pool).await?;
         sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(SCHEMA_LOCK).execute(&mut *transaction).await?;
         for statement in SCHEMA {
             sqlx::query(statement).execute(&mut *transaction).await?;

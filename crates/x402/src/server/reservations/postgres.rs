@@ -67,7 +67,7 @@ impl PostgresReservations {
     /// # Errors
     /// When the database is unreachable or its user may not create a schema.
     pub async fn new(pool: PgPool) -> Result<Self, sqlx::Error> {
-        let mut transaction = pool.begin().await?;
+        let mut transaction = pg::begin(&pool).await?;
         for statement in SCHEMA.split(';') {
             let query = sqlx::query(statement);
             let query = if statement.contains("$1") { query.bind(SCHEMA_LOCK) } else { query };
