@@ -140,7 +140,8 @@ pub struct DeliveryFilter {
     pub limit: Option<u32>,
 }
 
-/// What to post again, with the same ids as before. A webhook that was paused goes on. Without any field: all that was given up.
+/// What to post again, with the same ids as before: an event has one delivery to a webhook, which is made due again. A webhook that was paused goes on.
+/// Without any field: all that was given up.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ReplayWebhook {
@@ -159,9 +160,10 @@ pub struct ReplayWebhook {
 /// What is posted again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Replayed {
-    /// Deliveries that are due now.
+    /// Deliveries that are due now because of it. What is tried within a minute anyway is not counted.
     pub deliveries: u64,
-    /// Where to go on, when the range was more than is looked at in one go: 10,000 events.
+    /// Where to go on, when the range was more than is looked at in one go, 10,000 events, or more than may wait, 10,000 deliveries: then once some of
+    /// them arrived.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_seq: Option<u64>,
 }

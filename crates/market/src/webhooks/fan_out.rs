@@ -107,15 +107,16 @@ async fn hooks(conn: &mut PgConnection, events: &[Told]) -> sqlx::Result<Vec<Hoo
     sqlx::query(hooks).bind(topics).bind(agents).fetch_all(conn).await?.iter().map(Hook::read).collect()
 }
 
-/// Writes deliveries down, to be tried now: of each webhook the event at a place of `events`.
-pub(super) async fn insert(conn: &mut PgConnection, events: &[Told], made: &[(Uuid, usize)]) -> sqlx::Result<()> {
+/// Writes deliveries down, to be tried now: of each webhook the event at a place of `events`, unless it has a delivery. How many there were.
+pub(super) async fn insert(conn: &mut PgConnection, events: &[Told], made: &[(Uuid, usize)]) -> sqlx::Result<u64> {
     if made.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
     let of = |at: usize| &events[at];
     let insert = "INSERT INTO webhook_deliveries (id, webhook_id, seq, event_id, event_type, due_at)
          SELECT id, webhook_id, seq, event_id, event_type, now()
-         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[]) AS new (id, webhook_id, seq, event_id, event_type)";
+         FROM unnest($1::uuid[], $2::uuid[], $3::bigint[], $4::uuid[], $5::text[]) AS new (id, webhook_id, seq, event_id, event_type)
+         ON CONFLICT (seq, webhook_id) WHERE seq > 0 DO NOTHING";
     sqlx::query(insert)
         .bind(made.iter().map(|_| Uuid::now_v7()).collect::<Vec<_>>())
         .bind(made.iter().map(|(hook, _)| *hook).collect::<Vec<_>>())
@@ -124,5 +125,5 @@ pub(super) async fn insert(conn: &mut PgConnection, events: &[Told], made: &[(Uu
         .bind(made.iter().map(|(_, at)| of(*at).meta.event_type.as_str()).collect::<Vec<_>>())
         .execute(conn)
         .await
-        .map(drop)
+        .map(|inserted| inserted.rows_affected())
 }

@@ -15,9 +15,11 @@ use webhook::Secret;
 
 use super::{
     WAITING_MAX, deliver,
-    fan_out::{self, Hook},
+    fan_out::{self, Hook, Told},
 };
 use crate::{
+    access::Trail,
+    audit::Event,
     auth::Caller,
     db,
     feed::Wish,
@@ -64,17 +66,20 @@ impl Kind {
 pub(crate) async fn register(
     State(market): State<Market>,
     caller: Caller,
+    trail: Trail,
     input::Json(asked): input::Json<RegisterWebhook>,
 ) -> Result<(StatusCode, Json<WebhookSecret>), Problem> {
-    register_as(&market, Kind::Seller, caller.agent()?, asked).await
+    register_as(&market, Kind::Seller, &caller, &trail, asked).await
 }
 
 pub(super) async fn register_as(
     market: &Market,
     kind: Kind,
-    agent: Uuid,
+    caller: &Caller,
+    trail: &Trail,
     asked: RegisterWebhook,
 ) -> Result<(StatusCode, Json<WebhookSecret>), Problem> {
+    let agent = caller.agent()?;
     check(market, &asked)?;
     let wish = Wish::new(asked.topics, asked.event_types, asked.categories, asked.min_urgency_bps)?;
     let (id, secret) = (Uuid::now_v7(), Secret::random().map_err(|error| Problem::internal(&error))?);
@@ -106,8 +111,21 @@ pub(super) async fn register_as(
         return Err(Problem::new(Code::OverLimit, format!("An agent has at most {OF_ONE_MAX} webhooks: remove one first")));
     }
     let webhook = find(&mut tx, kind, agent, id).await?;
+    note(&mut tx, "webhook_registered", kind, caller, trail, id).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(WebhookSecret { webhook, secret: secret.show(), previous_until: None })))
+}
+
+/// Where an agent's news go is written down with what changed it. The address is not: it may name somebody.
+async fn note(
+    conn: &mut PgConnection,
+    what: &'static str,
+    kind: Kind,
+    caller: &Caller,
+    trail: &Trail,
+    id: Uuid,
+) -> sqlx::Result<()> {
+    Event::new(what, caller.who.into()).about(id).with(json!({"kind": kind.as_str()})).note(conn, trail).await
 }
 
 fn check(market: &Market, asked: &RegisterWebhook) -> Result<(), Problem> {
@@ -141,14 +159,30 @@ async fn find(conn: &mut PgConnection, kind: Kind, agent: Uuid, id: Uuid) -> Res
 }
 
 /// `DELETE /api/v1/seller/webhooks/{id}`
-pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Webhook>, Problem> {
-    remove_of(&market, Kind::Seller, caller.agent()?, id).await
+pub(crate) async fn remove(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    trail: Trail,
+) -> Result<Json<Webhook>, Problem> {
+    remove_of(&market, Kind::Seller, &caller, &trail, id).await
 }
 
-pub(super) async fn remove_of(market: &Market, kind: Kind, agent: Uuid, id: Uuid) -> Result<Json<Webhook>, Problem> {
-    let mut conn = market.pool.acquire().await?;
-    let gone = find(&mut conn, kind, agent, id).await?;
-    sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id).execute(&mut *conn).await?;
+pub(super) async fn remove_of(
+    market: &Market,
+    kind: Kind,
+    caller: &Caller,
+    trail: &Trail,
+    id: Uuid,
+) -> Result<Json<Webhook>, Problem> {
+    let mut tx = pg::begin(&market.pool).await?;
+    let gone = find(&mut tx, kind, caller.agent()?, id).await?;
+    let removed = sqlx::query("DELETE FROM webhooks WHERE id = $1").bind(id).execute(&mut *tx).await?;
+    if removed.rows_affected() == 0 {
+        return Err(Problem::not_found("webhook of yours"));
+    }
+    note(&mut tx, "webhook_removed", kind, caller, trail, id).await?;
+    tx.commit().await?;
     Ok(Json(gone))
 }
 
@@ -205,13 +239,19 @@ pub(super) async fn test_of(
 }
 
 /// `POST /api/v1/seller/webhooks/{id}/rotate`: for a day messages are signed by both secrets.
-pub(crate) async fn rotate(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<WebhookSecret>, Problem> {
+pub(crate) async fn rotate(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    trail: Trail,
+) -> Result<Json<WebhookSecret>, Problem> {
     let (agent, secret) = (caller.agent()?, Secret::random().map_err(|error| Problem::internal(&error))?);
     let mut tx = pg::begin(&market.pool).await?;
     let webhook = find(&mut tx, Kind::Seller, agent, id).await?;
     let until = OffsetDateTime::now_utc() + PREVIOUS_FOR;
     let rotate = "UPDATE webhooks SET previous_secret = secret, previous_until = $3, secret = $2 WHERE id = $1";
     sqlx::query(rotate).bind(id).bind(secret.as_bytes()).bind(until).execute(&mut *tx).await?;
+    note(&mut tx, "webhook_rotated", Kind::Seller, &caller, &trail, id).await?;
     tx.commit().await?;
     Ok(Json(WebhookSecret { webhook, secret: secret.show(), previous_until: Some(until) }))
 }
@@ -258,13 +298,16 @@ pub(crate) async fn replay(
     // A pass under way may not have seen that it goes on: what comes after that pass will be delivered by itself.
     let done: i64 = sqlx::query_scalar("SELECT seq FROM webhook_cursor FOR SHARE").fetch_one(&market.pool).await?;
     let mut tx = pg::begin(&market.pool).await?;
+    let room = "SELECT greatest(0, $2 - count(*)) FROM webhook_deliveries WHERE webhook_id = $1 AND due_at IS NOT NULL";
+    let room: i64 = sqlx::query_scalar(room).bind(id).bind(WAITING_MAX).fetch_one(&mut *tx).await?;
     let replayed = match asked.from_seq {
-        Some(from) => range(&mut tx, hook, from, asked.to_seq, done).await?,
+        Some(from) => range(&mut tx, hook, from, asked.to_seq, done, room).await?,
         None => {
             let again = "UPDATE webhook_deliveries SET due_at = now(), attempts = 0, delivered_at = NULL WHERE id IN (
                      SELECT id FROM webhook_deliveries WHERE webhook_id = $1 AND due_at IS NULL
                          AND (id = $2 OR ($2 IS NULL AND delivered_at IS NULL)) ORDER BY id LIMIT $3)";
-            let again = sqlx::query(again).bind(id).bind(asked.delivery_id).bind(WAITING_MAX);
+            let again = sqlx::query(again).bind(id).bind(asked.delivery_id);
+            let again = again.bind(if asked.delivery_id.is_some() { 1 } else { room });
             Replayed { deliveries: again.execute(&mut *tx).await?.rows_affected(), next_seq: None }
         }
     };
@@ -276,8 +319,15 @@ pub(crate) async fn replay(
     Ok(Json(replayed))
 }
 
-/// Makes deliveries of a range of events, as if they had happened now.
-async fn range(conn: &mut PgConnection, mut hook: Hook, from: u64, to: Option<u64>, done: i64) -> Result<Replayed, Problem> {
+/// Makes deliveries of a range of events, as if they had happened now, as long as there is room for them to wait.
+async fn range(
+    conn: &mut PgConnection,
+    mut hook: Hook,
+    from: u64,
+    to: Option<u64>,
+    done: i64,
+    room: i64,
+) -> Result<Replayed, Problem> {
     let removed: i64 = sqlx::query_scalar("SELECT removed_to FROM feed").fetch_one(&mut *conn).await?;
     let number = |seq: u64| i64::try_from(seq).unwrap_or(i64::MAX);
     if number(from) <= removed {
@@ -286,18 +336,39 @@ async fn range(conn: &mut PgConnection, mut hook: Hook, from: u64, to: Option<u6
     }
     // What is not done yet will be by itself.
     let (mut after, last) = (number(from) - 1, to.map_or(done, number).min(done));
-    let (mut made, mut looked_at) = (0, 0);
+    let (mut made, mut looked_at, mut room) = (0, 0, usize::try_from(room).unwrap_or_default());
     hook.since = 0;
-    while after < last && looked_at < REPLAYED_MAX {
+    while after < last && looked_at < REPLAYED_MAX && room > 0 {
         let mut events = fan_out::events(conn, after, PAGE).await?;
         events.retain(|event| event.seq <= last);
-        let Some(end) = events.last().map(|event| event.seq) else { break };
-        let wanted: Vec<_> = (0..events.len()).filter(|at| hook.wants(&events[*at])).map(|at| (hook.id, at)).collect();
-        fan_out::insert(conn, &events, &wanted).await?;
-        (after, made, looked_at) = (end, made + wanted.len() as u64, looked_at + events.len() as u64);
+        let Some(mut end) = events.last().map(|event| event.seq) else {
+            after = last;
+            break;
+        };
+        let mut wanted: Vec<_> = (0..events.len()).filter(|at| hook.wants(&events[*at])).map(|at| (hook.id, at)).collect();
+        if let Some((_, first_left)) = wanted.get(room) {
+            end = events[*first_left].seq - 1;
+            wanted.truncate(room);
+        }
+        room -= wanted.len();
+        made += again(conn, &events, &wanted).await? + fan_out::insert(conn, &events, &wanted).await?;
+        (after, looked_at) = (end, looked_at + events.len() as u64);
     }
-    let next_seq = (after < last && looked_at >= REPLAYED_MAX).then(|| (after + 1).unsigned_abs());
+    let next_seq = (after < last).then(|| (after + 1).unsigned_abs());
     Ok(Replayed { deliveries: made, next_seq })
+}
+
+/// Makes deliveries that there are due now: what is over, and what is tried again later than an attempt under way can last. How many there were.
+/// Waits for nobody who is about to write one of them down.
+async fn again(conn: &mut PgConnection, events: &[Told], wanted: &[(Uuid, usize)]) -> sqlx::Result<u64> {
+    let again = "UPDATE webhook_deliveries SET due_at = now(), attempts = 0, delivered_at = NULL WHERE id IN (
+             SELECT d.id FROM webhook_deliveries AS d JOIN unnest($1::uuid[], $2::bigint[]) AS w (webhook_id, seq) USING (webhook_id, seq)
+             WHERE d.seq > 0 AND (d.due_at IS NULL OR d.due_at > now() + $3::interval) FOR UPDATE OF d SKIP LOCKED)";
+    let again = sqlx::query(again)
+        .bind(wanted.iter().map(|(hook, _)| *hook).collect::<Vec<_>>())
+        .bind(wanted.iter().map(|(_, at)| events[*at].seq).collect::<Vec<_>>())
+        .bind(deliver::LEASE);
+    Ok(again.execute(conn).await?.rows_affected())
 }
 
 fn webhook(row: &PgRow) -> sqlx::Result<Webhook> {

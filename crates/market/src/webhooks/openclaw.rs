@@ -5,6 +5,7 @@ use axum::{Json, extract::State, http::StatusCode};
 
 use super::manage::{Kind, list_of, register_as, remove_of, test_of};
 use crate::{
+    access::Trail,
     auth::Caller,
     input::{self, Id},
     problem::Problem,
@@ -15,9 +16,10 @@ use crate::{
 pub(crate) async fn register(
     State(market): State<Market>,
     caller: Caller,
+    trail: Trail,
     input::Json(asked): input::Json<RegisterWebhook>,
 ) -> Result<(StatusCode, Json<WebhookSecret>), Problem> {
-    register_as(&market, Kind::OpenClaw, caller.agent()?, asked).await
+    register_as(&market, Kind::OpenClaw, &caller, &trail, asked).await
 }
 
 /// `GET /api/v1/integrations/openclaw/webhooks`
@@ -26,8 +28,13 @@ pub(crate) async fn list(State(market): State<Market>, caller: Caller) -> Result
 }
 
 /// `DELETE /api/v1/integrations/openclaw/webhooks/{id}`
-pub(crate) async fn remove(State(market): State<Market>, Id(id): Id, caller: Caller) -> Result<Json<Webhook>, Problem> {
-    remove_of(&market, Kind::OpenClaw, caller.agent()?, id).await
+pub(crate) async fn remove(
+    State(market): State<Market>,
+    Id(id): Id,
+    caller: Caller,
+    trail: Trail,
+) -> Result<Json<Webhook>, Problem> {
+    remove_of(&market, Kind::OpenClaw, &caller, &trail, id).await
 }
 
 /// `POST /api/v1/integrations/openclaw/webhooks/{id}/test`

@@ -4,13 +4,14 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU16, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use api::{
-    AgentType, Code, DeliveryFilter, DeliveryState, EventType, RegisterWebhook, ReplayWebhook, Topic, WebhookSecret,
+    AgentType, AuditFilter, Code, DeliveryFilter, DeliveryState, EventType, RegisterWebhook, ReplayWebhook, Role, Topic,
+    WebhookSecret,
     ledger::{Asset, Send},
 };
 use axum::{
@@ -78,6 +79,8 @@ struct Receiver {
     answer: Arc<AtomicU16>,
     /// Of a hundred, so many fail anyhow.
     failing: Arc<AtomicUsize>,
+    /// Milliseconds before it answers.
+    thinks: Arc<AtomicU64>,
     came: Arc<Mutex<Vec<(Came, bool)>>>,
 }
 
@@ -98,6 +101,7 @@ impl Receiver {
         let status = if fails { 500 } else { receiver.answer.load(Ordering::Relaxed) };
         let came = Came { headers, body: String::from_utf8(body.to_vec()).unwrap() };
         receiver.came.lock().unwrap().push((came, status < 300));
+        tokio::time::sleep(Duration::from_millis(receiver.thinks.load(Ordering::Relaxed))).await;
         StatusCode::from_u16(status).unwrap()
     }
 
@@ -219,6 +223,25 @@ async fn what_is_given_up_is_shown_pauses_the_webhook_and_is_sent_again_when_ask
     let from = ReplayWebhook { from_seq: paused.paused_after_seq.map(|seq| seq + 1), ..ReplayWebhook::default() };
     assert_eq!(agent.client.replay_webhook(webhook.id, &from).await.unwrap().deliveries, 3);
     until(async || (receiver.taken().len() == 15).then_some(())).await;
+
+    // The same range once more is the same deliveries, as far as they may wait.
+    let over = async || until(async || (shown().await.waiting == 0).then_some(())).await;
+    over().await;
+    let before = receiver.count();
+    assert_eq!(agent.client.replay_webhook(webhook.id, &from).await.unwrap().deliveries, 3);
+    until(async || (receiver.count() == before + 3).then_some(())).await;
+    over().await;
+    let rows = "SELECT count(*) FROM webhook_deliveries";
+    let rows: i64 = sqlx::query_scalar(rows).fetch_one(&pool).await.unwrap();
+    assert_eq!((receiver.taken().len(), rows), (15, 15), "with the ids they had");
+    let many = "INSERT INTO webhook_deliveries (id, webhook_id, seq, event_id, event_type, due_at)
+         SELECT gen_random_uuid(), $1, 1000000 + n, gen_random_uuid(), 'catalog_update', now() + interval '1 hour' FROM generate_series(1, 9998) AS n";
+    sqlx::query(many).bind(webhook.id).execute(&pool).await.unwrap();
+    let cut = agent.client.replay_webhook(webhook.id, &from).await.unwrap();
+    assert_eq!((cut.deliveries, cut.next_seq.is_some()), (2, true));
+    sqlx::query("DELETE FROM webhook_deliveries WHERE seq > 1000000").execute(&pool).await.unwrap();
+    over().await;
+
     let first = ReplayWebhook { delivery_id: Some(letter.id), ..ReplayWebhook::default() };
     let before = receiver.count();
     assert_eq!(agent.client.replay_webhook(webhook.id, &first).await.unwrap().deliveries, 1);
@@ -259,6 +282,50 @@ async fn a_secret_is_replaced_without_a_message_that_neither_signs() {
     sqlx::query("UPDATE webhooks SET previous_until = now()").execute(&pool).await.unwrap();
     let message = tested().await;
     assert_eq!((message.signed_by(&first.secret), message.signed_by(&second.secret)), ((0, 1), (1, 1)));
+
+    // Who has the secret sees all that is posted, so who changed it is known.
+    agent.client.remove_webhook(id).await.unwrap();
+    let support = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Support).await);
+    let filter = AuditFilter { subject: Some(id), ..AuditFilter::default() };
+    let noted = support.audit_events(&filter).await.unwrap().data;
+    let noted: Vec<_> = noted.into_iter().map(|entry| (entry.event.event_type, entry.event.actor)).collect();
+    let by_agent = |what: &str| (what.to_owned(), Some(agent.agent.id));
+    assert_eq!(noted, ["webhook_removed", "webhook_rotated", "webhook_registered"].map(by_agent));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_answers_slowly_has_not_the_places_of_who_answers_at_once() {
+    let world = World::new().await;
+    let market = start(&world).await;
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let ((slow, to_slow), (quick, to_quick)) = (Receiver::start().await, Receiver::start().await);
+    for (name, account) in [("one", SELLER), ("two", BUYER)] {
+        let agent = market.join(name, account, AgentType::Both).await;
+        for _ in 0..8 {
+            agent.client.register_webhook(&updates(&to_slow)).await.unwrap();
+        }
+    }
+    let agent = market.join("three", 7, AgentType::Both).await;
+    agent.client.register_webhook(&updates(&to_quick)).await.unwrap();
+    sqlx::query("UPDATE webhooks SET created_at = now() - interval '1 hour'").execute(&pool).await.unwrap();
+    slow.thinks.store(1_200, Ordering::Relaxed);
+    tell(&pool, 1).await;
+    until(async || {
+        let known = "SELECT count(slow_at), count(last_delivered_at) FROM webhooks";
+        (sqlx::query_as::<_, (i64, i64)>(known).fetch_one(&pool).await.unwrap() == (16, 17)).then_some(())
+    })
+    .await;
+
+    // More than all places of the slow ones alone, and they hold what they have.
+    slow.thinks.store(60_000, Ordering::Relaxed);
+    let before = slow.count();
+    let mut tx = pg::begin(&pool).await.unwrap();
+    for n in 0..20 {
+        feed::emit(&mut tx, Event::public(EventType::CatalogUpdate, Audience::Market, json!({"n": n}))).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    until(async || (quick.taken().len() == 21 && slow.count() - before >= 128).then_some(())).await;
+    assert_eq!(slow.count() - before, 128, "half of all places");
 }
 
 #[tokio::test(flavor = "multi_thread")]
