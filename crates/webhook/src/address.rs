@@ -1,4 +1,5 @@
 use std::{
+    io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     time::Duration,
 };
@@ -8,10 +9,16 @@ use reqwest::{
     dns::{Addrs, Name, Resolve, Resolving},
     redirect,
 };
+use tokio::sync::Semaphore;
 use url::{Host, Url};
 
 /// How long an endpoint may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a name may take to be looked up, waiting for its turn included.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+/// Names that are looked up at the same time: each takes a thread of those that everything blocking shares, for as long as whoever answers for the name
+/// likes.
+static LOOKUPS: Semaphore = Semaphore::const_new(32);
 /// Connections to one host that are kept for what comes next.
 const IDLE_MAX: usize = 32;
 
@@ -73,14 +80,26 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let allowed: Vec<SocketAddr> = found.filter(|address| guard.allows(address.ip())).collect();
+            let late =
+                |_| io::Error::new(io::ErrorKind::TimedOut, format!("the address of {} was not found in time", name.as_str()));
+            let found = tokio::time::timeout(LOOKUP_TIMEOUT, look_up(name.as_str().to_owned())).await.map_err(late)??;
+            let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(Refused::NoPublic(name.as_str().to_owned()).into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
+}
+
+/// Looks a name up. The turn is over with the thread's work, not when nobody waits for it any more: nothing ends that.
+async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
+    let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
+    let found = tokio::spawn(async move {
+        let _turn = turn;
+        tokio::net::lookup_host((name.as_str(), 0)).await.map(|found| found.collect::<Vec<_>>())
+    });
+    found.await.map_err(io::Error::other)?
 }
 
 /// Whether an address is given to hosts of the public internet (IANA's special-purpose registries).
