@@ -186,11 +186,18 @@ pub(crate) async fn deactivate(
     Ok(Json(agent(&row)?))
 }
 
-/// Deactivates agents, with what they sell or can deliver.
+/// Deactivates agents, with what they sell or can deliver, and what was not paid yet to them or by them.
 pub(crate) async fn end(conn: &mut PgConnection, agents: &[Uuid]) -> sqlx::Result<()> {
     for ended in [
         "UPDATE agents SET active = FALSE, updated_at = now() WHERE id = ANY($1)",
         "UPDATE listings SET status = 'delisted', updated_at = now() WHERE seller_id = ANY($1) AND status <> 'delisted'",
+        // What is not paid yet; what was decided to be paid ends by its deadlines.
+        "WITH failed AS (
+             UPDATE transactions SET status = 'failed', due_at = NULL, ended_at = now()
+             WHERE (seller_id = ANY($1) OR initiator_id = ANY($1)) AND status = 'payment_pending' AND step IS NULL RETURNING id, seller_id)
+         INSERT INTO transaction_changes (transaction_id, from_status, to_status, actor, why)
+         SELECT id, 'payment_pending', 'failed', 'market',
+             CASE WHEN seller_id = ANY($1) THEN 'the seller' ELSE 'the buyer' END || ' left the market before it was paid' FROM failed",
         "DELETE FROM catalog WHERE agent_id = ANY($1)",
         "DELETE FROM catalog_subscriptions WHERE agent_id = ANY($1)",
         "DELETE FROM webhooks WHERE agent_id = ANY($1)",
@@ -199,6 +206,15 @@ pub(crate) async fn end(conn: &mut PgConnection, agents: &[Uuid]) -> sqlx::Resul
         sqlx::query(ended).bind(agents).execute(&mut *conn).await?;
     }
     Ok(())
+}
+
+/// Refuses sellers that were deactivated, which none is until the transaction ends: what is started with one by then is ended with it.
+pub(crate) async fn must_be_there(conn: &mut PgConnection, seller: Uuid) -> Result<(), Problem> {
+    let active = sqlx::query("SELECT FROM agents WHERE id = $1 AND active FOR SHARE").bind(seller);
+    match active.fetch_optional(conn).await? {
+        Some(_) => Ok(()),
+        None => Err(Problem::new(Code::WrongState, "The seller has left the market; nothing was paid")),
+    }
 }
 
 /// Refuses agents that do not sell. Locks the agent until the transaction ends, so that it is not deactivated in between, and publishes one

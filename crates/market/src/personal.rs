@@ -260,7 +260,7 @@ async fn nothing_open(market: &Market, conn: &mut PgConnection, owners: &[Uuid],
              (SELECT count(*) FROM deposits WHERE agent_id = ANY($1) AND status = 'arrived') AS deposits,
              (SELECT count(*) FROM purchases WHERE seller_id = ANY($1) AND status = 'verified') AS payments,
              (SELECT count(*) FROM transactions WHERE (seller_id = ANY($1) OR initiator_id = ANY($1))
-                 AND status IN ('payment_confirmed', 'delivered', 'verified', 'disputed')) AS transactions";
+                 AND (step = 'hold' OR status IN ('payment_confirmed', 'delivered', 'verified', 'disputed'))) AS transactions";
     let open = sqlx::query(open).bind(owners).fetch_one(&mut *conn).await?;
     let refused = |detail: String| Err(Problem::new(Code::WrongState, detail));
     for what in ["withdrawals", "redemptions", "deposits", "payments", "transactions"] {

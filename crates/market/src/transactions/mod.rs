@@ -27,6 +27,7 @@ use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
 use crate::{
+    agents,
     auth::{Caller, Who as Principal},
     db,
     funds::must_be_anothers,
@@ -42,7 +43,7 @@ use row::{By, Deal};
 use steps::Who;
 pub(crate) use steps::follow;
 
-/// What an agent, or a wallet without one, may start in 24 hours: it costs nothing.
+/// What a person, or a wallet without an agent, may start in 24 hours: it costs nothing.
 const STARTED_DAY_MAX: i64 = 1_000;
 /// Changes of one purchase after which its seller gives no more parts back.
 const GIVEN_BACK_MAX: i64 = 100;
@@ -101,6 +102,7 @@ pub(crate) async fn initiate(
     let is_ledger = agreed.is_none();
     let seconds = |seconds: u32| is_ledger.then_some(i64::from(seconds));
     let mut tx = pg::begin(&market.pool).await?;
+    agents::must_be_there(&mut tx, listing.seller_id).await?;
     let row = sqlx::query(
         "INSERT INTO transactions (id, listing_id, seller_id, buyer, initiator_id, chain_id, escrow, agreement_id, terms, content_size, content_type,
              method, price, content_hash, status, due_at, deliver_seconds, review_seconds, arbitration_seconds, default_outcome, key, fingerprint)
@@ -189,12 +191,13 @@ async fn within_day(conn: &mut PgConnection, caller: &Caller) -> Result<(), Prob
     let day_ago = (OffsetDateTime::now_utc() - Duration::DAY).unix_timestamp_nanos() / 1_000_000;
     // Below every UUID of version 7 that was made since.
     let since = Uuid::from_u128(u128::try_from(day_ago).unwrap_or_default() << 80);
-    let started: i64 = match caller.agent_id() {
-        Some(agent) => {
-            let started = "SELECT count(*) FROM transactions WHERE initiator_id = $1 AND id > $2";
-            sqlx::query_scalar(started).bind(agent).bind(since).fetch_one(conn).await?
+    let started: i64 = match caller.who {
+        Principal::Agent { person, .. } => {
+            let started = "SELECT count(*) FROM (
+                     SELECT FROM agents AS a JOIN transactions AS t ON t.initiator_id = a.id WHERE a.person = $1 AND t.id > $2 LIMIT $3) AS started";
+            sqlx::query_scalar(started).bind(person).bind(since).bind(STARTED_DAY_MAX).fetch_one(conn).await?
         }
-        None => {
+        _ => {
             let started = "SELECT count(*) FROM transactions WHERE buyer = $1 AND initiator_id IS NULL AND id > $2";
             sqlx::query_scalar(started).bind(caller.wallet()?.to_vec()).bind(since).fetch_one(conn).await?
         }
@@ -202,7 +205,8 @@ async fn within_day(conn: &mut PgConnection, caller: &Caller) -> Result<(), Prob
     if started < STARTED_DAY_MAX {
         return Ok(());
     }
-    Err(Problem::new(Code::OverLimit, format!("At most {STARTED_DAY_MAX} purchases are started in 24 hours")))
+    let detail = format!("A person with all agents starts at most {STARTED_DAY_MAX} purchases in 24 hours");
+    Err(Problem::new(Code::OverLimit, detail))
 }
 
 /// `GET /api/v1/transactions/{id}`
@@ -273,6 +277,7 @@ pub(crate) async fn confirm_payment(
         && let Some(payer) = deal.initiator_id
     {
         market.refused.may_pay(payer)?;
+        agents::must_be_there(&mut *market.pool.acquire().await?, deal.seller_id).await?;
     }
     steps::act(&market, &deal, Event::Pay, who, "").await?;
     again(&market, id).await

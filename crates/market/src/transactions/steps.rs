@@ -35,6 +35,8 @@ use crate::{
 const EVERY: Duration = Duration::from_secs(1);
 /// Purchases of one look.
 const DUE_MAX: i64 = 64;
+/// Looks without a pause while more is due.
+const LOOKS_IN_ROW: usize = 32;
 /// A step that was decided is given so long before somebody else takes it over.
 const STEP_TIME: &str = "10 seconds";
 
@@ -259,8 +261,15 @@ pub(crate) async fn follow(market: Market, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-        if let Err(Problem(problem)) = once(&market).await {
-            warn!(%problem, "purchases in steps cannot be looked after; trying again");
+        for _ in 0..LOOKS_IN_ROW {
+            match once(&market).await {
+                Ok(true) if !stop.is_cancelled() => {}
+                Ok(_) => break,
+                Err(Problem(problem)) => {
+                    warn!(%problem, "purchases in steps cannot be looked after; trying again");
+                    break;
+                }
+            }
         }
         if let Err(error) = check::now_and_then(&market).await {
             warn!(%error, "purchases in steps cannot be compared; trying again");
@@ -268,25 +277,29 @@ pub(crate) async fn follow(market: Market, stop: CancellationToken) {
     }
 }
 
-async fn once(market: &Market) -> Result<(), Problem> {
+/// Whether it got on, and there may be more that is due.
+async fn once(market: &Market) -> Result<bool, Problem> {
     // Whoever takes a step over has it for a while.
     let left = "UPDATE transactions SET step_at = now() + $2::interval WHERE id IN (
              SELECT id FROM transactions WHERE step IS NOT NULL AND step_at <= now() ORDER BY step_at LIMIT $1 FOR UPDATE SKIP LOCKED)
          RETURNING id";
     let left: Vec<Uuid> = sqlx::query_scalar(left).bind(DUE_MAX).bind(STEP_TIME).fetch_all(&market.pool).await?;
+    let mut more = left.len() as i64 == DUE_MAX;
     for id in left {
         go_on(market, id).await;
     }
     let due =
         "SELECT id FROM transactions WHERE step IS NULL AND due_at <= now() ORDER BY status = 'payment_pending', due_at LIMIT $1";
     let due: Vec<Uuid> = sqlx::query_scalar(due).bind(DUE_MAX).fetch_all(&market.pool).await?;
+    let is_full = due.len() as i64 == DUE_MAX;
     for id in due {
         // Refused is what another instance was first with.
         if decide(market, id, Event::Due, Who::MARKET, "the deadline has passed", false).await?.is_ok() {
+            more |= is_full;
             go_on(market, id).await;
         }
     }
-    Ok(())
+    Ok(more)
 }
 
 /// One that fails holds up no other.

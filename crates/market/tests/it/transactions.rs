@@ -333,6 +333,66 @@ async fn a_seller_gives_back_as_much_as_is_said_and_either_side_gives_up_what_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_seller_gives_back_in_so_many_parts_and_then_all_of_it() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let shop = Shop::new(&market, world).await;
+    let (order, seller) = (shop.delivered().await.id, &shop.seller.client);
+    // With the four that made it delivered, one less than there may be.
+    let many = "INSERT INTO transaction_changes (transaction_id, from_status, to_status, actor, why)
+         SELECT $1, 'delivered', 'delivered', 'seller', 'a part' FROM generate_series(1, 95)";
+    sqlx::query(many).bind(order).execute(&shop.pool).await.unwrap();
+    assert_eq!(seller.give_back(order, ard("1")).await.unwrap().given_back, ard("1"));
+    assert_eq!(refusal(seller.give_back(order, ard("2")).await), Code::OverLimit);
+    assert_eq!(seller.give_back(order, ard("50")).await.unwrap().status, Status::Refunded);
+    assert_eq!(has(&shop.buyer).await, (ard("100"), Amount::ZERO));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_paid_to_a_seller_who_left() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let shop = Shop::new(&market, world).await;
+    let (buyer, paid, unpaid) = (&shop.buyer.client, shop.paid().await.id, shop.initiated().await.id);
+    shop.seller.client.deactivate_agent(shop.seller.agent.id).await.unwrap();
+    let now = shop.now(unpaid).await;
+    assert_eq!((now.status, now.due_at), (Status::Failed, None));
+    let history = buyer.transaction_history(unpaid).await.unwrap().data;
+    let last = history.last().unwrap();
+    assert_eq!((last.to, last.actor, last.why.contains("the seller left")), (Status::Failed, Actor::Market, true));
+    assert_eq!(refusal(buyer.confirm_payment(unpaid).await), Code::WrongState);
+    // As one is left that another version of the market has just started.
+    let started =
+        "UPDATE transactions SET status = 'payment_pending', due_at = now() + interval '1 hour', ended_at = NULL WHERE id = $1";
+    sqlx::query(started).bind(unpaid).execute(&shop.pool).await.unwrap();
+    assert_eq!(refusal(buyer.confirm_payment(unpaid).await), Code::WrongState);
+    assert_eq!((shop.now(unpaid).await.status, shop.step(unpaid).await), (Status::PaymentPending, None));
+    // What was paid comes back when it is not delivered.
+    assert_eq!(has(&shop.buyer).await, (ard("50"), ard("50")));
+    shop.pass_time(paid).await;
+    shop.ends(paid, Status::Refunded).await;
+    assert_eq!(has(&shop.buyer).await, (ard("100"), Amount::ZERO));
+    assert!(differing(&market, &shop.world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_may_be_started_in_a_day_is_counted_of_all_agents_of_a_person() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let shop = Shop::new(&market, world).await;
+    let first = shop.initiated().await.id;
+    let copies: Vec<Uuid> = (0..998).map(|_| Uuid::now_v7()).collect();
+    let many = "INSERT INTO transactions SELECT (jsonb_populate_record(t, jsonb_build_object('id', new.id))).*
+         FROM transactions AS t, unnest($2::uuid[]) AS new (id) WHERE t.id = $1";
+    sqlx::query(many).bind(first).bind(copies).execute(&shop.pool).await.unwrap();
+    let second = market.join("second", BUYER, AgentType::Buyer).await.client;
+    second.initiate(&shop.order()).await.unwrap();
+    assert_eq!(refusal(second.initiate(&shop.order()).await), Code::OverLimit);
+    assert_eq!(refusal(shop.buyer.client.initiate(&shop.order()).await), Code::OverLimit);
+    market.join("somebody", 7, AgentType::Buyer).await.client.initiate(&shop.order()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_crash_leaves_between_two_steps_is_finished_once() {
     let world = World::new().await;
     let market = world.market().await;
