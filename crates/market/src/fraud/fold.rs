@@ -23,7 +23,7 @@ use crate::{
 
 /// Nobody waits for this.
 const STATEMENT_TIMEOUT: &str = "SET LOCAL statement_timeout = '60s'";
-/// In base units of USDC: less says of nobody where they belong.
+/// In base units of USDC: who is ahead of all other givers by less says of nobody where they belong.
 const FUNDING_LEAST: i64 = 1_000_000;
 /// Kept of what says so, and of whom it is about.
 const EVIDENCE_MAX: usize = 20;
@@ -70,7 +70,7 @@ enum Happened {
     /// Somebody paid.
     Paid(Payment),
     /// Money came from outside, from a wallet.
-    Came { agent: Uuid, wallet: Uuid },
+    Came { agent: Uuid, wallet: Uuid, worth: i64 },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,11 @@ async fn happened(conn: &mut PgConnection, from: i64, upto: i64) -> sqlx::Result
         let gives = transfer.legs.iter().find(|leg| leg.amount < 0)?;
         let gets = transfer.legs.iter().find(|leg| leg.amount > 0)?;
         if transfer.kind == Kind::Deposit {
-            return Some(Happened::Came { agent: owner(gets)?, wallet: Principal::Wallet(wallet?).person()? });
+            return Some(Happened::Came {
+                agent: owner(gets)?,
+                wallet: Principal::Wallet(wallet?).person()?,
+                worth: gets.amount,
+            });
         }
         // The first leg of a sale is the buyer's, minus the price.
         let (payer, payee) = (parties.0.or_else(|| owner(gives))?, parties.1.or_else(|| owner(gets))?);
@@ -142,9 +146,9 @@ struct Judge<'a> {
     agents: HashMap<Uuid, Known>,
     /// When agents paid last.
     times: HashMap<Uuid, VecDeque<OffsetDateTime>>,
-    /// Where agents' first money leads back to, and what of that is not written yet.
-    roots: HashMap<Uuid, Uuid>,
-    new_roots: Vec<(Uuid, Uuid)>,
+    /// Where most of agents' money leads back to and by how much it is more than other money, and of whom that is not written yet.
+    roots: HashMap<Uuid, (Uuid, i64)>,
+    funded: BTreeSet<Uuid>,
     /// Sales and their worth by payer, payee and day, that are not written yet.
     pairs: BTreeMap<(Uuid, Uuid, i32), (i64, i64)>,
 }
@@ -180,20 +184,20 @@ impl<'a> Judge<'a> {
             times.insert(row.try_get("agent_id")?, VecDeque::from(row.try_get::<Vec<OffsetDateTime>, _>("times")?));
         }
         let mut roots = HashMap::new();
-        let rows = sqlx::query("SELECT agent_id, root FROM fraud_funding WHERE agent_id = ANY($1)").bind(&parties);
+        let rows = sqlx::query("SELECT agent_id, root, worth FROM fraud_funding WHERE agent_id = ANY($1)").bind(&parties);
         for row in rows.fetch_all(&mut *conn).await? {
-            roots.insert(row.try_get("agent_id")?, row.try_get("root")?);
+            roots.insert(row.try_get("agent_id")?, (row.try_get("root")?, row.try_get("worth")?));
         }
-        Ok(Self { conn, rules, found, agents, times, roots, new_roots: Vec::new(), pairs: BTreeMap::new() })
+        Ok(Self { conn, rules, found, agents, times, roots, funded: BTreeSet::new(), pairs: BTreeMap::new() })
     }
 
     async fn judge(&mut self, it: Happened) -> sqlx::Result<()> {
         let payment = match it {
             Happened::Paid(payment) => payment,
-            Happened::Came { agent, wallet } => {
+            Happened::Came { agent, wallet, worth } => {
                 let own = self.agents.get(&agent).and_then(|known| Principal::Wallet(known.wallet).person());
-                if own.is_some_and(|own| own != wallet) {
-                    self.fund(agent, wallet);
+                if let Some(own) = own {
+                    self.fund(agent, if own == wallet { agent } else { wallet }, worth);
                 }
                 return Ok(());
             }
@@ -224,25 +228,32 @@ impl<'a> Judge<'a> {
             self.found.hit(FraudRule::NewAccount, payer, [payer], &payment);
         }
         if !is_sale {
-            // Nobody is made part of a crowd by being sent dust.
-            if worth >= FUNDING_LEAST {
-                self.fund(payee, self.group(payer));
+            // Who gets some back from whom they gave it brought none by that.
+            let root = self.group(payer);
+            if root != payee {
+                self.fund(payee, root, worth);
             }
             return Ok(());
         }
         self.sold(&payment).await
     }
 
-    /// The first money that somebody gives an agent says where it belongs; who gets some back from whom they gave it belongs nowhere else by that.
-    fn fund(&mut self, agent: Uuid, root: Uuid) {
-        if root != agent && !self.roots.contains_key(&agent) {
-            self.roots.insert(agent, root);
-            self.new_roots.push((agent, root));
+    /// Where most of an agent's money is from says where it belongs. Of all who gave, one is kept: who gave more than half of it is the one in the end,
+    /// in whatever order and parts it came. What a stranger sends neither joins the agent to anybody nor takes it out of anything, unless it is more.
+    fn fund(&mut self, agent: Uuid, root: Uuid, worth: i64) {
+        let (kept, ahead) = self.roots.entry(agent).or_insert((root, 0));
+        if *kept == root {
+            *ahead = ahead.saturating_add(worth);
+        } else if worth > *ahead {
+            (*kept, *ahead) = (root, worth - *ahead);
+        } else {
+            *ahead -= worth;
         }
+        self.funded.insert(agent);
     }
 
     fn group(&self, agent: Uuid) -> Uuid {
-        self.roots.get(&agent).copied().unwrap_or(agent)
+        self.roots.get(&agent).filter(|(_, ahead)| *ahead >= FUNDING_LEAST).map_or(agent, |(root, _)| *root)
     }
 
     /// A cluster becomes denser only by a pair that did not deal before.
@@ -273,7 +284,7 @@ impl<'a> Judge<'a> {
             "WITH window_pairs AS NOT MATERIALIZED (SELECT payer_id, payee_id, worth FROM fraud_pairs WHERE day > $4 - $5 AND day <= $4),
                   near AS (SELECT payee_id AS id FROM window_pairs WHERE payer_id IN ($2, $3)
                            UNION SELECT payer_id FROM window_pairs WHERE payee_id IN ($2, $3)),
-                  nodes AS (SELECT n.id FROM near AS n LEFT JOIN fraud_funding AS f ON f.agent_id = n.id
+                  nodes AS (SELECT n.id FROM near AS n LEFT JOIN fraud_funding AS f ON f.agent_id = n.id AND f.worth >= $7
                             WHERE coalesce(f.root, n.id) = $1 ORDER BY n.id LIMIT $6),
                   inside AS (SELECT payer_id, payee_id, worth FROM window_pairs
                              WHERE payer_id IN (SELECT id FROM nodes) AND payee_id IN (SELECT id FROM nodes) AND payer_id <> payee_id)
@@ -283,6 +294,7 @@ impl<'a> Judge<'a> {
                  (SELECT coalesce(sum(worth), 0)::bigint FROM window_pairs WHERE payer_id IN (SELECT id FROM nodes)) AS spent",
         );
         let near = near.bind(root).bind(payment.payer).bind(payment.payee).bind(payment.day()).bind(CLUSTER_DAYS).bind(NEAR_MAX);
+        let near = near.bind(FUNDING_LEAST);
         let near = near.fetch_one(&mut *self.conn).await?;
         let agents: Vec<Uuid> = near.try_get("agents")?;
         let (edges, inside, spent): (i64, i64, i64) = (near.try_get("edges")?, near.try_get("inside")?, near.try_get("spent")?);
@@ -312,11 +324,17 @@ impl<'a> Judge<'a> {
                 .execute(&mut *self.conn)
                 .await?;
         }
-        if !self.new_roots.is_empty() {
-            let (agents, roots): (Vec<Uuid>, Vec<Uuid>) = std::mem::take(&mut self.new_roots).into_iter().unzip();
+        if !self.funded.is_empty() {
+            let funded = std::mem::take(&mut self.funded);
+            let rows = funded.iter().filter_map(|agent| self.roots.get(agent).map(|(root, ahead)| (*agent, *root, *ahead)));
             let keep =
-                "INSERT INTO fraud_funding (agent_id, root) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING";
-            sqlx::query(keep).bind(agents).bind(roots).execute(&mut *self.conn).await?;
+                "INSERT INTO fraud_funding (agent_id, root, worth) SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::bigint[])
+                 ON CONFLICT (agent_id) DO UPDATE SET root = excluded.root, worth = excluded.worth";
+            let keep = sqlx::query(keep)
+                .bind(rows.clone().map(|(agent, ..)| agent).collect::<Vec<_>>())
+                .bind(rows.clone().map(|(_, root, _)| root).collect::<Vec<_>>())
+                .bind(rows.map(|(.., ahead)| ahead).collect::<Vec<_>>());
+            keep.execute(&mut *self.conn).await?;
         }
         Ok(())
     }

@@ -114,6 +114,29 @@ async fn each_rule_finds_its_attack_and_nobody_else_in_parts_as_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_neither_split_nor_joined_by_small_gifts_of_others() {
+    let town = Town::new().await;
+    let [root, first, second, third, one, two, three, honest] = town.agents(1, 8).await[..] else { unreachable!() };
+    town.fund(root, Asset::Usdc, 100_000_000).await;
+    for (other, agent) in [(first, one), (second, two), (third, three)] {
+        town.fund(other, Asset::Usdc, 2_000_000).await;
+        town.give(other, agent, 1_500_000).await;
+        for _ in 0..2 {
+            town.give(root, agent, 4_000_000).await;
+        }
+    }
+    town.give(first, two, 400_000).await;
+    town.give(root, honest, 500_000).await;
+    for (payer, payee, units) in [(one, two, 1_000_000), (two, three, 1_000_000), (three, one, 1_000_000), (one, honest, 100_000)]
+    {
+        town.sell(payer, payee, Asset::Usdc, units).await;
+    }
+    town.judge(&Rules::default(), 3).await;
+    let found: Vec<_> = town.found().await.into_iter().map(|(rule, subject, agents, ..)| (rule, subject, agents)).collect();
+    assert_eq!(found, [("sybil_cluster".to_owned(), root, vec![one, two, three])]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whom_a_finding_refuses_pays_again_when_somebody_found_it_harmless() {
     let world = World::new().await;
     let rules = Rules {
