@@ -197,8 +197,9 @@ impl Mcp {
         arguments: JsonMap,
     ) -> Result<JsonMap, Problem> {
         let request = match Payment::read(kind, arguments)? {
-            Payment::ByX402(listing) => {
-                let request = Request::post(format!("/api/v1/express/{listing}")).body(axum::body::Body::empty());
+            Payment::ByX402 { listing_id, content_hash } => {
+                let query = content_hash.map_or(String::new(), |hash| format!("?content_hash={hash}"));
+                let request = Request::post(format!("/api/v1/express/{listing_id}{query}")).body(axum::body::Body::empty());
                 let mut request = request.map_err(|error| Problem::internal(&error))?;
                 told::pay(&mut request, params)?;
                 request

@@ -31,7 +31,7 @@ use crate::{
     listings,
     problem::Problem,
     service::Market,
-    wallet,
+    wallet::{self, purchase::BuyQuery},
 };
 
 /// How long a quote is good. A call whose answer was lost is repeated well within.
@@ -88,6 +88,10 @@ struct Wanted {
     /// What of your balance pays; USDC when absent.
     #[serde(default)]
     asset: Option<Asset>,
+    /// SHA-256 of the content that is wanted, as the listing showed it. Is it another by now, nothing is quoted.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    content_hash: Option<B256>,
 }
 
 /// Pays what was quoted.
@@ -112,6 +116,11 @@ struct Buy {
     #[serde(default)]
     #[schemars(with = "Option<String>")]
     listing_id: Option<Uuid>,
+    /// With listing_id: SHA-256 of the content that is wanted, as the listing showed it. Is it another by then, nothing is charged. A quote names it by
+    /// itself.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    content_hash: Option<B256>,
     /// Whether your user agreed to it. Only after an answer said that this is needed.
     #[serde(default)]
     confirm: bool,
@@ -121,8 +130,8 @@ struct Buy {
 pub(super) enum Payment {
     /// A quote.
     Quoted { quote_id: String, confirm: bool },
-    /// A listing, by x402.
-    ByX402(Uuid),
+    /// A listing, by x402; with this content, if it matters.
+    ByX402 { listing_id: Uuid, content_hash: Option<B256> },
 }
 
 impl Payment {
@@ -132,9 +141,15 @@ impl Payment {
             return Ok(Self::Quoted { quote_id, confirm });
         }
         match read(arguments)? {
-            Buy { quote_id: Some(quote_id), listing_id: None, confirm } => Ok(Self::Quoted { quote_id, confirm }),
-            Buy { quote_id: None, listing_id: Some(listing), .. } => Ok(Self::ByX402(listing)),
-            _ => Err(Problem::invalid("Name quote_id, of marketplace_quote, or listing_id, to pay by x402: one of them")),
+            Buy { quote_id: Some(quote_id), listing_id: None, content_hash: None, confirm } => {
+                Ok(Self::Quoted { quote_id, confirm })
+            }
+            Buy { quote_id: None, listing_id: Some(listing_id), content_hash, .. } => {
+                Ok(Self::ByX402 { listing_id, content_hash })
+            }
+            _ => Err(Problem::invalid(
+                "Name quote_id, of marketplace_quote, or listing_id, to pay by x402: one of them, and content_hash with listing_id only",
+            )),
         }
     }
 }
@@ -237,6 +252,7 @@ async fn purchase(market: &Market, caller: &Caller, wanted: Wanted) -> Result<(O
     caller.must_have(Scope::Buy)?;
     let (listing_id, asset) = (wanted.listing_id, wanted.asset.unwrap_or(Asset::Usdc));
     let (listing, content_hash, size) = listings::for_sale(&mut *market.pool.acquire().await?, listing_id).await?;
+    BuyQuery { content_hash: wanted.content_hash, ..BuyQuery::default() }.allows(listing.price, content_hash)?;
     let what = format!("Buy the listing {:?} for {} USDC, paid in {asset}", listing.title, listing.price);
     let about = json!({"listing": {
         "id": listing_id, "title": listing.title, "version": listing.version, "content_hash": content_hash, "content_size": size,

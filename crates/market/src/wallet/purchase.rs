@@ -55,7 +55,7 @@ pub(crate) struct Buyer {
 }
 
 /// The parameters of an express purchase.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BuyQuery {
     #[serde(default)]

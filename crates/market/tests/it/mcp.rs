@@ -16,6 +16,8 @@ use crate::harness::{BUYER, Market, Member, PRICE, SELLER, World, address, goods
 const GOODS: &str = "42.17 EUR/MWh";
 const CURRENT: &str = "2026-07-28";
 const SECRET: [u8; 32] = [7; 32];
+/// Of no content.
+const OTHER_HASH: &str = "0x0000000000000000000000000000000000000000000000000000000000000001";
 
 /// Who speaks the protocol, with a key or without.
 struct Model<'a> {
@@ -203,6 +205,8 @@ async fn a_quote_is_paid_once_by_whom_it_is_for_and_buys_what_it_says_or_nothing
     let quote = model.told("marketplace_quote", wanted.clone()).await;
     assert_eq!((&quote["amount"], &quote["is_enough"]), (&json!("50.00"), &json!(true)), "{quote}");
     assert_eq!(ard(&model).await, "100.00", "a quote costs nothing");
+    let another = json!({"listing_id": listing.id, "content_hash": OTHER_HASH});
+    assert_eq!(model.refusal("marketplace_quote", another).await, "wrong_state", "it is not what is wanted");
     let pays = json!({"quote_id": quote["quote_id"]});
 
     let quoted = quote["quote_id"].as_str().unwrap();
@@ -302,7 +306,9 @@ async fn without_an_account_a_listing_is_bought_by_x402_and_a_payment_serves_one
     let market = world.market().await;
     let (seller, listing, _) = shop(&market).await;
     let model = Model { market: &market, key: None };
-    let call = json!({"name": "marketplace_express_buy", "arguments": {"listing_id": listing.id}});
+    let named =
+        |hash: Value| json!({"name": "marketplace_express_buy", "arguments": {"listing_id": listing.id, "content_hash": hash}});
+    let call = named(json!(listing.content_hash));
     let unpaid = model.rpc("tools/call", call.clone()).await["result"].clone();
     assert_eq!(unpaid["isError"], true, "{unpaid}");
     let asked: x402::PaymentRequired = serde_json::from_value(unpaid["structuredContent"].clone()).unwrap();
@@ -312,6 +318,9 @@ async fn without_an_account_a_listing_is_bought_by_x402_and_a_payment_serves_one
         call["_meta"] = json!({"x402/payment": payment});
         call
     };
+    let another = model.rpc("tools/call", with(&named(json!(OTHER_HASH)), json!(payment))).await["result"].clone();
+    assert_eq!(another["structuredContent"]["code"], "wrong_state", "{another}");
+    assert_eq!(world.balance(SELLER).await, had, "what is not wanted is not charged");
     for _ in 0..2 {
         let paid = model.rpc("tools/call", with(&call, json!(payment))).await["result"].clone();
         assert_eq!(paid["content"][0]["text"], GOODS, "{paid}");
