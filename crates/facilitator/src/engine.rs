@@ -154,13 +154,23 @@ impl Engine {
         Ok(())
     }
 
-    /// Settles a payment by the rules of its scheme, or joins whoever is settling it.
+    /// Settles a payment by the rules of its scheme, or joins whoever is settling it. What its payer's money does not cover beside other payments
+    /// waits for those, if not too many do, and is judged anew.
     pub(crate) async fn settle(self: &Arc<Self>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
-        match Scheme::of(&request.payment_requirements) {
-            Some(Scheme::Upto) => upto::settle(self, request).await,
-            Some(Scheme::BatchSettlement) => channels::settle(self, request).await,
-            Some(Scheme::AuthCapture) => escrow::settle(self, request).await,
-            _ => exact::settle(self, request).await,
+        let deadline = Instant::now() + self.limits.confirm_timeout;
+        loop {
+            let answer = match Scheme::of(&request.payment_requirements) {
+                Some(Scheme::Upto) => upto::settle(self, request).await,
+                Some(Scheme::BatchSettlement) => channels::settle(self, request).await,
+                Some(Scheme::AuthCapture) => escrow::settle(self, request).await,
+                // Waits by itself, from where it is verified on.
+                _ => return exact::settle(self, request).await,
+            };
+            if !matches!(answer, Err(Error::Owes)) || Instant::now() >= deadline {
+                return answer;
+            }
+            let Ok(key) = request.payment_payload.key() else { return answer };
+            self.verifier.owed.wait(key.asset, key.payer).ok_or(Error::Owes)?.change().await;
         }
     }
 

@@ -314,6 +314,25 @@ async fn what_is_under_way_counts_against_all_but_itself() {
     assert!(first.success, "{first:?}");
 }
 
+/// As one of the scheme `exact` does: the work for it is done.
+#[tokio::test]
+async fn what_is_charged_of_a_maximum_waits_for_its_payers_other_payments() {
+    let (world, relay, facilitator, first) = with_one_under_way().await;
+    let second = world.upto(facilitator.upto_signer().await, PRICE);
+    let meanwhile = async {
+        world.until("SELECT count(*) FROM facilitator.attempts", |count| count == 1).await;
+        let mut settling = std::pin::pin!(facilitator.post("settle", &second));
+        let early = tokio::time::timeout(Duration::from_secs(1), &mut settling).await;
+        assert!(early.is_err(), "it is told to come again: {early:?}");
+        contracts::dev::mint(&world.provider, world.payer.address(), PRICE).await.unwrap();
+        relay.tells_the_truth();
+        settling.await
+    };
+    let (first, (status, second)) = tokio::join!(facilitator.settle(&first), meanwhile);
+    assert!(first.success, "{first:?}");
+    assert!(status == StatusCode::OK && second["success"] == true, "{second}");
+}
+
 /// Each of them waits for the one before; were all of them let wait, there would be no room for anybody else.
 #[tokio::test]
 async fn few_payments_of_one_payer_wait_for_its_others() {
