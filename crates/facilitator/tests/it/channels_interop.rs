@@ -23,8 +23,11 @@ fn usdc(units: u64) -> Usdc {
 
 /// Sells `/report` through channels; the seller's side is kept in memory.
 async fn sell(world: &World, facilitator: &str) -> (String, ChannelManager) {
+    sell_by(world, facilitator, Authorizer::Own(Arc::new(PrivateKeySigner::random()))).await
+}
+
+async fn sell_by(world: &World, facilitator: &str, authorizer: Authorizer) -> (String, ChannelManager) {
     let facilitator = FacilitatorClient::new(facilitator.parse().unwrap()).unwrap();
-    let authorizer = Authorizer::Own(Arc::new(PrivateKeySigner::random()));
     let store = Arc::new(MemoryChannels::default());
     let channels = Channels::new(store, facilitator.clone(), authorizer, Duration::from_secs(900));
     let offer = channels.offer(world.requirements());
@@ -114,6 +117,23 @@ async fn we_buy_from_us_with_one_deposit_and_get_the_rest_back() {
     assert!(matches!(refused, x402::client::PayError::Refused(_)), "{refused:?}");
     let rich = buyer(&world, records());
     assert!(!rich.get(url).await.unwrap().paid().unwrap().receipt.as_ref().unwrap().transaction.is_empty());
+}
+
+/// The facilitator signs claims that are worth its gas; a seller who leaves that to it waits for the next charge, and loses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_little_to_be_claimed_is_claimed_with_what_is_charged_next() {
+    let world = World::new().await;
+    let key = PrivateKeySigner::random();
+    let facilitator = world.serve(&["--channel-authorizer-key", &format!("{:x}", key.to_bytes())]).await;
+    let (url, manager) = sell_by(&world, &facilitator.url, Authorizer::Facilitator(key.address())).await;
+    let half = url.parse::<url::Url>().unwrap().join("half").unwrap();
+    let client = buyer(&world, PayerChannels::in_memory(PrivateKeySigner::random()));
+    for (channels, amount) in [(0, 0), (1, 10_000)] {
+        assert!(client.get(half.clone()).await.unwrap().paid().unwrap().receipt.as_ref().unwrap().success);
+        let claimed = manager.look().await.unwrap();
+        assert_eq!((claimed.channels, claimed.amount), (channels, amount), "{claimed:?}");
+    }
+    assert_eq!(world.balance(world.payee).await, usdc(10_000));
 }
 
 /// Who buys and who sells.
