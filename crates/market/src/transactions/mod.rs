@@ -205,7 +205,7 @@ async fn within_day(conn: &mut PgConnection, caller: &Caller) -> Result<(), Prob
     if started < STARTED_DAY_MAX {
         return Ok(());
     }
-    let detail = format!("A person with all agents starts at most {STARTED_DAY_MAX} purchases in 24 hours");
+    let detail = format!("One person, with all agents together, starts at most {STARTED_DAY_MAX} purchases in 24 hours");
     Err(Problem::new(Code::OverLimit, detail))
 }
 
