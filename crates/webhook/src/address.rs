@@ -1,7 +1,9 @@
 use std::{
+    collections::HashMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    time::Duration,
+    sync::{LazyLock, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use reqwest::{
@@ -18,7 +20,13 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Names that are looked up at the same time: each takes a thread of those that everything blocking shares, for as long as whoever answers for the name
 /// likes.
-static LOOKUPS: Semaphore = Semaphore::const_new(32);
+const LOOKUPS_MAX: usize = 32;
+static LOOKUPS: Semaphore = Semaphore::const_new(LOOKUPS_MAX);
+/// Names whose addresses are remembered, at most so many of each, and for how long.
+const KNOWN_MAX: usize = 10_000;
+const ADDRESSES_MAX: usize = 16;
+const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+static KNOWN: LazyLock<Known> = LazyLock::new(Known::default);
 /// Connections to one host that are kept for what comes next.
 const IDLE_MAX: usize = 32;
 
@@ -80,9 +88,7 @@ impl Resolve for Guard {
     fn resolve(&self, name: Name) -> Resolving {
         let guard = *self;
         Box::pin(async move {
-            let late =
-                |_| io::Error::new(io::ErrorKind::TimedOut, format!("the address of {} was not found in time", name.as_str()));
-            let found = tokio::time::timeout(LOOKUP_TIMEOUT, look_up(name.as_str().to_owned())).await.map_err(late)??;
+            let found = addresses(name.as_str()).await?;
             let allowed: Vec<SocketAddr> = found.into_iter().filter(|address| guard.allows(address.ip())).collect();
             if allowed.is_empty() {
                 return Err(Refused::NoPublic(name.as_str().to_owned()).into());
@@ -92,12 +98,49 @@ impl Resolve for Guard {
     }
 }
 
-/// Looks a name up. The turn is over with the thread's work, not when nobody waits for it any more: nothing ends that.
+/// Addresses that names had when they were looked up last.
+#[derive(Default)]
+struct Known(Mutex<HashMap<String, (Instant, Vec<SocketAddr>)>>);
+
+impl Known {
+    fn of(&self, name: &str) -> Option<Vec<SocketAddr>> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(name).filter(|(at, _)| at.elapsed() < KNOWN_FOR).map(|(_, addresses)| addresses.clone())
+    }
+
+    fn remember(&self, name: String, addresses: Vec<SocketAddr>) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= KNOWN_MAX && !known.contains_key(&name) {
+            known.clear();
+        }
+        known.insert(name, (Instant::now(), addresses));
+    }
+}
+
+/// Looks a name up, if there is a turn for it. Whoever answers slowly for names of their own may have all turns: then a name has the addresses that it
+/// had lately.
+async fn addresses(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let known = KNOWN.of(name);
+    if let Some(known) = known.clone().filter(|_| LOOKUPS.available_permits() == 0) {
+        return Ok(known);
+    }
+    match tokio::time::timeout(LOOKUP_TIMEOUT, look_up(name.to_owned())).await {
+        Ok(found) => found,
+        Err(_) => {
+            let late = || io::Error::new(io::ErrorKind::TimedOut, format!("the address of {name} was not found in time"));
+            known.ok_or_else(late)
+        }
+    }
+}
+
+/// The turn is over with the thread's work, not when nobody waits for it any more: nothing ends that.
 async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
     let turn = LOOKUPS.acquire().await.map_err(io::Error::other)?;
     let found = tokio::spawn(async move {
         let _turn = turn;
-        tokio::net::lookup_host((name.as_str(), 0)).await.map(|found| found.collect::<Vec<_>>())
+        let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.take(ADDRESSES_MAX).collect();
+        KNOWN.remember(name, found.clone());
+        Ok::<_, io::Error>(found)
     });
     found.await.map_err(io::Error::other)?
 }
@@ -192,8 +235,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_leads_to_this_machine_is_not_connected_to() {
-        let error = Guard { loopback: false }.client().unwrap().get("http://localhost:1/").send().await.unwrap_err();
-        let text = format!("{error:?}");
-        assert!(text.contains("no address on the public internet") || text.contains("NoPublic"), "{text}");
+        let client = Guard { loopback: false }.client().unwrap();
+        let is_refused = async || {
+            let text = format!("{:?}", client.get("http://localhost:1/").send().await.unwrap_err());
+            assert!(text.contains("no address on the public internet") || text.contains("NoPublic"), "{text}");
+        };
+        is_refused().await;
+        // Nor when names of others take all turns, when it is remembered where it leads.
+        let _all = LOOKUPS.acquire_many(LOOKUPS_MAX as u32).await.unwrap();
+        is_refused().await;
     }
 }
