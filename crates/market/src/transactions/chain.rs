@@ -1,5 +1,5 @@
 //! Purchases through the Escrow contract. Where they stand is what the mirror of the chain says, never what a caller says, and nothing of it is kept
-//! here: the two cannot disagree for longer than the mirror is behind.
+//! here but what was told of it: the two cannot disagree for longer than the mirror is behind.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ use api::{
     TransactionStatus as Status, ledger::Amount,
 };
 use contracts::{escrow::Escrow, signing::escrow as signing};
-use indexer::read::{self, Agreement, AgreementStatus, EventFilter, Order, State};
+use indexer::read::{self, Agreement, AgreementStatus, Event, EventFilter, Order, State};
 use money::Usdc;
 use sqlx::PgConnection;
 use time::OffsetDateTime;
@@ -190,29 +190,23 @@ pub(super) async fn history(conn: &mut PgConnection, agreed: &Agreed) -> sqlx::R
     let mut changes = Vec::new();
     let (mut status, mut funded) = (Status::PaymentPending, u128::from(agreed.terms.amount.base_units()));
     for event in read::events(conn, &filter).await? {
-        let argument = |name: &str| event.args.as_ref()?.get(name)?.as_str();
-        let units = |name| argument(name).and_then(|units| units.parse::<u128>().ok()).unwrap_or_default();
-        let by = argument("by").and_then(|by| by.parse().ok()).map_or(Actor::Anybody, |by: Address| match by {
+        let by = argument(&event, "by").and_then(|by| by.parse().ok()).map_or(Actor::Anybody, |by: Address| match by {
             by if by == agreed.terms.buyer => Actor::Buyer,
             by if by == agreed.terms.seller => Actor::Seller,
             by if by == agreed.terms.arbiter => Actor::Arbiter,
             _ => Actor::Anybody,
         });
-        let (to, actor) = match event.name.as_deref() {
-            Some("AgreementFunded") => (Status::PaymentConfirmed, Actor::Buyer),
+        let actor = match event.name.as_deref() {
+            Some("AgreementFunded" | "AgreementDisputed") => Actor::Buyer,
             Some("AgreementToppedUp") => {
-                funded = units("funded");
-                (status, Actor::Buyer)
+                funded = units(&event, "funded");
+                Actor::Buyer
             }
-            Some("AgreementDelivered") => (Status::Delivered, Actor::Seller),
-            Some("AgreementReleased") if units("released") == funded => (Status::Completed, by),
-            Some("AgreementReleased") => (status, by),
-            Some("AgreementRefunded") => (Status::Refunded, by),
-            Some("AgreementDisputed") => (Status::Disputed, Actor::Buyer),
-            Some("AgreementResolved") if units("toSeller") == 0 => (Status::Refunded, by),
-            Some("AgreementResolved") => (Status::Completed, by),
+            Some("AgreementDelivered") => Actor::Seller,
+            Some("AgreementReleased" | "AgreementRefunded" | "AgreementResolved") => by,
             _ => continue,
         };
+        let to = reached(&event, funded).unwrap_or(status);
         changes.push(TransactionChange {
             at: event.place.timestamp,
             from: Some(status),
@@ -225,6 +219,29 @@ pub(super) async fn history(conn: &mut PgConnection, agreed: &Agreed) -> sqlx::R
         status = to;
     }
     Ok(changes)
+}
+
+/// Where an event brings an agreement that so much was paid into, in all; none where it stays where it was.
+pub(super) fn reached(event: &Event, funded: u128) -> Option<Status> {
+    Some(match event.name.as_deref()? {
+        "AgreementFunded" => Status::PaymentConfirmed,
+        "AgreementDelivered" => Status::Delivered,
+        "AgreementReleased" if units(event, "released") == funded => Status::Completed,
+        "AgreementRefunded" => Status::Refunded,
+        "AgreementDisputed" => Status::Disputed,
+        "AgreementResolved" if units(event, "toSeller") == 0 => Status::Refunded,
+        "AgreementResolved" => Status::Completed,
+        _ => return None,
+    })
+}
+
+/// An argument of an event, as text.
+pub(super) fn argument<'a>(event: &'a Event, name: &str) -> Option<&'a str> {
+    event.args.as_ref()?.get(name)?.as_str()
+}
+
+fn units(event: &Event, name: &str) -> u128 {
+    argument(event, name).and_then(|units| units.parse().ok()).unwrap_or_default()
 }
 
 /// Who is to do something about an agreement, and where it goes on when nobody does.

@@ -7,6 +7,7 @@ mod evidence;
 mod machine;
 mod row;
 mod steps;
+mod told;
 
 use std::collections::HashMap;
 

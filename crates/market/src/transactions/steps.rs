@@ -18,6 +18,7 @@ use super::{
     check,
     machine::{self, Effect, Event, Refusal, State},
     row::{self, By, Deal},
+    told,
 };
 use crate::{
     db, feed,
@@ -64,6 +65,11 @@ pub(super) async fn changed(
     let change = "INSERT INTO transaction_changes (transaction_id, from_status, to_status, actor, actor_id, why) VALUES ($1, $2, $3, $4, $5, $6)";
     let change = sqlx::query(change).bind(id).bind(from.map(db::name_of)).bind(db::name_of(to)).bind(db::name_of(who.actor));
     change.bind(who.id).bind(why).execute(&mut *conn).await?;
+    if from == Some(to) { Ok(()) } else { tell(conn, id, to).await }
+}
+
+/// Tells the parties of a purchase where it stands from now on, if that is news.
+pub(super) async fn tell(conn: &mut PgConnection, id: Uuid, to: Status) -> sqlx::Result<()> {
     let event = match to {
         Status::Initiated => EventType::TransactionInitiated,
         Status::PaymentConfirmed => EventType::PaymentConfirmed,
@@ -73,9 +79,6 @@ pub(super) async fn changed(
         Status::Refunded => EventType::TransactionRefunded,
         _ => return Ok(()),
     };
-    if from == Some(to) {
-        return Ok(());
-    }
     // What costs nothing is no news for the seller: anybody could start a thousand purchases and pay none.
     let parties =
         "SELECT array_remove(ARRAY[CASE WHEN $2 THEN seller_id END, initiator_id], NULL) FROM transactions WHERE id = $1";
@@ -256,10 +259,12 @@ async fn note(market: &Market, id: Uuid, effect: Effect) -> Result<(), Problem> 
     Ok(())
 }
 
-/// Keeps deadlines, finishes what was left half done, and compares it all with the ledger and the chain, until `stop`. Any number of instances may.
+/// Keeps deadlines, finishes what was left half done, tells what the chain did, and compares it all with the ledger and the chain, until `stop`. Any
+/// number of instances may.
 pub(crate) async fn follow(market: Market, stop: CancellationToken) {
     let mut ticks = tokio::time::interval(EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut seen = None;
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         for _ in 0..LOOKS_IN_ROW {
             match once(&market).await {
@@ -270,6 +275,9 @@ pub(crate) async fn follow(market: Market, stop: CancellationToken) {
                     break;
                 }
             }
+        }
+        if let Err(error) = told::look(&market, &mut seen).await {
+            warn!(%error, "what the chain does with purchases is not told now; trying again");
         }
         if let Err(error) = check::now_and_then(&market).await {
             warn!(%error, "purchases in steps cannot be compared; trying again");

@@ -1,11 +1,15 @@
 use alloy::primitives::{Address, B256, U256};
-use api::{AgentType, Code, EscrowAgreement, EscrowTerms, Initiate, PaymentMethod, Transaction, TransactionStatus};
+use api::{
+    AgentType, Code, EscrowAgreement, EscrowTerms, EventType, FeedQuery, Initiate, PaymentMethod, Transaction, TransactionStatus,
+};
 use contracts::{
     escrow::{Escrow, IEscrow::Terms},
     usdc::Usdc as Token,
 };
+use serde_json::json;
+use tokio::time::timeout;
 
-use crate::harness::{BUYER, Market, PRICE, SELLER, World, address, goods, refusal};
+use crate::harness::{BUYER, Market, PRICE, SELLER, WAIT, World, address, goods, refusal};
 
 const GOODS: &[u8] = b"a year of prices";
 
@@ -73,6 +77,29 @@ async fn whoever_disputes_puts_up_a_bond_where_somebody_rules() {
     let terms = &agreement(&order).terms;
     // A twentieth, rounded up.
     assert_eq!((terms.arbiter, terms.dispute_bond), (address(8), money::Usdc::from_base_units(50_001)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_chain_does_is_told_to_the_parties_once_however_many_instances_look() {
+    let world = World::new().await;
+    let (market, _other) = (world.market().await, world.market().await);
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
+    let kinds = [EventType::PaymentConfirmed, EventType::ContentDelivered, EventType::TransactionCompleted];
+    let query = FeedQuery { event_types: Some(kinds.map(EventType::as_str).join(",")), ..FeedQuery::default() };
+    let mut feeds = [seller.client.feed(&query).await.unwrap(), buyer.client.feed(&query).await.unwrap()];
+    // What was told twice of the first would come before what the second does.
+    for _ in 0..2 {
+        let order = buyer.client.initiate(&through_escrow(listing.id, BUYER)).await.unwrap();
+        play(&world, &order).await;
+        for feed in &mut feeds {
+            for kind in kinds {
+                let told = timeout(WAIT, feed.next()).await.expect("it is told").unwrap().expect("the feed goes on");
+                assert_eq!((told.event_type, &told.data["transaction_id"]), (kind, &json!(order.id)));
+            }
+        }
+    }
 }
 
 /// A purchase through the escrow by an account.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What tables have of nobody in particular, or work out of the others, or forget within a day, and so is in no export.
-const OF_NOBODY: [&str; 49] = [
+const OF_NOBODY: [&str; 51] = [
     "_sqlx_migrations",
     "agent_categories",
     "agent_days",
@@ -65,6 +65,8 @@ const OF_NOBODY: [&str; 49] = [
     "sold_listings",
     "standing",
     "transaction_checks",
+    "transaction_news",
+    "transaction_told",
     "webhook_cursor",
 ];
 const WITH_ANOTHER: [&str; 3] = ["transfers", "unmatched", "words"];
