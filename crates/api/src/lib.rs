@@ -6,6 +6,7 @@ mod catalog;
 pub mod chain;
 #[cfg(feature = "client")]
 mod client;
+mod consents;
 mod creators;
 mod decisions;
 mod demand;
@@ -37,6 +38,7 @@ pub use catalog::{
 };
 #[cfg(feature = "client")]
 pub use client::{Bought, Client, ClientError, Content, Feed, ToppedUp};
+pub use consents::{Consent, ConsentKind, GiveConsent};
 pub use creators::{
     ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh,
     RefreshToken, RegisterCreator, Role, Session, SessionInfo, UpdateCreator,

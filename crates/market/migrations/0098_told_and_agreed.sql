@@ -23,3 +23,26 @@ COMMENT ON TABLE transaction_told IS 'What the feed has told of purchases throug
 COMMENT ON COLUMN transaction_told.transaction_id IS 'Of which.';
 COMMENT ON COLUMN transaction_told.status IS 'That it came to this.';
 COMMENT ON COLUMN transaction_told.told_at IS 'When that was told.';
+
+-- What people agreed to, and what of it they withdrew.
+
+CREATE TABLE consents (
+    id           UUID PRIMARY KEY,
+    creator_id   UUID NOT NULL REFERENCES creators,
+    kind         TEXT NOT NULL CHECK (kind IN ('terms', 'privacy', 'marketing', 'data_sharing')),
+    version      TEXT NOT NULL,
+    text_hash    BYTEA CHECK (length(text_hash) = 32),
+    network      TEXT,
+    given_at     TIMESTAMPTZ NOT NULL DEFAULT now(),
+    withdrawn_at TIMESTAMPTZ
+);
+COMMENT ON TABLE consents IS 'What creators agreed to. Rows stay, also when they are withdrawn, and when the creator leaves.';
+COMMENT ON COLUMN consents.id IS 'UUIDv7.';
+COMMENT ON COLUMN consents.creator_id IS 'Who agreed.';
+COMMENT ON COLUMN consents.kind IS 'What the text is about.';
+COMMENT ON COLUMN consents.version IS 'Its version.';
+COMMENT ON COLUMN consents.text_hash IS 'SHA-256 of the text as it was shown, if that was said.';
+COMMENT ON COLUMN consents.network IS 'The network it was given from. Personal: it goes when the creator leaves.';
+COMMENT ON COLUMN consents.given_at IS 'When.';
+COMMENT ON COLUMN consents.withdrawn_at IS 'When it was withdrawn; null while it holds.';
+CREATE INDEX consents_creator ON consents (creator_id, id);

@@ -7,6 +7,7 @@ mod auth;
 mod calm;
 mod catalog;
 mod config;
+mod consents;
 mod content;
 mod creators;
 mod db;

@@ -70,6 +70,8 @@ const SOURCES: &[Source] = sources! {
         WHERE id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
     "sessions", NIL, "SELECT id::text AS key, to_jsonb(t) - 'token_hash' - 'previous_hash' AS row FROM sessions AS t
         WHERE creator_id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
+    "consents", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM consents AS t
+        WHERE creator_id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
     "agents", NIL, "SELECT id::text AS key, to_jsonb(t) AS row FROM agents AS t WHERE id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
     "api_keys", NIL, "SELECT id::text AS key, to_jsonb(t) - 'key_hash' AS row FROM api_keys AS t
         WHERE agent_id = ANY($1) AND id > $2::uuid ORDER BY id LIMIT $3";
@@ -246,6 +248,9 @@ pub(crate) async fn delete(
     .execute(&mut *tx)
     .await?;
     sqlx::query("DELETE FROM sessions WHERE creator_id = $1").bind(id).execute(&mut *tx).await?;
+    // That they agreed stays, under an id that names nobody.
+    let withdrawn = "UPDATE consents SET network = NULL, withdrawn_at = coalesce(withdrawn_at, now()) WHERE creator_id = $1";
+    sqlx::query(withdrawn).bind(id).execute(&mut *tx).await?;
     let deleted = Event::new("creator_deleted", caller.who.into()).about(id);
     deleted.with(json!({"agents": agents.len()})).note(&mut tx, &Trail::default()).await?;
     tx.commit().await?;

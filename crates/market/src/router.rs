@@ -18,7 +18,7 @@ use tower_http::{
 
 use crate::{
     access::{self, Access},
-    agents, audit, auth, catalog,
+    agents, audit, auth, catalog, consents,
     content::CONTENT_LEN_MAX_BYTES,
     creators, decisions, demand, discover, etag, express, feed, fraud,
     funds::{books, deposits, redemptions, top_up, withdrawals},
@@ -97,6 +97,9 @@ pub(crate) fn operations() -> Vec<Operation> {
         put("/creators/me", ("update_creator", "Change the caller"), Creator, creators::update),
         delete("/creators/me", ("delete_creator", "Leave for good, with the caller's agents"), Creator, personal::delete),
         get("/creators/me/export", ("export_creator", "All that is kept of the caller and the caller's agents, as lines of JSON"), Creator, personal::of_creator),
+        get("/creators/me/consents", ("consents", "What the caller agreed to, newest first"), Creator, consents::list),
+        post("/creators/me/consents", ("give_consent", "Agree to a text"), Creator, consents::give),
+        post("/creators/me/consents/{id}/withdraw", ("withdraw_consent", "Withdraw a consent of the caller"), Creator, consents::withdraw),
         get("/creators/me/agents", ("creators_agents", "The caller's agents"), Creator, creators::agents),
         put("/creators/me/wallet", ("prove_creator_wallet", "Prove the wallet that the caller's USDC goes to"), Creator, creators::prove_wallet),
         post("/creators/me/agents/{id}/claim", ("claim_agent", "Make an agent the caller's, by a signature of its wallet"), Creator, creators::claim),

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::{Client, ClientError, Content, content};
 use crate::{
-    Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Creator, CreatorWallet, Dashboard, Decision,
-    DecisionFilter, DeleteCreator, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken, RegisterCreator, Role,
-    Session, SessionInfo, UpdateCreator, ledger::VerifyQuery,
+    Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Consent, Creator, CreatorWallet, Dashboard,
+    Decision, DecisionFilter, DeleteCreator, GiveConsent, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken,
+    RegisterCreator, Role, Session, SessionInfo, UpdateCreator, ledger::VerifyQuery,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.
@@ -60,6 +60,21 @@ impl Client {
     /// Changes the calling creator.
     pub async fn update_creator(&self, change: &UpdateCreator) -> Result<Creator, ClientError> {
         self.send(Method::PUT, "api/v1/creators/me", change).await
+    }
+
+    /// What the calling creator agreed to, newest first, also what was withdrawn.
+    pub async fn consents(&self, page: &PageQuery) -> Result<Page<Consent>, ClientError> {
+        self.get("api/v1/creators/me/consents", page).await
+    }
+
+    /// Agrees to a text.
+    pub async fn give_consent(&self, given: &GiveConsent) -> Result<Consent, ClientError> {
+        self.send(Method::POST, "api/v1/creators/me/consents", given).await
+    }
+
+    /// Withdraws a consent of the calling creator.
+    pub async fn withdraw_consent(&self, id: Uuid) -> Result<Consent, ClientError> {
+        self.send(Method::POST, &format!("api/v1/creators/me/consents/{id}/withdraw"), &()).await
     }
 
     /// Lists the calling creator's agents, newest first.

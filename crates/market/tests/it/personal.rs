@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use alloy::primitives::B256;
 use api::{
-    AgentType, Code, CreateApiKey, DeleteCreator, Discover, Login, Role, Scope, UpdateCreator,
+    AgentType, Code, ConsentKind, CreateApiKey, DeleteCreator, Discover, GiveConsent, Login, PageQuery, Role, Scope,
+    UpdateCreator,
     ledger::{Asset, Redeem, RedemptionMethod, Send},
 };
 use serde_json::Value;
@@ -180,6 +182,39 @@ async fn who_leaves_takes_all_and_leaves_nothing_but_what_the_ledger_has() {
     assert_eq!(sqlx::query_scalar::<_, i64>(noted).fetch_one(&mut *conn).await.unwrap(), 3);
     // Somebody new may have the address.
     market.creator("rosalind@example.com").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_agreed_to_stays_known_when_it_is_withdrawn_and_when_they_leave() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let session = market.creator("ada@example.com").await;
+    let (me, eve) =
+        (market.client.with_token(&session.access), market.client.with_token(&market.creator("eve@example.com").await.access));
+    let terms = GiveConsent { kind: ConsentKind::Terms, version: "2026-11".into(), text_hash: Some(B256::repeat_byte(7)) };
+    let given = me.give_consent(&terms).await.unwrap();
+    assert_eq!(me.give_consent(&terms).await.unwrap(), given, "said twice, it is one");
+    assert_eq!((given.text_hash, given.network.is_some()), (terms.text_hash, true));
+    let news = GiveConsent { kind: ConsentKind::Marketing, version: "1".into(), text_hash: None };
+    let news = me.give_consent(&news).await.unwrap();
+    assert_eq!(refusal(eve.withdraw_consent(news.id).await), Code::NotFound);
+    let withdrawn = me.withdraw_consent(news.id).await.unwrap();
+    assert!(withdrawn.withdrawn_at.is_some());
+    assert_eq!(me.withdraw_consent(news.id).await.unwrap(), withdrawn);
+    let naming = GiveConsent { version: "of ada@example.com".into(), ..terms.clone() };
+    assert_eq!(refusal(me.give_consent(&naming).await), Code::InvalidRequest);
+    assert_eq!(me.consents(&PageQuery::default()).await.unwrap().data, [withdrawn, given]);
+    assert!(eve.consents(&PageQuery::default()).await.unwrap().data.is_empty());
+
+    assert_eq!(lines(&me.export_creator().await.unwrap().body)["consents"].len(), 2);
+    let noted = "SELECT count(*) FROM audit_events WHERE event_type LIKE 'consent_%' AND actor = $1";
+    let noted: i64 = sqlx::query_scalar(noted).bind(session.creator.id).fetch_one(&pool).await.unwrap();
+    assert_eq!(noted, 3);
+    me.delete_creator(&DeleteCreator { password: PASSWORD.into(), forfeit: false }).await.unwrap();
+    let left = "SELECT count(*) FROM consents WHERE creator_id = $1 AND network IS NULL AND withdrawn_at IS NOT NULL";
+    let left: i64 = sqlx::query_scalar(left).bind(session.creator.id).fetch_one(&pool).await.unwrap();
+    assert_eq!(left, 2, "that they agreed, and not where from");
 }
 
 /// A table that is new is either in the export, or known to have nothing of anybody.
