@@ -8,6 +8,7 @@ pub mod chain;
 mod client;
 mod consents;
 mod creators;
+mod dashboard;
 mod decisions;
 mod demand;
 mod discovery;
@@ -43,6 +44,7 @@ pub use creators::{
     ChangePassword, Creator, CreatorWallet, Dashboard, DeleteCreator, GrantRole, Login, PayoutMethod, ProveWallet, Refresh,
     RefreshToken, RegisterCreator, Role, Session, SessionInfo, UpdateCreator,
 };
+pub use dashboard::{AdminDashboard, BooksFound};
 pub use decisions::{Decision, DecisionFilter};
 pub use demand::{
     DemandForMe, DemandLevel, GapsQuery, Opportunity, OpportunityFilter, OpportunityStatus, PriceQuestion, PriceSuggestion,

@@ -13,8 +13,15 @@ pub(crate) async fn works(State(market): State<Market>) -> Result<Json<Value>, P
     Ok(Json(json!({"status": "ok", "chain_id": market.deployment.chain_id})))
 }
 
-/// `GET /api/v1/health`: counted once a minute at most, whoever asks.
+/// `GET /api/v1/health`
 pub(crate) async fn counts(State(market): State<Market>) -> Result<Json<Health>, Problem> {
+    let [agents, listings, transactions] = counted(&market).await?;
+    let chain_id = market.deployment.chain_id;
+    Ok(Json(Health { status: "ok".into(), chain_id, agents, listings, transactions, content: market.contents.health() }))
+}
+
+/// How many agents, listings and transactions there are: counted once a minute at most, whoever asks.
+pub(crate) async fn counted(market: &Market) -> Result<[u64; 3], Problem> {
     let count = async {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM agents WHERE active) AS agents,
@@ -26,10 +33,7 @@ pub(crate) async fn counts(State(market): State<Market>) -> Result<Json<Health>,
         let [agents, listings, transactions] = ["agents", "listings", "transactions"].map(|name| row.try_get::<i64, _>(name));
         Ok::<_, sqlx::Error>([agents?, listings?, transactions?].map(i64::unsigned_abs))
     };
-    let counted = market.counted.try_get_with((), count).await;
-    let [agents, listings, transactions] = counted.map_err(|_| down())?;
-    let chain_id = market.deployment.chain_id;
-    Ok(Json(Health { status: "ok".into(), chain_id, agents, listings, transactions, content: market.contents.health() }))
+    market.counted.try_get_with((), count).await.map_err(|_| down())
 }
 
 /// `GET /api/v1/health/cdn`

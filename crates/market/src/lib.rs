@@ -10,6 +10,7 @@ mod config;
 mod consents;
 mod content;
 mod creators;
+mod dashboard;
 mod db;
 mod decisions;
 pub mod demand;

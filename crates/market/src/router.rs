@@ -20,7 +20,7 @@ use crate::{
     access::{self, Access},
     agents, audit, auth, catalog, consents,
     content::CONTENT_LEN_MAX_BYTES,
-    creators, decisions, demand, discover, etag, express, feed, fraud,
+    creators, dashboard, decisions, demand, discover, etag, express, feed, fraud,
     funds::{books, deposits, redemptions, top_up, withdrawals},
     health,
     input::JSON_LEN_MAX_BYTES,
@@ -106,6 +106,7 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/creators/me/dashboard", ("dashboard", "How the caller's agents do"), Creator, creators::dashboard),
         get("/creators/me/wallet", ("creator_wallet", "What the caller and the caller's agents have"), Creator, creators::wallet),
         put("/admin/creators/{id}/role", ("grant_role", "Give a creator a role"), Staff(Role::Admin), creators::grant),
+        get("/admin/dashboard", ("admin_dashboard", "How the market stands, and what waits for people with a role"), Staff(Role::Finance), dashboard::show),
         get("/admin/decisions", ("decisions", "What people with a role decided, newest first"), Staff(Role::Admin), decisions::list),
 
         get("/audit/events", ("audit_events", "What happened that matters, newest first"), Staff(Role::Support), audit::list),

@@ -5,9 +5,9 @@ use uuid::Uuid;
 
 use super::{Client, ClientError, Content, content};
 use crate::{
-    Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Consent, Creator, CreatorWallet, Dashboard,
-    Decision, DecisionFilter, DeleteCreator, GiveConsent, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh, RefreshToken,
-    RegisterCreator, Role, Session, SessionInfo, UpdateCreator, ledger::VerifyQuery,
+    AdminDashboard, Agent, AuditEntry, AuditFilter, AuditProof, AuditVerified, ChangePassword, Consent, Creator, CreatorWallet,
+    Dashboard, Decision, DecisionFilter, DeleteCreator, GiveConsent, GrantRole, Login, Page, PageQuery, ProveWallet, Refresh,
+    RefreshToken, RegisterCreator, Role, Session, SessionInfo, UpdateCreator, ledger::VerifyQuery,
 };
 impl Client {
     /// Registers a creator, who is signed in with it.
@@ -105,6 +105,11 @@ impl Client {
     /// What people with a role decided, newest first, as an administrator.
     pub async fn decisions(&self, filter: &DecisionFilter) -> Result<Page<Decision>, ClientError> {
         self.get("api/v1/admin/decisions", filter).await
+    }
+
+    /// How the market stands, with the role `finance`.
+    pub async fn admin_dashboard(&self) -> Result<AdminDashboard, ClientError> {
+        self.get("api/v1/admin/dashboard", &()).await
     }
 
     /// Has the calling creator forgotten, for good.

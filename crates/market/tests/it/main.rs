@@ -9,6 +9,7 @@ mod anchor;
 mod audit;
 mod catalog;
 mod content;
+mod dashboard;
 mod demand;
 mod discover;
 mod escrow;
