@@ -13,7 +13,7 @@ use uuid::Uuid;
 pub enum FraudRule {
     /// Buyer and seller are one person, or have one wallet.
     SelfDealing,
-    /// An agent pays very often within an hour.
+    /// An agent pays very often within an hour, or a wallet by x402.
     RapidTransactions,
     /// An agent pays often on its first day.
     NewAccount,
@@ -34,7 +34,7 @@ pub enum FraudAction {
     Flag,
     /// And until then withdrawals of whoever is behind the agents wait for approval.
     Hold,
-    /// And until then the agents pay nothing from the ledger.
+    /// And until then the agents pay nothing from the ledger, and neither they nor wallets that the finding is about by x402.
     Refuse,
 }
 
@@ -81,15 +81,16 @@ pub struct Finding {
     pub id: Uuid,
     /// By which rule.
     pub rule: FraudRule,
-    /// What was found: an agent; for a cluster where its money came from; for a burst a hash of the address.
+    /// What was found: an agent, or a wallet that paid by x402 (the last 16 bytes of its address); for a cluster where its money came from; for a burst
+    /// a hash of the address.
     #[schemars(with = "crate::schema::Id")]
     pub subject: Uuid,
     /// What follows from it while it is open.
     pub action: FraudAction,
-    /// Whom it is about, at most 1,000.
+    /// Whom it is about, at most 1,000: agents, and wallets as above.
     #[schemars(with = "Vec<crate::schema::Id>")]
     pub agents: Vec<Uuid>,
-    /// Why: the first 20 transfers of the ledger that say so, or agents and creators that registered.
+    /// Why: the first 20 transfers of the ledger that say so, purchases by x402, or agents and creators that registered.
     pub evidence: Vec<String>,
     /// How many say so.
     pub hits: u64,

@@ -46,3 +46,19 @@ COMMENT ON COLUMN consents.network IS 'The network it was given from. Personal: 
 COMMENT ON COLUMN consents.given_at IS 'When.';
 COMMENT ON COLUMN consents.withdrawn_at IS 'When it was withdrawn; null while it holds.';
 CREATE INDEX consents_creator ON consents (creator_id, id);
+
+-- What is paid by x402 is judged as what the ledger pays. What settled before is not.
+ALTER TABLE purchases ADD COLUMN judged BOOLEAN NOT NULL DEFAULT TRUE;
+ALTER TABLE purchases ALTER COLUMN judged SET DEFAULT FALSE;
+COMMENT ON COLUMN purchases.judged IS 'Whether it was looked at for fraud, which it is once it is settled.';
+CREATE INDEX purchases_unjudged ON purchases (settled_at, id) WHERE status = 'settled' AND NOT judged;
+
+COMMENT ON TABLE fraud_payers IS 'When agents, and wallets by x402, paid last, for a day.';
+COMMENT ON COLUMN fraud_payers.agent_id IS 'Who paid: an agent, or a wallet that signed (the last 16 bytes of its address).';
+COMMENT ON COLUMN fraud_pairs.payer_id IS 'The agent that bought, or the wallet that no agent has.';
+COMMENT ON COLUMN fraud_findings.subject IS
+    'What was found: an agent or, by x402, a wallet; for a cluster the root of its money; for a burst 16 bytes of SHA-256 of the address.';
+COMMENT ON COLUMN fraud_findings.action IS
+    'What follows: nothing, withdrawals of the agents wait for approval, or they pay nothing from the ledger or by x402 either.';
+COMMENT ON COLUMN fraud_findings.agents IS 'Whom it is about, agents and wallets, at most a thousand.';
+COMMENT ON COLUMN fraud_findings.evidence IS 'The first transfers, purchases by x402, or registrations, that say so.';

@@ -134,6 +134,8 @@ async fn begin(market: &Market, id: uuid::Uuid, query: BuyQuery, payment: Paymen
     drop(market.contents.get(content_hash, content_size).await?);
     let entry = Entry::new(&listing, (content_hash, content_size), key, hash_of(&request.payment_payload), request)
         .ok_or_else(|| Problem::invalid("the payment is not one of the scheme exact in USDC"))?;
+    // Before anything is written down or moves; and only who signed learns of it.
+    market.refused.wallet_may_pay(entry.payer)?;
     Ok(Begun::Entry(Box::new(journal::write(&market.pool, entry).await?)))
 }
 

@@ -2,18 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use alloy::primitives::Address;
-use api::{
-    FraudAction, FraudRule, Severity,
-    ledger::{Asset, Kind, Leg, Transfer},
-};
+use api::{FraudAction, FraudRule, Severity};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::Rules;
+use super::{
+    Rules,
+    payments::{Evidence, Happened, Known, Payment, happened, settled},
+};
 use crate::{
     access::Trail,
     audit::{Actor, Event},
@@ -35,8 +34,8 @@ const CLUSTER_DAYS: i32 = 7;
 /// Registrations looked at in one go.
 const REGISTRATIONS_MAX: i64 = 500;
 
-/// Judges the next transfers of the ledger, at most so many, and new registrations. How many transfers there were; `None` while another instance is
-/// at it.
+/// Judges the next transfers of the ledger, at most so many, as many payments by x402 that settled, and new registrations. How many payments and
+/// transfers there were; `None` while another instance is at it.
 ///
 /// # Errors
 /// When the database fails; then nothing is judged.
@@ -50,93 +49,23 @@ pub async fn fold(pool: &PgPool, rules: &Rules, most: i64) -> sqlx::Result<Optio
     let (from, upto): (i64, i64) = (state.try_get("ledger_to")?, state.try_get("upto")?);
     let mut found = Found::default();
     bursts(&mut tx, rules, &mut found).await?;
-    if upto > from {
-        let happened = happened(&mut tx, from, upto).await?;
-        let mut judge = Judge::new(&mut tx, rules, &happened, &mut found).await?;
+    let mut happened = if upto > from { happened(&mut tx, from, upto).await? } else { Vec::new() };
+    let (settled, wallets) = settled(&mut tx, most).await?;
+    let count = (upto - from).unsigned_abs() + settled.len() as u64;
+    happened.extend(settled.into_iter().map(Happened::Paid));
+    if !happened.is_empty() {
+        let mut judge = Judge::new(&mut tx, rules, &happened, wallets, &mut found).await?;
         for it in happened {
             judge.judge(it).await?;
         }
         judge.end().await?;
+    }
+    if upto > from {
         sqlx::query("UPDATE fraud SET ledger_to = $1").bind(upto).execute(&mut *tx).await?;
     }
     found.write(&mut tx, rules).await?;
     tx.commit().await?;
-    Ok(Some((upto - from).unsigned_abs()))
-}
-
-/// What moved money, as far as rules go by it.
-#[derive(Clone, Copy, Debug)]
-enum Happened {
-    /// Somebody paid.
-    Paid(Payment),
-    /// Money came from outside, from a wallet.
-    Came { agent: Uuid, wallet: Uuid, worth: i64 },
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Payment {
-    transfer: i64,
-    at: OffsetDateTime,
-    payer: Uuid,
-    payee: Uuid,
-    /// In base units of USDC.
-    worth: i64,
-    is_sale: bool,
-}
-
-impl Payment {
-    /// Days from 1970 in UTC.
-    fn day(&self) -> i32 {
-        i32::try_from(self.at.unix_timestamp().div_euclid(86_400)).unwrap_or_default()
-    }
-}
-
-/// What moved after one transfer, up to another.
-async fn happened(conn: &mut PgConnection, from: i64, upto: i64) -> sqlx::Result<Vec<Happened>> {
-    let moved = "SELECT t.body, s.buyer_id, s.seller_id, d.payer FROM transfers AS t LEFT JOIN sales AS s ON s.transfer = t.id
-             LEFT JOIN deposits AS d ON t.kind = $3 AND d.id = t.reference
-         WHERE t.id > $1 AND t.id <= $2 AND t.kind IN ($3, $4, $5) ORDER BY t.id";
-    let moved = sqlx::query(moved).bind(from).bind(upto);
-    let moved = moved.bind(Kind::Deposit as i16).bind(Kind::Sale as i16).bind(Kind::Transfer as i16);
-    let rows = moved.fetch_all(&mut *conn).await?;
-    let mut all = Vec::with_capacity(rows.len());
-    for row in &rows {
-        let transfer = Transfer::from_body(row.try_get("body")?).map_err(|error| sqlx::Error::Decode(error.into()))?;
-        let parties: (Option<Uuid>, Option<Uuid>) = (row.try_get("buyer_id")?, row.try_get("seller_id")?);
-        all.push((transfer, parties, db::maybe_address(row, "payer")?));
-    }
-    let accounts: Vec<i64> =
-        all.iter().flat_map(|(transfer, ..)| transfer.legs.iter().map(|leg| leg.account.cast_signed())).collect();
-    let owners = sqlx::query("SELECT id, owner FROM accounts WHERE id = ANY($1)").bind(accounts).fetch_all(conn).await?;
-    let owners: HashMap<i64, Uuid> =
-        owners.iter().map(|row| Ok((row.try_get("id")?, row.try_get("owner")?))).collect::<sqlx::Result<_>>()?;
-    let owner = |leg: &Leg| owners.get(&leg.account.cast_signed()).copied();
-    let read = |(transfer, parties, wallet): (Transfer, (Option<Uuid>, Option<Uuid>), Option<Address>)| {
-        let gives = transfer.legs.iter().find(|leg| leg.amount < 0)?;
-        let gets = transfer.legs.iter().find(|leg| leg.amount > 0)?;
-        if transfer.kind == Kind::Deposit {
-            return Some(Happened::Came {
-                agent: owner(gets)?,
-                wallet: Principal::Wallet(wallet?).person()?,
-                worth: gets.amount,
-            });
-        }
-        // The first leg of a sale is the buyer's, minus the price.
-        let (payer, payee) = (parties.0.or_else(|| owner(gives))?, parties.1.or_else(|| owner(gets))?);
-        let gives = transfer.legs.first()?;
-        let units = gives.amount.saturating_neg();
-        let worth = if gives.asset == Asset::Usdc { units } else { units / 1_000 };
-        let is_sale = transfer.kind == Kind::Sale;
-        Some(Happened::Paid(Payment { transfer: transfer.id.cast_signed(), at: transfer.at, payer, payee, worth, is_sale }))
-    };
-    Ok(all.into_iter().filter_map(read).collect())
-}
-
-/// What there is to know of an agent.
-struct Known {
-    person: Uuid,
-    wallet: Address,
-    created_at: OffsetDateTime,
+    Ok(Some(count))
 }
 
 struct Judge<'a> {
@@ -158,17 +87,18 @@ impl<'a> Judge<'a> {
         conn: &'a mut PgConnection,
         rules: &'a Rules,
         happened: &[Happened],
+        wallets: HashMap<Uuid, Known>,
         found: &'a mut Found,
     ) -> sqlx::Result<Self> {
         let mut parties = BTreeSet::new();
         for it in happened {
             match it {
-                Happened::Paid(payment) => parties.extend([payment.payer, payment.payee]),
+                Happened::Paid(payment) => parties.extend([payment.payer, payment.account, payment.payee]),
                 Happened::Came { agent, .. } => parties.extend([*agent]),
             }
         }
         let parties: Vec<Uuid> = parties.into_iter().collect();
-        let mut agents = HashMap::new();
+        let mut agents = wallets;
         let rows = sqlx::query("SELECT id, person, wallet, created_at FROM agents WHERE id = ANY($1)").bind(&parties);
         for row in rows.fetch_all(&mut *conn).await? {
             let known = Known {
@@ -202,18 +132,18 @@ impl<'a> Judge<'a> {
                 return Ok(());
             }
         };
-        let Payment { payer, payee, at, worth, is_sale, .. } = payment;
+        let Payment { payer, account, payee, at, worth, is_sale, .. } = payment;
         let (Some(gives), Some(gets)) = (self.agents.get(&payer), self.agents.get(&payee)) else { return Ok(()) };
         let is_new = gives.created_at > at - Duration::DAY;
         let is_own = is_sale && (gives.person == gets.person || gives.wallet == gets.wallet);
         if is_own {
-            self.found.hit(FraudRule::SelfDealing, payee, [payee, payer], &payment);
+            self.found.hit(FraudRule::SelfDealing, payee, [payee, payer, account], &payment);
         }
         let large = i64::try_from(self.rules.large.base_units()).unwrap_or(i64::MAX);
         if large > 0 && worth >= large {
-            self.found.hit(FraudRule::LargeTransaction, payer, [payer], &payment);
+            self.found.hit(FraudRule::LargeTransaction, account, [payer, account], &payment);
         }
-        let times = self.times.entry(payer).or_default();
+        let times = self.times.entry(account).or_default();
         times.push_back(at);
         while times.len() > self.rules.remembered().max(1) {
             times.pop_front();
@@ -222,10 +152,10 @@ impl<'a> Judge<'a> {
             most > 0 && times.len().checked_sub(most as usize).is_some_and(|first| times[first] > since)
         };
         if many(self.rules.rapid_per_hour, at - Duration::HOUR) {
-            self.found.hit(FraudRule::RapidTransactions, payer, [payer], &payment);
+            self.found.hit(FraudRule::RapidTransactions, account, [payer, account], &payment);
         }
         if is_new && many(self.rules.new_account_per_day, at - Duration::DAY) {
-            self.found.hit(FraudRule::NewAccount, payer, [payer], &payment);
+            self.found.hit(FraudRule::NewAccount, account, [payer, account], &payment);
         }
         if !is_sale {
             // Who gets some back from whom they gave it brought none by that.
@@ -388,7 +318,11 @@ struct Finding {
 
 impl Found {
     fn hit(&mut self, rule: FraudRule, subject: Uuid, agents: impl IntoIterator<Item = Uuid>, payment: &Payment) {
-        self.add(rule, subject, agents, vec![payment.transfer.to_string()], payment.at);
+        let evidence = match payment.evidence {
+            Evidence::Transfer(id) => id.to_string(),
+            Evidence::Purchase(id) => id.to_string(),
+        };
+        self.add(rule, subject, agents, vec![evidence], payment.at);
     }
 
     fn add(
@@ -440,7 +374,7 @@ impl Found {
             if action != FraudAction::Flag {
                 // What waits for a batch waits for somebody instead.
                 let hold = "UPDATE withdrawals SET status = 'awaiting_approval'
-                     WHERE status = 'pending' AND person IN (SELECT person FROM agents WHERE id = ANY($1))";
+                     WHERE status = 'pending' AND (person = ANY($1) OR person IN (SELECT person FROM agents WHERE id = ANY($1)))";
                 sqlx::query(hold).bind(&agents).execute(&mut *conn).await?;
             }
         }

@@ -1,9 +1,11 @@
-//! What looks like fraud: looked for beside the buyers' path, in the order of the ledger, whose transfers have numbers in the order of their commits.
+//! What looks like fraud: looked for beside the buyers' path, in the order of the ledger, whose transfers have numbers in the order of their commits,
+//! and in what was paid by x402, as it settles.
 //!
 //! What is new is judged in one transaction that also moves the cursor, so a crash finds nothing twice; judging in parts finds what judging at once
 //! does. Whom findings refuse, every instance knows from memory.
 
 mod fold;
+mod payments;
 mod rules;
 mod views;
 
@@ -13,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy::primitives::Address;
 use api::Code;
 use sqlx::{PgConnection, PgPool};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +29,7 @@ pub(crate) use views::{clear, list};
 use crate::{
     access::Trail,
     calm::{Pace, Work},
+    limits::Principal,
     problem::Problem,
     service::Market,
 };
@@ -35,7 +39,7 @@ const PACE: Pace = Pace { batch_max: 250, rest: 15, wait_max: Duration::from_sec
 /// How often what is over is removed.
 const CLEAN_EVERY: Duration = Duration::from_secs(3_600);
 
-/// Agents that findings keep from paying.
+/// Agents, and wallets, that findings keep from paying.
 #[derive(Debug, Default)]
 pub(crate) struct Refused(RwLock<Arc<HashSet<Uuid>>>);
 
@@ -45,13 +49,21 @@ impl Refused {
         if !self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&agent) {
             return Ok(());
         }
-        let detail =
-            "What this agent does looks like fraud, so it pays nothing until somebody has looked: write to the market's operator";
+        let detail = "What this agent or wallet does looks like fraud, so it pays nothing until somebody has looked: write to the market's operator";
         Err(Problem::new(Code::UnderReview, detail))
     }
 
+    /// The same for a wallet that signed a payment by x402.
+    pub(crate) fn wallet_may_pay(&self, wallet: Address) -> Result<(), Problem> {
+        Principal::Wallet(wallet).person().map_or(Ok(()), |wallet| self.may_pay(wallet))
+    }
+
     pub(crate) async fn read(&self, pool: &PgPool) -> sqlx::Result<()> {
-        let refused = "SELECT DISTINCT unnest(agents) FROM fraud_findings WHERE status = 'open' AND action = 'refuse'";
+        // With the wallets of the agents, as findings name wallets.
+        let refused =
+            "WITH refused AS (SELECT DISTINCT unnest(agents) AS id FROM fraud_findings WHERE status = 'open' AND action = 'refuse')
+             SELECT id FROM refused
+             UNION SELECT encode(substring(a.wallet FROM 5), 'hex')::uuid FROM agents AS a JOIN refused AS r ON r.id = a.id";
         let refused: Vec<Uuid> = sqlx::query_scalar(refused).fetch_all(pool).await?;
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(refused.into_iter().collect());
         Ok(())
@@ -60,8 +72,8 @@ impl Refused {
 
 /// Whether a finding makes withdrawals of somebody wait for approval.
 pub(crate) async fn is_held(pool: &PgPool, person: Uuid) -> sqlx::Result<bool> {
-    let held = "SELECT EXISTS (SELECT FROM fraud_findings AS f JOIN agents AS a ON a.id = ANY(f.agents)
-                               WHERE f.status = 'open' AND f.action <> 'flag' AND a.person = $1)";
+    let held = "SELECT EXISTS (SELECT FROM fraud_findings AS f WHERE f.status = 'open' AND f.action <> 'flag'
+             AND ($1 = ANY(f.agents) OR EXISTS (SELECT FROM agents AS a WHERE a.id = ANY(f.agents) AND a.person = $1)))";
     sqlx::query_scalar(held).bind(person).fetch_one(pool).await
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use crate::{
     funds::{custody, top_up, until, usdc},
-    harness::{BUYER, Market, SELLER, World, goods, refusal},
+    harness::{BUYER, Market, PRICE, SELLER, World, address, buy, goods, refusal},
     standing::Town,
 };
 
@@ -220,4 +220,51 @@ async fn what_a_finding_holds_waits_for_approval() {
     assert_eq!(agent.client.withdraw(&ask, "held").await.unwrap().status, WithdrawalStatus::AwaitingApproval);
     assert_eq!(other.client.withdraw(&ask, "free").await.unwrap().status, WithdrawalStatus::Pending);
     agent.client.send_money(&Send { amount: usdc("1"), ..send }, "little").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_pays_by_x402_is_judged_by_the_wallet_that_signed() {
+    let world = World::new().await;
+    let rules = Rules { rapid_per_hour: 2, actions: vec!["rapid_transactions=refuse".parse().unwrap()], ..Rules::default() };
+    let market = Market::start(market::Config { fraud: rules, ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"1"))).await.unwrap();
+    let admin = market.client.with_api_key(&market.staff(world.stack.database_url(), Role::Admin).await);
+    let findings = async |rule| {
+        let of_rule = FindingFilter { rule: Some(rule), ..FindingFilter::default() };
+        admin.findings(&of_rule).await.unwrap().data
+    };
+    let wallet = |account: usize| Uuid::from_slice(&address(account).as_slice()[4..]).unwrap();
+    let ask = async || market.client.express(listing.id, Some(&market.payment(&listing, BUYER).await)).await;
+    for _ in 0..2 {
+        ask().await.unwrap();
+    }
+    until("the wallet is refused", async || ask().await.is_err()).await;
+    let before = world.balance(BUYER).await;
+    assert_eq!(refusal(ask().await), Code::UnderReview);
+    assert_eq!(world.balance(BUYER).await, before, "nothing was settled");
+    let [finding] = &findings(FraudRule::RapidTransactions).await[..] else { panic!("not one finding") };
+    assert_eq!((finding.subject, &finding.agents), (wallet(BUYER), &vec![wallet(BUYER)]));
+    let bought = "SELECT count(*) FROM purchases WHERE status = 'settled' AND id = ANY($1::uuid[])";
+    let pool = market::pool(world.stack.database_url()).await.unwrap();
+    let bought: i64 = sqlx::query_scalar(bought).bind(&finding.evidence).fetch_one(&pool).await.unwrap();
+    assert_eq!((bought, finding.hits), (finding.evidence.len() as i64, bought.unsigned_abs()), "what says so are purchases");
+
+    // Others pay, until they turn out to be the seller.
+    buy(&market, &listing, &market.payment(&listing, 7).await).await;
+    let twin = market.join("twin", 7, AgentType::Buyer).await;
+    let owner = market.client.with_token(&market.creator("owner@example.com").await.access);
+    for (agent, account) in [(&seller, SELLER), (&twin, 7)] {
+        owner.claim_agent(agent.agent.id, &market.proof(account).await).await.unwrap();
+    }
+    buy(&market, &listing, &market.payment(&listing, 7).await).await;
+    until("it is found", async || !findings(FraudRule::SelfDealing).await.is_empty()).await;
+    let [own] = &findings(FraudRule::SelfDealing).await[..] else { panic!("not one finding") };
+    assert_eq!(own.subject, seller.agent.id);
+    assert!(own.agents.contains(&twin.agent.id) && own.agents.contains(&wallet(7)), "{own:?}");
+
+    let new = "SELECT count(*) FROM purchases WHERE status = 'settled' AND NOT judged";
+    until("all is judged", async || sqlx::query_scalar::<_, i64>(new).fetch_one(&pool).await.unwrap() == 0).await;
+    admin.clear_finding(finding.id, "they tested").await.unwrap();
+    buy(&market, &listing, &market.payment(&listing, BUYER).await).await;
 }
