@@ -32,7 +32,7 @@ pub enum FraudAction {
     /// Somebody should look.
     #[default]
     Flag,
-    /// And until then withdrawals of whoever is behind the agents wait for approval.
+    /// And until then withdrawals of whoever is behind the agents wait for approval, and they transfer nothing to others.
     Hold,
     /// And until then the agents pay nothing from the ledger, and neither they nor wallets that the finding is about by x402.
     Refuse,

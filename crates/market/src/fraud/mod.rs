@@ -70,7 +70,7 @@ impl Refused {
     }
 }
 
-/// Whether a finding makes withdrawals of somebody wait for approval.
+/// Whether a finding makes withdrawals of somebody wait for approval, and transfers to others impossible.
 pub(crate) async fn is_held(pool: &PgPool, person: Uuid) -> sqlx::Result<bool> {
     let held = "SELECT EXISTS (SELECT FROM fraud_findings AS f WHERE f.status = 'open' AND f.action <> 'flag'
              AND ($1 = ANY(f.agents) OR EXISTS (SELECT FROM agents AS a WHERE a.id = ANY(f.agents) AND a.person = $1)))";

@@ -29,6 +29,7 @@ use uuid::Uuid;
 
 use crate::{
     auth::Caller,
+    fraud,
     funds::anchor,
     input::{self, Number, Params},
     ledger::{self, AccountId, Chain, How, LedgerError, Move, Order, Purpose, Refused, Sending, What},
@@ -121,6 +122,10 @@ pub(crate) async fn send(
     let payee: Option<Uuid> =
         sqlx::query_scalar("SELECT person FROM agents WHERE id = $1 AND active").bind(to).fetch_optional(&market.pool).await?;
     let (payer, payee) = (caller.person()?, payee.ok_or_else(|| Problem::not_found("agent"))?);
+    if payer != payee && fraud::is_held(&market.pool, payer).await? {
+        let detail = "What you or your agents do looks like fraud, so money goes to nobody else until somebody has looked: write to the market's operator";
+        return Err(Problem::new(Code::UnderReview, detail));
+    }
     let (from, to) = (account(&market, agent, asset).await?, account(&market, to, asset).await?);
     let key = Some(key.of(agent, "/wallet/transfer", &request));
     let moved = Move { kind: Kind::Transfer, from, to, amount, reference: Uuid::nil(), memo };

@@ -219,7 +219,10 @@ async fn what_a_finding_holds_waits_for_approval() {
     let ask = Withdraw { amount: usdc("1"), to_address: None };
     assert_eq!(agent.client.withdraw(&ask, "held").await.unwrap().status, WithdrawalStatus::AwaitingApproval);
     assert_eq!(other.client.withdraw(&ask, "free").await.unwrap().status, WithdrawalStatus::Pending);
-    agent.client.send_money(&Send { amount: usdc("1"), ..send }, "little").await.unwrap();
+    let little = Send { amount: usdc("1"), ..send };
+    assert_eq!(refusal(agent.client.send_money(&little, "little").await), Code::UnderReview);
+    let back = Send { to_agent_id: agent.agent.id, ..little };
+    other.client.send_money(&back, "back").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
