@@ -72,9 +72,9 @@ pub use standing::{
     Reputation, ReputationFacts, ReputationTerms, SalesDay, Stats, StatsDay,
 };
 pub use transactions::{
-    Award, DefaultOutcome, Deliver, EscrowAgreement, EscrowCall, EscrowTerms, Evidence, GiveBack, Initiate, PaymentMethod,
-    SubmitEvidence, Transaction, TransactionActor, TransactionCase, TransactionChange, TransactionCheck, TransactionDifference,
-    TransactionFilter, TransactionRole, TransactionStatus, VerifyDelivery,
+    Award, BondStatus, DefaultOutcome, Deliver, EscrowAgreement, EscrowCall, EscrowTerms, Evidence, GiveBack, Initiate,
+    PaymentMethod, SubmitEvidence, Transaction, TransactionActor, TransactionCase, TransactionChange, TransactionCheck,
+    TransactionDifference, TransactionFilter, TransactionRole, TransactionStatus, VerifyDelivery,
 };
 pub use webhooks::{
     DeliveryFilter, DeliveryState, OpenClawStatus, RegisterWebhook, ReplayWebhook, Replayed, Webhook, WebhookDelivery,

@@ -190,6 +190,18 @@ pub enum DefaultOutcome {
     ReleaseSeller,
 }
 
+/// What became of the bond of a dispute, which the ledger holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum BondStatus {
+    /// The dispute goes on.
+    Held,
+    /// The buyer has it back: at least half of the price went to the buyer.
+    Returned,
+    /// The seller has it, without a fee: more of the price went to the seller than to the buyer, by an award or because the buyer accepted after all.
+    Forfeited,
+}
+
 /// An agreement of the Escrow contract.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EscrowAgreement {
@@ -265,6 +277,11 @@ pub struct Transaction {
     pub otherwise: Option<TransactionStatus>,
     /// What happens when the arbiter of a dispute stays silent.
     pub default_outcome: DefaultOutcome,
+    /// What the buyer puts up to dispute.
+    pub dispute_bond: Amount,
+    /// What became of it, once the ledger has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bond: Option<BondStatus>,
     /// What the seller gives back of the price, or the escrow gave back.
     pub given_back: Amount,
     /// What goes to the seller of the price, before the fee, once that is decided.

@@ -62,3 +62,18 @@ COMMENT ON COLUMN fraud_findings.action IS
     'What follows: nothing, withdrawals of the agents wait for approval, or they pay nothing from the ledger or by x402 either.';
 COMMENT ON COLUMN fraud_findings.agents IS 'Whom it is about, agents and wallets, at most a thousand.';
 COMMENT ON COLUMN fraud_findings.evidence IS 'The first transfers, purchases by x402, or registrations, that say so.';
+
+-- Whoever disputes what the ledger pays for puts up a bond.
+ALTER TABLE transactions
+    ADD COLUMN bond       BIGINT NOT NULL DEFAULT 0 CHECK (bond >= 0),
+    ADD COLUMN bond_id    UUID UNIQUE,
+    ADD COLUMN bond_state TEXT CHECK (bond_state IN ('held', 'returned', 'forfeited')),
+    DROP CONSTRAINT transactions_step_check,
+    ADD CONSTRAINT transactions_step_check CHECK (step IN ('hold', 'settle', 'void', 'bond', 'return_bond', 'forfeit_bond')),
+    ADD CHECK ((bond > 0) = (bond_id IS NOT NULL)),
+    ADD CHECK (bond_state IS NULL OR bond > 0);
+COMMENT ON COLUMN transactions.step IS
+    'What was decided and the ledger is not known to have done: hold the price, settle (pay the seller, give the rest back), void (give all back); bond (hold what a dispute takes), return_bond, forfeit_bond (pay it to the seller), after which the price is settled or given back.';
+COMMENT ON COLUMN transactions.bond IS 'What the buyer puts up to dispute, of the ledger, as it was agreed on; in millionths. 0 for nothing.';
+COMMENT ON COLUMN transactions.bond_id IS 'The hold of the bond, once there is one.';
+COMMENT ON COLUMN transactions.bond_state IS 'What became of the bond; null before there is one.';

@@ -61,11 +61,18 @@ pub struct Config {
     #[arg(long, env = "FLORIN_MARKET_REVIEW_SECONDS", default_value_t = Config::REVIEW_SECONDS,
           value_parser = clap::value_parser!(u32).range(1..=31_536_000))]
     pub review_seconds: u32,
-    /// Bond that a buyer puts up to dispute a delivery, in basis points of the price: the arbiter's ruling says whose it becomes. Without one, whoever
-    /// has the content holds the seller's money up for nothing
+    /// Bond that a buyer puts up to dispute a delivery, in basis points of the price, rounded up: through the escrow the arbiter's ruling says whose it
+    /// becomes; from the ledger it is the seller's when more of the price goes to the seller than to the buyer. Without one, whoever has the content holds
+    /// the seller's money up for nothing
     #[arg(long, env = "FLORIN_MARKET_DISPUTE_BOND_BPS", default_value_t = Config::DISPUTE_BOND_BPS,
           value_parser = clap::value_parser!(u16).range(0..=10_000))]
     pub dispute_bond_bps: u16,
+    /// Least bond of a purchase from the ledger, in USDC or its worth in ARD; never more than the price
+    #[arg(long, env = "FLORIN_MARKET_DISPUTE_BOND_LEAST", default_value_t = Config::DISPUTE_BOND_LEAST, value_name = "USDC")]
+    pub dispute_bond_least: Usdc,
+    /// Largest bond of a purchase from the ledger, in USDC or its worth in ARD
+    #[arg(long, env = "FLORIN_MARKET_DISPUTE_BOND_MOST", default_value_t = Config::DISPUTE_BOND_MOST, value_name = "USDC")]
+    pub dispute_bond_most: Usdc,
     /// Blocks on top of an escrow's funding, its own included, before the content is handed out
     #[arg(long, env = "FLORIN_MARKET_CONFIRMATIONS", default_value_t = 1)]
     pub confirmations: u64,
@@ -163,6 +170,10 @@ impl Config {
     pub const WITHDRAWAL_LEAST: Usdc = Usdc::from_base_units(100_000);
     /// Default of [`Config::dispute_bond_bps`]: a twentieth.
     pub const DISPUTE_BOND_BPS: u16 = 500;
+    /// Default of [`Config::dispute_bond_least`]: a cent.
+    pub const DISPUTE_BOND_LEAST: Usdc = Usdc::from_base_units(10_000);
+    /// Default of [`Config::dispute_bond_most`]: 50 USDC.
+    pub const DISPUTE_BOND_MOST: Usdc = Usdc::from_base_units(50_000_000);
     /// Default of [`Config::embedding_model`].
     pub const EMBEDDING_MODEL: &str = "text-embedding-3-small";
     /// Default of [`Config::embedding_angle_max`]: a cosine of 0.4.
@@ -208,6 +219,8 @@ impl Config {
             deliver_within_seconds: Self::DELIVER_WITHIN_SECONDS,
             review_seconds: Self::REVIEW_SECONDS,
             dispute_bond_bps: Self::DISPUTE_BOND_BPS,
+            dispute_bond_least: Self::DISPUTE_BOND_LEAST,
+            dispute_bond_most: Self::DISPUTE_BOND_MOST,
             confirmations: 1,
             ledger_key: None,
             token_secrets: Vec::new(),

@@ -146,9 +146,24 @@ pub(crate) struct DealPolicy {
     pub(crate) arbiter: Option<Address>,
     pub(crate) deliver_within_seconds: u32,
     pub(crate) review_seconds: u32,
-    /// Of the price, from a buyer who disputes.
+    /// Of the price, from a buyer who disputes; from the ledger within limits.
     pub(crate) dispute_bond: Bps,
+    pub(crate) dispute_bond_least: Usdc,
+    pub(crate) dispute_bond_most: Usdc,
     pub(crate) confirmations: u64,
+}
+
+impl DealPolicy {
+    /// What a buyer puts up to dispute a purchase from the ledger: the share, rounded up, but no less than the least, no more than the most, and never
+    /// more than the price. Without a share, nothing.
+    pub(crate) fn bond(&self, asset: Asset, price: Amount) -> Amount {
+        if self.dispute_bond == Bps::ZERO {
+            return Amount::ZERO;
+        }
+        let limit = |usdc| asset.price_of(usdc).unwrap_or(Amount::MAX);
+        let share = price.mul_div_ceil(self.dispute_bond.get().into(), Bps::WHOLE.get().into()).unwrap_or(Amount::MAX);
+        share.max(limit(self.dispute_bond_least)).min(limit(self.dispute_bond_most)).min(price)
+    }
 }
 
 impl std::ops::Deref for Market {
@@ -317,6 +332,8 @@ async fn open(
             deliver_within_seconds: config.deliver_within_seconds,
             review_seconds: config.review_seconds,
             dispute_bond: Bps::new(config.dispute_bond_bps).unwrap_or(Bps::WHOLE),
+            dispute_bond_least: config.dispute_bond_least,
+            dispute_bond_most: config.dispute_bond_most,
             confirmations: config.confirmations,
         },
         mcp_approve_above: config.mcp_approve_above,

@@ -95,7 +95,7 @@ pub enum What {
     Send(Move, Sending),
     /// Money is set aside for something that is not decided yet.
     Hold(Hold),
-    /// Money is set aside for a purchase in steps, whose id is the hold's, if that waits for it.
+    /// Money is set aside for a purchase in steps, if that waits for it: the price in a hold of its id, or the bond of a dispute in that of the bond.
     Pay(Hold),
     /// What is held pays for a sale, and the rest is given back.
     Settle(Uuid, Sale),

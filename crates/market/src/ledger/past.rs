@@ -152,7 +152,7 @@ pub(super) async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Re
     rows.iter().map(hold).collect()
 }
 
-/// Purchases in steps whose payment was decided. They stay so until this batch is written; what somebody changes right now waits for nothing.
+/// Purchases in steps whose payment was decided, and bonds of those whose dispute was. They stay so until this batch is written; what somebody changes right now waits for nothing.
 pub(super) async fn awaited(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<Uuid>> {
     let ids = orders.iter().filter_map(|order| match &order.what {
         What::Pay(hold) => Some(hold.id),
@@ -162,7 +162,8 @@ pub(super) async fn awaited(conn: &mut PgConnection, orders: &[Order]) -> sqlx::
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    let awaited = "SELECT id FROM transactions WHERE id = ANY($1) AND step = 'hold' FOR SHARE SKIP LOCKED";
+    let awaited = "SELECT CASE step WHEN 'hold' THEN id ELSE bond_id END FROM transactions
+         WHERE (id = ANY($1) AND step = 'hold') OR (bond_id = ANY($1) AND step = 'bond') FOR SHARE SKIP LOCKED";
     Ok(sqlx::query_scalar(awaited).bind(ids).fetch_all(conn).await?.into_iter().collect())
 }
 

@@ -20,12 +20,13 @@ const COMPARED_MAX: i64 = 5_000;
 /// How often one instance looks.
 const EVERY: &str = "1 minute";
 
-/// What the hold and the sale of a purchase must be like, by its status and what was decided.
+/// What the hold and the sale of a purchase, and the hold of its bond, must be like, by its status and what was decided.
 const UNLIKE_LEDGER: &str = "
     SELECT t.id, t.status || coalesce(', to be followed by ' || t.step, '') || ', but the hold is '
             || CASE h.state WHEN 1 THEN 'open' WHEN 2 THEN 'paid out' WHEN 3 THEN 'given back' ELSE 'not there' END
-            || coalesce(' of ' || h.amount, '') || coalesce(' and ' || s.price || ' were paid', '') AS what
-    FROM transactions AS t LEFT JOIN holds AS h ON h.id = t.id LEFT JOIN sales AS s ON s.id = t.id
+            || coalesce(' of ' || h.amount, '') || coalesce(' and ' || s.price || ' were paid', '')
+            || coalesce('; the bond is ' || t.bond_state, '') || coalesce(' and its hold of ' || b.amount || ' in state ' || b.state, '') AS what
+    FROM transactions AS t LEFT JOIN holds AS h ON h.id = t.id LEFT JOIN sales AS s ON s.id = t.id LEFT JOIN holds AS b ON b.id = t.bond_id
     WHERE t.id = ANY($1) AND t.status IS NOT NULL AND (coalesce(h.amount <> t.price, FALSE) OR NOT coalesce(CASE
         WHEN t.status = 'payment_pending' THEN h.id IS NULL OR (t.step = 'hold' AND h.state = 1)
         WHEN t.status = 'failed' OR (t.status = 'expired' AND t.step IS NULL) THEN h.id IS NULL
@@ -34,6 +35,14 @@ const UNLIKE_LEDGER: &str = "
         WHEN t.step = 'settle' THEN h.state = 1 OR (h.state = 2 AND s.price = t.to_seller)
         WHEN t.step = 'void' THEN h.state IN (1, 3)
         ELSE h.state = 1
+    END, FALSE) OR coalesce(b.amount <> t.bond, FALSE) OR NOT coalesce(CASE
+        WHEN t.step = 'bond' THEN t.bond_state IS NULL AND (b.id IS NULL OR b.state = 1)
+        WHEN t.bond_state IS NULL THEN b.id IS NULL
+        WHEN t.step = 'return_bond' THEN t.bond_state = 'held' AND b.state IN (1, 3)
+        WHEN t.step = 'forfeit_bond' THEN t.bond_state = 'held' AND b.state IN (1, 2)
+        WHEN t.bond_state = 'held' THEN t.status = 'disputed' AND b.state = 1
+        WHEN t.bond_state = 'returned' THEN b.state = 3
+        ELSE b.state = 2
     END, FALSE))";
 
 /// Deadlines that nobody kept.

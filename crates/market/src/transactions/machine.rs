@@ -3,7 +3,7 @@
 //! A decision that moves money names an effect, which the ledger then has; until it had it, nothing else is decided. Every state but the last ones
 //! ends by its deadline alone.
 
-use api::{Code, DefaultOutcome, TransactionActor as Actor, TransactionStatus as Status, ledger::Amount};
+use api::{BondStatus as Bond, Code, DefaultOutcome, TransactionActor as Actor, TransactionStatus as Status, ledger::Amount};
 use serde::{Deserialize, Serialize};
 use time::{Duration, OffsetDateTime};
 
@@ -15,6 +15,12 @@ use crate::{db, problem::Problem};
 pub(super) enum Effect {
     /// Set the price aside.
     Hold,
+    /// Set aside what the buyer puts up to dispute.
+    Bond,
+    /// Give the buyer the bond back, and then what else was decided.
+    ReturnBond,
+    /// Pay the bond to the seller, and then what else was decided.
+    ForfeitBond,
     /// Pay the seller [`State::to_seller`] of what is held, and give the rest back.
     Settle,
     /// Give all of it back.
@@ -25,6 +31,8 @@ pub(super) enum Effect {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Terms {
     pub(super) price: Amount,
+    /// What the buyer puts up to dispute.
+    pub(super) bond: Amount,
     /// From the payment on.
     pub(super) deliver_within: Duration,
     /// From the delivery on.
@@ -47,6 +55,8 @@ pub(super) struct State {
     pub(super) to_seller: Option<Amount>,
     /// The buyer asks to cancel.
     pub(super) cancel_wanted: bool,
+    /// What became of the bond, once there is one.
+    pub(super) bond: Option<Bond>,
     /// An arbiter gave most of it to the buyer.
     pub(super) ruled: bool,
 }
@@ -144,10 +154,30 @@ impl State {
         }
         Self { status, effect: Some(Effect::Settle), due_at: None, to_seller: Some(to_seller), ..self }
     }
+
+    /// Before the price is divided the bond goes where it belongs: back, unless the seller gets more of the price than the buyer.
+    fn bond_first(self, terms: &Terms) -> Self {
+        if self.bond != Some(Bond::Held) || !matches!(self.effect, Some(Effect::Settle | Effect::Void)) {
+            return self;
+        }
+        let to_seller = self.to_seller.unwrap_or_default();
+        let to_buyer = terms.price.checked_sub(to_seller).unwrap_or_default();
+        Self { effect: Some(if to_seller > to_buyer { Effect::ForfeitBond } else { Effect::ReturnBond }), ..self }
+    }
+
+    /// The bond is where it belongs, and what else was decided follows.
+    fn without_bond(self, bond: Bond) -> Self {
+        let effect = if self.to_seller.is_some() { Effect::Settle } else { Effect::Void };
+        Self { effect: Some(effect), bond: Some(bond), ..self }
+    }
 }
 
 /// What the state is after an event.
 pub(super) fn next(state: &State, terms: &Terms, event: Event, by: Actor, now: OffsetDateTime) -> Result<State, Refusal> {
+    decided(state, terms, event, by, now).map(|next| next.bond_first(terms))
+}
+
+fn decided(state: &State, terms: &Terms, event: Event, by: Actor, now: OffsetDateTime) -> Result<State, Refusal> {
     use Status::{Completed, Delivered, Disputed, Expired, Failed, PaymentConfirmed, PaymentPending, Refunded, Verified};
     event.must_be_of(by)?;
     let (state, status) = (*state, state.status);
@@ -156,9 +186,14 @@ pub(super) fn next(state: &State, terms: &Terms, event: Event, by: Actor, now: O
             (Event::Done, Effect::Hold) => {
                 Ok(State { effect: None, ..state.until(PaymentConfirmed, now + terms.deliver_within) })
             }
+            (Event::Done, Effect::Bond) => {
+                Ok(State { effect: None, bond: Some(Bond::Held), ..state.until(Disputed, now + terms.arbitration) })
+            }
+            (Event::Done, Effect::ReturnBond) => Ok(state.without_bond(Bond::Returned)),
+            (Event::Done, Effect::ForfeitBond) => Ok(state.without_bond(Bond::Forfeited)),
             (Event::Done, Effect::Settle) => Ok(state.ended(Completed)),
             (Event::Done, Effect::Void) => Ok(state.ended(Refunded)),
-            (Event::Refused, Effect::Hold) => Ok(State { effect: None, ..state }),
+            (Event::Refused, Effect::Hold | Effect::Bond) => Ok(State { effect: None, ..state }),
             // So little that the fee would take all of it.
             (Event::Refused, Effect::Settle) => Ok(state.void(status)),
             _ => Err(Refusal::Underway),
@@ -178,6 +213,7 @@ pub(super) fn next(state: &State, terms: &Terms, event: Event, by: Actor, now: O
         (Event::Accept, Delivered | Disputed) => Ok(state.settle(Verified, left)),
         (Event::Accept, Verified | Completed) => Err(Refusal::Already),
 
+        (Event::Dispute, Delivered) if !terms.bond.is_zero() => within(State { effect: Some(Effect::Bond), ..state }),
         (Event::Dispute, Delivered) => within(state.until(Disputed, now + terms.arbitration)),
         (Event::Dispute, Disputed) => Err(Refusal::Already),
 
@@ -233,157 +269,4 @@ pub(super) fn outlook(status: Status, default_outcome: DefaultOutcome) -> Option
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const ACTORS: [Actor; 4] = [Actor::Buyer, Actor::Seller, Actor::Arbiter, Actor::Market];
-    const PRICE: u64 = 1_000;
-
-    fn units(units: u64) -> Amount {
-        Amount::from_units(units).unwrap()
-    }
-
-    /// Of a purchase that was just started.
-    fn started(pay_by: OffsetDateTime) -> State {
-        State {
-            status: Status::PaymentPending,
-            effect: None,
-            due_at: Some(pay_by),
-            given_back: Amount::ZERO,
-            to_seller: None,
-            cancel_wanted: false,
-            ruled: false,
-        }
-    }
-
-    fn terms(default_outcome: DefaultOutcome) -> Terms {
-        let [deliver_within, review, arbitration] = [100, 50, 200].map(Duration::seconds);
-        Terms { price: units(PRICE), deliver_within, review, arbitration, default_outcome }
-    }
-
-    fn is_last(state: &State) -> bool {
-        use Status::{Completed, Expired, Failed, Refunded};
-        state.effect.is_none() && matches!(state.status, Completed | Refunded | Failed | Expired)
-    }
-
-    /// Money as the ledger has it.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    struct Money {
-        buyer: u64,
-        held: u64,
-        seller: u64,
-    }
-
-    impl Money {
-        /// Has an effect, or refuses to.
-        fn take(&mut self, state: &State) -> Event {
-            match state.effect {
-                Some(Effect::Hold) if self.buyer < PRICE => return Event::Refused,
-                Some(Effect::Settle) if state.to_seller.unwrap().units() < 5 => return Event::Refused,
-                Some(Effect::Hold) => (self.buyer, self.held) = (self.buyer - PRICE, self.held + PRICE),
-                Some(Effect::Settle) => {
-                    let to_seller = state.to_seller.unwrap().units();
-                    (self.buyer, self.seller) = (self.buyer + self.held - to_seller, self.seller + to_seller);
-                    self.held = 0;
-                }
-                Some(Effect::Void) => (self.buyer, self.held) = (self.buyer + self.held, 0),
-                None => {}
-            }
-            Event::Done
-        }
-    }
-
-    fn events() -> impl Strategy<Value = Vec<(Event, usize, i64)>> {
-        let amount = prop_oneof![0_u64..8, Just(PRICE), Just(PRICE + 1), 0..PRICE].prop_map(units);
-        let event = prop_oneof![
-            2 => Just(Event::Pay),
-            2 => Just(Event::Deliver),
-            1 => Just(Event::Accept),
-            2 => Just(Event::Dispute),
-            1 => Just(Event::Cancel),
-            1 => amount.clone().prop_map(Event::GiveBack),
-            1 => amount.prop_map(Event::Award),
-            1 => Just(Event::Due),
-            4 => Just(Event::Done),
-        ];
-        // Mostly by whoever may, mostly soon.
-        let step = (event, 0_usize..12, prop_oneof![4 => 0_i64..20, 1 => -50_i64..300]);
-        prop::collection::vec(step, 0..40)
-    }
-
-    fn whose(event: Event, who: usize) -> Actor {
-        let other = ACTORS.get(who).copied();
-        other.unwrap_or(match event {
-            Event::Pay | Event::Accept | Event::Dispute | Event::Cancel => Actor::Buyer,
-            Event::Deliver | Event::GiveBack(_) => Actor::Seller,
-            Event::Award(_) => Actor::Arbiter,
-            Event::Due | Event::Done | Event::Refused => Actor::Market,
-        })
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_happens_no_money_is_lost_or_made_and_every_deadline_leads_out(
-            events in events(), rich in any::<bool>(), to_seller in any::<bool>(),
-        ) {
-            let default_outcome = if to_seller { DefaultOutcome::ReleaseSeller } else { DefaultOutcome::RefundBuyer };
-            let terms = terms(default_outcome);
-            let start = OffsetDateTime::UNIX_EPOCH;
-            let (mut now, mut state) = (start, started(start + Duration::seconds(60)));
-            let mut money = Money { buyer: if rich { PRICE } else { PRICE - 1 }, held: 0, seller: 0 };
-            let all = money.buyer;
-            for (event, who, later) in events {
-                now += Duration::seconds(later);
-                let before = state;
-                // The ledger says what it did only if there was something to do.
-                let (event, after) = match event {
-                    Event::Done => {
-                        let mut after = money;
-                        (after.take(&state), after)
-                    }
-                    event => (event, money),
-                };
-                let by = whose(event, who);
-                if let Ok(next) = next(&state, &terms, event, by, now) {
-                    prop_assert!(event.must_be_of(by).is_ok());
-                    (state, money) = (next, after);
-                    prop_assert!(state.effect.is_some() || is_last(&state) || state.due_at.is_some(), "stuck: {state:?}");
-                    prop_assert!(state.given_back >= before.given_back && !is_last(&before));
-                }
-            }
-            prop_assert_eq!(money.buyer + money.held + money.seller, all);
-            // Nobody says anything more.
-            let mut steps = 0;
-            while !is_last(&state) {
-                steps += 1;
-                prop_assert!(steps <= 4, "no way out of {state:?}");
-                let event = if state.effect.is_some() { money.take(&state) } else { Event::Due };
-                now = now.max(state.due_at.unwrap_or(now));
-                state = next(&state, &terms, event, Actor::Market, now).unwrap();
-            }
-            prop_assert_eq!((money.buyer + money.seller, money.held), (all, 0), "{:?}", state);
-            let paid = state.to_seller.unwrap_or_default().units();
-            prop_assert_eq!(money.seller, if state.status == Status::Completed { paid } else { 0 });
-            prop_assert!(money.seller <= PRICE - state.given_back.units());
-        }
-    }
-
-    #[test]
-    fn a_default_that_applies_is_the_one_that_was_announced() {
-        let start = OffsetDateTime::UNIX_EPOCH;
-        for default_outcome in [DefaultOutcome::RefundBuyer, DefaultOutcome::ReleaseSeller] {
-            let terms = terms(default_outcome);
-            for status in [Status::PaymentPending, Status::PaymentConfirmed, Status::Delivered, Status::Disputed] {
-                let mut state = State { status, ..started(start) };
-                let (_, announced) = outlook(status, default_outcome).unwrap();
-                state = next(&state, &terms, Event::Due, Actor::Market, start).unwrap();
-                if state.effect.is_some() {
-                    state = next(&state, &terms, Event::Done, Actor::Market, start).unwrap();
-                }
-                assert_eq!(state.status, announced);
-            }
-        }
-    }
-}
+mod tests;

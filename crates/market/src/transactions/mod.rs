@@ -102,12 +102,15 @@ pub(crate) async fn initiate(
     let terms = &market.terms;
     let is_ledger = agreed.is_none();
     let seconds = |seconds: u32| is_ledger.then_some(i64::from(seconds));
+    let bond = if is_ledger { terms.bond(row::asset(method), price) } else { Amount::ZERO };
     let mut tx = pg::begin(&market.pool).await?;
     agents::must_be_there(&mut tx, listing.seller_id).await?;
     let row = sqlx::query(
         "INSERT INTO transactions (id, listing_id, seller_id, buyer, initiator_id, chain_id, escrow, agreement_id, terms, content_size, content_type,
-             method, price, content_hash, status, due_at, deliver_seconds, review_seconds, arbitration_seconds, default_outcome, key, fingerprint)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now() + $16::bigint * interval '1 second', $17, $18, $19, $20, $21, $22)
+             method, price, content_hash, status, due_at, deliver_seconds, review_seconds, arbitration_seconds, default_outcome, key, fingerprint,
+             bond, bond_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now() + $16::bigint * interval '1 second', $17, $18, $19, $20, $21, $22,
+             $23, $24)
          ON CONFLICT (key) DO NOTHING RETURNING *",
     )
     .bind(Uuid::now_v7())
@@ -132,6 +135,8 @@ pub(crate) async fn initiate(
     .bind(is_ledger.then(|| db::name_of(DefaultOutcome::RefundBuyer)))
     .bind(key.map(|key| key.key.to_vec()))
     .bind(key.map(|key| key.fingerprint.to_vec()))
+    .bind(bond.signed())
+    .bind((!bond.is_zero()).then(Uuid::now_v7))
     .fetch_optional(&mut *tx)
     .await?;
     let deal = match (row, key) {
@@ -334,7 +339,7 @@ pub(crate) async fn verify(
     again(&market, id).await
 }
 
-/// `POST /api/v1/transactions/{id}/dispute`: within the review.
+/// `POST /api/v1/transactions/{id}/dispute`: within the review. The ledger holds the bond, or nothing is disputed.
 pub(crate) async fn dispute(
     State(market): State<Market>,
     Id(id): Id,
@@ -598,6 +603,10 @@ fn transaction(deal: &Deal, stands: Option<&Stands>) -> Transaction {
         By::Ledger(of) => of.1.default_outcome,
         By::Chain(agreed) => agreed.default_outcome(),
     };
+    let dispute_bond = match &deal.by {
+        By::Ledger(of) => of.1.bond,
+        By::Chain(agreed) => deal.asset().price_of(agreed.terms.dispute_bond).unwrap_or(Amount::MAX),
+    };
     use Status::{Completed, Delivered, Disputed, Verified};
     Transaction {
         id: deal.id,
@@ -614,6 +623,8 @@ fn transaction(deal: &Deal, stands: Option<&Stands>) -> Transaction {
         due_at,
         otherwise: outlook.map(|(_, then)| then),
         default_outcome,
+        dispute_bond,
+        bond: deal.state().and_then(|state| state.bond),
         given_back,
         to_seller,
         cancel_wanted: deal.state().is_some_and(|state| state.cancel_wanted),

@@ -25,6 +25,8 @@ pub(super) struct Deal {
     pub(super) initiator_id: Option<Uuid>,
     pub(super) method: PaymentMethod,
     pub(super) price: Amount,
+    /// Of the hold of the bond of a dispute, if one has to be put up.
+    pub(super) bond_id: Option<Uuid>,
     pub(super) content_hash: B256,
     pub(super) content_size: u64,
     pub(super) content_type: String,
@@ -102,6 +104,7 @@ pub(super) fn deal(row: &PgRow) -> sqlx::Result<Deal> {
         initiator_id: row.try_get("initiator_id")?,
         method,
         price,
+        bond_id: row.try_get("bond_id")?,
         content_hash: db::hash(row, "content_hash")?,
         content_size: row.try_get::<i64, _>("content_size")?.unsigned_abs(),
         content_type: row.try_get("content_type")?,
@@ -123,6 +126,8 @@ fn agreed(row: &PgRow) -> sqlx::Result<Agreed> {
 fn state(row: &PgRow) -> sqlx::Result<State> {
     let step: Option<&str> = row.try_get("step")?;
     let effect = if step.is_some() { Some(db::named(row, "step")?) } else { None };
+    let bond: Option<&str> = row.try_get("bond_state")?;
+    let bond = if bond.is_some() { Some(db::named(row, "bond_state")?) } else { None };
     Ok(State {
         status: db::named(row, "status")?,
         effect,
@@ -130,6 +135,7 @@ fn state(row: &PgRow) -> sqlx::Result<State> {
         given_back: ledger::amount(row.try_get("given_back")?),
         to_seller: row.try_get::<Option<i64>, _>("to_seller")?.map(ledger::amount),
         cancel_wanted: row.try_get("cancel_wanted")?,
+        bond,
         ruled: row.try_get("ruled")?,
     })
 }
@@ -138,6 +144,7 @@ fn terms(row: &PgRow, price: Amount) -> sqlx::Result<Terms> {
     let seconds = |column| row.try_get::<i64, _>(column).map(Duration::seconds);
     Ok(Terms {
         price,
+        bond: ledger::amount(row.try_get("bond")?),
         deliver_within: seconds("deliver_seconds")?,
         review: seconds("review_seconds")?,
         arbitration: seconds("arbitration_seconds")?,

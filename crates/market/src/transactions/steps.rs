@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use api::{EventType, TransactionActor as Actor, TransactionStatus as Status};
+use api::{EventType, TransactionActor as Actor, TransactionStatus as Status, ledger::Amount};
 use money::{Bps, Usdc};
 use serde_json::json;
 use sqlx::{PgConnection, Row};
@@ -119,7 +119,9 @@ async fn decide(
         Ok(next) => next,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    write(&mut tx, id, state.status, &next, who, why).await?;
+    // That the buyer is about to dispute, or could not, changes nothing yet.
+    let why_told = (next.effect != Some(Effect::Bond)).then_some(why);
+    write(&mut tx, id, state.status, &next, who, why_told).await?;
     if who.actor == Actor::Arbiter {
         let noted = "INSERT INTO decisions (subject, what, decided_by, reason) VALUES ($1, 'transaction_awarded', $2, $3)";
         sqlx::query(noted).bind(id).bind(who.id).bind(why).execute(&mut *tx).await?;
@@ -128,11 +130,12 @@ async fn decide(
     Ok(Ok(()))
 }
 
-async fn write(conn: &mut PgConnection, id: Uuid, from: Status, state: &State, who: Who, why: &str) -> sqlx::Result<()> {
+/// Without a reason the history says nothing of it.
+async fn write(conn: &mut PgConnection, id: Uuid, from: Status, state: &State, who: Who, why: Option<&str>) -> sqlx::Result<()> {
     let ended = state.effect.is_none() && state.due_at.is_none();
     sqlx::query(
         "UPDATE transactions SET status = $2, step = $3::text, step_at = CASE WHEN $3::text IS NOT NULL THEN now() + $4::interval END, due_at = $5,
-             given_back = $6, to_seller = $7, cancel_wanted = $8, ruled = $9, ended_at = CASE WHEN $10 THEN now() END,
+             given_back = $6, to_seller = $7, cancel_wanted = $8, ruled = $9, ended_at = CASE WHEN $10 THEN now() END, bond_state = $11,
              delivered_at = CASE WHEN $2 = 'delivered' THEN coalesce(delivered_at, now()) ELSE delivered_at END
          WHERE id = $1",
     )
@@ -146,11 +149,15 @@ async fn write(conn: &mut PgConnection, id: Uuid, from: Status, state: &State, w
     .bind(state.cancel_wanted)
     .bind(state.ruled)
     .bind(ended)
+    .bind(state.bond.map(db::name_of))
     .execute(&mut *conn)
     .await?;
     // That the buyer is about to pay, or could not, is nobody's business.
     let is_about_payment = from == Status::PaymentPending && state.status == Status::PaymentPending;
-    if is_about_payment { Ok(()) } else { changed(conn, id, Some(from), state.status, who, why).await }
+    match why.filter(|_| !is_about_payment) {
+        Some(why) => changed(conn, id, Some(from), state.status, who, why).await,
+        None => Ok(()),
+    }
 }
 
 /// Has the ledger do what was decided, and writes down what it did. Any number of instances may at once: the ledger does each thing once.
@@ -175,9 +182,10 @@ pub(super) async fn drive(market: &Market, id: Uuid) -> Result<(), Problem> {
             Err(error) => return Err(error.into()),
         };
         note(market, id, effect).await?;
-        if let (Effect::Hold, Some(refused)) = (effect, refused) {
+        if let (Effect::Hold | Effect::Bond, Some(refused)) = (effect, refused) {
+            let waits = if effect == Effect::Hold { Status::PaymentPending } else { Status::Delivered };
             let now = row::find(market, id).await?;
-            if now.state().is_some_and(|now| now.status == Status::PaymentPending) {
+            if now.state().is_some_and(|now| now.status == waits) {
                 return Err(LedgerError::Refused(refused).into());
             }
         }
@@ -189,12 +197,17 @@ async fn order(market: &Market, deal: &Deal, state: &State, effect: Effect) -> R
     let key = |step: &str| Some(wallet::once(step, deal.id.as_bytes(), ""));
     Ok(match effect {
         Effect::Hold => {
-            let (owner, asset) = (buyer_id(deal)?, deal.asset());
-            let from = wallet::account(market, owner, asset).await?;
-            let held = ledger::open(&market.pool, owner, asset, Purpose::Held).await?;
-            // Deadlines end it, and nothing else.
-            let hold = Hold { id: deal.id, from, held, amount: deal.price, expires_at: NEVER };
+            let hold = set_aside(market, deal, deal.id, deal.price).await?;
             Order { key: key("transaction_hold"), what: What::Pay(hold) }
+        }
+        Effect::Bond => {
+            let hold = set_aside(market, deal, bond_id(deal)?, bond(deal)).await?;
+            Order { key: key("transaction_bond"), what: What::Pay(hold) }
+        }
+        Effect::ReturnBond => Order { key: key("transaction_bond_back"), what: What::Void(bond_id(deal)?) },
+        Effect::ForfeitBond => {
+            let seller = wallet::account(market, deal.seller_id, deal.asset()).await?;
+            Order { key: key("transaction_bond_lost"), what: What::Post(bond_id(deal)?, seller, bond(deal)) }
         }
         Effect::Settle => {
             let what = What::Settle(deal.id, sale(market, deal, state).await?);
@@ -202,6 +215,23 @@ async fn order(market: &Market, deal: &Deal, state: &State, effect: Effect) -> R
         }
         Effect::Void => Order { key: key("transaction_void"), what: What::Void(deal.id) },
     })
+}
+
+/// Money of the buyer's.
+async fn set_aside(market: &Market, deal: &Deal, id: Uuid, amount: Amount) -> Result<Hold, Problem> {
+    let (owner, asset) = (buyer_id(deal)?, deal.asset());
+    let from = wallet::account(market, owner, asset).await?;
+    let held = ledger::open(&market.pool, owner, asset, Purpose::Held).await?;
+    // Deadlines end it, and nothing else.
+    Ok(Hold { id, from, held, amount, expires_at: NEVER })
+}
+
+fn bond(deal: &Deal) -> Amount {
+    if let By::Ledger(of) = &deal.by { of.1.bond } else { Amount::ZERO }
+}
+
+fn bond_id(deal: &Deal) -> Result<Uuid, Problem> {
+    deal.bond_id.ok_or_else(|| Problem::new(api::Code::Internal, "No bond was agreed on"))
 }
 
 fn buyer_id(deal: &Deal) -> Result<Uuid, Problem> {
@@ -242,19 +272,28 @@ async fn note(market: &Market, id: Uuid, effect: Effect) -> Result<(), Problem> 
         return Ok(());
     }
     // After the lock: whoever holds money for a purchase keeps its row from being changed until that is done.
-    let hold: Option<i16> = sqlx::query_scalar("SELECT state FROM holds WHERE id = $1").bind(id).fetch_optional(&mut *tx).await?;
+    let is_of_bond = matches!(effect, Effect::Bond | Effect::ReturnBond | Effect::ForfeitBond);
+    let held = if is_of_bond { bond_id(&deal)? } else { id };
+    let hold: Option<i16> =
+        sqlx::query_scalar("SELECT state FROM holds WHERE id = $1").bind(held).fetch_optional(&mut *tx).await?;
     let (event, why) = match (effect, hold) {
         (Effect::Hold, Some(_)) => (Event::Done, "the ledger holds the price"),
         (Effect::Hold, None) => (Event::Refused, "the ledger has less than the price"),
+        (Effect::Bond, Some(_)) => (Event::Done, "the buyer disputes, and the ledger holds the bond"),
+        (Effect::Bond, None) => (Event::Refused, "the ledger has less than the bond"),
+        (Effect::ReturnBond, Some(3)) => (Event::Done, "the ledger gave the bond back"),
+        (Effect::ForfeitBond, Some(2)) => (Event::Done, "the ledger paid the bond to the seller"),
         (Effect::Settle, Some(2)) => (Event::Done, "the ledger paid the seller"),
         (Effect::Settle, _) => (Event::Refused, "it is so little that the fee would take all of it"),
         (Effect::Void, Some(3)) => (Event::Done, "the ledger gave the money back"),
-        (Effect::Void, _) => {
+        (Effect::Void | Effect::ReturnBond | Effect::ForfeitBond, _) => {
             return Err(Problem::new(api::Code::Internal, "The hold was not ended as it was decided: it was logged"));
         }
     };
     let next = machine::next(state, terms, event, Actor::Market, now)?;
-    write(&mut tx, id, state.status, &next, Who::MARKET, why).await?;
+    let who = if effect == Effect::Bond { Who { actor: Actor::Buyer, id: deal.initiator_id } } else { Who::MARKET };
+    let is_dispute_undone = (effect, event) == (Effect::Bond, Event::Refused);
+    write(&mut tx, id, state.status, &next, who, Some(why).filter(|_| !is_dispute_undone)).await?;
     tx.commit().await?;
     Ok(())
 }

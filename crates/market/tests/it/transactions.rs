@@ -10,9 +10,9 @@ use alloy::{
     rpc::types::TransactionRequest,
 };
 use api::{
-    AgentType, Award, Code, DecisionFilter, Initiate, Listing, PaymentMethod, Role, SubmitEvidence, Transaction,
+    AgentType, Award, BondStatus, Code, DecisionFilter, Initiate, Listing, PaymentMethod, Role, SubmitEvidence, Transaction,
     TransactionActor as Actor, TransactionFilter, TransactionRole, TransactionStatus as Status, VerifyDelivery,
-    ledger::{Amount, Asset, Kind},
+    ledger::{Amount, Asset, Kind, Send},
 };
 use contracts::usdc::Usdc as Token;
 use market::ledger::{self, Hold, Ledger, LedgerError, Move, Order, Purpose, Rates, Refused, What};
@@ -290,6 +290,61 @@ async fn an_arbiter_divides_what_is_disputed_and_it_is_held_against_the_seller()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_disputes_puts_up_a_bond_that_the_seller_gets_who_gets_most_of_the_price() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let shop = Shop::new(&market, world).await;
+    let (buyer, seller) = (&shop.buyer.client, &shop.seller.client);
+    let send = async |from: &Member, to: &Member, key: &str| {
+        let send = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard("45"), memo: None };
+        from.client.send_money(&send, key).await.unwrap();
+    };
+    let order = shop.delivered().await;
+    // A twentieth would be less than a cent.
+    assert_eq!((order.dispute_bond, order.bond), (ard("10"), None));
+    send(&shop.buyer, &shop.seller, "away").await;
+    assert_eq!(refusal(buyer.dispute(order.id, &said("no")).await), Code::InsufficientFunds);
+    assert_eq!((shop.now(order.id).await.status, shop.step(order.id).await), (Status::Delivered, None));
+    assert_eq!(has(&shop.buyer).await, (ard("5"), ard("50")), "nothing is disputed, and nothing held for it");
+    send(&shop.seller, &shop.buyer, "back").await;
+    for _ in 0..2 {
+        let order = buyer.dispute(order.id, &said("half of it is missing")).await.unwrap();
+        assert_eq!((order.status, order.bond), (Status::Disputed, Some(BondStatus::Held)));
+        assert_eq!(has(&shop.buyer).await, (ard("40"), ard("60")));
+    }
+    let told = shop.told(&shop.seller, order.id).await;
+    assert_eq!(told[4..], [(Status::Disputed, Actor::Buyer)], "one that came to nothing is not told");
+    // Asked, and the answer was lost.
+    let back = "UPDATE transactions SET status = 'delivered', step = 'bond', step_at = now(), bond_state = NULL WHERE id = $1";
+    sqlx::query(back).bind(order.id).execute(&shop.pool).await.unwrap();
+    assert!(differing(&market, &shop.world).await.is_empty());
+    shop.ends(order.id, Status::Disputed).await;
+    assert_eq!(has(&shop.buyer).await, (ard("40"), ard("60")));
+
+    let arbiter = market.client.with_api_key(&market.staff(shop.world.stack.database_url(), Role::Arbiter).await);
+    let award = async |id: Uuid, to_buyer: &str, to_seller: &str| {
+        let award = Award { to_buyer: ard(to_buyer), to_seller: ard(to_seller), reason: "it was there".into() };
+        arbiter.award(id, &award).await.unwrap()
+    };
+    let done = award(order.id, "24.999999", "25.000001").await;
+    assert_eq!((done.status, done.bond), (Status::Completed, Some(BondStatus::Forfeited)));
+    // Less a fee of 2 %, rounded up, and with the bond, of which there is none.
+    let after = ((ard("64.999999"), Amount::ZERO), ard("134.5"));
+    assert_eq!((has(&shop.buyer).await, has(&shop.seller).await.0), after);
+    let back = "UPDATE transactions SET status = 'disputed', step = 'forfeit_bond', step_at = now(), bond_state = 'held', ended_at = NULL
+         WHERE id = $1";
+    sqlx::query(back).bind(order.id).execute(&shop.pool).await.unwrap();
+    shop.ends(order.id, Status::Completed).await;
+    assert_eq!((has(&shop.buyer).await, has(&shop.seller).await.0), after, "once");
+
+    let order = shop.disputed().await;
+    let done = award(order.id, "25", "25").await;
+    assert_eq!((done.status, done.bond), (Status::Completed, Some(BondStatus::Returned)));
+    assert_eq!((has(&shop.buyer).await, has(&shop.seller).await.0), ((ard("39.999999"), Amount::ZERO), ard("159")));
+    assert!(differing(&market, &shop.world).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_seller_gives_back_as_much_as_is_said_and_either_side_gives_up_what_is_not_paid() {
     let world = World::new().await;
     let market = world.market().await;
@@ -491,8 +546,10 @@ async fn calls_that_are_cut_off_anywhere_lose_no_money_and_make_none() {
     let sold: Vec<i64> = sqlx::query_scalar(sold).fetch_all(&shop.pool).await.unwrap();
     let earned: i64 = sold.iter().map(|price| price - (price * 2 + 99) / 100).sum();
     let ended = (has(&shop.buyer).await, has(&shop.seller).await.0.signed());
-    let spent = Amount::from_units(100_000_000 - sold.iter().sum::<i64>().unsigned_abs()).unwrap();
-    assert_eq!(ended, ((spent, Amount::ZERO), 100_000_000 + earned));
+    let lost = "SELECT coalesce(sum(bond), 0)::bigint FROM transactions WHERE bond_state = 'forfeited'";
+    let lost: i64 = sqlx::query_scalar(lost).fetch_one(&shop.pool).await.unwrap();
+    let spent = Amount::from_units(100_000_000 - (sold.iter().sum::<i64>() + lost).unsigned_abs()).unwrap();
+    assert_eq!(ended, ((spent, Amount::ZERO), 100_000_000 + earned + lost));
     assert_eq!(shop.sales().await, sold.len() as i64);
     assert!(differing(&market, &shop.world).await.is_empty());
 }
