@@ -341,3 +341,30 @@ async fn open(
     };
     Ok((Market(Arc::new(parts)), seen))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bond_is_a_share_rounded_up_within_its_limits_and_never_more_than_the_price() {
+        let policy = |bps| DealPolicy {
+            escrow_from: Usdc::ZERO,
+            pay_within_seconds: 0,
+            arbiter: None,
+            deliver_within_seconds: 0,
+            review_seconds: 0,
+            dispute_bond: Bps::new(bps).unwrap_or_default(),
+            dispute_bond_least: Config::DISPUTE_BOND_LEAST,
+            dispute_bond_most: Config::DISPUTE_BOND_MOST,
+            confirmations: 1,
+        };
+        let bond = |bps, asset, price| policy(bps).bond(asset, Amount::from_units(price).unwrap_or_default()).units();
+        assert_eq!(bond(500, Asset::Usdc, 1_000_001), 50_001);
+        assert_eq!(bond(500, Asset::Usdc, 100_000), 10_000, "a cent at least");
+        assert_eq!(bond(500, Asset::Ard, 100_000_000), 10_000_000, "or its worth");
+        assert_eq!(bond(500, Asset::Usdc, 5_000_000_000), 50_000_000, "50 USDC at most");
+        assert_eq!(bond(500, Asset::Usdc, 3), 3, "the price at most");
+        assert_eq!(bond(0, Asset::Usdc, 1_000_000), 0);
+    }
+}

@@ -73,7 +73,7 @@ async fn tell(conn: &mut PgConnection, events: &[Event], upto: u64, since: Offse
     let news: Vec<(B256, &Event)> = events
         .iter()
         .filter(|event| event.place.timestamp >= since)
-        .filter_map(|event| Some((chain::argument(event, "id")?.parse().ok()?, event)))
+        .filter_map(|event| Some((chain::argument(event, "id")?.parse::<B256>().ok()?, event)))
         .collect();
     if news.is_empty() {
         return Ok(());
