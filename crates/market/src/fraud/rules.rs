@@ -33,7 +33,8 @@ pub struct Rules {
     pub cluster_closed_bps: u16,
     /// What follows, as RULE=ACTION with commas between. The rules are self_dealing, rapid_transactions, new_account, large_transaction,
     /// registration_burst and sybil_cluster. The actions are flag (somebody should look, the default), hold (withdrawals of whoever is behind the
-    /// agents wait for approval, and transfers to others are refused) and refuse (the agents and their wallets pay nothing either, from the ledger or by x402)
+    /// agents wait for approval, and transfers to others are refused) and refuse (the agents and their wallets pay nothing either, from the ledger or
+    /// by x402)
     #[arg(long = "fraud-actions", env = "FLORIN_MARKET_FRAUD_ACTIONS", value_delimiter = ',', value_name = "RULE=ACTION")]
     pub actions: Vec<RuleAction>,
 }

@@ -152,7 +152,8 @@ pub(super) async fn holds(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Re
     rows.iter().map(hold).collect()
 }
 
-/// Purchases in steps whose payment was decided, and bonds of those whose dispute was. They stay so until this batch is written; what somebody changes right now waits for nothing.
+/// Purchases in steps whose payment was decided, and bonds of those whose dispute was. They stay so until this batch is written; what somebody changes
+/// right now waits for nothing.
 pub(super) async fn awaited(conn: &mut PgConnection, orders: &[Order]) -> sqlx::Result<HashSet<Uuid>> {
     let ids = orders.iter().filter_map(|order| match &order.what {
         What::Pay(hold) => Some(hold.id),
