@@ -19,6 +19,7 @@ mod identity;
 pub mod ledger;
 mod listings;
 mod matching;
+mod mcp;
 mod page;
 mod problem;
 pub mod proofs;
@@ -60,6 +61,7 @@ pub use listings::{
     ListingVersion, SortBy, UpdateListing,
 };
 pub use matching::{AutoMatch, AutoMatched, AutoPurchase, Match, MatchTerms};
+pub use mcp::{McpHealth, McpMessageQuery};
 pub use page::{LIMIT_DEFAULT, LIMIT_MAX, PAGED_MAX, Page, PageQuery};
 pub use problem::{Code, Problem};
 pub use purchases::{Purchase, PurchaseFilter, PurchaseStatus};

@@ -223,7 +223,7 @@ mod tests {
     use super::*;
 
     /// What changes something and is for anybody, or for keys that may only read, or asks for more by itself. An operation belongs here only when it must.
-    const HARMLESS: [&str; 19] = [
+    const HARMLESS: [&str; 21] = [
         "agent_token",
         "auto_match",
         "cancel_transaction",
@@ -234,6 +234,8 @@ mod tests {
         "feed_ticket",
         "heartbeat",
         "login",
+        "mcp_event",
+        "mcp_message",
         "price_suggest",
         "refresh",
         "register_agent",

@@ -240,6 +240,11 @@ pub(crate) fn operations() -> Vec<Operation> {
         get("/admin/transactions/{id}/content", ("case_content", "What is disputed, to be judged"), Staff(Role::Arbiter), transactions::case_content),
         post("/admin/transactions/{id}/award", ("award", "Divide what is held, as the arbiter of a dispute"), Staff(Role::Arbiter), transactions::award),
 
+        get("/mcp/health", ("mcp_health", "What there is for models"), Open, mcp::health),
+        post("/mcp/message", ("mcp_message", "A message of the Model Context Protocol, as to /mcp"), Open, mcp::message),
+        post("/mcp/sse", ("mcp_event", "The same, answered as a server-sent event"), Open, mcp::event),
+        get("/mcp/sse", ("mcp_stream", "A stream for answers to messages, as revision 2024-11-05 has it"), Open, mcp::listen),
+
         get("/treasuries/{address}", ("treasury", "An organisation's treasury, as the mirror of the chain has it"), Open, treasuries::show),
         get("/treasuries/{address}/proposals", ("proposals", "Orders and changes of a treasury, by id"), Open, treasuries::proposals),
     ]
@@ -262,6 +267,8 @@ pub(crate) fn router(market: Market) -> Router {
     }
     let api = Router::new().nest("/api/v1", v1.layer(middleware::from_fn(etag::tag)));
     let mcp = Arc::new(Mcp::new(&market, offered, &api));
+    // The market has one router.
+    let _ = market.mcp.set(Arc::downgrade(&mcp));
     let card = Arc::new(well_known::agent_card(&market, mcp.tools()));
     let sold = get(well_known::x402)
         .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))

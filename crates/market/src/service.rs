@@ -1,4 +1,8 @@
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, OnceLock, Weak},
+    time::Duration,
+};
 
 use alloy::{
     primitives::Address,
@@ -36,6 +40,7 @@ use crate::{
     fraud, funds,
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
+    mcp::Mcp,
     moment::{MOMENT, Moment},
     news,
     proofs::Proofs,
@@ -134,6 +139,10 @@ pub(crate) struct Parts {
     pub(crate) terms: DealPolicy,
     /// Above it a model's user must agree to what the model pays.
     pub(crate) mcp_approve_above: Usdc,
+    /// What answers models: it serves by the router, which is made of this.
+    pub(crate) mcp: OnceLock<Weak<Mcp>>,
+    /// The service ends, and so does what goes on until then.
+    pub(crate) closing: CancellationToken,
     /// Settlements under way; they are finished before the service ends.
     pub(crate) tasks: TaskTracker,
 }
@@ -337,6 +346,8 @@ async fn open(
             confirmations: config.confirmations,
         },
         mcp_approve_above: config.mcp_approve_above,
+        mcp: OnceLock::new(),
+        closing: shutdown.child_token(),
         tasks: TaskTracker::new(),
     };
     Ok((Market(Arc::new(parts)), seen))

@@ -1,8 +1,9 @@
 // Lists what a market has for models with the official MCP client, reads every resource, calls the tools of FLORIN_PLAN (a JSON array of calls,
-// in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, then, as nobody, buys a listing by the official x402
-// SDK. Prints {tools, templates, read, called, bought} as JSON.
+// in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, lists tools and calls one over the transport of revision
+// 2024-11-05, then, as nobody, buys a listing by the official x402 SDK. Prints {tools, templates, read, called, streamed, bought} as JSON.
 // Usage: FLORIN_KEY=0x.. FLORIN_API_KEY=.. FLORIN_PLAN=.. node market.mjs RPC_URL MARKET_URL LISTING AGENT
 import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import { x402Client } from "@x402/core/client";
 import { ExactEvmScheme } from "@x402/evm";
@@ -16,7 +17,8 @@ async function connect(headers) {
   return client;
 }
 
-const known = await connect({ authorization: `Bearer ${process.env.FLORIN_API_KEY}` });
+const headers = { authorization: `Bearer ${process.env.FLORIN_API_KEY}` };
+const known = await connect(headers);
 const tools = (await known.listTools()).tools.map(({ name }) => name);
 const { resources } = await known.listResources();
 const templates = (await known.listResourceTemplates()).resourceTemplates.map(({ uriTemplate }) => uriTemplate);
@@ -32,6 +34,14 @@ for (const { name, arguments: given } of JSON.parse(process.env.FLORIN_PLAN)) {
   called.push(await known.callTool({ name, arguments: args }));
 }
 
+const listening = new Client({ name: "official", version: "1" });
+await listening.connect(new SSEClientTransport(new URL(`${url}/sse`), { requestInit: { headers } }));
+const streamed = {
+  tools: (await listening.listTools()).tools.length,
+  called: await listening.callTool({ name: "wallet_balance", arguments: {} }),
+};
+await listening.close();
+
 const payer = new x402Client().register("eip155:*", new ExactEvmScheme(privateKeyToAccount(process.env.FLORIN_KEY)));
 const nobody = await connect({});
 const call = { name: "marketplace_express_buy", arguments: { listing_id: listing } };
@@ -40,5 +50,5 @@ if (!unpaid.isError || !unpaid.structuredContent?.accepts) throw new Error(JSON.
 const payment = await payer.createPaymentPayload(unpaid.structuredContent);
 const paid = await nobody.callTool({ ...call, _meta: { "x402/payment": payment } });
 const bought = { text: paid.content[0].text, receipt: paid._meta?.["x402/payment-response"] };
-console.log(JSON.stringify({ tools, templates, read, called, bought }));
+console.log(JSON.stringify({ tools, templates, read, called, streamed, bought }));
 process.exit(0);

@@ -1,6 +1,6 @@
 """Lists what a market has for models with the official MCP client, reads every resource, calls the tools of FLORIN_PLAN (a JSON array of calls,
-in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, then, as nobody, buys a listing by the official payment
-wrapper. Prints {tools, templates, read, called, bought} as JSON.
+in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, lists tools and calls one over the transport of revision
+2024-11-05, then, as nobody, buys a listing by the official payment wrapper. Prints {tools, templates, read, called, streamed, bought} as JSON.
 
 Usage: FLORIN_KEY=0x.. FLORIN_API_KEY=.. FLORIN_PLAN=.. python market.py RPC_URL MARKET_URL LISTING AGENT
 """
@@ -13,6 +13,7 @@ import sys
 
 from eth_account import Account
 from mcp import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
 from pydantic import AnyUrl
 from x402 import x402Client
@@ -21,10 +22,10 @@ from x402.mechanisms.evm.exact import ExactEvmClientScheme
 from x402.mechanisms.evm.signers import EthAccountSignerWithRPC
 
 rpc_url, url, listing, agent = sys.argv[1:]
+headers = {"authorization": f"Bearer {os.environ['FLORIN_API_KEY']}"}
 
 
 async def look_and_call() -> dict:
-    headers = {"authorization": f"Bearer {os.environ['FLORIN_API_KEY']}"}
     async with streamablehttp_client(url, headers=headers) as (read, write, _), ClientSession(read, write) as known:
         await known.initialize()
         tools = [tool.name for tool in (await known.list_tools()).tools]
@@ -42,6 +43,14 @@ async def look_and_call() -> dict:
     return {"tools": tools, "templates": templates, "read": texts, "called": called}
 
 
+async def listen() -> dict:
+    async with sse_client(f"{url}/sse", headers=headers) as (read, write), ClientSession(read, write) as session:
+        await session.initialize()
+        tools = len((await session.list_tools()).tools)
+        called = await session.call_tool("wallet_balance", {})
+        return {"tools": tools, "called": called.model_dump(mode="json", by_alias=True)}
+
+
 async def buy() -> dict:
     payer = x402Client()
     payer.register("eip155:*", ExactEvmClientScheme(EthAccountSignerWithRPC(Account.from_key(os.environ["FLORIN_KEY"]), rpc_url)))
@@ -54,7 +63,7 @@ async def buy() -> dict:
 
 
 async def main() -> None:
-    print(json.dumps({**await look_and_call(), "bought": await buy()}))
+    print(json.dumps({**await look_and_call(), "streamed": await listen(), "bought": await buy()}))
 
 
 asyncio.run(main())

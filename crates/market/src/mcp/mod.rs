@@ -2,45 +2,30 @@
 //!
 //! A tool is an operation of the HTTP API: a call becomes its request and goes the same way, past the same checks. What is here only translates.
 
+mod doors;
 mod quote;
 mod resources;
 mod rpc;
+mod streams;
 mod told;
 mod tools;
 
-use std::{convert::Infallible, sync::Arc};
+use std::sync::Arc;
 
-use api::Code;
-use axum::{
-    Json, Router,
-    body::{Bytes, to_bytes},
-    extract::{DefaultBodyLimit, Request, rejection::BytesRejection},
-    http::{HeaderMap, StatusCode},
-    middleware,
-    response::{IntoResponse, Response},
-    routing::{get, post},
-};
+use axum::{Router, body::to_bytes, extract::Request, http::StatusCode, response::Response};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_http::timeout::TimeoutLayer;
 use x402::JsonMap;
 
 use self::{
     quote::{Kind, Payment, Quote},
     resources::Resource,
     rpc::{Call, Client, Fault},
+    streams::Streams,
     tools::{Does, Target},
 };
-use crate::{
-    access::{self, Access, Origin},
-    auth::Caller,
-    input::JSON_LEN_MAX_BYTES,
-    limits::Principal,
-    operation::Operation,
-    problem::Problem,
-    router::REQUEST_TIMEOUT,
-    service::Market,
-};
+use crate::{auth::Caller, limits::Principal, operation::Operation, problem::Problem, service::Market};
+pub(crate) use doors::{event, health, listen, message};
 pub(crate) use tools::Tool;
 
 /// What a model is told of the market.
@@ -52,7 +37,7 @@ const LISTS: Option<(u64, &str)> = Some((300_000, "public"));
 /// What is read changes.
 const READ: Option<(u64, &str)> = Some((0, "private"));
 /// Headers that a page's request may have.
-pub(crate) const HEADERS: [&str; 3] = ["mcp-protocol-version", "mcp-method", "mcp-name"];
+pub(crate) const HEADERS: [&str; 4] = ["mcp-protocol-version", "mcp-method", "mcp-name", doors::NAMED];
 /// Longest answer that is a resource.
 const RESOURCE_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -63,6 +48,7 @@ pub(crate) struct Mcp {
     operations: Router,
     tools: Vec<Tool>,
     resources: Vec<Resource>,
+    streams: Arc<Streams>,
 }
 
 /// What there is for models.
@@ -76,7 +62,7 @@ pub(crate) fn offered(operations: &[Operation]) -> Offered {
     Offered { tools: tools::tools(operations), resources: resources::resources(operations) }
 }
 
-/// Who calls, as [`access::guard`] found.
+/// Who calls, as [`crate::access::guard`] found.
 struct Asker {
     caller: Option<Caller>,
     principal: Principal,
@@ -87,53 +73,12 @@ impl Mcp {
     pub(crate) fn new(market: &Market, offered: Offered, router: &Router<Market>) -> Self {
         let nowhere = || async { Problem::not_found("thing") };
         let operations = router.clone().fallback(nowhere).with_state(market.clone());
-        Self { market: market.clone(), operations, tools: offered.tools, resources: offered.resources }
+        let streams = Arc::default();
+        Self { market: market.clone(), operations, tools: offered.tools, resources: offered.resources, streams }
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {
         &self.tools
-    }
-
-    /// `/mcp`, where messages come, and `/mcp/health`.
-    pub(crate) fn routes(self: Arc<Self>) -> Router<Market> {
-        let guard = middleware::from_fn_with_state((self.market.clone(), Access::Open), access::guard);
-        let about = json!({
-            "status": "ok",
-            "protocol_versions": rpc::versions().collect::<Vec<_>>(),
-            "tools": self.tools.len(),
-            "resources": self.resources.len(),
-        });
-        let serve = move |origin: Origin, caller: Option<Caller>, headers: HeaderMap, body: Result<Bytes, BytesRejection>| {
-            let (at, asker) = (Arc::clone(&self), Asker { caller, principal: origin.principal });
-            async move { at.serve(&asker, &headers, body).await }
-        };
-        let serve = post(serve)
-            .layer::<_, Infallible>(DefaultBodyLimit::max(JSON_LEN_MAX_BYTES))
-            .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
-            .route_layer(guard);
-        Router::new().route("/mcp", serve).route("/mcp/health", get(async move || Json(about.clone())))
-    }
-
-    async fn serve(&self, asker: &Asker, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
-        if !rpc::is_welcome(headers, &self.market.public_url) {
-            return Problem::new(Code::Forbidden, "Pages of other origins may not ask here").into_response();
-        }
-        let Ok(body) = body else {
-            return Problem::new(Code::TooLarge, format!("A message has at most {JSON_LEN_MAX_BYTES} bytes")).into_response();
-        };
-        let call = match rpc::read(&body) {
-            Ok(Some(call)) => call,
-            Ok(None) => return StatusCode::ACCEPTED.into_response(),
-            Err(fault) => return fault.answer(None),
-        };
-        let client = match call.client(headers) {
-            Ok(client) => client,
-            Err(fault) => return fault.answer(Some(call.id)),
-        };
-        match self.answer(asker, client, &call).await {
-            Ok((result, cached)) => call.answer(client, result, cached),
-            Err(fault) => fault.answer(Some(call.id)),
-        }
     }
 
     async fn answer(&self, asker: &Asker, client: Client, call: &Call) -> Result<(JsonMap, Option<(u64, &'static str)>), Fault> {

@@ -19,7 +19,7 @@ use crate::problem::Problem;
 /// The revision without sessions.
 pub(crate) const CURRENT: &str = "2026-07-28";
 /// Those with `initialize`, newest first.
-const EARLIER: [&str; 3] = ["2025-11-25", "2025-06-18", "2025-03-26"];
+const EARLIER: [&str; 4] = ["2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"];
 
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 const CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -100,8 +100,18 @@ impl Fault {
         Self { data: Some(json!(problem)), ..Self::new(StatusCode::OK, code, problem.to_string()) }
     }
 
+    /// The answer fits into no stream.
+    pub(crate) fn too_long() -> Self {
+        Self::new(StatusCode::OK, INTERNAL_ERROR, "The answer is too long for a stream: post the call to /mcp")
+    }
+
     /// As the answer to the call with this id; of no call when it was none.
     pub(crate) fn answer(self, id: Option<Value>) -> Response {
+        respond(self.status, self.message(id))
+    }
+
+    /// The same, as a message.
+    pub(crate) fn message(self, id: Option<Value>) -> Value {
         let mut error = json!({"code": self.code, "message": self.message});
         if let Some(data) = self.data {
             error["data"] = data;
@@ -110,7 +120,7 @@ impl Fault {
         if let Some(id) = id {
             message["id"] = id;
         }
-        respond(self.status, message)
+        message
     }
 }
 
@@ -206,7 +216,12 @@ impl Call {
     }
 
     /// The answer with this result. `cached` says for how many milliseconds a client may keep it, and whether for others, too.
-    pub(crate) fn answer(self, client: Client, mut result: JsonMap, cached: Option<(u64, &str)>) -> Response {
+    pub(crate) fn answer(self, client: Client, result: JsonMap, cached: Option<(u64, &str)>) -> Response {
+        respond(StatusCode::OK, self.message(client, result, cached))
+    }
+
+    /// The same, as a message.
+    pub(crate) fn message(self, client: Client, mut result: JsonMap, cached: Option<(u64, &str)>) -> Value {
         if client.is_current {
             result.entry("resultType").or_insert_with(|| "complete".into());
             if let Some((ttl, scope)) = cached {
@@ -217,7 +232,7 @@ impl Call {
                 meta.insert(SERVER.into(), server());
             }
         }
-        respond(StatusCode::OK, json!({"jsonrpc": "2.0", "id": self.id, "result": result}))
+        json!({"jsonrpc": "2.0", "id": self.id, "result": result})
     }
 
     /// The answer to `initialize`: the revision that was asked for, if it is served.

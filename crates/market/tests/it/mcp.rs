@@ -9,9 +9,10 @@ use reqwest::{Method, Response, StatusCode};
 use ring::hmac;
 use serde_json::{Value, json};
 use stack::Account;
+use url::Url;
 use uuid::Uuid;
 
-use crate::harness::{BUYER, Market, Member, PRICE, SELLER, World, address, goods, pay};
+use crate::harness::{BUYER, Market, Member, PRICE, SELLER, WAIT, World, address, goods, pay};
 
 const GOODS: &str = "42.17 EUR/MWh";
 const CURRENT: &str = "2026-07-28";
@@ -69,6 +70,50 @@ impl Model<'_> {
         let headers = [("mcp-protocol-version", CURRENT), ("mcp-method", "tools/call"), ("mcp-name", tool)];
         let answer: Value = self.post(&headers, message.to_string()).await.json().await.unwrap();
         answer["result"].clone()
+    }
+}
+
+/// Events as they come.
+struct Events {
+    response: Response,
+    read: Vec<u8>,
+}
+
+impl Events {
+    fn of(response: Response) -> Self {
+        assert_eq!(
+            (response.status(), &response.headers()["content-type"]),
+            (StatusCode::OK, &"text/event-stream".parse().unwrap())
+        );
+        Self { response, read: Vec::new() }
+    }
+
+    async fn open(market: &Market, key: &str) -> Self {
+        let request = reqwest::Client::new().get(market.url.join("mcp/sse").unwrap()).bearer_auth(key);
+        Self::of(request.send().await.unwrap())
+    }
+
+    /// The name and the data of the next event; none when there are no more.
+    async fn next(&mut self) -> Option<(String, String)> {
+        loop {
+            if let Some(end) = self.read.windows(2).position(|two| two == b"\n\n") {
+                let event: Vec<u8> = self.read.drain(..end + 2).collect();
+                let event = String::from_utf8(event).unwrap();
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                if let (Some(name), Some(data)) = (field("event: "), field("data: ")) {
+                    return Some((name, data));
+                }
+                continue;
+            }
+            let chunk = tokio::time::timeout(WAIT, self.response.chunk()).await.unwrap().unwrap()?;
+            self.read.extend_from_slice(&chunk);
+        }
+    }
+
+    async fn message(&mut self) -> Value {
+        let (name, data) = self.next().await.unwrap();
+        assert_eq!(name, "message", "{data}");
+        serde_json::from_str(&data).unwrap()
     }
 }
 
@@ -135,12 +180,91 @@ async fn clients_of_every_revision_find_what_there_is() {
         assert_eq!((status, &refused["error"]["code"]), (400, &json!(code)), "{headers:?}: {refused}");
     }
 
-    let health: Value = reqwest::get(market.url.join("mcp/health").unwrap()).await.unwrap().json().await.unwrap();
-    assert_eq!((&health["status"], health["tools"].as_u64()), (&json!("ok"), Some(listed as u64)));
+    for path in ["mcp/health", "api/v1/mcp/health"] {
+        let health: Value = reqwest::get(market.url.join(path).unwrap()).await.unwrap().json().await.unwrap();
+        assert_eq!((&health["status"], health["tools"].as_u64()), (&json!("ok"), Some(listed as u64)), "{path}");
+    }
     for method in [Method::GET, Method::DELETE] {
         let answer = reqwest::Client::new().request(method, market.url.join("mcp").unwrap()).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::METHOD_NOT_ALLOWED, "there are no streams and no sessions");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_is_answered_under_the_other_names_too() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let (_, _, buyer) = shop(&market).await;
+    let call = json!({"jsonrpc": "2.0", "id": 3, "method": "tools/call", "params": {"name": "wallet_balance"}});
+    let post = async |path: &str, session: &[(&str, &str)]| {
+        let request = reqwest::Client::new().post(market.url.join(path).unwrap()).bearer_auth(&buyer.key).body(call.to_string());
+        session.iter().fold(request, |request, (name, value)| request.header(*name, *value)).send().await.unwrap()
+    };
+    let named = post("api/v1/mcp/message", &[("x-mcp-session-id", "mine")]).await;
+    assert_eq!(named.headers()["x-mcp-session-id"], "mine");
+    let answer: Value = named.json().await.unwrap();
+    assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(3), &json!(false)), "{answer}");
+    let unnamed = post("api/v1/mcp/message", &[]).await;
+    assert!(unnamed.headers().contains_key("x-mcp-session-id"), "clients that want a name get one");
+    assert_eq!(post("api/v1/mcp/message?sessionId=nothing", &[]).await.status(), StatusCode::NOT_FOUND);
+    assert_eq!(post("api/v1/mcp/message?session=nothing", &[]).await.status(), StatusCode::BAD_REQUEST);
+    let mut events = Events::of(post("api/v1/mcp/sse", &[]).await);
+    assert_eq!(events.message().await["result"], answer["result"]);
+    assert_eq!(events.next().await, None, "one call, one event");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_opens_a_stream_reads_there_what_is_answered_to_what_they_post_and_nobody_else_does() {
+    let world = World::new().await;
+    let unlimited = || Config { requests_per_minute: 0, ..world.config() };
+    let (market, other) = (Market::start(unlimited()).await, Market::start(unlimited()).await);
+    let (seller, _, buyer) = shop(&market).await;
+    let mut stream = Events::open(&market, &buyer.key).await;
+    let (name, endpoint) = stream.next().await.unwrap();
+    assert_eq!(name, "endpoint");
+    let at = market.url.join(&endpoint).unwrap();
+    let post = async |url: &Url, key: &str, message: &Value| {
+        let request = reqwest::Client::new().post(url.clone()).bearer_auth(key).body(message.to_string());
+        request.send().await.unwrap().status()
+    };
+    let params = json!({"protocolVersion": "2024-11-05", "capabilities": {}, "clientInfo": {"name": "it", "version": "1"}});
+    let hello = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+    assert_eq!(post(&at, &buyer.key, &hello).await, StatusCode::ACCEPTED);
+    let answer = stream.message().await;
+    assert_eq!((&answer["id"], &answer["result"]["protocolVersion"]), (&json!(0), &json!("2024-11-05")), "{answer}");
+    let call = |id: u64| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "wallet_balance"}});
+    assert_eq!(post(&at, &buyer.key, &json!([])).await, StatusCode::BAD_REQUEST);
+    assert_eq!(post(&at, &seller.key, &call(1)).await, StatusCode::NOT_FOUND, "the stream is another's");
+    let elsewhere = other.url.join(&endpoint).unwrap();
+    assert_eq!(post(&elsewhere, &buyer.key, &call(2)).await, StatusCode::NOT_FOUND, "the stream is at another instance");
+    // More than may wait at once, and all are answered, because they are read.
+    for id in 10..30 {
+        assert_eq!(post(&at, &buyer.key, &call(id)).await, StatusCode::ACCEPTED);
+        let answer = stream.message().await;
+        assert_eq!((&answer["id"], &answer["result"]["isError"]), (&json!(id), &json!(false)), "{answer}");
+    }
+
+    let mut more = Vec::new();
+    for _ in 1..8 {
+        more.push(Events::open(&market, &buyer.key).await);
+    }
+    let one_too_many = reqwest::Client::new().get(market.url.join("mcp/sse").unwrap()).bearer_auth(&buyer.key);
+    assert_eq!(one_too_many.send().await.unwrap().status(), StatusCode::TOO_MANY_REQUESTS);
+    let (_, gone) = more[0].next().await.unwrap();
+    let gone = market.url.join(&gone).unwrap();
+    drop(more);
+    let nothing = json!({"jsonrpc": "2.0", "method": "notifications/initialized"});
+    let noticed = async {
+        while post(&gone, &buyer.key, &nothing).await != StatusCode::NOT_FOUND {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(WAIT, noticed).await.unwrap();
+    Events::open(&market, &buyer.key).await;
+
+    // Nobody who only listens keeps the market from stopping.
+    tokio::time::timeout(WAIT, market.stop()).await.unwrap();
+    assert_eq!(stream.next().await, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -447,6 +571,9 @@ async fn the_official_clients_list_and_call_every_tool_and_pay_for_one() {
             assert_eq!(result["isError"].as_bool().unwrap_or_default(), *fails, "{program:?} {name}: {result}");
         }
         assert_eq!(told["called"][2]["content"][0]["text"], GOODS);
+        let streamed = &told["streamed"];
+        assert_eq!(streamed["tools"].as_u64(), Some(plan.len() as u64), "{program:?}: {streamed}");
+        assert!(streamed["called"]["structuredContent"]["balances"].is_array(), "{program:?}: {streamed}");
         assert!(told["called"][19]["structuredContent"]["accepts"].is_array(), "{}", told["called"][19]);
         assert_eq!(
             (&told["bought"]["text"], &told["bought"]["receipt"]["success"]),

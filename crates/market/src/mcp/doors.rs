@@ -1,0 +1,240 @@
+//! How messages come in, and answers go out.
+//!
+//! `POST /mcp` is the door: one message, one answer, at any instance. `POST /api/v1/mcp/message` is the same under another name. Clients of revision
+//! 2024-11-05 open a stream first (`GET /mcp/sse`), whose first event names that path with the stream's id: what they post is then answered in the stream.
+
+use std::{
+    convert::Infallible,
+    sync::{Arc, Weak},
+};
+
+use api::{Code, McpHealth, McpMessageQuery};
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, FromRequest, Request, State, rejection::BytesRejection},
+    http::{HeaderMap, HeaderName, StatusCode},
+    middleware,
+    response::{IntoResponse, Response},
+    routing::{MethodRouter, get, post},
+};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tower_http::timeout::TimeoutLayer;
+
+use super::{
+    Asker, Mcp,
+    rpc::{self, Call, Client},
+    streams,
+};
+use crate::{
+    access::{self, Access, Origin},
+    auth::Caller,
+    input::{JSON_LEN_MAX_BYTES, Params},
+    operation::{Description, Part},
+    problem::Problem,
+    router::{self, REQUEST_TIMEOUT},
+    service::Market,
+};
+
+/// What some clients name their session by. It is told back, and nothing hangs on it.
+pub(super) const NAMED: &str = "x-mcp-session-id";
+/// Seconds until a client that posts faster than it reads may try again.
+const RETRY_SECONDS: u64 = 1;
+
+/// A message, as it came.
+pub(crate) struct Posted(Result<Bytes, BytesRejection>);
+
+impl<S: Send + Sync> FromRequest<S> for Posted {
+    type Rejection = Infallible;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Infallible> {
+        Ok(Self(Bytes::from_request(request, state).await))
+    }
+}
+
+impl Part for Posted {
+    fn describe(to: &mut Description<'_>) {
+        let message = schemars::json_schema!({
+            "type": "object",
+            "description": "A message of JSON-RPC 2.0",
+            "properties": {
+                "jsonrpc": {"const": "2.0"},
+                "id": {"type": ["string", "integer"]},
+                "method": {"type": "string"},
+                "params": {"type": "object"},
+            },
+            "required": ["jsonrpc"],
+        });
+        to.body = Some(("application/json", Some(message)));
+    }
+}
+
+/// What came.
+enum Received {
+    Call(Call, Client),
+    /// No call: what is answered to it.
+    Answered(Response),
+}
+
+/// `GET /api/v1/mcp/health`, and `/mcp/health`: what there is for models.
+pub(crate) async fn health(State(market): State<Market>) -> Result<Json<McpHealth>, Problem> {
+    Ok(Json(of(&market)?.health()))
+}
+
+/// `POST /api/v1/mcp/message`: as `/mcp`, or to the stream that is named.
+pub(crate) async fn message(
+    State(market): State<Market>,
+    origin: Origin,
+    caller: Option<Caller>,
+    Params(McpMessageQuery { session_id }): Params<McpMessageQuery>,
+    headers: HeaderMap,
+    Posted(body): Posted,
+) -> Result<Response, Problem> {
+    let (mcp, asker) = (of(&market)?, Asker { caller, principal: origin.principal });
+    if let Some(session_id) = session_id {
+        return mcp.post(asker, &headers, body, &session_id).await;
+    }
+    let mut response = mcp.serve(&asker, &headers, body).await;
+    let named = headers.get(NAMED).cloned().unwrap_or_else(router::request_id);
+    response.headers_mut().insert(HeaderName::from_static(NAMED), named);
+    Ok(response)
+}
+
+/// `POST /api/v1/mcp/sse`: the same, answered as an event.
+pub(crate) async fn event(
+    State(market): State<Market>,
+    origin: Origin,
+    caller: Option<Caller>,
+    headers: HeaderMap,
+    Posted(body): Posted,
+) -> Result<Response, Problem> {
+    let (mcp, asker) = (of(&market)?, Asker { caller, principal: origin.principal });
+    let (call, client) = match mcp.receive(&headers, body) {
+        Received::Call(call, client) => (call, client),
+        Received::Answered(response) => return Ok(response),
+    };
+    let (sender, events) = mpsc::channel(1);
+    market.spawn(async move {
+        let message = mcp.complete(&asker, client, call).await;
+        // Whoever hung up wants none.
+        let _ = sender.send((streams::event(&message), None)).await;
+    });
+    Ok(streams::answer(events))
+}
+
+/// `GET /api/v1/mcp/sse`, and `/mcp/sse`: a stream. Its first event, `endpoint`, says where to post messages to, the others are the answers.
+pub(crate) async fn listen(State(market): State<Market>, origin: Origin, headers: HeaderMap) -> Result<Response, Problem> {
+    let mcp = of(&market)?;
+    mcp.welcome(&headers)?;
+    let path = market.public_url.path().trim_end_matches('/');
+    let endpoint = |id: &str| format!("{path}/api/v1/mcp/message?sessionId={id}");
+    mcp.streams.open(origin.principal, &market.closing, endpoint)
+}
+
+/// What answers models at this market.
+fn of(market: &Market) -> Result<Arc<Mcp>, Problem> {
+    let mcp = market.mcp.get().and_then(Weak::upgrade);
+    mcp.ok_or_else(|| Problem::new(Code::Unavailable, "Nothing answers models yet"))
+}
+
+impl Mcp {
+    /// `/mcp`, where messages come, `/mcp/sse`, and `/mcp/health`.
+    pub(crate) fn routes(self: Arc<Self>) -> Router<Market> {
+        let market = self.market.clone();
+        let serve = move |origin: Origin, caller: Option<Caller>, headers: HeaderMap, Posted(body): Posted| {
+            let (at, asker) = (Arc::clone(&self), Asker { caller, principal: origin.principal });
+            async move { at.serve(&asker, &headers, body).await }
+        };
+        Router::new()
+            .route("/mcp", guarded(&market, post(serve)))
+            .route("/mcp/sse", guarded(&market, get(listen)))
+            .route("/mcp/health", get(health))
+    }
+
+    fn health(&self) -> McpHealth {
+        McpHealth {
+            status: "ok".into(),
+            protocol_versions: rpc::versions().map(str::to_owned).collect(),
+            tools: self.tools.len() as u64,
+            resources: self.resources.len() as u64,
+            streams: self.streams.count() as u64,
+        }
+    }
+
+    async fn serve(&self, asker: &Asker, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+        let (call, client) = match self.receive(headers, body) {
+            Received::Call(call, client) => (call, client),
+            Received::Answered(response) => return response,
+        };
+        match self.answer(asker, client, &call).await {
+            Ok((result, cached)) => call.answer(client, result, cached),
+            Err(fault) => fault.answer(Some(call.id)),
+        }
+    }
+
+    /// Takes a message whose answer goes to a stream.
+    async fn post(
+        self: &Arc<Self>,
+        asker: Asker,
+        headers: &HeaderMap,
+        body: Result<Bytes, BytesRejection>,
+        session_id: &str,
+    ) -> Result<Response, Problem> {
+        let stream = self.streams.find(session_id, asker.principal).ok_or_else(|| {
+            let detail = "This stream has ended, or is not at this instance: open another. Where there are several instances, what comes from one \
+                          client must go to one of them; /mcp needs no stream";
+            Problem::new(Code::NotFound, detail)
+        })?;
+        let (call, client) = match self.receive(headers, body) {
+            Received::Call(call, client) => (call, client),
+            Received::Answered(response) => return Ok(response),
+        };
+        let place = stream.place().await;
+        let full = || Problem::too_often("Too many answers wait in this stream: read them first", RETRY_SECONDS);
+        let (at, place) = (Arc::clone(self), place.ok_or_else(full)?);
+        self.market.spawn(async move { stream.put(&at.complete(&asker, client, call).await, place) });
+        Ok(StatusCode::ACCEPTED.into_response())
+    }
+
+    /// The message that answers a call.
+    async fn complete(&self, asker: &Asker, client: Client, call: Call) -> Value {
+        match self.answer(asker, client, &call).await {
+            Ok((result, cached)) => call.message(client, result, cached),
+            Err(fault) => fault.message(Some(call.id)),
+        }
+    }
+
+    /// The call that came, and from what client.
+    fn receive(&self, headers: &HeaderMap, body: Result<Bytes, BytesRejection>) -> Received {
+        if let Err(problem) = self.welcome(headers) {
+            return Received::Answered(problem.into_response());
+        }
+        let Ok(body) = body else {
+            let problem = Problem::new(Code::TooLarge, format!("A message has at most {JSON_LEN_MAX_BYTES} bytes"));
+            return Received::Answered(problem.into_response());
+        };
+        let call = match rpc::read(&body) {
+            Ok(Some(call)) => call,
+            Ok(None) => return Received::Answered(StatusCode::ACCEPTED.into_response()),
+            Err(fault) => return Received::Answered(fault.answer(None)),
+        };
+        match call.client(headers) {
+            Ok(client) => Received::Call(call, client),
+            Err(fault) => Received::Answered(fault.answer(Some(call.id))),
+        }
+    }
+
+    fn welcome(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let is_welcome = rpc::is_welcome(headers, &self.market.public_url);
+        is_welcome.then_some(()).ok_or_else(|| Problem::new(Code::Forbidden, "Pages of other origins may not ask here"))
+    }
+}
+
+/// For anybody, as often and as long as an operation.
+fn guarded(market: &Market, route: MethodRouter<Market>) -> MethodRouter<Market> {
+    route
+        .layer::<_, Infallible>(DefaultBodyLimit::max(JSON_LEN_MAX_BYTES))
+        .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .route_layer(middleware::from_fn_with_state((market.clone(), Access::Open), access::guard))
+}
