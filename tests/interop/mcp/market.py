@@ -1,6 +1,7 @@
 """Lists what a market has for models with the official MCP client, reads every resource, calls the tools of FLORIN_PLAN (a JSON array of calls,
 in which "$3.id" stands for what the fourth call told) as the agent of FLORIN_API_KEY, lists tools and calls one over the transport of revision
-2024-11-05, then, as nobody, buys a listing by the official payment wrapper. Prints {tools, templates, read, called, streamed, bought} as JSON.
+2024-11-05, sends money for which its user is asked over either transport, then, as nobody, buys a listing by the official payment wrapper.
+Prints {tools, templates, read, called, streamed, asked, bought} as JSON.
 
 Usage: FLORIN_KEY=0x.. FLORIN_API_KEY=.. FLORIN_PLAN=.. python market.py RPC_URL MARKET_URL LISTING AGENT
 """
@@ -15,6 +16,7 @@ from eth_account import Account
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamablehttp_client
+from mcp.types import ElicitResult
 from pydantic import AnyUrl
 from x402 import x402Client
 from x402.mcp import x402MCPSession
@@ -51,6 +53,20 @@ async def listen() -> dict:
         return {"tools": tools, "called": called.model_dump(mode="json", by_alias=True)}
 
 
+async def ask(transport) -> dict:
+    questions = []
+
+    async def agree(_, params) -> ElicitResult:
+        questions.append(params.message)
+        return ElicitResult(action="accept", content={"approve": True})
+
+    async with transport as (read, write, *_), ClientSession(read, write, elicitation_callback=agree) as session:
+        await session.initialize()
+        quote = await session.call_tool("wallet_quote_transfer", {"to_agent_id": agent, "asset": "ARD", "amount": "100"})
+        sent = await session.call_tool("wallet_transfer", {"quote_id": quote.structuredContent["quote_id"]})
+        return {"questions": questions, "failed": sent.isError}
+
+
 async def buy() -> dict:
     payer = x402Client()
     payer.register("eip155:*", ExactEvmClientScheme(EthAccountSignerWithRPC(Account.from_key(os.environ["FLORIN_KEY"]), rpc_url)))
@@ -63,7 +79,12 @@ async def buy() -> dict:
 
 
 async def main() -> None:
-    print(json.dumps({**await look_and_call(), "streamed": await listen(), "bought": await buy()}))
+    told = {**await look_and_call(), "streamed": await listen()}
+    told["asked"] = {
+        "http": await ask(streamablehttp_client(url, headers=headers)),
+        "sse": await ask(sse_client(f"{url}/sse", headers=headers)),
+    }
+    print(json.dumps({**told, "bought": await buy()}))
 
 
 asyncio.run(main())

@@ -3,6 +3,7 @@
 //! A tool is an operation of the HTTP API: a call becomes its request and goes the same way, past the same checks. What is here only translates.
 
 mod doors;
+mod questions;
 mod quote;
 mod resources;
 mod rpc;
@@ -18,9 +19,10 @@ use tower::ServiceExt;
 use x402::JsonMap;
 
 use self::{
+    questions::Questions,
     quote::{Kind, Payment, Quote},
     resources::Resource,
-    rpc::{Call, Client, Fault},
+    rpc::{Call, Client, Done, Fault},
     streams::Streams,
     tools::{Does, Target},
 };
@@ -37,7 +39,7 @@ const LISTS: Option<(u64, &str)> = Some((300_000, "public"));
 /// What is read changes.
 const READ: Option<(u64, &str)> = Some((0, "private"));
 /// Headers that a page's request may have.
-pub(crate) const HEADERS: [&str; 4] = ["mcp-protocol-version", "mcp-method", "mcp-name", doors::NAMED];
+pub(crate) const HEADERS: [&str; 5] = ["mcp-protocol-version", "mcp-method", "mcp-name", doors::SESSION, doors::NAMED];
 /// Longest answer that is a resource.
 const RESOURCE_LEN_MAX_BYTES: usize = 4 * 1024 * 1024;
 
@@ -49,6 +51,7 @@ pub(crate) struct Mcp {
     tools: Vec<Tool>,
     resources: Vec<Resource>,
     streams: Arc<Streams>,
+    questions: Questions,
 }
 
 /// What there is for models.
@@ -73,15 +76,16 @@ impl Mcp {
     pub(crate) fn new(market: &Market, offered: Offered, router: &Router<Market>) -> Self {
         let nowhere = || async { Problem::not_found("thing") };
         let operations = router.clone().fallback(nowhere).with_state(market.clone());
-        let streams = Arc::default();
-        Self { market: market.clone(), operations, tools: offered.tools, resources: offered.resources, streams }
+        let Offered { tools, resources } = offered;
+        let (streams, questions) = (Arc::default(), Questions::default());
+        Self { market: market.clone(), operations, tools, resources, streams, questions }
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {
         &self.tools
     }
 
-    async fn answer(&self, asker: &Asker, client: Client, call: &Call) -> Result<(JsonMap, Option<(u64, &'static str)>), Fault> {
+    async fn answer(&self, asker: &Asker, client: Client, call: &Call) -> Done {
         let is_listed = |resource: &&Resource, template: bool| resource.is_template() == template;
         Ok(match (call.method.as_str(), client.is_current) {
             ("initialize", false) => (call.initialized(INSTRUCTIONS), None),

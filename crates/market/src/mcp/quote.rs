@@ -23,7 +23,7 @@ use time::{Duration, OffsetDateTime, format_description::well_known::Rfc3339};
 use uuid::Uuid;
 use x402::JsonMap;
 
-use super::rpc::{Client, map};
+use super::rpc::{Client, SAID, agrees, map};
 use crate::{
     agents,
     auth::{self, Caller},
@@ -323,10 +323,10 @@ impl Quote {
             return if confirm { Ok(None) } else { Err(Problem::new(Code::ApprovalNeeded, detail)) };
         }
         // A client that can ask its user does: what the model says of it does not count.
-        let answer = params.get("inputResponses").and_then(|responses| responses.get("approval"));
-        match answer.map(|answer| (&answer["action"], &answer["content"]["approve"])) {
-            Some((action, approve)) if action == "accept" && approve == true => Ok(None),
-            Some(_) => Err(Problem::new(Code::ApprovalNeeded, "The user did not agree: nothing was paid")),
+        let answer = params.get(SAID).and_then(|responses| responses.get("approval"));
+        match answer {
+            Some(answer) if agrees(answer) => Ok(None),
+            Some(_) => Err(Problem::new(Code::ApprovalNeeded, "The user did not agree, or not in time: nothing was paid")),
             None => Ok(Some(map(json!({
                 "resultType": "input_required",
                 "inputRequests": {"approval": {"method": "elicitation/create", "params": {

@@ -1,7 +1,7 @@
 //! Messages of the protocol: JSON-RPC over HTTP, one a request.
 //!
 //! Revision 2026-07-28 has no sessions: each request says by itself which revision it is of and what its client can do. Clients of earlier revisions say
-//! that once, by `initialize`; they are served without a session, too, and so as if they could do nothing.
+//! that once, by `initialize`; they are served without a session, too, but for those that can ask their user: that is sealed into the session's id.
 
 use api::Code;
 use axum::{
@@ -16,6 +16,8 @@ use x402::JsonMap;
 
 use crate::problem::Problem;
 
+/// From this revision on, a server may ask a client's user something.
+const ASKS_FROM: &str = "2025-06-18";
 /// The revision without sessions.
 pub(crate) const CURRENT: &str = "2026-07-28";
 /// Those with `initialize`, newest first.
@@ -35,6 +37,9 @@ const UNSUPPORTED_VERSION: i32 = -32022;
 /// What clients of earlier revisions know for a resource that is not there.
 const RESOURCE_NOT_FOUND: i32 = -32002;
 
+/// What the user said, in the parameters of a call.
+pub(crate) const SAID: &str = "inputResponses";
+
 /// Most of a stranger's text that is repeated to them.
 const SHOWN_MAX_CHARS: usize = 100;
 
@@ -44,6 +49,22 @@ pub(crate) struct Call {
     pub(crate) id: Value,
     pub(crate) method: String,
     pub(crate) params: JsonMap,
+}
+
+/// What a call came to: its result, and for how many milliseconds a client may keep it, and whether for others, too.
+pub(crate) type Done = Result<(JsonMap, Option<(u64, &'static str)>), Fault>;
+
+/// What a client sends.
+#[derive(Debug)]
+pub(crate) enum Message {
+    Call(Call),
+    /// It wants no answer.
+    Notification,
+    /// What the user said to a question.
+    Answer {
+        question: String,
+        agreed: bool,
+    },
 }
 
 /// The revisions that are served, newest first.
@@ -100,6 +121,16 @@ impl Fault {
         Self { data: Some(json!(problem)), ..Self::new(StatusCode::OK, code, problem.to_string()) }
     }
 
+    /// The session is none that began here, or another's.
+    pub(crate) fn no_session() -> Self {
+        Self::new(StatusCode::NOT_FOUND, INVALID_REQUEST, "There is no such session: initialize again")
+    }
+
+    /// What came answers nothing.
+    pub(crate) fn no_question() -> Self {
+        Self::bad(INVALID_REQUEST, "This is no call of JSON-RPC 2.0, and answers no question that was put to you")
+    }
+
     /// The answer fits into no stream.
     pub(crate) fn too_long() -> Self {
         Self::new(StatusCode::OK, INTERNAL_ERROR, "The answer is too long for a stream: post the call to /mcp")
@@ -135,8 +166,8 @@ fn respond(status: StatusCode, message: Value) -> Response {
     response
 }
 
-/// The one message of a request: a call, or `None` for a notification, which wants no answer.
-pub(crate) fn read(body: &[u8]) -> Result<Option<Call>, Fault> {
+/// The one message of a request.
+pub(crate) fn read(body: &[u8]) -> Result<Message, Fault> {
     let message: Value =
         serde_json::from_slice(body).map_err(|error| Fault::bad(PARSE_ERROR, format!("This is not JSON: {error}")))?;
     let Value::Object(mut message) = message else {
@@ -144,8 +175,15 @@ pub(crate) fn read(body: &[u8]) -> Result<Option<Call>, Fault> {
     };
     let is_rpc = message.get("jsonrpc").is_some_and(|version| version == "2.0");
     let (method, id) = (message.remove("method"), message.remove("id"));
-    let (Some(Value::String(method)), true) = (method, is_rpc) else {
-        return Err(Fault::bad(INVALID_REQUEST, "This is no call of JSON-RPC 2.0, and nothing is asked of clients here"));
+    let method = match (method, &id) {
+        (Some(Value::String(method)), _) if is_rpc => method,
+        (None, Some(Value::String(question)))
+            if is_rpc && ["result", "error"].iter().any(|field| message.contains_key(*field)) =>
+        {
+            let agreed = message.get("result").is_some_and(agrees);
+            return Ok(Message::Answer { question: question.clone(), agreed });
+        }
+        _ => return Err(Fault::no_question()),
     };
     let params = match message.remove("params") {
         None => JsonMap::new(),
@@ -153,10 +191,21 @@ pub(crate) fn read(body: &[u8]) -> Result<Option<Call>, Fault> {
         Some(_) => return Err(Fault::bad(INVALID_REQUEST, "params must be a JSON object")),
     };
     match id {
-        None => Ok(None),
-        Some(id @ (Value::String(_) | Value::Number(_))) => Ok(Some(Call { id, method, params })),
+        None => Ok(Message::Notification),
+        Some(id @ (Value::String(_) | Value::Number(_))) => Ok(Message::Call(Call { id, method, params })),
         Some(_) => Err(Fault::bad(INVALID_REQUEST, "id must be a text or a number")),
     }
+}
+
+/// Whether what a user said to a question of approval is yes.
+pub(crate) fn agrees(answer: &Value) -> bool {
+    answer["action"] == "accept" && answer["content"]["approve"] == true
+}
+
+/// Whether a client can ask its user something.
+fn can_ask(capabilities: &JsonMap) -> bool {
+    let elicitation = capabilities.get("elicitation").and_then(Value::as_object);
+    elicitation.is_some_and(|modes| modes.is_empty() || modes.contains_key("form"))
 }
 
 /// Whether a page of this origin may ask. A name that was made to point here is none of ours: neither the market's nor a loopback's.
@@ -210,18 +259,26 @@ impl Call {
         {
             return Err(mismatch("Mcp-Name", field));
         }
-        let elicitation = capabilities.get("elicitation").and_then(Value::as_object);
-        let can_ask = elicitation.is_some_and(|modes| modes.is_empty() || modes.contains_key("form"));
-        Ok(Client { is_current: true, can_ask })
+        Ok(Client { is_current: true, can_ask: can_ask(capabilities) })
     }
 
-    /// The answer with this result. `cached` says for how many milliseconds a client may keep it, and whether for others, too.
-    pub(crate) fn answer(self, client: Client, result: JsonMap, cached: Option<(u64, &str)>) -> Response {
-        respond(StatusCode::OK, self.message(client, result, cached))
+    /// The answer with what it came to.
+    pub(crate) fn answer(self, client: Client, done: Done) -> Response {
+        match done {
+            Ok((result, cached)) => respond(StatusCode::OK, self.result(client, result, cached)),
+            Err(fault) => fault.answer(Some(self.id)),
+        }
     }
 
     /// The same, as a message.
-    pub(crate) fn message(self, client: Client, mut result: JsonMap, cached: Option<(u64, &str)>) -> Value {
+    pub(crate) fn message(self, client: Client, done: Done) -> Value {
+        match done {
+            Ok((result, cached)) => self.result(client, result, cached),
+            Err(fault) => fault.message(Some(self.id)),
+        }
+    }
+
+    fn result(self, client: Client, mut result: JsonMap, cached: Option<(u64, &str)>) -> Value {
         if client.is_current {
             result.entry("resultType").or_insert_with(|| "complete".into());
             if let Some((ttl, scope)) = cached {
@@ -235,12 +292,33 @@ impl Call {
         json!({"jsonrpc": "2.0", "id": self.id, "result": result})
     }
 
-    /// The answer to `initialize`: the revision that was asked for, if it is served.
-    pub(crate) fn initialized(&self, instructions: &str) -> JsonMap {
+    /// The revision that `initialize` agrees on: the one that was asked for, if it is served.
+    fn version(&self) -> &'static str {
         let asked = self.params.get("protocolVersion").and_then(Value::as_str);
-        let version = EARLIER.into_iter().find(|version| Some(*version) == asked).unwrap_or(EARLIER[0]);
+        EARLIER.into_iter().find(|version| Some(*version) == asked).unwrap_or(EARLIER[0])
+    }
+
+    /// Whether it is an `initialize` of a client that can ask its user something.
+    pub(crate) fn begins_asking(&self) -> bool {
+        let capabilities = self.params.get("capabilities").and_then(Value::as_object);
+        self.method == "initialize" && self.version() >= ASKS_FROM && capabilities.is_some_and(can_ask)
+    }
+
+    /// What the client says that its user said: those that began with `initialize` are asked, and do not say it by themselves.
+    pub(crate) fn forget_said(&mut self) {
+        self.params.remove(SAID);
+    }
+
+    /// What the user said, where clients of the revision without sessions put it.
+    pub(crate) fn agree(&mut self, agreed: bool) {
+        let action = if agreed { "accept" } else { "decline" };
+        self.params.insert(SAID.into(), json!({"approval": {"action": action, "content": {"approve": agreed}}}));
+    }
+
+    /// The answer to `initialize`.
+    pub(crate) fn initialized(&self, instructions: &str) -> JsonMap {
         map(json!({
-            "protocolVersion": version, "capabilities": capabilities(), "serverInfo": server(), "instructions": instructions,
+            "protocolVersion": self.version(), "capabilities": capabilities(), "serverInfo": server(), "instructions": instructions,
         }))
     }
 }
@@ -298,7 +376,10 @@ mod tests {
     }
 
     fn call(method: &str, params: Value) -> Call {
-        read(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string().as_bytes()).unwrap().unwrap()
+        match read(json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string().as_bytes()) {
+            Ok(Message::Call(call)) => call,
+            other => panic!("{other:?}"),
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -59,7 +62,9 @@ pub(super) struct Streams(Mutex<HashMap<String, Arc<Stream>>>);
 #[derive(Debug)]
 pub(super) struct Stream {
     owner: Principal,
-    events: mpsc::Sender<Event>,
+    pub(super) events: mpsc::Sender<Event>,
+    /// Its client can ask its user something.
+    can_ask: AtomicBool,
     places: Arc<Semaphore>,
     posted_at: Mutex<Instant>,
 }
@@ -75,7 +80,7 @@ impl Streams {
         let id = alloy::hex::encode(&auth::random().0[..16]);
         let (sender, events) = mpsc::channel(QUEUE_LEN);
         let (places, posted_at) = (Arc::new(Semaphore::new(WAITING_MAX)), Mutex::new(Instant::now()));
-        let stream = Arc::new(Stream { owner, events: sender, places, posted_at });
+        let stream = Arc::new(Stream { owner, events: sender, can_ask: AtomicBool::new(false), places, posted_at });
         self.add(&id, &stream)?;
         let first = format!("event: endpoint\ndata: {}\n\n", endpoint(&id));
         let open = Open { streams: Arc::clone(self), id, stream, closing: closing.clone() };
@@ -134,6 +139,14 @@ impl Stream {
             frame = event(&Fault::too_long().message(message.get("id").cloned()));
         }
         let _ = self.events.try_send((frame, Some(place)));
+    }
+
+    pub(super) fn begin(&self, can_ask: bool) {
+        self.can_ask.store(can_ask, Ordering::Relaxed);
+    }
+
+    pub(super) fn can_ask(&self) -> bool {
+        self.can_ask.load(Ordering::Relaxed)
     }
 
     fn is_idle(&self) -> bool {

@@ -125,6 +125,11 @@ async fn shop(market: &Market) -> (Member, Listing, Member) {
     (seller, listing, buyer)
 }
 
+/// What a user says who approves.
+fn agreed() -> Value {
+    json!({"action": "accept", "content": {"approve": true}})
+}
+
 async fn ard(model: &Model<'_>) -> Value {
     let wallet = model.told("wallet_balance", json!({})).await;
     let balances = wallet["balances"].as_array().unwrap();
@@ -425,6 +430,78 @@ async fn a_transfer_is_sent_once_and_above_the_limit_only_when_the_user_agrees()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn clients_that_began_with_what_they_can_do_ask_their_user_while_the_call_waits() {
+    let world = World::new().await;
+    let config = || Config { mcp_approve_above: "0.01".parse().unwrap(), token_secrets: vec![SECRET.into()], ..world.config() };
+    let (market, other) = (Market::start(config()).await, Market::start(config()).await);
+    let (seller, _, buyer) = shop(&market).await;
+    let model = Model { market: &market, key: Some(&buyer.key) };
+    let begin = async |version: &str, capabilities: Value| {
+        let params =
+            json!({"protocolVersion": version, "capabilities": capabilities, "clientInfo": {"name": "it", "version": "1"}});
+        let message = json!({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params});
+        let answer = model.post(&[], message.to_string()).await;
+        answer.headers().get("mcp-session-id").map(|session| session.to_str().unwrap().to_owned())
+    };
+    assert_eq!(begin("2025-06-18", json!({})).await, None, "who cannot ask has no session");
+    assert_eq!(begin("2025-06-18", json!({"elicitation": {"url": {}}})).await, None, "it can only show pages");
+    assert_eq!(begin("2025-03-26", json!({"elicitation": {}})).await, None, "the revision knows no questions");
+    let session = begin("2025-06-18", json!({"elicitation": {}})).await.unwrap();
+    let pays = async || {
+        let send = json!({"to_agent_id": seller.agent.id, "asset": "ARD", "amount": "20"});
+        let quote = model.told("wallet_quote_transfer", send).await;
+        let arguments = json!({"quote_id": quote["quote_id"], "confirm": true});
+        let call = json!({"name": "wallet_transfer", "arguments": arguments, "inputResponses": {"approval": agreed()}});
+        json!({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": call}).to_string()
+    };
+    let headers = [("mcp-session-id", session.as_str()), ("accept", "application/json, text/event-stream")];
+    let say = async |at: &Market, key: &str, question: &Value, said: Value| {
+        let message = json!({"jsonrpc": "2.0", "id": question["id"], "result": said});
+        let speaker = Model { market: at, key: Some(key) };
+        speaker.post(&[], message.to_string()).await.status()
+    };
+
+    // The user agrees, by way of another instance; nobody else can in their place.
+    let mut answer = Events::of(model.post(&headers, pays().await).await);
+    let question = answer.message().await;
+    assert_eq!(question["method"], "elicitation/create", "neither the model nor its program says what the user said: {question}");
+    assert!(question["params"]["message"].as_str().unwrap().contains("20 ARD to the agent \"seller\""), "{question}");
+    assert_eq!(say(&market, &seller.key, &question, agreed()).await, StatusCode::BAD_REQUEST);
+    assert_eq!(ard(&model).await, "100.00");
+    assert_eq!(say(&other, &buyer.key, &question, agreed()).await, StatusCode::ACCEPTED);
+    let told = answer.message().await;
+    assert_eq!((&told["id"], &told["result"]["isError"]), (&json!(5), &json!(false)), "{told}");
+    assert_eq!(answer.next().await, None);
+    assert_eq!(ard(&model).await, "80.00");
+
+    // The user does not, by way of the same instance.
+    for said in [json!({"action": "decline"}), json!({"action": "cancel"}), json!({"action": "accept", "content": {}})] {
+        let mut answer = Events::of(model.post(&headers, pays().await).await);
+        let question = answer.message().await;
+        assert_eq!(say(&market, &buyer.key, &question, said).await, StatusCode::ACCEPTED);
+        assert_eq!(answer.message().await["result"]["structuredContent"]["code"], "approval_needed");
+    }
+    // Nobody is asked too much at once.
+    let mut waiting = Vec::new();
+    for _ in 0..8 {
+        let mut answer = Events::of(model.post(&headers, pays().await).await);
+        answer.message().await;
+        waiting.push(answer);
+    }
+    let mut one_too_many = Events::of(model.post(&headers, pays().await).await);
+    assert_eq!(one_too_many.message().await["result"]["structuredContent"]["code"], "over_limit");
+
+    let stranger = Model { market: &market, key: Some(&seller.key) };
+    assert_eq!(stranger.post(&headers, pays().await).await.status(), StatusCode::NOT_FOUND, "the session is another's");
+    assert_eq!(ard(&model).await, "80.00");
+    // Questions that wait keep no instance from stopping: their calls are refused.
+    tokio::time::timeout(WAIT, market.stop()).await.unwrap();
+    for mut answer in waiting {
+        assert_eq!(answer.message().await["result"]["structuredContent"]["code"], "approval_needed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_an_account_a_listing_is_bought_by_x402_and_a_payment_serves_one_purchase() {
     let world = World::new().await;
     let market = world.market().await;
@@ -545,7 +622,10 @@ async fn the_official_clients_list_and_call_every_tool_and_pay_for_one() {
         [vec!["node", "tests/interop/mcp/market.mjs"], vec!["target/interop/bin/python", "tests/interop/mcp/market.py"]]
     {
         let world = World::new().await;
-        let market = Market::start(Config { custody: Some(address(8)), ..world.config() }).await;
+        // A buyer with 1,000 ARD, whose user is asked about more than 60.
+        let (signup_bonus, mcp_approve_above) = ("1000".parse().unwrap(), "0.06".parse().unwrap());
+        let config = Config { custody: Some(address(8)), signup_bonus, mcp_approve_above, ..world.config() };
+        let market = Market::start(config).await;
         let (seller, listing, buyer) = shop(&market).await;
         let plan = plan(&listing);
         let calls: Vec<_> = plan.iter().map(|(name, arguments, _)| json!({"name": name, "arguments": arguments})).collect();
@@ -571,6 +651,14 @@ async fn the_official_clients_list_and_call_every_tool_and_pay_for_one() {
             assert_eq!(result["isError"].as_bool().unwrap_or_default(), *fails, "{program:?} {name}: {result}");
         }
         assert_eq!(told["called"][2]["content"][0]["text"], GOODS);
+        for (transport, asked) in told["asked"].as_object().unwrap() {
+            assert_eq!(
+                (asked["questions"].as_array().unwrap().len(), &asked["failed"]),
+                (1, &json!(false)),
+                "{program:?} {transport}"
+            );
+        }
+        assert_eq!(told["asked"].as_object().unwrap().len(), 2, "{program:?}");
         let streamed = &told["streamed"];
         assert_eq!(streamed["tools"].as_u64(), Some(plan.len() as u64), "{program:?}: {streamed}");
         assert!(streamed["called"]["structuredContent"]["balances"].is_array(), "{program:?}: {streamed}");

@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What tables have of nobody in particular, or work out of the others, or forget within a day, and so is in no export.
-const OF_NOBODY: [&str; 51] = [
+const OF_NOBODY: &[&str] = &[
     "_sqlx_migrations",
     "agent_categories",
     "agent_days",
@@ -49,6 +49,7 @@ const OF_NOBODY: [&str; 51] = [
     "listing_meanings",
     "login_tries",
     "market_days",
+    "mcp_answers",
     "meanings",
     "meanings_due",
     "opportunities",
