@@ -11,7 +11,7 @@ use std::{
 use alloy::primitives::Address;
 use anyhow::{Context, Result, bail};
 use money::Usdc;
-use reqwest::{StatusCode, header};
+use reqwest::{Response, StatusCode, header};
 use serde_json::{Value, json};
 use tokio::{
     sync::mpsc,
@@ -37,6 +37,10 @@ const MESSAGE_LEN_MAX_BYTES: usize = 16 * 1024 * 1024;
 const UNDER_WAY_MAX: usize = 16;
 /// Longer than the marketplace takes for a settlement.
 const TIMEOUT: Duration = Duration::from_secs(100);
+/// Longer than it lets a user take to answer a question, with the settlement after it.
+const ASKED_TIMEOUT: Duration = Duration::from_secs(400);
+/// Where the marketplace keeps that the program can ask its user.
+const SESSION: &str = "mcp-session-id";
 /// Where a message says which revision it is of.
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 
@@ -44,7 +48,7 @@ const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 ///
 /// It passes every message on to the marketplace, as the agent whose key is in FLORIN_API_KEY, if there is one. What a tool asks to be paid for by
 /// x402 it pays as `florin pay` does, from FLORIN_KEY or a keystore, or with --wallet from an AgentWallet: at most --max for one payment and --budget
-/// for all of them. Without --max it pays nothing, and the model is told what is asked.
+/// for all of them. Without --max it pays nothing, and the model is told what is asked. What the marketplace asks the user, it asks by the program.
 ///
 /// Example, in the settings of such a program: {"command": "florin", "args": ["mcp", "https://market.example", "--max", "0.50", "--budget", "5"]}
 #[derive(clap::Args, Debug)]
@@ -123,8 +127,9 @@ impl Mcp {
         let path = format!("{}/mcp", self.market.path().trim_end_matches('/'));
         let mut at = self.market.clone();
         at.set_path(&path);
-        let http = reqwest::Client::builder().timeout(TIMEOUT).build().context("cannot set up TLS")?;
-        let link = Rc::new(Link { http, at, api_key: self.api_key, version: OnceLock::new(), purse });
+        let http =
+            reqwest::Client::builder().read_timeout(TIMEOUT).timeout(ASKED_TIMEOUT).build().context("cannot set up TLS")?;
+        let link = Rc::new(Link { http, at, api_key: self.api_key, version: OnceLock::new(), session: OnceLock::new(), purse });
         let (sender, mut lines) = mpsc::channel(UNDER_WAY_MAX);
         std::thread::spawn(move || read_lines(&sender));
         let serving = async {
@@ -174,6 +179,8 @@ struct Link<P> {
     api_key: Option<String>,
     /// The revision that both sides agreed on, in those that agree on one.
     version: OnceLock<String>,
+    /// What the marketplace named the session, if it did.
+    session: OnceLock<String>,
     purse: Option<Purse<P>>,
 }
 
@@ -240,7 +247,8 @@ impl<P: Payer> Link<P> {
         let (method, params) = (message["method"].as_str().unwrap_or_default(), &message["params"]);
         let version = params["_meta"][VERSION].as_str().or(self.version.get().map(String::as_str));
         let name = params["name"].as_str().or_else(|| params["uri"].as_str()).filter(|name| is_plain(name));
-        let said = [("mcp-protocol-version", version), ("mcp-method", Some(method)), ("mcp-name", name)];
+        let session = self.session.get().map(String::as_str).filter(|_| method != "initialize");
+        let said = [("mcp-protocol-version", version), ("mcp-method", Some(method)), ("mcp-name", name), (SESSION, session)];
         let mut request = self.http.post(self.at.clone()).body(message.to_string());
         request = request.header(header::CONTENT_TYPE, "application/json");
         request = request.header(header::ACCEPT, "application/json, text/event-stream");
@@ -251,6 +259,10 @@ impl<P: Payer> Link<P> {
             request = request.bearer_auth(key);
         }
         let mut response = request.send().await.context("the marketplace does not answer")?;
+        if response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream")) {
+            return last(response, &message["id"]).await.map(Some);
+        }
+        let session = response.headers().get(SESSION).and_then(|session| session.to_str().ok()).map(str::to_owned);
         let (status, mut body) = (response.status(), Vec::new());
         while let Some(chunk) = response.chunk().await.context("the marketplace's answer broke off")? {
             if body.len() + chunk.len() > MESSAGE_LEN_MAX_BYTES {
@@ -270,8 +282,34 @@ impl<P: Payer> Link<P> {
             && let Some(version) = answer["result"]["protocolVersion"].as_str()
         {
             self.version.get_or_init(|| version.to_owned());
+            if let Some(session) = session {
+                self.session.get_or_init(|| session);
+            }
         }
         Ok(Some(answer))
+    }
+}
+
+/// The answer that ends a stream of events. What comes before it is for the program: questions to its user.
+async fn last(mut response: Response, id: &Value) -> Result<Value> {
+    let (mut read, mut seen) = (Vec::new(), 0);
+    loop {
+        let chunk = response.chunk().await.context("the marketplace's answer broke off")?;
+        read.extend_from_slice(&chunk.context("the marketplace's answer broke off")?);
+        if read.len() > MESSAGE_LEN_MAX_BYTES {
+            bail!("the marketplace's answer is longer than {MESSAGE_LEN_MAX_BYTES} bytes");
+        }
+        while let Some(end) = read[seen..].windows(2).position(|two| two == b"\n\n") {
+            let event: Vec<u8> = read.drain(..seen + end + 2).collect();
+            seen = 0;
+            let data = event.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"data: "));
+            let Some(Ok(said)) = data.map(serde_json::from_slice::<Value>) else { continue };
+            if said.get("method").is_none() && said["id"] == *id {
+                return Ok(said);
+            }
+            write(&said);
+        }
+        seen = read.len().saturating_sub(1);
     }
 }
 

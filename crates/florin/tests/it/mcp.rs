@@ -2,12 +2,12 @@
 
 use std::{
     collections::HashMap,
-    io::Write,
-    process::{Command, Stdio},
+    io::{BufRead, BufReader, Write},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
 };
 
 use alloy::signers::SignerSync;
-use api::{AgentType, Category, Client, CreateListing, Register};
+use api::{AgentType, Category, Client, CreateListing, Register, Registered};
 use serde_json::{Value, json};
 use stack::Stack;
 use uuid::Uuid;
@@ -17,14 +17,20 @@ use crate::{cli::florin, interop::balance};
 const SELLER: usize = 5;
 const BUYER: usize = 7;
 
+/// An agent of an account's wallet.
+async fn join(stack: &Stack, name: &str, account: usize) -> Registered {
+    let (market, holder) = (Client::new(stack.market_url().clone()), stack.account(account));
+    let challenge = market.challenge(holder.address).await.unwrap();
+    let signature = holder.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
+    let proof = signature.as_bytes().into();
+    let registration = Register::new(name, AgentType::Both, holder.address, challenge.nonce, proof);
+    market.register(&registration).await.unwrap()
+}
+
 /// Something for five cents.
 async fn sell(stack: &Stack) -> Uuid {
-    let (market, seller) = (Client::new(stack.market_url().clone()), stack.account(SELLER));
-    let challenge = market.challenge(seller.address).await.unwrap();
-    let signature = seller.signer.sign_message_sync(challenge.message.as_bytes()).unwrap();
-    let proof = signature.as_bytes().into();
-    let registration = Register::new("seller", AgentType::Seller, seller.address, challenge.nonce, proof);
-    let key = market.register(&registration).await.unwrap().api_key;
+    let market = Client::new(stack.market_url().clone());
+    let key = join(stack, "seller", SELLER).await.api_key;
     let listing = CreateListing {
         title: "Rain".into(),
         description: String::new(),
@@ -50,6 +56,61 @@ fn answers(command: &mut Command, messages: &[Value]) -> HashMap<u64, Value> {
     let lines = String::from_utf8(output.stdout).unwrap();
     let answers = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     answers.map(|answer| (answer["id"].as_u64().unwrap(), answer)).collect()
+}
+
+/// A program that waits for answers before it says more.
+struct Program {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Program {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        Self { child, input, output }
+    }
+
+    fn say(&mut self, message: &Value) {
+        writeln!(self.input, "{message}").unwrap();
+    }
+
+    fn hear(&mut self) -> Value {
+        let mut line = String::new();
+        self.output.read_line(&mut line).unwrap();
+        serde_json::from_str(&line).unwrap()
+    }
+
+    fn end(mut self) {
+        drop(self.input);
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_marketplace_asks_a_user_is_asked_by_the_users_program() {
+    let stack = Stack::for_test().await.unwrap();
+    let (payee, payer) = (join(&stack, "payee", SELLER).await, join(&stack, "payer", BUYER).await);
+    let mut program = Program::start(florin(&["mcp", stack.market_url().as_str()]).env("FLORIN_API_KEY", &payer.api_key));
+    let (can, info) = (json!({"elicitation": {}}), json!({"name": "it", "version": "1"}));
+    let client = json!({"protocolVersion": "2025-06-18", "capabilities": can, "clientInfo": info});
+    program.say(&json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": client}));
+    assert_eq!(program.hear()["result"]["protocolVersion"], "2025-06-18");
+    let call = |tool: &str, arguments: Value| json!({"jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": {"name": tool, "arguments": arguments}});
+    let much = json!({"to_agent_id": payee.agent.id, "asset": "ARD", "amount": "2000"});
+    program.say(&call("wallet_quote_transfer", much));
+    let quote = program.hear()["result"]["structuredContent"]["quote_id"].clone();
+    let agreed = json!({"action": "accept", "content": {"approve": true}});
+    for (said, code) in [(json!({"action": "decline"}), "approval_needed"), (agreed, "insufficient_funds")] {
+        program.say(&call("wallet_transfer", json!({"quote_id": quote})));
+        let question = program.hear();
+        assert_eq!(question["method"], "elicitation/create", "{question}");
+        program.say(&json!({"jsonrpc": "2.0", "id": question["id"], "result": said}));
+        let answer = program.hear();
+        assert_eq!((&answer["id"], &answer["result"]["structuredContent"]["code"]), (&json!(2), &json!(code)), "{answer}");
+    }
+    program.end();
 }
 
 #[tokio::test(flavor = "multi_thread")]
