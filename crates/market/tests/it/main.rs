@@ -25,6 +25,7 @@ mod listings;
 mod matching;
 mod matrix;
 mod mcp;
+mod mcp_events;
 mod meaning;
 mod object_store;
 mod payout;
