@@ -51,11 +51,21 @@ impl<K: Copy + Eq + Hash, V: Clone> Hot<K, V> {
     /// For so many bytes of values; what keeps account of them takes about 100 bytes a value beside that.
     #[must_use]
     pub fn new(budget_bytes: u64) -> Self {
+        Self::with(budget_bytes, budget_bytes / LEN_TYPICAL_BYTES)
+    }
+
+    /// For so many values, each of which is offered with a length of 1: of equals, those stay that are asked for most often.
+    #[must_use]
+    pub fn of_equals(values_max: u64) -> Self {
+        Self::with(values_max, values_max)
+    }
+
+    fn with(budget_bytes: u64, blobs: u64) -> Self {
         let hasher = RandomState::new();
         let shard = |n: usize| Shard { places: HashMap::new(), kept: Vec::new(), random: hasher.hash_one(n) | 1 };
         Self {
             shards: std::array::from_fn(|n| Mutex::new(shard(n))),
-            counts: Counts::new(budget_bytes / LEN_TYPICAL_BYTES),
+            counts: Counts::new(blobs),
             hasher,
             budget_bytes,
             bytes: AtomicU64::new(0),

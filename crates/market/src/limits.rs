@@ -11,6 +11,7 @@ use std::{
 };
 
 use alloy::primitives::Address;
+use cache::Hot;
 use moka::future::Cache;
 use sqlx::{PgPool, Row};
 use time::OffsetDateTime;
@@ -21,6 +22,8 @@ use crate::{auth::Who, problem::Problem};
 
 /// Principals that an instance remembers.
 const KNOWN_MAX: u64 = 100_000;
+/// Those of them that are known and can be looked up without waiting.
+const HERE_MAX: u64 = 20_000;
 /// Each statement takes this part of the limit.
 const PART: u32 = 16;
 const MINUTE_SECONDS: i64 = 60;
@@ -33,6 +36,8 @@ pub(crate) struct Limits {
     /// Of one address without credentials.
     pub(crate) unknown: Option<u32>,
     minutes: Cache<Principal, Arc<Mutex<Minute>>>,
+    /// The same of who is known and asks most. One that is here and no more there is as good: what was handed out stands in the database.
+    here: Hot<Principal, Arc<Mutex<Minute>>>,
 }
 
 /// Who is counted.
@@ -116,14 +121,14 @@ impl Limits {
     pub(crate) fn new(known: u32, unknown: u32) -> Self {
         let minutes = Cache::builder().max_capacity(KNOWN_MAX).time_to_idle(Duration::from_secs(120)).build();
         let some = |limit: u32| Some(limit).filter(|limit| *limit > 0);
-        Self { known: some(known), unknown: some(unknown), minutes }
+        Self { known: some(known), unknown: some(unknown), minutes, here: Hot::of_equals(HERE_MAX) }
     }
 
     /// Takes one place. `None` when there is no limit, or the database does not answer: then no request gets far anyway.
     pub(crate) async fn take(&self, pool: &PgPool, who: Principal, limit: Option<u32>) -> Option<Standing> {
         let limit = limit?;
         let (number, reset_seconds) = now();
-        let minute = self.minutes.get_with(who, async { Arc::default() }).await;
+        let minute = self.minute(who).await;
         if let Some(standing) = lock(&minute).take(limit, number, reset_seconds) {
             return Some(standing);
         }
@@ -149,10 +154,22 @@ impl Limits {
     }
 
     /// Takes one of the places that this instance has already, if it has any.
-    pub(crate) async fn take_one_here(&self, who: Principal, limit: u32) -> Option<Standing> {
+    pub(crate) fn take_one_here(&self, who: Principal, limit: u32) -> Option<Standing> {
         let (number, reset_seconds) = now();
-        let minute = self.minutes.get(&who).await?;
+        let minute = self.here.get(&who)?;
         lock(&minute).take(limit, number, reset_seconds).filter(|standing| !standing.refused)
+    }
+
+    async fn minute(&self, who: Principal) -> Arc<Mutex<Minute>> {
+        if matches!(who, Principal::Ip(_)) {
+            return self.minutes.get_with(who, async { Arc::default() }).await;
+        }
+        if let Some(minute) = self.here.get(&who) {
+            return minute;
+        }
+        let minute = self.minutes.get_with(who, async { Arc::default() }).await;
+        self.here.offer(who, minute.clone(), 1);
+        minute
     }
 }
 

@@ -11,18 +11,17 @@ pub(crate) const MOMENT: Duration = Duration::from_secs(5);
 /// Each lasts a different time, at least half of [`MOMENT`]: what was looked up at one time is not all looked up again at one time.
 pub(crate) struct Moment;
 
-impl Moment {
-    fn some(&self) -> Option<Duration> {
-        Some(rand::rng().random_range(MOMENT / 2..=MOMENT))
-    }
+/// How long one of them lasts.
+pub(crate) fn some() -> Duration {
+    rand::rng().random_range(MOMENT / 2..=MOMENT)
 }
 
 impl<K, V> Expiry<K, V> for Moment {
     fn expire_after_create(&self, _: &K, _: &V, _: Instant) -> Option<Duration> {
-        self.some()
+        Some(some())
     }
 
     fn expire_after_update(&self, _: &K, _: &V, _: Instant, _: Option<Duration>) -> Option<Duration> {
-        self.some()
+        Some(some())
     }
 }

@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Instant,
+};
 
 use alloy::primitives::{Address, B256};
 use api::{Code, Page, Purchase, PurchaseFilter, PurchaseStatus, ledger::Asset};
@@ -8,14 +11,17 @@ use axum::{
     http::{HeaderMap, HeaderName},
     response::Response,
 };
-use sqlx::{Row, postgres::PgRow};
+use moka::future::Cache;
+use sqlx::{PgPool, Row, postgres::PgRow};
 use uuid::Uuid;
 
 use crate::{
     auth::Caller,
+    content::Label,
     db, health,
     input::{self, Id, Params},
     ledger,
+    moment::MOMENT,
     problem::Problem,
     service::Market,
 };
@@ -110,17 +116,49 @@ pub(crate) struct Owned {
     pub(crate) content_hash: B256,
     pub(crate) content_size: u64,
     pub(crate) content_type: String,
+    pub(crate) label: Label,
     /// Sales that were reversed before this was found.
     reversals: i64,
+}
+
+/// How many sales were reversed, asked every few seconds.
+#[derive(Debug)]
+pub(crate) struct Reversals {
+    asked: Cache<(), i64>,
+    /// The last answer, and when it was asked for: to be looked at without waiting.
+    last: RwLock<Option<(Instant, i64)>>,
+}
+
+impl Default for Reversals {
+    fn default() -> Self {
+        Self { asked: Cache::builder().max_capacity(1).time_to_live(MOMENT).build(), last: RwLock::default() }
+    }
+}
+
+impl Reversals {
+    async fn count(&self, pool: &PgPool) -> Result<i64, Problem> {
+        let ask = async {
+            let at = Instant::now();
+            let count: i64 = sqlx::query_scalar("SELECT reversals FROM ledger").fetch_one(pool).await?;
+            *self.last.write().unwrap_or_else(PoisonError::into_inner) = Some((at, count));
+            Ok::<_, sqlx::Error>(count)
+        };
+        self.asked.try_get_with((), ask).await.map_err(|_| health::down())
+    }
+
+    /// As far as is known without asking.
+    fn known(&self) -> Option<i64> {
+        let last = *self.last.read().unwrap_or_else(PoisonError::into_inner);
+        last.filter(|(at, _)| at.elapsed() < MOMENT).map(|(_, count)| count)
+    }
 }
 
 /// What the caller bought. Only a reversal takes that away, so it is looked for again when there was one, of whatever sale; whether there was is
 /// asked once every few seconds, however much is read.
 async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>, Problem> {
     let reader = (id, caller.agent_id(), caller.wallet()?);
-    let reversals = sqlx::query_scalar("SELECT reversals FROM ledger").fetch_one(&market.pool);
-    let reversals = market.reversals.try_get_with((), reversals).await.map_err(|_| health::down())?;
-    if let Some(owned) = remembered(market, &reader).await {
+    let reversals = market.reversals.count(&market.pool).await?;
+    if let Some(owned) = market.owned.get(&reader).filter(|owned| owned.reversals == reversals) {
         return Ok(owned);
     }
     let row = sqlx::query(ONE).bind(id).fetch_optional(&market.pool).await?;
@@ -136,8 +174,11 @@ async fn owned(market: &Market, id: Uuid, caller: &Caller) -> Result<Arc<Owned>,
         _ => return Err(Problem::new(Code::WrongState, "The payment has not settled")),
     }
     let (content_hash, content_size) = (bought.content_hash, row.try_get::<i64, _>("content_size")?.unsigned_abs());
-    let owned = Arc::new(Owned { content_hash, content_size, content_type: row.try_get("content_type")?, reversals });
-    market.owned.insert(reader, owned.clone()).await;
+    let content_type: String = row.try_get("content_type")?;
+    let label = Label::new(content_hash, content_size, &content_type);
+    let owned = Arc::new(Owned { content_hash, content_size, content_type, label, reversals });
+    market.owned.remove(&reader);
+    market.owned.offer(reader, owned.clone(), 1);
     Ok(owned)
 }
 
@@ -158,9 +199,9 @@ pub(crate) async fn agreed(market: &Market, id: Uuid, caller: &Caller) -> Result
 }
 
 /// What the caller bought, if it was found before and no sale was reversed since, as far as is known.
-pub(crate) async fn remembered(market: &Market, reader: &Reader) -> Option<Arc<Owned>> {
-    let reversals = market.reversals.get(&()).await?;
-    market.owned.get(reader).await.filter(|owned| owned.reversals == reversals)
+pub(crate) fn remembered(market: &Market, reader: &Reader) -> Option<Arc<Owned>> {
+    let reversals = market.reversals.known()?;
+    market.owned.get(reader).filter(|owned| owned.reversals == reversals)
 }
 
 fn purchase(row: &PgRow) -> Result<Purchase, sqlx::Error> {

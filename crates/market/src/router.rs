@@ -32,7 +32,7 @@ use crate::{
     problem::Problem,
     proofs, purchases, routing,
     service::Market,
-    shortcut, standing, trace, transactions, treasuries, wallet, webhooks, well_known,
+    standing, trace, transactions, treasuries, wallet, webhooks, well_known,
 };
 
 /// Longer than a settlement may take.
@@ -250,7 +250,7 @@ pub(crate) fn operations() -> Vec<Operation> {
     ]
 }
 
-/// Every route there is.
+/// Every route there is. [`crate::shortcut`] stands before it.
 pub(crate) fn router(market: Market) -> Router {
     let operations = operations();
     let document = Arc::new(openapi::document(&operations, market.public_url.as_str()));
@@ -285,15 +285,14 @@ pub(crate) fn router(market: Market) -> Router {
         .route("/docs", get(async || Html(include_str!("docs.html"))))
         .fallback(|| async { Problem::new(Code::NotFound, "Nothing is served here; what is, stands in /openapi.json and /docs") })
         .method_not_allowed_fallback(|| async { Problem::new(Code::MethodNotAllowed, "Use another method") });
-    let long = router
+    router
         .layer(preflight())
         .layer(middleware::map_response_with_state(market.clone(), hardened))
         .layer(CatchPanicLayer::new())
         .layer(middleware::from_fn(trace::follow))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
-        .with_state(market.clone());
-    Router::new().fallback_service(long).layer(middleware::from_fn_with_state(market, shortcut::take))
+        .with_state(market)
 }
 
 async fn hardened(State(market): State<Market>, mut response: Response) -> Response {

@@ -1,5 +1,4 @@
 use std::{
-    net::SocketAddr,
     sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
@@ -14,6 +13,7 @@ use api::{
     ledger::{Amount, Asset, Verified},
 };
 use axum::serve::ListenerExt;
+use cache::Hot;
 use contracts::Deployment;
 use moka::future::Cache;
 use money::{Bps, Usdc};
@@ -41,11 +41,13 @@ use crate::{
     ledger::{AccountId, Ledger, Rates},
     limits::Limits,
     mcp::Mcp,
-    moment::{MOMENT, Moment},
+    moment::Moment,
     news,
     proofs::Proofs,
-    purchases::{Owned, Reader},
-    router, standing, transactions,
+    purchases::{Owned, Reader, Reversals},
+    router,
+    shortcut::Doors,
+    standing, transactions,
     wallet::{self, purchase::Offer},
     webhooks::Webhooks,
 };
@@ -112,9 +114,9 @@ pub(crate) struct Parts {
     /// What was for sale a moment ago.
     pub(crate) offers: Cache<Uuid, Arc<Offer>>,
     /// What could be read again, by whom, when so many sales were reversed.
-    pub(crate) owned: Cache<Reader, Arc<Owned>>,
+    pub(crate) owned: Hot<Reader, Arc<Owned>>,
     /// Sales reversed until a moment ago.
-    pub(crate) reversals: Cache<(), i64>,
+    pub(crate) reversals: Reversals,
     /// How many agents, listings and transactions there are, now and then.
     pub(crate) counted: Cache<(), [u64; 3]>,
     /// What was found of batches of the ledger some seconds ago, and whose turn it is to have some proved.
@@ -215,7 +217,7 @@ pub async fn serve(config: Config, listener: TcpListener, shutdown: Cancellation
     // Until the last request was answered.
     let logged = CancellationToken::new();
     beside.spawn(demand::write(market.pool.clone(), seen, logged.clone()));
-    let service = router::router(market.clone()).into_make_service_with_connect_info::<SocketAddr>();
+    let service = Doors::new(market.clone(), router::router(market.clone()));
     // An answer whose head and body are written one after the other must not wait for the client to acknowledge the head.
     let listener = listener.tap_io(|connection| {
         if let Err(error) = connection.set_nodelay(true) {
@@ -308,8 +310,8 @@ async fn open(
         anchor_every: config.anchor_seconds.map(Duration::from_secs),
         accounts: Cache::new(ACCOUNTS_MAX),
         offers: Cache::builder().max_capacity(OFFERS_MAX).expire_after(Moment).build(),
-        owned: Cache::builder().max_capacity(OWNED_MAX).build(),
-        reversals: Cache::builder().max_capacity(1).time_to_live(MOMENT).build(),
+        owned: Hot::of_equals(OWNED_MAX),
+        reversals: Reversals::default(),
         counted: Cache::builder().max_capacity(1).time_to_live(COUNTED).build(),
         verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
         verifying: Semaphore::new(1),

@@ -43,6 +43,20 @@ fn a_scan_does_not_drive_out_what_is_wanted() {
     assert!(left >= 180, "{left} of 200");
 }
 
+#[test]
+fn of_equals_no_more_are_kept_than_were_wanted_and_a_removed_one_can_be_replaced() {
+    const MOST: u64 = 256;
+    let hot = Hot::of_equals(MOST);
+    for key in 0..10_000_u32 {
+        hot.offer(key, 'a', 1);
+        assert!(hot.blobs() <= MOST, "{hot:?}");
+    }
+    assert_eq!((hot.blobs(), hot.get(&0)), (MOST, Some('a')));
+    assert!(hot.offer(0, 'b', 1) && hot.get(&0) == Some('a'), "what is kept is not replaced");
+    hot.remove(&0);
+    assert!(hot.offer(0, 'b', 1) && hot.get(&0) == Some('b'));
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Get(u8),

@@ -7,7 +7,13 @@ pub(crate) mod token;
 mod tries;
 pub(crate) mod wallet;
 
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 use alloy::primitives::{Address, B256};
 use api::{Code, Role, Scope};
@@ -15,17 +21,17 @@ use axum::{
     extract::{FromRequestParts, OptionalFromRequestParts},
     http::{HeaderMap, header, request::Parts},
 };
-use moka::future::Cache;
+use cache::Hot;
 use rand::RngCore;
 use sha2::{Digest, Sha256};
 use sqlx::{PgPool, Row};
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use crate::{access, db, moment::Moment, problem::Problem, service::Market};
+use crate::{access, db, moment, problem::Problem, service::Market};
 use token::{Kind, Tokens};
 
-/// Credentials remembered for a [`Moment`] as good.
+/// Credentials remembered for a [`moment`] as good.
 const REMEMBERED_MAX: u64 = 50_000;
 /// Longest credentials read.
 const CREDENTIALS_LEN_MAX_BYTES: usize = 4 * 1024;
@@ -126,17 +132,27 @@ impl Caller {
 #[derive(Debug)]
 pub(crate) struct Auth {
     pub(crate) tokens: Tokens,
-    remembered: Cache<B256, Caller>,
+    remembered: Hot<B256, Good>,
+    /// How often credentials ended: what was looked up before the last time is not good any more.
+    ended: AtomicU64,
+}
+
+/// Credentials that were good a moment ago.
+#[derive(Clone, Debug)]
+struct Good {
+    caller: Caller,
+    until: Instant,
+    ended: u64,
 }
 
 impl Auth {
     pub(crate) fn new(tokens: Tokens) -> Self {
-        Self { tokens, remembered: Cache::builder().max_capacity(REMEMBERED_MAX).expire_after(Moment).build() }
+        Self { tokens, remembered: Hot::of_equals(REMEMBERED_MAX), ended: AtomicU64::new(0) }
     }
 
     /// Credentials ended: all are looked at again.
     pub(crate) fn forget(&self) {
-        self.remembered.invalidate_all();
+        self.ended.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Who sends this after `Bearer`.
@@ -144,20 +160,24 @@ impl Auth {
         if text.len() > CREDENTIALS_LEN_MAX_BYTES {
             return Ok(None);
         }
-        if let Some(caller) = self.remembered(text).await {
+        if let Some(caller) = self.remembered(text) {
             return Ok(Some(caller));
         }
+        let ended = self.ended.load(Ordering::Acquire);
         let found = if text.starts_with(keys::PREFIX) { keys::caller(pool, text).await? } else { self.token(pool, text).await? };
         if let Some(caller) = &found {
-            self.remembered.insert(key(text), caller.clone()).await;
+            let (key, good) = (key(text), Good { caller: caller.clone(), until: Instant::now() + moment::some(), ended });
+            self.remembered.remove(&key);
+            self.remembered.offer(key, good, 1);
         }
         Ok(found)
     }
 
     /// Who sent this after `Bearer` a moment ago, and may still.
-    pub(crate) async fn remembered(&self, text: &str) -> Option<Caller> {
-        let caller = self.remembered.get(&key(text)).await?;
-        caller.until.is_none_or(|until| OffsetDateTime::now_utc() < until).then_some(caller)
+    pub(crate) fn remembered(&self, text: &str) -> Option<Caller> {
+        let Good { caller, until, ended } = self.remembered.get(&key(text))?;
+        let good = ended == self.ended.load(Ordering::Acquire) && Instant::now() < until;
+        (good && caller.until.is_none_or(|until| OffsetDateTime::now_utc() < until)).then_some(caller)
     }
 
     async fn token(&self, pool: &PgPool, text: &str) -> Result<Option<Caller>, Problem> {

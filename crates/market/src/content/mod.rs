@@ -76,10 +76,9 @@ impl Contents {
         }
     }
 
-    /// The same, if it is hot.
-    pub(crate) fn get_hot(&self, hash: B256, len: u64) -> Option<Blob> {
-        let source = Source::Memory(self.memory.get_hot(&hash.0)?);
-        Some(Blob { store: self.store.clone(), source, hash, len, hit: true })
+    /// All of it, if it is hot.
+    pub(crate) fn get_hot(&self, hash: B256) -> Option<Bytes> {
+        self.memory.get_hot(&hash.0)
     }
 
     /// Forgets that content could not be read: it was stored elsewhere meanwhile.
@@ -142,13 +141,6 @@ impl Blob {
         self.all(headers)
     }
 
-    /// All of it, for who owns it.
-    pub(crate) fn again(self, content_type: &str) -> Response {
-        let mut headers = self.headers(content_type);
-        headers.insert(header::ACCEPT_RANGES, BYTES);
-        self.all(headers)
-    }
-
     fn all(self, headers: HeaderMap) -> Response {
         let body = match self.source {
             Source::Memory(bytes) => Body::from(bytes),
@@ -183,21 +175,58 @@ impl Blob {
     }
 
     fn tag(&self) -> String {
-        format!("\"sha256-{}\"", alloy::hex::encode(self.hash))
+        tag(self.hash)
     }
 
-    /// It comes from a stranger: a browser must neither guess its type nor run it here.
     fn headers(&self, content_type: &str) -> HeaderMap {
-        const CACHE: HeaderName = HeaderName::from_static(api::header::CACHE);
-        let mut headers = HeaderMap::with_capacity(HEADERS);
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
-        headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        let mut headers = head(self.hit);
         headers.insert(header::CONTENT_TYPE, value(content_type.into()));
         headers.insert(header::ETAG, value(self.tag()));
-        headers.insert(CACHE, HeaderValue::from_static(if self.hit { "hit" } else { "miss" }));
         headers
     }
+}
+
+/// What is said of one content with every answer, ready to be sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Label {
+    content_type: HeaderValue,
+    tag: HeaderValue,
+    len: HeaderValue,
+}
+
+impl Label {
+    pub(crate) fn new(hash: B256, len: u64, content_type: &str) -> Self {
+        Self { content_type: value(content_type.into()), tag: value(tag(hash)), len: len.into() }
+    }
+
+    /// Completes what [`head_again`] begins.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        headers.insert(header::CONTENT_TYPE, self.content_type.clone());
+        headers.insert(header::ETAG, self.tag.clone());
+        headers.insert(header::CONTENT_LENGTH, self.len.clone());
+    }
+}
+
+/// What all answers have that bring all of a content from memory to who owns it.
+pub(crate) fn head_again() -> HeaderMap {
+    let mut headers = head(true);
+    headers.insert(header::ACCEPT_RANGES, BYTES);
+    headers
+}
+
+/// It comes from a stranger: a browser must neither guess its type nor run it here.
+fn head(hit: bool) -> HeaderMap {
+    const CACHE: HeaderName = HeaderName::from_static(api::header::CACHE);
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE, HeaderValue::from_static(if hit { "hit" } else { "miss" }));
+    headers
+}
+
+fn tag(hash: B256) -> String {
+    format!("\"sha256-{}\"", alloy::hex::encode(hash))
 }
 
 fn answer(status: StatusCode, mut headers: HeaderMap, len: u64, body: Body) -> Response {
