@@ -79,7 +79,7 @@ enum Part {
     Writer,
     /// Express purchases over HTTP: of 100 sellers, and of one
     Express,
-    /// Reading again what was bought, beside nginx and a bare hyper
+    /// Reading again what was bought, beside nginx with a file, nginx with proxy_cache, and a bare hyper
     Read,
     /// Logging searches, alone and beside express purchases, and counting them; not unless asked for
     Demand,

@@ -14,6 +14,7 @@ use http_body_util::Full;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use sqlx::Connection;
+use tempfile::TempDir;
 use tokio::{
     net::{TcpListener, TcpStream},
     process::{Child, Command},
@@ -57,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) name: &'static str,
     pub(crate) address: SocketAddr,
     process: Child,
+    /// Where it keeps what it answers with, if that is not the folder of all.
+    _kept: Option<TempDir>,
 }
 
 /// Killed, nginx would leave its workers behind.
@@ -77,40 +80,75 @@ impl Peer {
         let file = directory.join(FILE);
         std::fs::write(&file, body)?;
         let (process, address) = crate::start(&["bare".as_ref(), file.as_os_str()]).await?;
-        let bare = Self { name: "hyper alone, the same body", address, process };
-        let nginx = Self::nginx(directory).await?;
-        if nginx.is_none() {
+        let bare = Self { name: "hyper alone, the same body", address, process, _kept: None };
+        let Some(program) = program() else {
             eprintln!("nginx is not there (Debian: nginx-light), so reading stands beside hyper alone");
-        }
-        Ok(nginx.into_iter().chain([bare]).collect())
+            return Ok(vec![bare]);
+        };
+        Ok(vec![Self::nginx(&program, directory).await?, Self::nginx_cache(&program, directory).await?, bare])
     }
 
     /// At its best with a file: from the kernel's memory to the socket.
-    async fn nginx(directory: &Path) -> Result<Option<Self>> {
-        let Some(program) = program() else { return Ok(None) };
-        let address = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let at = directory.display();
-        let user = if nix::unistd::Uid::effective().is_root() { "user root;" } else { "" };
-        let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {at}/{name};"));
-        let config = format!(
-            "daemon off; {user} worker_processes auto; pid {at}/nginx.pid; error_log stderr crit; events {{ worker_connections 1024; }}
-             http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; open_file_cache max=16;
-                 types {{ application/json json; }} {} server {{ listen {address}; root {at}; }} }}",
-            temporary.join(" ")
-        );
-        let file = directory.join("nginx.conf");
-        std::fs::write(&file, config)?;
-        let mut command = Command::new(program);
-        command.arg("-e").arg("stderr").arg("-p").arg(directory).arg("-c").arg(&file).stdin(Stdio::null());
-        let nginx = Self { name: "nginx, the same body", address, process: command.spawn()? };
-        for _ in 0..100 {
-            if TcpStream::connect(address).await.is_ok() {
-                return Ok(Some(nginx));
-            }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-        anyhow::bail!("nginx does not answer")
+    async fn nginx(program: &Path, directory: &Path) -> Result<Self> {
+        let address = free()?;
+        let server = format!("server {{ listen {address}; root {}; }}", directory.display());
+        let process = nginx(program, &directory.join("file"), &server)?;
+        answers(address).await?;
+        Ok(Self { name: "nginx, the same body from a file", address, process, _kept: None })
     }
+
+    /// What stands before a service: its cache, which is in memory, before an origin that nothing is left for. It asks nobody whether who asks may
+    /// have it, which the market does.
+    async fn nginx_cache(program: &Path, directory: &Path) -> Result<Self> {
+        let (address, origin) = (free()?, free()?);
+        let memory = Path::new("/dev/shm");
+        let kept = tempfile::tempdir_in(if memory.is_dir() { memory } else { directory })?;
+        let servers = format!(
+            "proxy_cache_path {} levels=1:2 keys_zone=kept:10m max_size=256m inactive=1d use_temp_path=off;
+             server {{ listen {origin}; root {}; }}
+             server {{ listen {address}; location / {{ proxy_pass http://{origin}; proxy_cache kept; proxy_cache_valid 200 1d; }} }}",
+            kept.path().display(),
+            directory.display()
+        );
+        let process = nginx(program, &directory.join("cached"), &servers)?;
+        answers(address).await?;
+        // From now on it answers by itself: what is in its folder is fresh for a day.
+        reqwest::get(format!("http://{address}/{FILE}")).await?.error_for_status()?.bytes().await?;
+        ensure!(std::fs::read_dir(kept.path())?.next().is_some(), "nginx keeps nothing in its cache");
+        Ok(Self { name: "nginx, the same body from proxy_cache", address, process, _kept: Some(kept) })
+    }
+}
+
+/// Starts it with these servers, and with a worker for each core.
+fn nginx(program: &Path, at: &Path, servers: &str) -> Result<Child> {
+    std::fs::create_dir_all(at)?;
+    let here = at.display();
+    let user = if nix::unistd::Uid::effective().is_root() { "user root;" } else { "" };
+    let temporary = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {here}/{name};"));
+    let config = format!(
+        "daemon off; {user} worker_processes auto; pid {here}/nginx.pid; error_log stderr crit; events {{ worker_connections 1024; }}
+         http {{ access_log off; sendfile on; tcp_nopush on; keepalive_requests 1000000000; open_file_cache max=16;
+             types {{ application/json json; }} {} {servers} }}",
+        temporary.join(" ")
+    );
+    let file = at.join("nginx.conf");
+    std::fs::write(&file, config)?;
+    let mut command = Command::new(program);
+    Ok(command.arg("-e").arg("stderr").arg("-p").arg(at).arg("-c").arg(&file).stdin(Stdio::null()).spawn()?)
+}
+
+fn free() -> Result<SocketAddr> {
+    Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+async fn answers(address: SocketAddr) -> Result<()> {
+    for _ in 0..100 {
+        if TcpStream::connect(address).await.is_ok() {
+            return Ok(());
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    anyhow::bail!("nginx does not answer")
 }
 
 /// The market's way to the socket without the market: what HTTP costs by itself.

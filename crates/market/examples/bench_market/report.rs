@@ -13,7 +13,7 @@ pub(crate) enum Beside {
     Pgbench,
     /// Nothing.
     Nothing,
-    /// nginx.
+    /// nginx with a file, then with its proxy_cache: whoever stands beside it is told as so many times of each.
     Nginx,
 }
 
@@ -44,8 +44,12 @@ impl Report {
                 None => of == *beside && (peer.starts_with("pgbench") || peer.starts_with("nginx")),
             };
             let peers = before.unwrap_or(self).0.iter().filter(|(peer, of, _)| is_peer(peer, *of));
-            let best = peers.map(|(.., runs)| median(runs, |seen| seen.per_second)).fold(0.0, f64::max);
-            let times = if best > 0.0 { format!("{:.2}", rate / best) } else { String::new() };
+            let mut peers: Vec<f64> = peers.map(|(.., runs)| median(runs, |seen| seen.per_second)).collect();
+            if *beside == Beside::Pgbench {
+                peers = vec![peers.into_iter().fold(0.0, f64::max)];
+            }
+            let times = peers.into_iter().filter(|peer| *peer > 0.0).map(|peer| format!("{:.2}", rate / peer));
+            let times = times.collect::<Vec<_>>().join(", ");
             let (p50, p99) = (median(runs, |seen| seen.p50_ms), median(runs, |seen| seen.p99_ms));
             let p99 = if p99 > 0.0 { format!("{p99:.2}") } else { String::new() };
             text += &format!("| {name} | {rate:.0} | {times} | {p50:.2} | {p99} |\n");
