@@ -116,6 +116,10 @@ pub struct Config {
     /// Bytes of content that one seller may have here, all versions counted
     #[arg(long, env = "FLORIN_MARKET_CONTENT_MAX_BYTES", default_value_t = Config::CONTENT_MAX_BYTES, value_name = "BYTES")]
     pub content_max_bytes: u64,
+    /// Listings that one seller may have that are not delisted: drafts and expired ones, too
+    #[arg(long, env = "FLORIN_MARKET_LISTINGS_MAX", default_value_t = Config::LISTINGS_MAX, value_name = "LISTINGS",
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub listings_max: u32,
     /// For development: webhooks may also go to this machine, and without TLS
     #[arg(long, env = "FLORIN_MARKET_WEBHOOK_LOOPBACK", hide = true)]
     pub webhook_loopback: bool,
@@ -180,6 +184,8 @@ impl Config {
     pub const EMBEDDING_ANGLE_MAX: u8 = 66;
     /// Default of [`Config::content_max_bytes`]: 10 GiB.
     pub const CONTENT_MAX_BYTES: u64 = 10 << 30;
+    /// Default of [`Config::listings_max`].
+    pub const LISTINGS_MAX: u32 = 10_000;
     /// Default of [`Config::transfer_day_max`]: 1,000 USDC.
     pub const TRANSFER_DAY_MAX: Usdc = Usdc::from_base_units(1_000_000_000);
     /// Default of [`Config::withdrawal_day_max`]: 10,000 USDC.
@@ -234,6 +240,7 @@ impl Config {
             embedding_key: None,
             embedding_angle_max: Self::EMBEDDING_ANGLE_MAX,
             content_max_bytes: Self::CONTENT_MAX_BYTES,
+            listings_max: Self::LISTINGS_MAX,
             webhook_loopback: false,
             custody: None,
             custody_key: None,

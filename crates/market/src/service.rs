@@ -130,6 +130,8 @@ pub(crate) struct Parts {
     pub(crate) metrics_token: Option<String>,
     /// Bytes of content that one seller may have here.
     pub(crate) content_max_bytes: u64,
+    /// Listings of one seller.
+    pub(crate) listings_max: u32,
     /// Backs the ledger's USDC on chain.
     pub(crate) custody: Option<Address>,
     /// Signs for it, where withdrawals are sent from.
@@ -319,6 +321,7 @@ async fn open(
         proofs: Proofs::default(),
         metrics_token: config.metrics_token.clone(),
         content_max_bytes: config.content_max_bytes,
+        listings_max: config.listings_max,
         pool,
         provider,
         facilitator: FacilitatorClient::new(config.facilitator_url.clone())?.timeout(SETTLE_TIMEOUT),

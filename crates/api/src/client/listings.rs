@@ -16,6 +16,11 @@ impl Client {
         self.send(Method::POST, "api/v1/listings", request).await
     }
 
+    /// The same with an `Idempotency-Key`: repeated because an answer was lost, it publishes nothing twice.
+    pub async fn create_listing_once(&self, request: &CreateListing, key: &str) -> Result<Listing, ClientError> {
+        json(self.request(Method::POST, "api/v1/listings").header(header::IDEMPOTENCY_KEY, key).json(request)).await
+    }
+
     /// Uploads the content of a listing, up to 100 MiB, and makes it active.
     pub async fn upload(&self, id: Uuid, content_type: &str, body: impl Into<reqwest::Body>) -> Result<Listing, ClientError> {
         let request = self.request(Method::PUT, &format!("api/v1/listings/{id}/content"));
@@ -50,6 +55,11 @@ impl Client {
     /// Publishes several listings, each for itself.
     pub async fn bulk_list(&self, listings: &BulkList) -> Result<BulkListed, ClientError> {
         self.send(Method::POST, "api/v1/seller/bulk-list", listings).await
+    }
+
+    /// The same with an `Idempotency-Key`: repeated because an answer was lost, it publishes nothing twice, and tries again what was refused.
+    pub async fn bulk_list_once(&self, listings: &BulkList, key: &str) -> Result<BulkListed, ClientError> {
+        json(self.request(Method::POST, "api/v1/seller/bulk-list").header(header::IDEMPOTENCY_KEY, key).json(listings)).await
     }
 
     /// Takes a listing from the market.

@@ -1,4 +1,5 @@
 pub(crate) mod content;
+mod once;
 
 use alloy::primitives::B256;
 use api::{
@@ -19,8 +20,10 @@ use crate::{
     db,
     feed::{self, Audience, Event},
     input::{self, Id, Params},
+    ledger::Key,
     problem::Problem,
     service::Market,
+    wallet::{self, Idempotency},
 };
 
 const TITLE_LEN_MAX_CHARS: usize = 255;
@@ -38,27 +41,36 @@ pub(crate) const SELECT: &str =
 pub(crate) async fn create(
     State(market): State<Market>,
     caller: Caller,
+    key: Option<Idempotency>,
     input::Json(request): input::Json<CreateListing>,
 ) -> Result<(StatusCode, Json<Listing>), Problem> {
-    Ok((StatusCode::CREATED, Json(publish(&market, caller.agent()?, request).await?)))
+    let seller = caller.agent()?;
+    let key = key.map(|key| key.of(seller, "/listings", &request));
+    Ok((StatusCode::CREATED, Json(publish(&market, seller, request, key).await?)))
 }
 
-/// `POST /api/v1/seller/bulk-list`: one after the other, so that who has room for some of them has these published.
+/// `POST /api/v1/seller/bulk-list`: one after the other, so that who has room for some of them has these published. Repeated with its key, it publishes
+/// those that it did not publish before.
 pub(crate) async fn bulk(
     State(market): State<Market>,
     caller: Caller,
-    input::Json(BulkList { listings }): input::Json<BulkList>,
+    key: Option<Idempotency>,
+    input::Json(request): input::Json<BulkList>,
 ) -> Result<Json<BulkListed>, Problem> {
     let seller = caller.agent()?;
-    if !(1..=BULK_MAX).contains(&listings.len()) {
+    if !(1..=BULK_MAX).contains(&request.listings.len()) {
         return Err(Problem::invalid(format!("listings must be 1 to {BULK_MAX}")));
     }
-    let mut data = Vec::with_capacity(listings.len());
-    for (at, listing) in listings.into_iter().enumerate() {
+    let key = key.map(|key| key.of(seller, "/seller/bulk-list", &request));
+    if let Some(key) = key {
+        once::same_request(&mut *market.pool.acquire().await?, key, BULK_MAX).await?;
+    }
+    let mut data = Vec::with_capacity(request.listings.len());
+    for (at, listing) in request.listings.into_iter().enumerate() {
         // Each counts as a request of its own; the first has been counted.
         let counted = if at == 0 { Ok(()) } else { market.limits.take_known(&market.pool, caller.who.into()).await };
         let published = match counted {
-            Ok(()) => publish(&market, seller, listing).await,
+            Ok(()) => publish(&market, seller, listing, key.map(|key| wallet::part(key, at))).await,
             Err(problem) => Err(problem),
         };
         data.push(match published {
@@ -70,7 +82,12 @@ pub(crate) async fn bulk(
     Ok(Json(BulkListed { data, published: u32::try_from(published).unwrap_or(u32::MAX) }))
 }
 
-async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Result<Listing, Problem> {
+async fn publish(market: &Market, seller: Uuid, request: CreateListing, key: Option<Key>) -> Result<Listing, Problem> {
+    if key.is_some()
+        && let Some(listing) = once::published(&mut *market.pool.acquire().await?, key).await?
+    {
+        return Ok(listing);
+    }
     check(Some(&request.title), Some(&request.description), Some(&request.tags), Some(request.price))?;
     fits(&request.metadata)?;
     media_type(&request.content_type)?;
@@ -84,11 +101,16 @@ async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Resul
     };
     let id = Uuid::now_v7();
     let mut tx = pg::begin(&market.pool).await?;
+    // From here on nothing else of this seller is published.
     may_store(market, &mut tx, seller, len).await?;
+    if let Some(listing) = once::published(&mut tx, key).await? {
+        return Ok(listing);
+    }
+    has_room(market, &mut tx, seller).await?;
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status, expires_at,
-             metadata)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+             metadata, key, fingerprint)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
     )
     .bind(id)
     .bind(seller)
@@ -103,6 +125,8 @@ async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Resul
     .bind(db::name_of(if content.is_some() { ListingStatus::Active } else { ListingStatus::Draft }))
     .bind(request.expires_at)
     .bind(types::Json(&request.metadata))
+    .bind(key.map(|key| key.key.to_vec()))
+    .bind(key.map(|key| key.fingerprint.to_vec()))
     .execute(&mut *tx)
     .await?;
     let listing = find(&mut tx, id).await?;
@@ -111,6 +135,20 @@ async fn publish(market: &Market, seller: Uuid, request: CreateListing) -> Resul
     }
     tx.commit().await?;
     Ok(listing)
+}
+
+/// Refuses one more listing of who has as many as a seller may have. Drafts become active and what has expired can be renewed, so they count.
+async fn has_room(market: &Market, conn: &mut PgConnection, seller: Uuid) -> Result<(), Problem> {
+    let max = market.listings_max;
+    let there = "SELECT count(*) FROM (SELECT FROM listings WHERE seller_id = $1 AND status <> 'delisted' LIMIT $2) AS kept";
+    let there: i64 = sqlx::query_scalar(there).bind(seller).bind(i64::from(max)).fetch_one(conn).await?;
+    if there < i64::from(max) {
+        return Ok(());
+    }
+    let detail = format!(
+        "A seller may have {max} listings, drafts and expired ones too, and has as many: take some from the market with DELETE /api/v1/listings/{{id}}"
+    );
+    Err(Problem::new(Code::OverLimit, detail))
 }
 
 /// Tells everybody of a listing that came for sale.

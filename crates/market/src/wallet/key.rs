@@ -27,6 +27,12 @@ impl Idempotency {
     }
 }
 
+/// The key of one of several things that a request asks for: theirs, with the place in it.
+pub(crate) fn part(whole: Key, at: usize) -> Key {
+    let digest = Sha256::new_with_prefix(whole.key).chain_update((at as u64).to_be_bytes()).finalize();
+    Key { key: B256::from_slice(&digest), ..whole }
+}
+
 /// The key of what is done once whoever asks for it.
 pub(crate) fn once(what: &str, whose: &[u8], when: &str) -> Key {
     let digest = keccak256([what.as_bytes(), whose, when.as_bytes()].concat());

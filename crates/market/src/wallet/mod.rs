@@ -36,7 +36,7 @@ use crate::{
     problem::Problem,
     service::Market,
 };
-pub(crate) use key::{Idempotency, once};
+pub(crate) use key::{Idempotency, once, part};
 pub(crate) use statement::{csv, statement};
 pub(crate) use upkeep::{upkeep, welcome};
 

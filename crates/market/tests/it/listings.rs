@@ -1,9 +1,9 @@
 use alloy::primitives::B256;
-use api::{AgentType, Code, Discover, ListingStatus, SortBy, UpdateListing, ledger::Asset};
+use api::{AgentType, BulkList, Code, Discover, ListingStatus, SortBy, UpdateListing, ledger::Asset};
 use money::Usdc;
 use sha2::{Digest, Sha256};
 
-use crate::harness::{BUYER, PRICE, SELLER, World, goods, refusal};
+use crate::harness::{BUYER, Market, PRICE, SELLER, World, goods, refusal};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_listing_is_for_sale_once_its_content_is_stored_under_its_hash() {
@@ -76,6 +76,34 @@ async fn what_does_not_fit_is_refused_with_the_reason() {
     assert_eq!((answer.status().as_u16(), answer.headers()["content-type"].to_str().unwrap()), (400, "application/problem+json"));
     let answer = http.get(format!("{url}?colour=red")).send().await.unwrap();
     assert!(answer.json::<api::Problem>().await.unwrap().detail.contains("colour"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repeated_request_publishes_nothing_twice_and_a_seller_has_so_many_listings() {
+    let world = World::new().await;
+    let market = Market::start(market::Config { listings_max: 3, ..world.config() }).await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    let one = goods("one", PRICE, Some(b"1"));
+    let publish = async |title: &str| seller.client.create_listing(&goods(title, PRICE, None)).await;
+    let once = async || seller.client.create_listing_once(&one, "key").await;
+    let (first, second) = tokio::join!(once(), once());
+    let first = first.unwrap();
+    assert_eq!(first.id, second.unwrap().id, "two at once are one");
+    let other = goods("other", PRICE, None);
+    assert_eq!(refusal(seller.client.create_listing_once(&other, "key").await), Code::IdempotencyKeyReused);
+
+    let mut several = BulkList { listings: vec![goods("two", PRICE, None), goods("", PRICE, None)] };
+    let listed = seller.client.bulk_list_once(&several, "key").await.unwrap();
+    let again = seller.client.bulk_list_once(&several, "key").await.unwrap();
+    assert_eq!((listed.published, again.published, &listed.data[0]), (1, 1, &again.data[0]));
+    several.listings[1] = goods("three", PRICE, None);
+    assert_eq!(refusal(seller.client.bulk_list_once(&several, "key").await), Code::IdempotencyKeyReused);
+
+    publish("three").await.unwrap();
+    assert_eq!(refusal(publish("four").await), Code::OverLimit);
+    assert_eq!(once().await.unwrap().id, first.id, "what was done is answered without room");
+    seller.client.delist(first.id).await.unwrap();
+    publish("four").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
