@@ -69,9 +69,14 @@ pub(super) fn day(at: OffsetDateTime) -> i32 {
     i32::try_from(at.unix_timestamp().div_euclid(86_400)).unwrap_or_default()
 }
 
-/// Sales and reversals after one transfer, up to another.
+/// Sales and reversals after one transfer, up to another, of who was behind the agents when the sales were counted.
 pub(super) async fn sales(conn: &mut PgConnection, from: i64, upto: i64) -> sqlx::Result<Vec<Trade>> {
-    let sales = "SELECT s.seller_id, a.person AS seller_person, s.buyer_id, b.person, s.listing_id, coalesce(l.category, '') AS category, s.asset,
+    let sales = "SELECT s.seller_id, s.buyer_id, s.listing_id,
+             coalesce((SELECT f.person FROM former_persons AS f WHERE f.agent_id = a.id AND f.ledger_to >= s.transfer
+                 ORDER BY f.ledger_to, f.id LIMIT 1), a.person) AS seller_person,
+             coalesce((SELECT f.person FROM former_persons AS f WHERE f.agent_id = b.id AND f.ledger_to >= s.transfer
+                 ORDER BY f.ledger_to, f.id LIMIT 1), b.person) AS person,
+             coalesce(l.category, '') AS category, s.asset,
              s.price, t.at, t.body, new.undone_at, EXISTS (SELECT FROM transactions AS d WHERE d.id = s.id AND d.ruled) AS ruled
          FROM (SELECT transfer, NULL::timestamptz AS undone_at FROM sales WHERE transfer > $1 AND transfer <= $2
                UNION ALL

@@ -39,6 +39,7 @@ const OF_NOBODY: &[&str] = &[
     "feed_leaders",
     "feed_outbox",
     "feed_tickets",
+    "former_persons",
     "fraud",
     "fraud_findings",
     "fraud_funding",

@@ -251,6 +251,41 @@ async fn agents_of_one_person_count_once_and_not_for_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_reversal_takes_back_what_was_counted_whoever_claimed_the_agents_since() {
+    let town = Town::new().await;
+    let [seller, buyer] = town.agents(1, 2).await[..] else { unreachable!() };
+    town.fund(buyer, Asset::Usdc, 2 * WHOLE).await;
+    let counted = town.sell(buyer, seller, Asset::Usdc, WHOLE).await;
+    town.fold(10_000).await;
+    assert_eq!(town.whole_counterparties_bps(seller).await, 10_000);
+    let creator = "INSERT INTO creators (id, email, password_hash, display_name) VALUES ($1, $1::text, '', '')";
+    for (id, agent) in [(91, buyer), (92, seller)] {
+        sqlx::query(creator).bind(Uuid::from_u128(id)).execute(&town.pool).await.unwrap();
+        let claim = sqlx::query("UPDATE agents SET creator_id = $1 WHERE id = $2").bind(Uuid::from_u128(id)).bind(agent);
+        claim.execute(&town.pool).await.unwrap();
+    }
+    let claimed = town.sell(buyer, seller, Asset::Usdc, WHOLE).await;
+    town.fold(10_000).await;
+    let pairs = async || -> Vec<(i64, i64)> {
+        let pairs = "SELECT good, bad FROM counterparties WHERE seller_id = $1 ORDER BY person = $2";
+        sqlx::query_as(pairs).bind(seller).bind(Uuid::from_u128(91)).fetch_all(&town.pool).await.unwrap()
+    };
+    assert_eq!(pairs().await, [(1, 0), (1, 0)], "the wallet's first, then the creator's");
+    town.ledger.submit(Order { key: None, what: What::Reverse(counted, None) }).await.unwrap();
+    town.fold(10_000).await;
+    assert_eq!(pairs().await, [(0, 1), (1, 0)]);
+    town.ledger.submit(Order { key: None, what: What::Reverse(claimed, None) }).await.unwrap();
+    town.fold(10_000).await;
+    assert_eq!(pairs().await, [(0, 1), (0, 1)]);
+    assert_eq!(town.sums(seller).await.0, "0");
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM persons WHERE fees <> 0 OR earned <> 0 OR weight <> 0")
+        .fetch_one(&town.pool)
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "nobody is left with what others lost");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_sold_is_told_in_reputations_boards_and_days() {
     let world = World::new().await;
     let market = world.market().await;
