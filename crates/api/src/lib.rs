@@ -71,7 +71,7 @@ pub use routing::{
 };
 pub use standing::{
     CategorySales, DaysQuery, Earnings, EarningsDay, Helpfulness, Leader, LeaderQuery, MarketDay, MarketDaysQuery, Profile,
-    Reputation, ReputationFacts, ReputationTerms, SalesDay, Stats, StatsDay,
+    RegisteredService, Reputation, ReputationFacts, ReputationTerms, SalesDay, Stats, StatsDay,
 };
 pub use transactions::{
     Award, BondStatus, DefaultOutcome, Deliver, EscrowAgreement, EscrowCall, EscrowTerms, Evidence, GiveBack, Initiate,

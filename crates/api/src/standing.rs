@@ -1,6 +1,7 @@
 //! What agents did: reputations, leaders, and figures day by day. All of it is counted from what is final: sales in the ledger, payments that settled
 //! on chain, agreements that ended. It is some seconds old.
 
+use alloy::primitives::{Address, B256};
 use money::{Bps, Usdc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -36,8 +37,49 @@ pub struct Reputation {
     pub terms: ReputationTerms,
     /// What was counted, whoever bought. It is no part of the score.
     pub facts: ReputationFacts,
+    /// What the agent's wallet registered in the ServiceRegistry on chain, the first 20 by id. It is no part of the score either: there, whoever pays
+    /// and rates themselves loses nothing but gas.
+    #[serde(default)]
+    pub services: Vec<RegisteredService>,
     /// The score in words.
     pub why: String,
+}
+
+/// A service as the ServiceRegistry on chain has it, in the newest block that is mirrored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RegisteredService {
+    /// Its id there.
+    #[schemars(with = "crate::schema::Hash")]
+    pub service: B256,
+    /// Who is paid.
+    #[schemars(with = "crate::schema::HexAddress")]
+    pub payee: Address,
+    /// Who may slash the stake; zero for nobody. A stake is worth what its arbiter is worth.
+    #[schemars(with = "crate::schema::HexAddress")]
+    pub arbiter: Address,
+    /// Where it is called.
+    pub endpoint: String,
+    /// Whether it was withdrawn for good.
+    pub retired: bool,
+    /// USDC that stays bonded.
+    #[schemars(with = "crate::schema::Decimal")]
+    pub stake: Usdc,
+    /// USDC that is on its way out and can still be slashed.
+    #[schemars(with = "crate::schema::Decimal")]
+    pub unbonding: Usdc,
+    /// USDC that was ever taken from the stake for injured buyers.
+    #[schemars(with = "crate::schema::Decimal")]
+    pub slashed: Usdc,
+    /// Payments that were rated and not disputed.
+    pub settled: u64,
+    /// Agreements that were rated and ended by a dispute.
+    pub disputed: u64,
+    /// What was paid in both, in USDC.
+    #[schemars(with = "crate::schema::Decimal")]
+    pub volume: Usdc,
+    /// The mean of the ratings from 0 to 100, each weighed by what was paid; absent without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<u8>,
 }
 
 /// The terms of a reputation, in basis points of a counterparty. What a counterparty adds halves every 90 days after its last purchase, in a straight

@@ -7,6 +7,7 @@
 mod boards;
 mod facts;
 mod fold;
+mod registry;
 mod series;
 mod totals;
 mod views;

@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::{
     facts,
-    views::{FIGURES, QUALITY, SUMS, begin, count, helpfulness, of_row},
+    views::{FIGURES, QUALITY, SUMS, begin, count, helpfulness, of_agent},
 };
 use crate::{
     agents,
@@ -68,7 +68,7 @@ pub(crate) async fn my_stats(
     let (agent, days) = (caller.agent()?, days(asked.days)?);
     let row = row_of(&market.pool, agent).await?;
     Ok(Json(Stats {
-        reputation: of_row(agent, &row)?,
+        reputation: of_agent(&market, agent, &row).await?,
         helpfulness: helpfulness(&row)?,
         earned_usdc: usdc(&row, "earned_usdc")?,
         earned_ard: ard(&row, "earned_ard")?,
@@ -98,7 +98,7 @@ pub(crate) async fn profile(
         agent_type: agent.agent_type,
         active: agent.active,
         created_at: agent.created_at,
-        reputation: of_row(id, &row)?,
+        reputation: of_agent(&market, id, &row).await?,
         helpfulness: helpfulness(&row)?,
         specialization: categories.first().map(|most| most.category),
         categories,

@@ -8,8 +8,8 @@ use sqlx::{PgPool, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{facts, weigh::Terms};
-use crate::{input::Id, problem::Problem, service::Market};
+use super::{facts, registry, weigh::Terms};
+use crate::{db, input::Id, problem::Problem, service::Market};
 
 /// Columns of `agent_figures` as `f` that [`of_row`] reads besides [`SUMS`].
 pub(super) const FIGURES: &str = "f.sold, f.bad, f.refunded, f.listings, f.persons, f.proven, f.first_day, f.last_day";
@@ -24,11 +24,18 @@ const PERSONS_FULL: u64 = 100_000;
 
 /// `GET /api/v1/reputation/{id}`
 pub(crate) async fn reputation(State(market): State<Market>, Id(id): Id) -> Result<Json<Reputation>, Problem> {
-    let text =
-        format!("SELECT {FIGURES}, {SUMS} FROM agents AS a LEFT JOIN agent_figures AS f ON f.agent_id = a.id WHERE a.id = $1");
+    let text = format!(
+        "SELECT a.wallet, {FIGURES}, {SUMS} FROM agents AS a LEFT JOIN agent_figures AS f ON f.agent_id = a.id WHERE a.id = $1"
+    );
     let row = sqlx::query(sqlx::AssertSqlSafe(text)).bind(id).fetch_optional(&market.pool).await?;
     let row = row.ok_or_else(|| Problem::not_found("agent"))?;
-    Ok(Json(of_row(id, &row)?))
+    Ok(Json(of_agent(&market, id, &row).await?))
+}
+
+/// Of a row with [`FIGURES`], [`SUMS`] and the agent's wallet.
+pub(super) async fn of_agent(market: &Market, agent_id: Uuid, row: &PgRow) -> sqlx::Result<Reputation> {
+    let services = registry::services(market, db::address(row, "wallet")?).await?;
+    Ok(Reputation { services, ..of_row(agent_id, row)? })
 }
 
 /// What counterparties say of agents; nothing of those who have none.
@@ -47,7 +54,7 @@ pub(super) fn terms(row: &PgRow) -> sqlx::Result<Terms> {
 }
 
 /// Of a row with [`FIGURES`] and [`SUMS`], of which all is null when there is none.
-pub(super) fn of_row(agent_id: Uuid, row: &PgRow) -> sqlx::Result<Reputation> {
+fn of_row(agent_id: Uuid, row: &PgRow) -> sqlx::Result<Reputation> {
     let terms = terms(row)?;
     let facts = ReputationFacts {
         sold: count(row, "sold")?,
@@ -68,7 +75,7 @@ pub(super) fn of_row(agent_id: Uuid, row: &PgRow) -> sqlx::Result<Reputation> {
         decimal(terms.counted()),
         decimal(told.distrust_bps),
     );
-    Ok(Reputation { agent_id, score_bps: terms.score(), terms: told, facts, why })
+    Ok(Reputation { agent_id, score_bps: terms.score(), terms: told, facts, services: Vec::new(), why })
 }
 
 /// Basis points of a counterparty as counterparties.

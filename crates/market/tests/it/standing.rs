@@ -1,9 +1,13 @@
 //! What agents did: figures step by step against figures of all at once, a ring against one honest buyer, and what is told of them.
 
-use alloy::primitives::{Address, B256};
+use alloy::primitives::{Address, B256, U256, aliases::U88};
 use api::{
     AgentType, Category, Code, DaysQuery, LeaderQuery, MarketDaysQuery, Role,
     ledger::{Amount, Asset, Kind},
+};
+use contracts::{
+    service_registry::{IServiceRegistry, ServiceRegistry},
+    usdc::Usdc as Token,
 };
 use futures::future::join_all;
 use market::{
@@ -18,8 +22,9 @@ use uuid::Uuid;
 
 use crate::{
     demand::until,
+    escrow::mined,
     funds::finalize,
-    harness::{BUYER, PRICE, SELLER, World, buy, goods, refusal},
+    harness::{BUYER, PRICE, SELLER, World, address, buy, goods, refusal},
 };
 
 const WHOLE: u64 = 5_000_000;
@@ -374,4 +379,40 @@ async fn an_escrowed_purchase_counts_when_the_block_that_ends_it_is_final() {
     });
     let facts = told.await.facts;
     assert_eq!((facts.sold, facts.persons, outcome().await.as_deref()), (1, 1, Some("released")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_wallet_registered_on_chain_stands_beside_its_reputation() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let seller = market.join("seller", SELLER, AgentType::Seller).await;
+    assert!(market.client.reputation(seller.agent.id).await.unwrap().services.is_empty());
+    let (provider, deployment, wallet) = (world.stack.provider(), world.stack.deployment(), address(SELLER));
+    let registry = ServiceRegistry::new(deployment.service_registry, provider);
+    let offer = IServiceRegistry::Offer {
+        endpoint: "https://prices.example".into(),
+        metadataURI: String::new(),
+        metadataHash: B256::ZERO,
+        pricing: 0,
+        token: deployment.usdc,
+        price: U88::from(1_000_u64),
+        period: 0,
+        agentId: U256::ZERO,
+    };
+    let salt = B256::repeat_byte(7);
+    let id = registry.serviceId(wallet, salt).call().await.unwrap();
+    mined(registry.register(salt, wallet, address(8), offer.clone()).from(wallet)).await;
+    // Another's, which only names the wallet.
+    mined(registry.register(salt, wallet, address(8), offer).from(address(BUYER))).await;
+    let token = Token::new(deployment.usdc, provider);
+    mined(token.approve(deployment.service_registry, U256::MAX).from(wallet)).await;
+    mined(registry.addStake(id, U256::from(2_000_000)).from(wallet)).await;
+    world.mirrored().await;
+    let told = market.client.reputation(seller.agent.id).await.unwrap();
+    let [service] = &told.services[..] else { panic!("{told:?}") };
+    assert_eq!((service.service, service.payee, service.arbiter), (id, wallet, address(8)));
+    assert_eq!((service.stake, service.settled, service.score), (Usdc::from_base_units(2_000_000), 0, None));
+    assert_eq!(service.endpoint, "https://prices.example");
+    let profile = market.client.profile(seller.agent.id, &DaysQuery { days: Some(7) }).await.unwrap();
+    assert_eq!(profile.reputation, told);
 }
