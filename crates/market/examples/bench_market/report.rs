@@ -54,6 +54,9 @@ impl Report {
             let p99 = if p99 > 0.0 { format!("{p99:.2}") } else { String::new() };
             text += &format!("| {name} | {rate:.0} | {times} | {p50:.2} | {p99} |\n");
         }
+        if before.is_none() && self.0.iter().any(|(_, beside, _)| *beside == Beside::Nginx) {
+            text += "\nTimes beside nginx: of its file, then of its proxy_cache.\n";
+        }
         println!("{text}");
         if let Some(record) = record {
             writeln!(OpenOptions::new().create(true).append(true).open(record)?, "{text}")?;
