@@ -1,5 +1,5 @@
-//! What other instances changed is not remembered here: the database tells of each listing that changed. What is not heard is forgotten a
-//! [`moment`](crate::moment) later all the same.
+//! What other instances changed is not remembered here: the database tells of each listing that changed, and of credentials that ended. What is not
+//! heard is forgotten a [`moment`](crate::moment) later all the same.
 
 use std::time::Duration;
 
@@ -11,7 +11,8 @@ use uuid::Uuid;
 
 use crate::service::Market;
 
-const CHANNEL: &str = "market_listings";
+const LISTINGS: &str = "market_listings";
+const CREDENTIALS: &str = "market_credentials";
 /// After the database failed.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -33,10 +34,15 @@ async fn listen(market: &Market) -> sqlx::Result<()> {
     // On a connection of its own: none of the buyers' is taken for good.
     let own = PgPoolOptions::new().max_connections(1).connect_with((*market.pool.connect_options()).clone()).await?;
     let mut news = PgListener::connect_with(&own).await?;
-    news.listen(CHANNEL).await?;
+    news.listen_all([LISTINGS, CREDENTIALS]).await?;
     // What changed before was not heard.
     market.offers.invalidate_all();
+    market.auth.forget();
     while let Some(told) = news.try_recv().await? {
+        if told.channel() == CREDENTIALS {
+            market.auth.forget();
+            continue;
+        }
         let (listing, content) = told.payload().split_once(' ').unwrap_or_default();
         if let Ok(listing) = listing.parse::<Uuid>() {
             market.offers.invalidate(&listing).await;
