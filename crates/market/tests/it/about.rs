@@ -9,7 +9,7 @@ use api::{
 use serde_json::Value;
 
 use crate::{
-    harness::{BUYER, Market, PRICE, SELLER, World, buy, goods},
+    harness::{BUYER, Market, PRICE, SELLER, World, because, buy, goods},
     relay::{Fault, Relay},
 };
 
@@ -24,7 +24,7 @@ fn amount(text: &str) -> Amount {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_market_tells_what_there_is() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::MEMORY).await;
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"0.21"))).await.unwrap();

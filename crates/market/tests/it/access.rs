@@ -3,7 +3,7 @@
 use api::AgentType;
 use reqwest::StatusCode;
 
-use crate::harness::{Market, SELLER, World};
+use crate::harness::{Market, SELLER, World, because};
 
 /// Not at the turn of a minute, which would count anew.
 async fn within_a_minute() {
@@ -37,7 +37,7 @@ async fn proofs_of_wallets_are_counted_before_they_are_looked_at() {
 async fn two_instances_together_let_nobody_ask_more_often_than_the_limit() {
     let world = World::new().await;
     let config = || market::Config { requests_per_minute: 40, token_secrets: vec![[7; 32].into()], ..world.config() };
-    let (one, two) = (Market::start(config()).await, Market::start(config()).await);
+    let (one, two) = (Market::alone(config(), because::OWN).await, Market::alone(config(), because::OWN).await);
     let agent = one.join("agent", SELLER, AgentType::Both).await;
     within_a_minute().await;
     let (mut served, mut refused) = (0, 0);

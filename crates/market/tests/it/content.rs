@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use crate::{
     funds::until,
-    harness::{BUYER, Market, PASSWORD, SELLER, World, goods, refusal},
+    harness::{BUYER, Market, PASSWORD, SELLER, World, because, goods, refusal},
 };
 
 /// 50 ARD.
@@ -28,7 +28,7 @@ fn amount(text: &str) -> Amount {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_bought_from_the_ledger_is_read_again_without_charge_whole_or_in_parts() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::MEMORY).await;
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
     let stranger = market.join("stranger", 7, AgentType::Buyer).await;
@@ -104,7 +104,9 @@ async fn what_was_given_back_is_soon_read_no_more_and_the_rest_goes_on() {
     let ledger = Ledger::start(pool, Rates::default());
     ledger.submit(Order { key: None, what: What::Reverse(transfer, None) }).await.unwrap();
     until("it is read no more", async || buyer.client.purchase_content(bought[1]).await.is_err()).await;
-    assert_eq!(refusal(buyer.client.purchase_content(bought[1]).await), Code::WrongState);
+    let gone =
+        async || buyer.client.purchase_content(bought[1]).await.is_err_and(|error| error.code() == Some(&Code::WrongState));
+    market.soon("it is read no more", gone).await;
     assert_eq!(buyer.client.purchase_content(bought[0]).await.unwrap().body, &b"goods"[..]);
 }
 
@@ -112,7 +114,7 @@ async fn what_was_given_back_is_soon_read_no_more_and_the_rest_goes_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn content_that_one_instance_gets_again_another_serves_at_once() {
     let world = World::new().await;
-    let (one, two) = (world.market().await, world.market().await);
+    let (one, two) = (world.alone(because::OWN).await, world.alone(because::OWN).await);
     let seller = one.join("seller", SELLER, AgentType::Seller).await;
     let buyer = two.join("buyer", BUYER, AgentType::Buyer).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(b"goods"))).await.unwrap();
@@ -252,7 +254,8 @@ async fn a_seller_stores_no_more_than_allowed_however_it_comes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn content_may_be_kept_in_an_object_store() {
     let world = World::new().await;
-    let market = Market::start(market::Config { content: "memory:///".parse().unwrap(), ..world.config() }).await;
+    let market =
+        Market::alone(market::Config { content: "memory:///".parse().unwrap(), ..world.config() }, because::MEMORY).await;
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let buyer = market.join("buyer", BUYER, AgentType::Buyer).await;
     let content = vec![7_u8; 12 * 1024 * 1024];

@@ -17,7 +17,7 @@ use time::OffsetDateTime;
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
-use crate::harness::{BUYER, PRICE, SELLER, WAIT, World, goods};
+use crate::harness::{BUYER, PRICE, SELLER, WAIT, World, because, goods};
 
 /// One row of the log: minutes before the step, which words, whose (below 0 of nobody known), whether found, the ceiling; or a purchase.
 type Row = (u16, u8, i64, bool, Option<u64>);
@@ -106,7 +106,7 @@ async fn play(pool: &PgPool, listing: Uuid, steps: Vec<(u8, Vec<Row>, u8)>) -> i
 #[tokio::test(flavor = "multi_thread")]
 async fn what_several_look_for_in_vain_is_an_opportunity_until_somebody_sells_it() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::SEARCHES).await;
     let seller = market.join("seller", SELLER, AgentType::Both).await;
     let mut others = Vec::new();
     for (at, name) in ["one", "two", "three"].into_iter().enumerate() {

@@ -5,7 +5,7 @@ use futures::future::join_all;
 use x402::{ExactPayload, PaymentRequired};
 
 use crate::{
-    harness::{BUYER, Market, PRICE, SELLER, World, address, buy, goods, pay, refusal},
+    harness::{BUYER, Market, PRICE, SELLER, World, address, because, buy, goods, pay, refusal},
     relay::{Fault, Relay},
 };
 
@@ -14,7 +14,7 @@ const GOODS: &[u8] = b"42.17 EUR/MWh";
 #[tokio::test(flavor = "multi_thread")]
 async fn one_payment_buys_the_content_once_and_again_without_a_second_charge() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::MEMORY).await;
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     let listing = seller.client.create_listing(&goods("prices", PRICE, Some(GOODS))).await.unwrap();
     let asked = market.asked(&listing).await;

@@ -22,7 +22,7 @@ use tokio_tungstenite::{
 };
 use uuid::Uuid;
 
-use crate::harness::{BUYER, Market, Member, PASSWORD, PRICE, SELLER, WAIT, World, goods, refusal};
+use crate::harness::{BUYER, Market, Member, PASSWORD, PRICE, SELLER, WAIT, World, because, goods, refusal};
 
 /// A connection to `/ws/feed`, with as little room for what is not read as can be.
 async fn connect(market: &Market, query: &str, key: Option<&str>) -> WebSocketStream<TcpStream> {
@@ -37,10 +37,16 @@ async fn connect(market: &Market, query: &str, key: Option<&str>) -> WebSocketSt
     client_async(request, stream).await.unwrap().0
 }
 
+/// How a connection was closed that was closed without a word.
+const CUT: u16 = 1006;
+
 /// The next message that is an event, or how the connection was closed.
 async fn message(socket: &mut WebSocketStream<TcpStream>) -> Result<FeedEvent, (u16, String)> {
     loop {
-        match timeout(WAIT, socket.next()).await.expect("something comes").expect("it is closed with a reason").unwrap() {
+        let Some(Ok(message)) = timeout(WAIT, socket.next()).await.expect("something comes") else {
+            return Err((CUT, "without a word".into()));
+        };
+        match message {
             Message::Text(text) if text.starts_with("{\"ready\"") => {}
             Message::Text(text) => return Ok(serde_json::from_str(&text).unwrap()),
             Message::Close(frame) => {
@@ -76,7 +82,11 @@ async fn read_in_pieces(markets: [&Market; 2], member: &Member, begin: u64, coun
             // The connections before may not all be closed there yet.
             let Ok(mut feed) = member.client.at(market.url.clone()).feed(&query).await else { continue };
             while events.len() < most {
-                events.push(next(&mut feed).await);
+                match timeout(WAIT, feed.next()).await.expect("something comes") {
+                    Ok(Some(event)) => events.push(event),
+                    _ if market.cuts() => break,
+                    ended => panic!("the feed goes on: {ended:?}"),
+                }
                 assert_eq!(feed.after(), events.last().map(|event| event.seq));
             }
         } else {
@@ -85,6 +95,7 @@ async fn read_in_pieces(markets: [&Market; 2], member: &Member, begin: u64, coun
                 match message(&mut socket).await {
                     Ok(event) => events.push(event),
                     Err((4029, _)) => break,
+                    Err((CUT, _)) if market.cuts() => break,
                     Err(closed) => panic!("{closed:?}"),
                 }
             }
@@ -144,7 +155,7 @@ async fn readers_that_come_back_all_the_time_miss_nothing_and_see_nothing_of_oth
 #[tokio::test(flavor = "multi_thread")]
 async fn sales_are_told_to_their_parties_alone_and_only_if_they_listen() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::STREAM).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let seller = market.join("seller", SELLER, AgentType::Both).await;
     let buyer = market.join("buyer", BUYER, AgentType::Both).await;
@@ -205,7 +216,7 @@ async fn sales_are_told_to_their_parties_alone_and_only_if_they_listen() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_creator_sees_what_concerns_its_agents() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::STREAM).await;
     let (agent, other) = (market.join("a", SELLER, AgentType::Both).await, market.join("b", BUYER, AgentType::Both).await);
     market.creator("creator@example.com").await;
     let login = Login::new("creator@example.com", PASSWORD);
@@ -222,7 +233,7 @@ async fn a_creator_sees_what_concerns_its_agents() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_may_not_read_is_told_why() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::STREAM).await;
     let agent = market.join("agent", SELLER, AgentType::Both).await;
     let closed = async |query: &str, key: Option<&str>| message(&mut connect(&market, query, key).await).await.unwrap_err().0;
     assert_eq!(closed("", None).await, 4001);
@@ -261,7 +272,7 @@ async fn who_may_not_read_is_told_why() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_not_kept_any_more_is_an_error_and_no_gap() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::STREAM).await;
     let agent = market.join("agent", SELLER, AgentType::Both).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let mut feed = agent.client.feed(&FeedQuery::default()).await.unwrap();
@@ -289,7 +300,7 @@ async fn a_place_that_is_not_kept_any_more_is_an_error_and_no_gap() {
     let mut socket = connect(&market, "after=0", Some(&agent.key)).await;
     assert_eq!(message(&mut socket).await.unwrap_err().0, 4010);
     // An instance that has nothing in memory reads on in the table.
-    let fresh = world.market().await;
+    let fresh = world.alone(because::STREAM).await;
     let mut kept = agent.client.at(fresh.url.clone()).feed(&from(seqs[4])).await.unwrap();
     assert_eq!(next(&mut kept).await.seq, seqs[4] + 1);
 }
@@ -298,7 +309,7 @@ async fn a_place_that_is_not_kept_any_more_is_an_error_and_no_gap() {
 async fn who_takes_nothing_is_dropped_with_the_place_to_go_on_from() {
     const EVENTS: u64 = 60;
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::STREAM).await;
     let agent = market.join("agent", SELLER, AgentType::Both).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let mut slow = connect(&market, "topics=public.market&event_types=catalog_update", Some(&agent.key)).await;
@@ -336,7 +347,7 @@ async fn who_takes_nothing_is_dropped_with_the_place_to_go_on_from() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_looked_for_is_told_and_who_looked_is_told_when_it_came() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::SEARCHES).await;
     let seller = market.join("seller", SELLER, AgentType::Both).await;
     let mut others = Vec::new();
     for (at, name) in ["one", "two", "three"].into_iter().enumerate() {

@@ -29,7 +29,7 @@ use x402::PaymentRequired;
 
 use crate::{
     funds::{custody, finalize, metric, until, usdc},
-    harness::{Market, Member, PRICE, WAIT, World, goods, pay},
+    harness::{Market, Member, PRICE, WAIT, World, because, goods, pay},
 };
 
 const CLIENTS: usize = 6;
@@ -160,7 +160,7 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
         transfer_day_max: PRICE.checked_mul(1_000_000).unwrap(),
         ..config
     };
-    let market = Market::start(config.clone()).await;
+    let market = Market::alone(config.clone(), because::OWN).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let own = Ledger::start(pool.clone(), Rates::default());
 
@@ -214,7 +214,7 @@ async fn killed_at_random_every_key_has_one_effect_and_the_books_are_right() {
                 market.kill();
                 // As whoever supervises it would, until there is a database again.
                 while sqlx::query("SELECT 1").execute(&pool).await.is_err() {}
-                market = Market::start(config.clone()).await;
+                market = Market::alone(config.clone(), because::OWN).await;
                 *place.write().await = market.url.clone();
                 markets += 1;
             }

@@ -15,13 +15,14 @@ use market::Config;
 use money::Usdc;
 use stack::{Account, Stack};
 use tempfile::TempDir;
-use tokio::{net::TcpListener, runtime::Runtime, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 use x402::{Eip3009Authorization, Eip3009Payload, ExactPayload, PaymentPayload, PaymentRequired, TokenDomain, V2};
 
-pub(crate) const WAIT: Duration = Duration::from_secs(60);
+use crate::instances::{self, Instance, Pair};
+
+/// Longer than a lease: what an instance had taken when it died is taken by another one a minute later.
+pub(crate) const WAIT: Duration = Duration::from_secs(120);
 pub(crate) const PRICE: Usdc = Usdc::from_base_units(50_000);
 /// What asks for metrics.
 pub(crate) const METRICS: &str = "a token of metrics";
@@ -35,14 +36,30 @@ pub(crate) struct World {
     content: TempDir,
 }
 
-/// A running market.
+/// A running market: one instance, or with `FLORIN_TEST_INSTANCES=2` two of which one or the other dies all the time.
 pub(crate) struct Market {
     pub(crate) client: Client,
     pub(crate) url: Url,
-    task: Option<JoinHandle<Result<(), market::Error>>>,
-    shutdown: CancellationToken,
-    /// Of its own, so that all of it can die at once.
-    runtime: Option<Runtime>,
+    runs: Runs,
+}
+
+enum Runs {
+    One(Instance),
+    Two(Pair),
+}
+
+/// Why a test has one instance whatever is asked for. What an instance keeps to itself is all that is named here.
+pub(crate) mod because {
+    /// What it counts, and what it has in memory.
+    pub(crate) const MEMORY: &str = "it looks at what one instance has in its memory";
+    /// Streams that are cut are read on in `feed::readers_that_come_back_all_the_time_...` and in `two.rs`.
+    pub(crate) const STREAM: &str = "it reads one stream to its end, which dies with its instance";
+    /// `README.md` says how many.
+    pub(crate) const SEARCHES: &str = "it counts searches, of which an instance loses 0.4 seconds when it dies";
+    /// What was sent and not written down is sent again, and `receiver.count()` is one more.
+    pub(crate) const ATTEMPTS: &str = "it counts attempts, and one whose instance dies is made again";
+    /// It asks for two or more at addresses of their own, or kills at moments of its choice.
+    pub(crate) const OWN: &str = "it starts, changes and kills instances itself";
 }
 
 /// A registered agent.
@@ -74,6 +91,11 @@ impl World {
         Market::start(self.config()).await
     }
 
+    /// One instance, whatever is asked for.
+    pub(crate) async fn alone(&self, why: &str) -> Market {
+        Market::alone(self.config(), why).await
+    }
+
     pub(crate) fn content(&self) -> &Path {
         self.content.path()
     }
@@ -100,37 +122,63 @@ impl World {
     }
 }
 
-impl Drop for Market {
-    fn drop(&mut self) {
-        self.runtime.take().unwrap().shutdown_background();
-    }
-}
-
 impl Market {
     pub(crate) async fn start(config: Config) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
-        let shutdown = CancellationToken::new();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-        let listener = listener.into_std().unwrap();
-        let token = shutdown.clone();
-        let task = runtime.spawn(async move { market::serve(config, TcpListener::from_std(listener).unwrap(), token).await });
-        let health = url.join("health").unwrap();
-        while !reqwest::get(health.clone()).await.is_ok_and(|answer| answer.status().is_success()) {
-            assert!(!task.is_finished(), "{:?}", task.await);
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        Self { client: Client::new(url.clone()), url, task: Some(task), shutdown, runtime: Some(runtime) }
+        if instances::asked_for() == 2 { Self::two(config).await } else { Self::one(config).await }
     }
 
-    pub(crate) async fn stop(mut self) {
-        self.shutdown.cancel();
-        self.task.take().unwrap().await.unwrap().unwrap();
+    /// One instance, whatever is asked for: see [`because`].
+    pub(crate) async fn alone(config: Config, why: &str) -> Self {
+        if instances::asked_for() == 2 {
+            eprintln!("one instance: {why}");
+        }
+        Self::one(config).await
+    }
+
+    /// Two instances, whatever is asked for.
+    pub(crate) async fn two(config: Config) -> Self {
+        let pair = Pair::start(config).await;
+        Self { client: Client::new(pair.url.clone()), url: pair.url.clone(), runs: Runs::Two(pair) }
+    }
+
+    async fn one(config: Config) -> Self {
+        let instance = Instance::start(config).await.unwrap();
+        let url: Url = format!("http://{}", instance.at).parse().unwrap();
+        Self { client: Client::new(url.clone()), url, runs: Runs::One(instance) }
+    }
+
+    pub(crate) async fn stop(self) {
+        match self.runs {
+            Runs::One(instance) => instance.stop().await,
+            Runs::Two(pair) => pair.stop().await,
+        }
     }
 
     /// Ends it between any two steps, as a crash does.
     pub(crate) fn kill(self) {
         drop(self);
+    }
+
+    /// How often an instance of it died so far.
+    pub(crate) fn deaths(&self) -> usize {
+        match &self.runs {
+            Runs::One(_) => 0,
+            Runs::Two(pair) => pair.deaths(),
+        }
+    }
+
+    /// Whether connections that last may be cut at any time.
+    pub(crate) fn cuts(&self) -> bool {
+        matches!(self.runs, Runs::Two(_))
+    }
+
+    /// Makes sure of what follows from something that was done: at once at the one instance there is, else soon at both. `is_so` makes one request.
+    pub(crate) async fn soon(&self, what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+        if !self.cuts() {
+            return assert!(is_so().await, "it is not so that {what}");
+        }
+        // Of two requests that follow each other, each goes to another instance, or one that was started since.
+        crate::funds::until(what, async || is_so().await && is_so().await).await;
     }
 
     pub(crate) async fn join(&self, name: &str, account: usize, agent_type: AgentType) -> Member {

@@ -1,3 +1,5 @@
+use std::time::{Duration, Instant};
+
 use alloy::signers::SignerSync;
 use api::{
     AgentFilter, AgentType, Availability, ChangePassword, Code, CreateApiKey, Login, PageQuery, Role, Scope, TokenRequest,
@@ -6,7 +8,10 @@ use api::{
 use stack::Account;
 use x402::{SignIn, SignInInfo};
 
-use crate::harness::{BUYER, Market, PASSWORD, SELLER, World, refusal};
+use crate::{
+    funds::until,
+    harness::{BUYER, Market, PASSWORD, SELLER, World, because, refusal},
+};
 
 fn key(name: &str, scopes: &[Scope]) -> CreateApiKey {
     CreateApiKey { name: name.into(), scopes: scopes.into(), expires_at: None }
@@ -38,8 +43,9 @@ async fn a_key_allows_what_it_names_and_ends_with_the_tokens_it_got() {
     let other = market.join("other", BUYER, AgentType::Both).await;
     assert_eq!(refusal(other.client.revoke_api_key(made.key.id).await), Code::NotFound);
     assert!(agent.client.revoke_api_key(made.key.id).await.unwrap().revoked_at.is_some());
-    assert_eq!(refusal(robot.wallet().await), Code::Unauthenticated);
-    assert_eq!(refusal(by_token.wallet().await), Code::Unauthenticated);
+    for client in [&robot, &by_token] {
+        market.soon("it ended", async || is_refused(client.wallet().await)).await;
+    }
 
     let later = time::OffsetDateTime::now_utc() + time::Duration::hours(1);
     let brief = CreateApiKey { expires_at: Some(later), ..key("brief", &[Scope::Read]) };
@@ -52,6 +58,32 @@ async fn a_key_allows_what_it_names_and_ends_with_the_tokens_it_got() {
     assert_eq!(refusal(other.client.with_api_key(&brief.api_key).wallet().await), Code::Unauthenticated);
 }
 
+/// Whether the credentials are good no more.
+fn is_refused<T>(answer: Result<T, api::ClientError>) -> bool {
+    answer.is_err_and(|error| error.code() == Some(&Code::Unauthenticated))
+}
+
+/// Without news of it an instance believes for two and a half seconds at least who was let in just now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_instance_revokes_another_soon_refuses() {
+    let world = World::new().await;
+    let config = || {
+        let public_url = Some("https://market.example/".parse().unwrap());
+        market::Config { token_secrets: vec![[7; 32].into()], public_url, ..world.config() }
+    };
+    let (one, two) = (Market::alone(config(), because::OWN).await, Market::alone(config(), because::OWN).await);
+    let agent = one.join("agent", SELLER, AgentType::Both).await;
+    let made = agent.client.create_api_key(&key("robot", &[Scope::Read])).await.unwrap();
+    let session = one.creator("me@example.com").await;
+    let (robot, me) = (two.client.with_api_key(&made.api_key), two.client.with_token(&session.access));
+    assert!(robot.wallet().await.is_ok() && me.creator().await.is_ok());
+    let begun = Instant::now();
+    agent.client.revoke_api_key(made.key.id).await.unwrap();
+    one.client.end_session(&session.refresh_token).await.unwrap();
+    until("both are refused", async || is_refused(robot.wallet().await) && is_refused(me.creator().await)).await;
+    assert!(begun.elapsed() < Duration::from_secs(2), "only because nobody remembers for longer");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_of_one_instance_are_good_at_another_that_shares_the_secret() {
     let world = World::new().await;
@@ -60,12 +92,13 @@ async fn tokens_of_one_instance_are_good_at_another_that_shares_the_secret() {
         let public_url = Some("https://market.example/".parse().unwrap());
         market::Config { token_secrets, public_url, ..world.config() }
     };
+    let alone = |config| Market::alone(config, because::OWN);
     // One names the market's address, which is the others' too; who names another does not start.
     let unnamed = |config: market::Config| market::Config { public_url: None, ..config };
     let elsewhere =
         |config: market::Config| market::Config { public_url: Some("https://other.example/".parse().unwrap()), ..config };
-    let (one, two) = (Market::start(with(vec![[1; 32]])).await, Market::start(unnamed(with(vec![[2; 32], [1; 32]]))).await);
-    let three = Market::start(with(vec![[2; 32]])).await;
+    let (one, two) = (alone(with(vec![[1; 32]])).await, alone(unnamed(with(vec![[2; 32], [1; 32]]))).await);
+    let three = alone(with(vec![[2; 32]])).await;
     let agent = one.join("agent", SELLER, AgentType::Both).await;
     let token = agent.client.token(&TokenRequest::default()).await.unwrap();
     assert!(two.client.with_token(&token).wallet().await.is_ok(), "a secret that was replaced is believed");
@@ -79,8 +112,8 @@ async fn tokens_of_one_instance_are_good_at_another_that_shares_the_secret() {
     let keys: serde_json::Value =
         reqwest::get(one.url.join(".well-known/jwks.json").unwrap()).await.unwrap().json().await.unwrap();
     let moved = market::Config { moved_from: Some("https://market.example/".parse().unwrap()), ..elsewhere(with(vec![[1; 32]])) };
-    Market::start(moved.clone()).await.stop().await;
-    Market::start(moved).await.stop().await;
+    alone(moved.clone()).await.stop().await;
+    alone(moved).await.stop().await;
     assert!(start(with(vec![[1; 32]])).await.contains("https://other.example/"));
     assert!(keys["keys"].as_array().unwrap().iter().all(|key| key["kty"] == "OKP" && key.get("d").is_none()));
 }
@@ -200,18 +233,19 @@ async fn a_stolen_refresh_token_ends_the_session_and_a_lost_answer_does_not() {
     // Whoever has the one that was replaced is not who has the session now, so neither is believed.
     assert_eq!(refusal(market.client.refresh(&lost.refresh_token).await), Code::Unauthenticated);
     assert_eq!(refusal(market.client.refresh(&second.refresh_token).await), Code::Unauthenticated);
-    assert_eq!(refusal(me.creator().await), Code::Unauthenticated);
+    market.soon("it ended", async || is_refused(me.creator().await)).await;
 
     let login = |password: &str| Login::new("ME@example.com ", password);
     let session = market.client.login(&login(PASSWORD)).await.unwrap();
     market.client.end_session(&session.refresh_token).await.unwrap();
-    assert_eq!(refusal(market.client.with_token(&session.access).creator().await), Code::Unauthenticated);
+    let ended = market.client.with_token(&session.access);
+    market.soon("it ended", async || is_refused(ended.creator().await)).await;
     let session = market.client.login(&login(PASSWORD)).await.unwrap();
     let me = market.client.with_token(&session.access);
     let change = |password: &str| ChangePassword { password: password.into(), new_password: "another good password".into() };
     assert_eq!(refusal(me.change_password(&change("not the password")).await), Code::Unauthenticated);
     let renewed = me.change_password(&change(PASSWORD)).await.unwrap();
-    assert_eq!(refusal(me.creator().await), Code::Unauthenticated);
+    market.soon("it ended", async || is_refused(me.creator().await)).await;
     assert!(market.client.with_token(&renewed.access).creator().await.is_ok());
     assert_eq!(refusal(market.client.login(&login(PASSWORD)).await), Code::Unauthenticated);
 }
@@ -303,7 +337,8 @@ async fn sessions_are_seen_and_ended_one_by_one() {
     let others = market.client.with_token(&other.access);
     assert_eq!(refusal(others.end_one_session(sessions[1].id).await), Code::NotFound);
     me.end_one_session(sessions[1].id).await.unwrap();
-    assert_eq!(refusal(market.client.with_token(&first.access).creator().await), Code::Unauthenticated);
+    let ended = market.client.with_token(&first.access);
+    market.soon("it ended", async || is_refused(ended.creator().await)).await;
     assert_eq!(refusal(market.client.refresh(&first.refresh_token).await), Code::Unauthenticated);
     assert_eq!(refusal(me.end_one_session(sessions[1].id).await), Code::NotFound);
     assert_eq!(me.sessions(&PageQuery::default()).await.unwrap().data.len(), 1);

@@ -26,7 +26,7 @@ use uuid::Uuid;
 
 use crate::{
     demand::until,
-    harness::{METRICS, Market, Member, PRICE, SELLER, WAIT, World, goods, refusal},
+    harness::{METRICS, Market, Member, PRICE, SELLER, WAIT, World, because, goods, refusal},
 };
 
 const KEY: &str = "sk-nobody-may-read-this";
@@ -85,13 +85,13 @@ impl Endpoint {
 
     /// A market that asks it.
     async fn market(&self, world: &World) -> Market {
-        Market::start(Config {
+        let config = Config {
             embedding_url: Some(self.url.clone()),
             embedding_model: "axes".into(),
             embedding_key: Some(KEY.into()),
             ..world.config()
-        })
-        .await
+        };
+        Market::alone(config, because::MEMORY).await
     }
 }
 
@@ -206,7 +206,7 @@ async fn offer(market: &Market) -> (Member, [Uuid; 2]) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_means_the_same_is_found_and_comes_first() {
     let (world, endpoint) = (World::new().await, Endpoint::start().await);
-    let plain = world.market().await;
+    let plain = world.alone(because::MEMORY).await;
     let (seller, [calm, loud]) = offer(&plain).await;
     let by_words = plain.client.discover(&search("forecast")).await.unwrap();
     assert_eq!((titles(&by_words), by_words.near), (vec![LOUD, CALM], 0));
@@ -271,7 +271,7 @@ async fn an_endpoint_that_fails_leaves_searches_as_they_are_and_nobody_reads_its
     let nowhere =
         Config { embedding_url: Some("http://127.0.0.1:1".parse().unwrap()), embedding_key: Some(KEY.into()), ..world.config() };
     assert!(!format!("{nowhere:?}").contains(KEY));
-    let market = Market::start(nowhere).await;
+    let market = Market::alone(nowhere, because::MEMORY).await;
     assert_eq!(titles(&market.client.discover(&search("forecast")).await.unwrap()), [LOUD, CALM]);
     let log = LOG.lock().unwrap();
     assert!(log.contains("the embedding endpoint fails") && !log.contains(KEY), "{log}");

@@ -13,7 +13,7 @@ use sqlx::PgPool;
 
 use crate::{
     funds::until,
-    harness::{BUYER, PASSWORD, PRICE, SELLER, World, goods, refusal},
+    harness::{BUYER, PASSWORD, PRICE, SELLER, World, because, goods, refusal},
     redemptions::give,
 };
 
@@ -101,7 +101,7 @@ async fn rows_with(pool: &PgPool, text: &str) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_leaves_takes_all_and_leaves_nothing_but_what_the_ledger_has() {
     let world = World::new().await;
-    let market = world.market().await;
+    let market = world.alone(because::SEARCHES).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let agent = market.join("rosalind's agent", SELLER, AgentType::Both).await;
     let shop = market.join("shop", BUYER, AgentType::Both).await;

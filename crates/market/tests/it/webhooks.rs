@@ -31,7 +31,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     demand::until,
-    harness::{BUYER, Market, SELLER, World, refusal},
+    harness::{BUYER, Market, SELLER, World, because, refusal},
 };
 
 /// HMAC-SHA256 as RFC 2104 writes it, by nobody's library.
@@ -120,9 +120,12 @@ impl Receiver {
     }
 }
 
+fn config(world: &World) -> market::Config {
+    market::Config { webhook_loopback: true, token_secrets: vec![[7; 32].into()], ..world.config() }
+}
+
 async fn start(world: &World) -> Market {
-    let secrets = vec![[7; 32].into()];
-    Market::start(market::Config { webhook_loopback: true, token_secrets: secrets, ..world.config() }).await
+    Market::start(config(world)).await
 }
 
 async fn tell(pool: &PgPool, count: u64) {
@@ -186,7 +189,7 @@ async fn a_receiver_that_fails_at_random_gets_everything_or_it_is_a_dead_letter(
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_up_is_shown_pauses_the_webhook_and_is_sent_again_when_asked_for() {
     let world = World::new().await;
-    let market = start(&world).await;
+    let market = Market::alone(config(&world), because::ATTEMPTS).await;
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let agent = market.join("agent", SELLER, AgentType::Both).await;
     let (receiver, register) = Receiver::start().await;
