@@ -1,9 +1,18 @@
 //! The description of the API, made from its operations.
 
+use std::collections::BTreeMap;
+
+use axum::http::{Method, StatusCode};
 use schemars::{Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use crate::{access::Access, operation::Operation};
+use crate::{
+    access::Access,
+    operation::{Description, Media, Operation},
+};
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
 
 /// The OpenAPI 3.1 document of these operations, which are below `/api/v1`.
 pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
@@ -48,8 +57,14 @@ pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
             },
             "responses": {
                 "Problem": {
-                    "description": "What went wrong (RFC 9457)",
-                    "content": {"application/problem+json": {"schema": problem}},
+                    "description": kinds(),
+                    "headers": {
+                        "Retry-After": {
+                            "description": "Seconds after which to try again, where that helps",
+                            "schema": {"type": "integer", "minimum": 0},
+                        },
+                    },
+                    "content": {PROBLEM: {"schema": problem}},
                 },
             },
         },
@@ -58,6 +73,7 @@ pub(crate) fn document(operations: &[Operation], server: &str) -> Value {
 
 fn describe(operation: &Operation, input: &mut SchemaGenerator, output: &mut SchemaGenerator) -> Value {
     let said = operation.said(input, output);
+    let responses = responses(operation, &said);
     let mut parameters: Vec<Value> = said.query.as_ref().map(in_query).unwrap_or_default();
     if let (Some(schema), Some(name)) = (said.in_path, in_braces(operation.path)) {
         parameters.push(json!({"name": name, "in": "path", "required": true, "schema": schema}));
@@ -68,23 +84,74 @@ fn describe(operation: &Operation, input: &mut SchemaGenerator, output: &mut Sch
         let header = json!({"name": "Idempotency-Key", "in": "header", "required": required, "description": description, "schema": schema});
         parameters.push(header);
     }
-    let mut success = json!({"description": said.status.canonical_reason().unwrap_or_default()});
-    if let Some((media_type, schema)) = said.answer {
-        success["content"] = content(media_type, schema);
-    }
-    let status = said.status.as_str().to_owned();
     let mut described = json!({
         "operationId": operation.id,
         "summary": operation.summary,
         "tags": [operation.path.split('/').nth(1).unwrap_or_default()],
         "parameters": parameters,
-        "responses": {status: success, "default": {"$ref": "#/components/responses/Problem"}},
+        "responses": responses,
         "security": security(operation.access),
     });
     if let Some((media_type, schema)) = said.body {
         described["requestBody"] = json!({"required": true, "content": content(media_type, schema)});
     }
     described
+}
+
+/// What is answered: when it is done, when there is nothing to do, and when it is refused, which is a problem whatever it is.
+fn responses(operation: &Operation, said: &Description<'_>) -> Value {
+    let answer = |status: StatusCode, media: &Option<Media>| {
+        let mut answer = json!({"description": status.canonical_reason().unwrap_or_default()});
+        if let Some((media_type, schema)) = media {
+            answer["content"] = content(media_type, schema.clone());
+        }
+        answer
+    };
+    let mut responses = json!({});
+    for status in refusals(operation, said) {
+        responses[status] = json!({"$ref": "#/components/responses/Problem"});
+    }
+    responses[said.status.as_str()] = answer(said.status, &said.answer);
+    if operation.method == Method::GET && matches!(said.answer, Some((JSON, _))) {
+        responses["304"] = json!({"description": "If-None-Match names the ETag that the answer would have"});
+    }
+    for (status, media) in &said.others {
+        let mut other = answer(*status, media);
+        if status.is_client_error() && media.is_some() {
+            other["content"][PROBLEM] = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
+        }
+        responses[status.as_str()] = other;
+    }
+    responses
+}
+
+/// The statuses of refusals: those that follow from what an operation reads and who may ask, and then any.
+fn refusals(operation: &Operation, said: &Description<'_>) -> impl Iterator<Item = &'static str> {
+    let statuses = [
+        ("400", true),
+        ("401", true),
+        ("403", operation.access != Access::Open),
+        ("404", in_braces(operation.path).is_some()),
+        ("409", operation.method != Method::GET),
+        ("413", said.body.is_some()),
+        ("422", said.idempotency.is_some()),
+        ("429", true),
+        ("500", true),
+        ("503", true),
+        ("4XX", true),
+        ("5XX", true),
+    ];
+    statuses.into_iter().filter_map(|(status, comes)| comes.then_some(status))
+}
+
+/// All kinds of problems, by their statuses.
+fn kinds() -> String {
+    let mut kinds: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+    for code in api::Code::ALL {
+        kinds.entry(code.status()).or_default().push(code.as_str());
+    }
+    let kinds: Vec<_> = kinds.iter().map(|(status, codes)| format!("{status} {}", codes.join(", "))).collect();
+    format!("What went wrong (RFC 9457). By status, `code` is: {}", kinds.join("; "))
 }
 
 /// Any one of the objects is enough.
@@ -175,6 +242,22 @@ mod tests {
         assert_eq!(described, operations.len(), "two operations have one method and path");
         let upload = &document["paths"]["/api/v1/listings/{id}/content"]["put"];
         assert_eq!((&upload["parameters"][0]["name"], &upload["security"]), (&json!("id"), &json!([{"agent": ["sell"]}])));
+        let answers = |path: &str, method: &str| {
+            let answers = document["paths"][path][method]["responses"].as_object().unwrap();
+            answers.keys().cloned().collect::<HashSet<_>>()
+        };
+        assert!(
+            document["paths"]
+                .as_object()
+                .unwrap()
+                .values()
+                .flat_map(|methods| methods.as_object().unwrap().values())
+                .all(|operation| ["401", "429", "4XX", "5XX"].iter().all(|status| operation["responses"].get(status).is_some()))
+        );
+        assert!(answers("/api/v1/listings", "get").contains("304") && answers("/api/v1/listings", "post").contains("413"));
+        assert!(["206", "304", "416"].iter().all(|status| answers("/api/v1/purchases/{id}/content", "get").contains(*status)));
+        let asked = &document["paths"]["/api/v1/express/{id}"]["get"]["responses"]["402"]["content"];
+        assert!(asked.get(JSON).is_some() && asked.get(PROBLEM).is_some(), "{asked}");
         let transfer = &document["paths"]["/api/v1/wallet/transfer"]["post"]["parameters"][0];
         assert_eq!((&transfer["name"], &transfer["required"]), (&json!("Idempotency-Key"), &json!(true)));
     }

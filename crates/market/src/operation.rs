@@ -7,10 +7,10 @@ use axum::{
     extract::State,
     handler::Handler,
     http::{HeaderMap, Method, StatusCode},
-    response::Response,
+    response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
     access::{Access, Origin, Trail},
@@ -36,9 +36,17 @@ pub(crate) struct Operation {
 impl Operation {
     /// What is said of it, with the types that these describe.
     pub(crate) fn said<'a>(&self, input: &'a mut SchemaGenerator, output: &'a mut SchemaGenerator) -> Description<'a> {
-        let status = StatusCode::OK;
-        let mut said =
-            Description { input, output, in_path: None, query: None, body: None, idempotency: None, status, answer: None };
+        let mut said = Description {
+            input,
+            output,
+            in_path: None,
+            query: None,
+            body: None,
+            idempotency: None,
+            status: StatusCode::OK,
+            answer: None,
+            others: Vec::new(),
+        };
         (self.describe)(&mut said);
         said
     }
@@ -62,6 +70,9 @@ macro_rules! methods {
 
 methods! { get GET post POST put PUT patch PATCH delete DELETE }
 
+/// A media type, and what it holds if that can be said.
+pub(crate) type Media = (&'static str, Option<Schema>);
+
 /// What is said of an operation in OpenAPI.
 pub(crate) struct Description<'a> {
     /// Of what is read.
@@ -71,12 +82,13 @@ pub(crate) struct Description<'a> {
     /// The type of the parameter in the path.
     pub(crate) in_path: Option<Schema>,
     pub(crate) query: Option<Schema>,
-    /// The media type of the body, and its schema.
-    pub(crate) body: Option<(&'static str, Option<Schema>)>,
+    pub(crate) body: Option<Media>,
     /// Whether the header `Idempotency-Key` is read, and whether it must be there.
     pub(crate) idempotency: Option<bool>,
     pub(crate) status: StatusCode,
-    pub(crate) answer: Option<(&'static str, Option<Schema>)>,
+    pub(crate) answer: Option<Media>,
+    /// What else it answers that is no problem, each with its body if it has one.
+    pub(crate) others: Vec<(StatusCode, Option<Media>)>,
 }
 
 /// A handler whose types say what it reads and answers.
@@ -134,19 +146,19 @@ impl Part for Body {
 
 impl Part for Id {
     fn describe(to: &mut Description<'_>) {
-        to.in_path = Some(schemars::json_schema!({"type": "string", "format": "uuid"}));
+        to.in_path = Some(json_schema!({"type": "string", "format": "uuid"}));
     }
 }
 
 impl Part for Name {
     fn describe(to: &mut Description<'_>) {
-        to.in_path = Some(schemars::json_schema!({"type": "string"}));
+        to.in_path = Some(json_schema!({"type": "string"}));
     }
 }
 
 impl Part for Number {
     fn describe(to: &mut Description<'_>) {
-        to.in_path = Some(schemars::json_schema!({"type": "integer", "minimum": 0}));
+        to.in_path = Some(json_schema!({"type": "integer", "minimum": 0}));
     }
 }
 
@@ -195,9 +207,79 @@ impl Answer for StatusCode {
     }
 }
 
-/// Content.
-impl Answer for Response {
+/// JSON, with headers of its own.
+impl<T: JsonSchema> Answer for (HeaderMap, Json<T>) {
     fn describe(to: &mut Description<'_>) {
-        to.answer = Some(("*/*", None));
+        Json::<T>::describe(to);
     }
+}
+
+macro_rules! by_hand {
+    ($($(#[doc = $doc:literal])+ $name:ident $describe:expr;)+) => {
+        $(
+            $(#[doc = $doc])+
+            pub(crate) struct $name(pub(crate) Response);
+
+            impl IntoResponse for $name {
+                fn into_response(self) -> Response {
+                    self.0
+                }
+            }
+
+            impl Answer for $name {
+                fn describe(to: &mut Description<'_>) {
+                    let describe: fn(&mut Description<'_>) = $describe;
+                    describe(to);
+                }
+            }
+        )+
+    };
+}
+
+by_hand! {
+    /// Content of whoever asks, or a part of it, or nothing of what is known.
+    OwnContent |to| {
+        to.answer = Some(("*/*", None));
+        to.others = vec![
+            (StatusCode::PARTIAL_CONTENT, Some(("*/*", None))),
+            (StatusCode::NOT_MODIFIED, None),
+            (StatusCode::RANGE_NOT_SATISFIABLE, None),
+        ];
+    };
+    /// Content that was just paid for, or what to pay.
+    Purchased |to| {
+        to.answer = Some(("*/*", None));
+        to.others = vec![(StatusCode::PAYMENT_REQUIRED, Some(("application/json", Some(offers()))))];
+    };
+    /// A deposit that was just paid, or what to pay.
+    Credited |to| {
+        Json::<api::ledger::Deposit>::describe(to);
+        to.others = vec![(StatusCode::PAYMENT_REQUIRED, Some(("application/json", Some(offers()))))];
+    };
+    /// A line of JSON for each row.
+    Lines |to| to.answer = Some(("application/x-ndjson", None));
+    /// A table.
+    Csv |to| to.answer = Some(("text/csv", None));
+    /// Events as they come.
+    EventStream |to| to.answer = Some(("text/event-stream", None));
+}
+
+/// What x402 has clients sign, and what else may be paid with.
+fn offers() -> Schema {
+    json_schema!({
+        "type": "object",
+        "description": "PaymentRequired of x402, which is in the header PAYMENT-REQUIRED, too",
+        "required": ["x402Version", "resource", "accepts"],
+        "properties": {
+            "x402Version": {"type": "integer"},
+            "error": {"type": "string"},
+            "resource": {"type": "object"},
+            "accepts": {"type": "array", "items": {"type": "object"}},
+            "ledger": {
+                "type": "object",
+                "description": "The price from the ledger: USDC, and ARD",
+                "properties": {"balance": {"type": "string"}, "token": {"type": "string"}, "how": {"type": "string"}},
+            },
+        },
+    })
 }

@@ -7,7 +7,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{StatusCode, header},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use serde_json::{Value, json};
 use sqlx::{PgConnection, Row};
@@ -20,6 +20,7 @@ use crate::{
     auth::{Caller, sessions},
     input::{self, Id},
     ledger,
+    operation::Lines,
     problem::Problem,
     service::Market,
 };
@@ -147,19 +148,14 @@ const SOURCES: &[Source] = sources! {
 };
 
 /// `GET /api/v1/creators/me/export`: the caller's and the caller's agents'.
-pub(crate) async fn of_creator(State(market): State<Market>, caller: Caller, trail: Trail) -> Result<Response, Problem> {
+pub(crate) async fn of_creator(State(market): State<Market>, caller: Caller, trail: Trail) -> Result<Lines, Problem> {
     let creator = caller.creator()?;
     let agents = agents_of(&mut *market.pool.acquire().await?, creator).await?;
     export(market, [vec![creator], agents].concat(), caller.who.into(), &trail).await
 }
 
 /// `GET /api/v1/agents/{id}/export`
-pub(crate) async fn of_agent(
-    State(market): State<Market>,
-    Id(id): Id,
-    caller: Caller,
-    trail: Trail,
-) -> Result<Response, Problem> {
+pub(crate) async fn of_agent(State(market): State<Market>, Id(id): Id, caller: Caller, trail: Trail) -> Result<Lines, Problem> {
     caller.must_be(id, "the agent itself")?;
     caller.must_have(Scope::Read)?;
     export(market, vec![id], caller.who.into(), &trail).await
@@ -177,7 +173,7 @@ struct At {
 }
 
 /// A line of JSON for each row, read as they are sent. The last line says how many there were: without it something is missing.
-async fn export(market: Market, owners: Vec<Uuid>, who: Actor, trail: &Trail) -> Result<Response, Problem> {
+async fn export(market: Market, owners: Vec<Uuid>, who: Actor, trail: &Trail) -> Result<Lines, Problem> {
     let exported = Event::new("data_exported", who).about(owners[0]);
     exported.note(&mut *market.pool.acquire().await?, trail).await?;
     let begin = At { source: 0, after: SOURCES[0].first.into(), rows: 0 };
@@ -205,7 +201,7 @@ async fn export(market: Market, owners: Vec<Uuid>, who: Actor, trail: &Trail) ->
         }
     });
     let headers = [(header::CONTENT_TYPE, "application/x-ndjson"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok(Lines((headers, Body::from_stream(parts)).into_response()))
 }
 
 fn line(kind: &str, row: &Value) -> String {

@@ -22,6 +22,7 @@ use crate::{
     input::{self, Id, Params},
     ledger,
     moment::MOMENT,
+    operation::OwnContent,
     problem::Problem,
     service::Market,
 };
@@ -92,11 +93,11 @@ pub(crate) async fn content(
     Id(id): Id,
     caller: Caller,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<OwnContent, Problem> {
     let begun = Instant::now();
     let owned = owned(&market, id, &caller).await?;
     let blob = market.contents.get(owned.content_hash, owned.content_size).await?;
-    Ok(deliver(blob.asked(&owned.content_type, &headers).await?, begun))
+    Ok(OwnContent(deliver(blob.asked(&owned.content_type, &headers).await?, begun)))
 }
 
 /// Says how long it took.

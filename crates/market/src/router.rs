@@ -3,18 +3,19 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use api::{Code, Role, Scope};
 use axum::{
     Json, Router,
+    body::Body,
     extract::{DefaultBodyLimit, State},
-    http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header},
-    middleware,
-    response::{Html, Response},
+    http::{HeaderMap, HeaderName, HeaderValue, Request, header},
+    middleware::{self, Next},
+    response::{Html, IntoResponse, Response},
     routing::get,
 };
 use tower_http::{
     catch_panic::CatchPanicLayer,
     cors::{AllowHeaders, Any, CorsLayer},
     request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer},
-    timeout::TimeoutLayer,
 };
+use tracing::error;
 
 use crate::{
     access::{self, Access},
@@ -261,7 +262,7 @@ pub(crate) fn router(market: Market) -> Router {
             if id == "upload" { (CONTENT_LEN_MAX_BYTES as usize, UPLOAD_TIMEOUT) } else { (JSON_LEN_MAX_BYTES, REQUEST_TIMEOUT) };
         let route = route
             .layer::<_, Infallible>(DefaultBodyLimit::max(body_len_max))
-            .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, timeout))
+            .layer::<_, Infallible>(middleware::from_fn_with_state(timeout, in_time))
             .route_layer(middleware::from_fn_with_state((market.clone(), access), access::guard));
         v1 = v1.route(path, route);
     }
@@ -271,7 +272,7 @@ pub(crate) fn router(market: Market) -> Router {
     let _ = market.mcp.set(Arc::downgrade(&mcp));
     let card = Arc::new(well_known::agent_card(&market, mcp.tools()));
     let sold = get(well_known::x402)
-        .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer::<_, Infallible>(middleware::from_fn_with_state(REQUEST_TIMEOUT, in_time))
         .route_layer(middleware::from_fn_with_state((market.clone(), Access::Open), access::guard));
     let router = api
         .route("/ws/feed", get(feed::ws))
@@ -288,11 +289,24 @@ pub(crate) fn router(market: Market) -> Router {
     router
         .layer(preflight())
         .layer(middleware::map_response_with_state(market.clone(), hardened))
-        .layer(CatchPanicLayer::new())
+        .layer(CatchPanicLayer::custom(panicked))
         .layer(middleware::from_fn(trace::follow))
         .layer(PropagateRequestIdLayer::new(REQUEST_ID))
         .layer(SetRequestIdLayer::new(REQUEST_ID, NewRequestId))
         .with_state(market)
+}
+
+/// Ends what takes too long.
+pub(crate) async fn in_time(State(limit): State<Duration>, request: Request<Body>, next: Next) -> Response {
+    let late = |_| Problem::new(Code::Unavailable, "It took too long: try again").into_response();
+    tokio::time::timeout(limit, next.run(request)).await.unwrap_or_else(late)
+}
+
+/// Logs what broke and tells the outside nothing of it.
+fn panicked(cause: Box<dyn std::any::Any + Send>) -> Response {
+    let said = cause.downcast_ref::<String>().map(String::as_str).or_else(|| cause.downcast_ref::<&str>().copied());
+    error!(cause = said.unwrap_or_default(), "a request panicked");
+    Problem::new(Code::Internal, "It was logged").into_response()
 }
 
 async fn hardened(State(market): State<Market>, mut response: Response) -> Response {
@@ -333,5 +347,34 @@ struct NewRequestId;
 impl MakeRequestId for NewRequestId {
     fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
         Some(RequestId::new(request_id()))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use axum::{body::to_bytes, http::StatusCode};
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn broken() -> StatusCode {
+        panic!("of a test")
+    }
+
+    #[tokio::test]
+    async fn what_takes_too_long_or_breaks_is_told_as_a_problem() {
+        let never = get(std::future::pending::<()>)
+            .layer::<_, Infallible>(middleware::from_fn_with_state(Duration::from_millis(1), in_time));
+        let router: Router =
+            Router::new().route("/never", never).route("/broken", get(broken)).layer(CatchPanicLayer::custom(panicked));
+        for (path, code) in [("/never", Code::Unavailable), ("/broken", Code::Internal)] {
+            let request = Request::builder().uri(path).body(Body::empty()).unwrap();
+            let answer = router.clone().oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), code.status(), "{path}");
+            assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json", "{path}");
+            let body = to_bytes(answer.into_body(), 4_096).await.unwrap();
+            assert_eq!(serde_json::from_slice::<api::Problem>(&body).unwrap().code, code, "{path}");
+        }
     }
 }

@@ -31,6 +31,7 @@ use crate::{
     content::Blob,
     input::{Id, Params},
     listings,
+    operation::Purchased,
     problem::Problem,
     service::Market,
     wallet::{
@@ -58,19 +59,19 @@ pub(crate) async fn buy(
     caller: Option<Caller>,
     key: Option<Idempotency>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Purchased, Problem> {
     let begun = Instant::now();
     if query.payment_method != purchase::Method::X402 {
         // Neither a cache or prefetcher nor a request that is repeated because its answer was lost must spend.
         let missing = "Send the header Idempotency-Key, a new one for each purchase and the same one when you repeat it";
         let key = key.ok_or_else(|| Problem::new(Code::IdempotencyKeyMissing, missing))?;
         let caller = caller.ok_or_else(|| Problem::new(Code::Unauthenticated, "The ledger pays for registered agents only"))?;
-        return purchase::buy(&market, id, &caller, query, key, begun).await;
+        return purchase::buy(&market, id, &caller, query, key, begun).await.map(Purchased);
     }
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else {
         let (listing, content_hash, _) = listings::for_sale(&mut *market.pool.acquire().await?, id).await?;
         query.allows(listing.price, content_hash)?;
-        return required(&market, &listing, None);
+        return required(&market, &listing, None).map(Purchased);
     };
     let payment: PaymentPayload =
         x402::header::decode(proof.as_bytes()).map_err(|e| Problem::invalid(format!("PAYMENT-SIGNATURE: {e}")))?;
@@ -80,7 +81,7 @@ pub(crate) async fn buy(
         Some(entry) => entry,
         None => match begin(&market, id, query, payment.clone(), key).await? {
             Begun::Entry(entry) => *entry,
-            Begun::Refused(answer) => return Ok(answer),
+            Begun::Refused(answer) => return Ok(Purchased(answer)),
         },
     };
     if entry.listing_id != id || entry.payment_hash != hash_of(&payment) {
@@ -91,7 +92,7 @@ pub(crate) async fn buy(
     if is_new && answer.status().is_success() {
         market.demand.purchase(origin.principal, id);
     }
-    Ok(answer)
+    Ok(Purchased(answer))
 }
 
 /// Refuses a payment that could be settled long after it was offered.

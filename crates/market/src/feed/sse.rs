@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::{self, Caller},
     input::Params,
+    operation::EventStream,
     problem::Problem,
     service::Market,
 };
@@ -34,7 +35,7 @@ pub(crate) async fn sse(
     caller: Option<Caller>,
     Params(query): Params<FeedQuery>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<EventStream, Problem> {
     let viewer = match (caller, &query.ticket) {
         (Some(caller), _) => Viewer::of(&caller)?,
         (None, Some(ticket)) => ticket::take(&market.pool, ticket).await?.ok_or_else(auth::refused)?,
@@ -53,7 +54,7 @@ pub(crate) async fn sse(
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     // nginx would collect them first.
     answer.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(response)
+    Ok(EventStream(response))
 }
 
 /// What is sent, one frame after the other: the connection asks for the next when it has room.

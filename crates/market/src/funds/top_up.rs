@@ -12,7 +12,7 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, HeaderName, HeaderValue},
-    response::{IntoResponse, Response},
+    response::IntoResponse,
 };
 use money::Usdc;
 use serde::Deserialize;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use x402::{ExactPayload, PaymentPayload, PaymentRequest, PaymentRequirements, ResourceInfo, SettleResponse, TransferMethod, V2};
 
 use super::deposits;
-use crate::{auth::Caller, express, input::Params, problem::Problem, service::Market};
+use crate::{auth::Caller, express, input::Params, operation::Credited, problem::Problem, service::Market};
 
 /// How long an offered payment may take.
 const PAYMENT_TIMEOUT_SECONDS: u64 = 60;
@@ -40,7 +40,7 @@ pub(crate) async fn top_up(
     caller: Caller,
     Params(TopUp { amount }): Params<TopUp>,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<Credited, Problem> {
     let (agent, custody) = (caller.agent()?, market.custody()?);
     if amount.is_zero() {
         return Err(Problem::invalid("amount must be more than nothing"));
@@ -50,7 +50,7 @@ pub(crate) async fn top_up(
     let url = format!("{}/api/v1/wallet/deposits/x402?amount={amount}", market.public_url.as_str().trim_end_matches('/'));
     let asked = |error: Option<&str>| {
         let resource = ResourceInfo { description: Some(format!("{amount} USDC into your balance")), ..ResourceInfo::new(&url) };
-        express::payment_required(resource, offer.clone(), error, None)
+        express::payment_required(resource, offer.clone(), error, None).map(Credited)
     };
     let Some(proof) = headers.get(x402::header::PAYMENT_SIGNATURE) else { return asked(None) };
     let bad = |why: &dyn std::fmt::Display| Problem::invalid(format!("PAYMENT-SIGNATURE: {why}"));
@@ -96,7 +96,7 @@ pub(crate) async fn top_up(
             let mut response = Json(*told).into_response();
             let value = HeaderValue::try_from(receipt).map_err(|error| Problem::internal(&error))?;
             response.headers_mut().insert(HeaderName::from_static(x402::header::PAYMENT_RESPONSE), value);
-            Ok(response)
+            Ok(Credited(response))
         }
         Settled::Refused(reason) => asked(Some(&reason)),
     }

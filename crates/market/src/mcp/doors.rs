@@ -21,7 +21,6 @@ use axum::{
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
-use tower_http::timeout::TimeoutLayer;
 
 use super::{
     Asker, Mcp, questions,
@@ -308,6 +307,6 @@ fn question(client: Client, done: &Done) -> Option<Value> {
 fn guarded(market: &Market, route: MethodRouter<Market>) -> MethodRouter<Market> {
     route
         .layer::<_, Infallible>(DefaultBodyLimit::max(JSON_LEN_MAX_BYTES))
-        .layer::<_, Infallible>(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, REQUEST_TIMEOUT))
+        .layer::<_, Infallible>(middleware::from_fn_with_state(REQUEST_TIMEOUT, router::in_time))
         .route_layer(middleware::from_fn_with_state((market.clone(), Access::Open), access::guard))
 }

@@ -21,7 +21,6 @@ use axum::{
     Json,
     extract::State,
     http::{HeaderMap, StatusCode},
-    response::Response,
 };
 use sqlx::{PgConnection, Row, types};
 use time::{Duration, OffsetDateTime};
@@ -34,6 +33,7 @@ use crate::{
     funds::must_be_anothers,
     input::{self, Id, Params},
     ledger, listings,
+    operation::OwnContent,
     problem::Problem,
     service::Market,
     wallet::Idempotency,
@@ -424,7 +424,7 @@ pub(crate) async fn content(
     Id(id): Id,
     caller: Caller,
     headers: HeaderMap,
-) -> Result<Response, Problem> {
+) -> Result<OwnContent, Problem> {
     let deal = row::find(&market, id).await?;
     if !deal.buys(&caller)? {
         return Err(Problem::not_found("transaction of yours"));
@@ -439,7 +439,7 @@ pub(crate) async fn content(
         let read = sqlx::query("UPDATE transactions SET read_at = now() WHERE id = $1 AND read_at IS NULL");
         read.bind(id).execute(&market.pool).await?;
     }
-    Ok(blob.asked(&content_type, &headers).await?)
+    Ok(OwnContent(blob.asked(&content_type, &headers).await?))
 }
 
 /// SHA-256 of the content that the caller agreed on, and whether the caller is the seller.
@@ -486,13 +486,13 @@ pub(crate) async fn case(State(market): State<Market>, Id(id): Id) -> Result<Jso
 }
 
 /// `GET /api/v1/admin/transactions/{id}/content`: while it is disputed.
-pub(crate) async fn case_content(State(market): State<Market>, Id(id): Id, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn case_content(State(market): State<Market>, Id(id): Id, headers: HeaderMap) -> Result<OwnContent, Problem> {
     let deal = row::find(&market, id).await?;
     let (hash, size, content_type) = (deal.content_hash, deal.content_size, deal.content_type.clone());
     if shown(&market, deal).await?.status != Status::Disputed {
         return Err(Problem::new(Code::WrongState, "An arbiter reads what is disputed, and nothing else"));
     }
-    Ok(market.contents.get(hash, size).await?.asked(&content_type, &headers).await?)
+    Ok(OwnContent(market.contents.get(hash, size).await?.asked(&content_type, &headers).await?))
 }
 
 /// `POST /api/v1/admin/transactions/{id}/award`: never of what is one's own. Of an escrowed purchase nothing is decided here: the answer has the call

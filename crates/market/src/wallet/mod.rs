@@ -19,8 +19,7 @@ use api::{
 use axum::{
     Json,
     extract::State,
-    http::{HeaderName, HeaderValue},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, HeaderName, HeaderValue},
 };
 use sqlx::{Row, postgres::PgRow};
 use time::OffsetDateTime;
@@ -112,7 +111,7 @@ pub(crate) async fn send(
     caller: Caller,
     key: Idempotency,
     input::Json(request): input::Json<Send>,
-) -> Result<Response, Problem> {
+) -> Result<(HeaderMap, Json<Sent>), Problem> {
     let (agent, Send { to_agent_id: to, asset, amount, memo }) = (caller.agent()?, request.clone());
     input::text("memo", memo.as_deref().unwrap_or_default(), 0..=MEMO_LEN_MAX_CHARS)?;
     market.refused.may_pay(agent)?;
@@ -134,12 +133,11 @@ pub(crate) async fn send(
     let what = if payer == payee { What::Move(moved) } else { What::Send(moved, sending) };
     let posted = market.ledger.submit(Order { key, what }).await?;
     let sent = Sent { transfer_id: posted.transfer, at: posted.at, balance: posted.balance };
-    let mut response = Json(sent).into_response();
+    let mut headers = HeaderMap::new();
     if posted.how == How::Replayed {
-        let replayed = HeaderName::from_static(api::header::IDEMPOTENT_REPLAYED);
-        response.headers_mut().insert(replayed, HeaderValue::from_static("true"));
+        headers.insert(HeaderName::from_static(api::header::IDEMPOTENT_REPLAYED), HeaderValue::from_static("true"));
     }
-    Ok(response)
+    Ok((headers, Json(sent)))
 }
 
 /// `GET /api/v1/wallet/ledger/verify`: for anybody, and dear. One at a time, and what was found is remembered for some seconds, so that asking often

@@ -2,13 +2,7 @@ use api::{
     Page,
     ledger::{Amount, Asset, CsvQuery, Kind, StatementLine, StatementQuery},
 };
-use axum::{
-    Json,
-    body::Body,
-    extract::State,
-    http::header,
-    response::{IntoResponse, Response},
-};
+use axum::{Json, body::Body, extract::State, http::header, response::IntoResponse};
 use sqlx::{Row, postgres::PgRow};
 use time::format_description::well_known::Rfc3339;
 
@@ -17,6 +11,7 @@ use crate::{
     db,
     input::{self, Params},
     ledger,
+    operation::Csv,
     problem::Problem,
     service::Market,
 };
@@ -74,7 +69,7 @@ pub(crate) async fn csv(
     State(market): State<Market>,
     caller: Caller,
     Params(CsvQuery { asset, until }): Params<CsvQuery>,
-) -> Result<Response, Problem> {
+) -> Result<Csv, Problem> {
     let holder = caller.holder()?;
     let last = match until {
         Some(until) => ledger::last_at(&market.pool, until).await?,
@@ -101,7 +96,7 @@ pub(crate) async fn csv(
         }
     });
     let headers = [(header::CONTENT_TYPE, "text/csv; charset=utf-8; header=present"), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, Body::from_stream(parts)).into_response())
+    Ok(Csv((headers, Body::from_stream(parts)).into_response()))
 }
 
 fn in_csv(line: &StatementLine) -> String {
