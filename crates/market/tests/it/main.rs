@@ -39,6 +39,7 @@ mod redemptions;
 mod relay;
 mod routing;
 mod schema;
+mod schemathesis;
 mod standing;
 mod transactions;
 mod two;
