@@ -52,7 +52,12 @@ pub struct CreateApiKey {
     /// What it allows; at most what the caller's own credentials allow.
     pub scopes: Vec<Scope>,
     /// When it stops working; absent for never.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "crate::moment::read_some"
+    )]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub expires_at: Option<OffsetDateTime>,
 }

@@ -20,6 +20,7 @@ pub mod ledger;
 mod listings;
 mod matching;
 mod mcp;
+mod moment;
 mod page;
 mod problem;
 pub mod proofs;

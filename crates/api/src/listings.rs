@@ -65,7 +65,12 @@ pub struct CreateListing {
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
     /// When it stops being for sale; absent for never.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "crate::moment::read_some"
+    )]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub expires_at: Option<OffsetDateTime>,
 }
@@ -122,7 +127,12 @@ pub struct UpdateListing {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// New end.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "crate::moment::read_some"
+    )]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub expires_at: Option<OffsetDateTime>,
 }

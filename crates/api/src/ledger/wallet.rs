@@ -20,7 +20,7 @@ pub struct Wallet {
 #[serde(deny_unknown_fields)]
 pub struct PastQuery {
     /// A time that is over.
-    #[serde(with = "time::serde::rfc3339")]
+    #[serde(serialize_with = "time::serde::rfc3339::serialize", deserialize_with = "crate::moment::read")]
     #[schemars(with = "crate::schema::Time")]
     pub at: OffsetDateTime,
 }
@@ -99,7 +99,12 @@ pub struct StatementQuery {
     /// Of which asset.
     pub asset: Asset,
     /// Nothing after this time.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "crate::moment::read_some"
+    )]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub until: Option<OffsetDateTime>,
     /// `next_cursor` of the page before.
@@ -117,7 +122,12 @@ pub struct CsvQuery {
     /// Of which asset.
     pub asset: Asset,
     /// Nothing after this time.
-    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "time::serde::rfc3339::option::serialize",
+        deserialize_with = "crate::moment::read_some"
+    )]
     #[schemars(with = "Option<crate::schema::Time>")]
     pub until: Option<OffsetDateTime>,
 }
