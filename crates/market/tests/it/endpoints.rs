@@ -82,18 +82,19 @@ fn write_groups(text: &mut String, groups: &[Group]) {
     }
 }
 
+/// The first part of an operation's path.
+fn part(name: &str) -> &str {
+    name.split('/').nth(1).unwrap_or_default()
+}
+
 /// Ours that the reference has nothing like, by the first part of their paths.
 fn write_more(text: &mut String) {
     let named: BTreeSet<&str> =
         [FIRST, LATER].concat().iter().flat_map(|(_, rows)| *rows).flat_map(|row| row.here).copied().collect();
     let more: Vec<&str> = TESTED.iter().map(|tested| tested.operation).filter(|name| !named.contains(name)).collect();
-    let part = |name: &str| name.split('/').nth(1).unwrap_or_default().to_owned();
-    let mut parts: Vec<String> = Vec::new();
-    for name in &more {
-        if !parts.contains(&part(name)) {
-            parts.push(part(name));
-        }
-    }
+    let mut parts: Vec<&str> = more.iter().map(|name| part(name)).collect();
+    parts.sort_unstable();
+    parts.dedup();
     text.push_str("| of | operations | tested by |\n|---|---|---|\n");
     for of in parts {
         let (names, tests) = cells(more.iter().copied().filter(|name| part(name) == of));

@@ -74,7 +74,7 @@ impl Filled {
         give(&market::pool(world.stack.database_url()).await.unwrap(), agent.agent.id, "100000").await;
         let client = &agent.client;
         let listed =
-            async |title| client.create_listing(&goods(title, PRICE, Some(b"rain, wind and 21 degrees"))).await.unwrap().id;
+            async |title: &str| client.create_listing(&goods(title, PRICE, Some(b"rain, wind and 21 degrees"))).await.unwrap().id;
         let (own, spare) = (listed("weather").await, listed("weather of yesterday").await);
         let sold = seller.client.create_listing(&goods("prices", PRICE, Some(b"0.21"))).await.unwrap().id;
         let bought = client.express_from_ledger(sold, Asset::Ard, "bought").await.unwrap();
@@ -88,7 +88,10 @@ impl Filled {
             price_from: PRICE,
             price_to: None,
         };
-        let entries = [client.create_entry(&entry("a")).await.unwrap().id, client.create_entry(&entry("b")).await.unwrap().id];
+        let entries = [
+            client.create_entry(&entry("weather")).await.unwrap().id,
+            client.create_entry(&entry("weather.rain")).await.unwrap().id,
+        ];
         let subscription =
             client.subscribe(&CatalogWanted { q: Some("rain".into()), ..CatalogWanted::default() }).await.unwrap().id;
         let key = CreateApiKey { name: "spare".into(), scopes: vec![Scope::Read], expires_at: None };
