@@ -9,8 +9,8 @@ use tracing::error;
 /// Seconds after which to try again when something is not possible right now.
 const RETRY_AFTER_SECONDS: u64 = 1;
 
-/// What Postgres says to a text that it cannot keep.
-const NOT_A_CHARACTER: &str = "22021";
+/// What Postgres says to a text that it cannot keep, and to one within JSON.
+const NOT_A_CHARACTER: [&str; 2] = ["22021", "22P05"];
 
 /// A refusal, on its way out.
 #[derive(Debug)]
@@ -46,7 +46,8 @@ impl From<sqlx::Error> for Problem {
         if matches!(cause, sqlx::Error::PoolTimedOut | sqlx::Error::Io(_)) {
             return Self::new(Code::Unavailable, "The database does not answer, try again");
         }
-        if cause.as_database_error().is_some_and(|error| error.code().as_deref() == Some(NOT_A_CHARACTER)) {
+        let code = cause.as_database_error().and_then(|error| error.code());
+        if code.is_some_and(|code| NOT_A_CHARACTER.iter().any(|known| *known == code)) {
             return Self::invalid("No text may contain a zero character");
         }
         Self::internal(&cause)

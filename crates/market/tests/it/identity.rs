@@ -343,3 +343,18 @@ async fn sessions_are_seen_and_ended_one_by_one() {
     assert_eq!(refusal(me.end_one_session(sessions[1].id).await), Code::NotFound);
     assert_eq!(me.sessions(&PageQuery::default()).await.unwrap().data.len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_zero_character_within_payout_details_is_refused() {
+    let world = World::new().await;
+    let market = world.market().await;
+    let session = market.creator("me@example.com").await;
+    let person = market.client.with_token(&session.access);
+    let details = |to: &str| UpdateCreator {
+        payout_details: Some([("upi".into(), to.into())].into_iter().collect()),
+        ..UpdateCreator::default()
+    };
+    assert_eq!(refusal(person.update_creator(&details("name\0@bank")).await), Code::InvalidRequest);
+    assert!(person.creator().await.unwrap().payout_details.is_none());
+    assert!(person.update_creator(&details("name@bank")).await.is_ok());
+}
