@@ -194,12 +194,13 @@ impl Filled {
     }
 }
 
-/// Leads to where there is something: content that is for sale, somebody to send money to. And to nobody's address.
+/// Leads to where there is something: content that is for sale, somebody to send money to. To nobody's address, and not to an end of the agent's selling.
 fn lead(document: &mut Value, listing: Uuid, agent: Uuid) {
     for (property, values) in [
         ("Initiate/properties/listing_id", json!([listing])),
         ("Send/properties/to_agent_id", json!([agent])),
         ("RegisterWebhook/properties/url", json!(NOWHERE)),
+        ("UpdateAgent/properties/agent_type", json!(["both"])),
     ] {
         *document.pointer_mut(&format!("/components/schemas/{property}")).unwrap() = json!({"type": "string", "enum": values});
     }
