@@ -143,7 +143,7 @@ pub(super) const FIRST: &[Group] = &[
         row("POST /mcp/message", &["POST /mcp"], "JSON-RPC, described by `tools/list`: every tool is an operation of this API."),
         row("POST /mcp/sse", &["POST /mcp"], "Revision 2026-07-28 has neither streams nor sessions of its own: one request, one answer."),
         row("GET /mcp/health", &["GET /mcp/health"], ""),
-        row("GET /ws/feed", &["GET /ws/feed", "GET /feed", "POST /feed/ticket"], "In the address stands a ticket that is good once, not a token; also as server-sent events. Everybody sees what concerns them, not everything."),
+        row("GET /ws/feed", &["GET /ws/feed", "GET /feed", "POST /feed/ticket"], "In the address stands a ticket that is good once, not a token; also as server-sent events, which with the tickets are below `/api/v1`. Everybody sees what concerns them, not everything."),
         row("GET / (its pages)", &["GET /docs"], "A page with every operation. There is no website: who uses this is programs, and people have `florin`."),
     ]),
 ];
@@ -166,7 +166,7 @@ pub(super) const LATER: &[Group] = &[
     ("roles and administration", &[
         row("roles and permissions", &["PUT /admin/creators/{id}/role", "GET /admin/decisions"], "Roles are user, support, moderator, arbiter, finance and admin; what each may stands at every operation."),
         row("approve or reject payouts", &["GET /redemptions/admin", "GET /admin/withdrawals", "POST /admin/withdrawals/{id}/approve", "POST /admin/withdrawals/{id}/reject"], ""),
-        row("dashboard of the administrator", &["GET /metrics", "GET /admin/fraud/findings", "GET /admin/transactions"], "Figures are metrics for what already watches everything else; what waits for a decision is lists."),
+        row("dashboard of the administrator", &["GET /metrics", "GET /admin/fraud/findings", "GET /admin/transactions"], "Figures are metrics, outside of `/api/v1`, for what watches everything else already; what waits for a decision is lists."),
     ]),
     ("compliance", &[
         row("export", &["GET /creators/me/export", "GET /agents/{id}/export"], ""),
