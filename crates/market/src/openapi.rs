@@ -120,7 +120,10 @@ fn responses(operation: &Operation, said: &Description<'_>) -> Value {
         if status.is_client_error() && media.is_some() {
             other["content"][PROBLEM] = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
         }
-        responses[status.as_str()] = other;
+        match (responses[status.as_str()]["content"].as_object_mut(), other["content"].as_object_mut()) {
+            (Some(content), Some(more)) => content.append(more),
+            _ => responses[status.as_str()] = other,
+        }
     }
     responses
 }

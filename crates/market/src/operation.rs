@@ -260,6 +260,17 @@ by_hand! {
     Lines |to| to.answer = Some(("application/x-ndjson", None));
     /// A table.
     Csv |to| to.answer = Some(("text/csv", None));
+    /// What a message is answered with: a message, events of which it is the last, or nothing here. Refusals are messages, too.
+    Messages |to| {
+        let message = || Some(("application/json", None));
+        to.answer = message();
+        to.others = vec![
+            (StatusCode::OK, Some(("text/event-stream", None))),
+            (StatusCode::ACCEPTED, None),
+            (StatusCode::BAD_REQUEST, message()),
+            (StatusCode::NOT_FOUND, message()),
+        ];
+    };
     /// Events as they come.
     EventStream |to| to.answer = Some(("text/event-stream", None));
 }

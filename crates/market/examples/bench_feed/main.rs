@@ -92,6 +92,10 @@ struct Bench {
     #[arg(long, default_value_t = 20)]
     seconds: u32,
 
+    /// How long one more reader hangs up each second, and goes on after what it read last
+    #[arg(long, default_value_t = 60)]
+    reconnecting: u32,
+
     /// Webhooks
     #[arg(long, default_value_t = 100)]
     webhooks: usize,
@@ -141,6 +145,9 @@ async fn bench(bench: &Bench, database_url: &str) -> Result<()> {
     let keys = agents(&pool, bench.subscribers.div_ceil(OF_ONE).max(bench.webhooks.div_ceil(OF_ONE))).await?;
     if bench.subscribers > 0 {
         readers(bench, &pool, address, &keys).await?;
+    }
+    if bench.reconnecting > 0 {
+        reconnect(bench, &pool, address, &keys[0]).await?;
     }
     if bench.deliveries > 0 {
         webhooks(bench, &pool, address, &keys).await?;
@@ -242,6 +249,50 @@ async fn readers(bench: &Bench, pool: &PgPool, address: SocketAddr, keys: &[Stri
         at(990),
         at(999),
         at(1_000),
+    ));
+    Ok(())
+}
+
+/// Reads for a second after event `after`, and hangs up without a word: the numbers of what came.
+async fn second(address: SocketAddr, key: &str, after: u64) -> Result<Vec<u64>> {
+    let mut request = format!("ws://{address}/ws/feed?event_types=catalog_update&after={after}").into_client_request()?;
+    request.headers_mut().insert("authorization", format!("Bearer {key}").parse()?);
+    let (mut socket, _) = client_async(request, TcpStream::connect(address).await?).await?;
+    let (end, mut came) = (tokio::time::Instant::now() + Duration::from_secs(1), Vec::new());
+    while let Ok(message) = tokio::time::timeout_at(end, socket.next()).await {
+        if let Message::Text(text) = message.context("the market hung up")?? {
+            came.extend(serde_json::from_str::<serde_json::Value>(&text)?["seq"].as_u64());
+        }
+    }
+    Ok(came)
+}
+
+async fn reconnect(bench: &Bench, pool: &PgPool, address: SocketAddr, key: &str) -> Result<()> {
+    let number = async || {
+        Ok::<_, anyhow::Error>(sqlx::query_scalar::<_, i64>("SELECT last_seq FROM feed").fetch_one(pool).await?.unsigned_abs())
+    };
+    let (events, begun, first) = (bench.rate * bench.reconnecting, Instant::now(), number().await?);
+    let telling = async {
+        for event in 0..events {
+            tokio::time::sleep_until((begun + Duration::from_secs(1) * event / bench.rate).into()).await;
+            tell(pool).await?;
+        }
+        Ok::<_, anyhow::Error>(())
+    };
+    let reading = async {
+        let (mut came, mut last, mut times) = (Vec::new(), first, 0);
+        while came.len() < events as usize {
+            ensure!(begun.elapsed() < Duration::from_secs(u64::from(bench.reconnecting) + 60), "{} of {events} came", came.len());
+            came.extend(second(address, key, last).await?);
+            (last, times) = (came.last().copied().unwrap_or(last), times + 1);
+        }
+        Ok::<_, anyhow::Error>((came, times))
+    };
+    let ((), (came, times)) = tokio::try_join!(telling, reading)?;
+    ensure!(came.is_sorted_by(|a, b| a < b) && came.len() == events as usize, "missed or twice: {came:?}");
+    say(&format!(
+        "a reader that hung up {times} times in {} seconds: {events} of {events} events, each once",
+        bench.reconnecting
     ));
     Ok(())
 }

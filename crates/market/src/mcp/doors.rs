@@ -32,7 +32,7 @@ use crate::{
     access::{self, Access, Origin},
     auth::Caller,
     input::{JSON_LEN_MAX_BYTES, Params},
-    operation::{Description, Part},
+    operation::{Description, EventStream, Messages, Part},
     problem::Problem,
     router::{self, REQUEST_TIMEOUT},
     service::Market,
@@ -93,15 +93,15 @@ pub(crate) async fn message(
     Params(McpMessageQuery { session_id }): Params<McpMessageQuery>,
     headers: HeaderMap,
     Posted(body): Posted,
-) -> Result<Response, Problem> {
+) -> Result<Messages, Problem> {
     let (mcp, asker) = (of(&market)?, Asker { caller, principal: origin.principal });
     if let Some(session_id) = session_id {
-        return mcp.post(asker, &headers, body, &session_id).await;
+        return mcp.post(asker, &headers, body, &session_id).await.map(Messages);
     }
     let mut response = mcp.serve(asker, &headers, body).await;
     let named = headers.get(NAMED).cloned().unwrap_or_else(router::request_id);
     response.headers_mut().insert(HeaderName::from_static(NAMED), named);
-    Ok(response)
+    Ok(Messages(response))
 }
 
 /// `POST /api/v1/mcp/sse`: the same, answered as an event.
@@ -111,25 +111,25 @@ pub(crate) async fn event(
     caller: Option<Caller>,
     headers: HeaderMap,
     Posted(body): Posted,
-) -> Result<Response, Problem> {
+) -> Result<Messages, Problem> {
     let (mcp, asker) = (of(&market)?, Asker { caller, principal: origin.principal });
     let (call, client) = match mcp.receive(&asker, &headers, body).await {
         Received::Call(call, client) => (call, client),
-        Received::Answered(response) => return Ok(response),
+        Received::Answered(response) => return Ok(Messages(response)),
     };
-    Ok(match mcp.began(&asker, &headers, &call, client) {
+    Ok(Messages(match mcp.began(&asker, &headers, &call, client) {
         Some(client) => mcp.stream(asker, client, call),
         None => Fault::no_session().answer(Some(call.id)),
-    })
+    }))
 }
 
 /// `GET /api/v1/mcp/sse`, and `/mcp/sse`: a stream. Its first event, `endpoint`, says where to post messages to, the others are the answers.
-pub(crate) async fn listen(State(market): State<Market>, origin: Origin, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn listen(State(market): State<Market>, origin: Origin, headers: HeaderMap) -> Result<EventStream, Problem> {
     let mcp = of(&market)?;
     mcp.welcome(&headers)?;
     let path = market.public_url.path().trim_end_matches('/');
     let endpoint = |id: &str| format!("{path}/api/v1/mcp/message?sessionId={id}");
-    mcp.streams.open(origin.principal, &market.closing, endpoint)
+    mcp.streams.open(origin.principal, &market.closing, endpoint).map(EventStream)
 }
 
 /// What answers models at this market.

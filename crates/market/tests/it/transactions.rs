@@ -294,7 +294,7 @@ async fn who_disputes_puts_up_a_bond_that_the_seller_gets_who_gets_most_of_the_p
     let world = World::new().await;
     let market = world.market().await;
     let shop = Shop::new(&market, world).await;
-    let (buyer, seller) = (&shop.buyer.client, &shop.seller.client);
+    let buyer = &shop.buyer.client;
     let send = async |from: &Member, to: &Member, key: &str| {
         let send = Send { to_agent_id: to.agent.id, asset: Asset::Ard, amount: ard("45"), memo: None };
         from.client.send_money(&send, key).await.unwrap();
