@@ -120,8 +120,10 @@ fn responses(operation: &Operation, said: &Description<'_>) -> Value {
         if status.is_client_error() && media.is_some() {
             other["content"][PROBLEM] = json!({"schema": {"$ref": "#/components/schemas/Problem"}});
         }
-        match (responses[status.as_str()]["content"].as_object_mut(), other["content"].as_object_mut()) {
-            (Some(content), Some(more)) => content.append(more),
+        let content = other.get_mut("content").and_then(Value::as_object_mut);
+        let known = responses.get_mut(status.as_str()).and_then(|known| known.get_mut("content")).and_then(Value::as_object_mut);
+        match (known, content) {
+            (Some(known), Some(content)) => known.append(content),
             _ => responses[status.as_str()] = other,
         }
     }

@@ -252,7 +252,8 @@ async fn who_pays_by_x402_is_judged_by_the_wallet_that_signed() {
     let bought = "SELECT count(*) FROM purchases WHERE status = 'settled' AND id = ANY($1::uuid[])";
     let pool = market::pool(world.stack.database_url()).await.unwrap();
     let bought: i64 = sqlx::query_scalar(bought).bind(&finding.evidence).fetch_one(&pool).await.unwrap();
-    assert_eq!((bought, finding.hits), (finding.evidence.len() as i64, bought.unsigned_abs()), "what says so are purchases");
+    assert_eq!(bought, finding.evidence.len() as i64, "what says so are purchases");
+    assert!(bought > 0 && finding.hits >= bought.unsigned_abs(), "{finding:?}");
 
     // Others pay, until they turn out to be the seller.
     buy(&market, &listing, &market.payment(&listing, 7).await).await;

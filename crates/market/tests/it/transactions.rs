@@ -437,7 +437,7 @@ async fn what_may_be_started_in_a_day_is_counted_of_all_agents_of_a_person() {
     let shop = Shop::new(&market, world).await;
     let first = shop.initiated().await.id;
     let copies: Vec<Uuid> = (0..998).map(|_| Uuid::now_v7()).collect();
-    let many = "INSERT INTO transactions SELECT (jsonb_populate_record(t, jsonb_build_object('id', new.id))).*
+    let many = "INSERT INTO transactions SELECT (jsonb_populate_record(t, jsonb_build_object('id', new.id, 'bond_id', new.id))).*
          FROM transactions AS t, unnest($2::uuid[]) AS new (id) WHERE t.id = $1";
     sqlx::query(many).bind(first).bind(copies).execute(&shop.pool).await.unwrap();
     let second = market.join("second", BUYER, AgentType::Buyer).await.client;

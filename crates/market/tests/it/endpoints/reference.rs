@@ -140,8 +140,8 @@ pub(super) const FIRST: &[Group] = &[
         row("GET /integrations/openclaw/status", &["GET /integrations/openclaw/status"], ""),
     ]),
     ("outside of /api/v1", &[
-        row("POST /mcp/message", &["POST /mcp"], "JSON-RPC, described by `tools/list`: every tool is an operation of this API."),
-        row("POST /mcp/sse", &["POST /mcp"], "Revision 2026-07-28 has neither streams nor sessions of its own: one request, one answer."),
+        row("POST /mcp/message", &["POST /mcp/message", "POST /mcp"], "JSON-RPC, described by `tools/list`: every tool is an operation of this API."),
+        row("POST /mcp/sse", &["POST /mcp/sse", "GET /mcp/sse"], "The stream of revision 2024-11-05 is opened by GET; later ones need none."),
         row("GET /mcp/health", &["GET /mcp/health"], ""),
         row("GET /ws/feed", &["GET /ws/feed", "GET /feed", "POST /feed/ticket"], "In the address stands a ticket that is good once, not a token; also as server-sent events, which with the tickets are below `/api/v1`. Everybody sees what concerns them, not everything."),
         row("GET / (its pages)", &["GET /docs"], "A page with every operation. There is no website: who uses this is programs, and people have `florin`."),
@@ -166,12 +166,12 @@ pub(super) const LATER: &[Group] = &[
     ("roles and administration", &[
         row("roles and permissions", &["PUT /admin/creators/{id}/role", "GET /admin/decisions"], "Roles are user, support, moderator, arbiter, finance and admin; what each may stands at every operation."),
         row("approve or reject payouts", &["GET /redemptions/admin", "GET /admin/withdrawals", "POST /admin/withdrawals/{id}/approve", "POST /admin/withdrawals/{id}/reject"], ""),
-        row("dashboard of the administrator", &["GET /metrics", "GET /admin/fraud/findings", "GET /admin/transactions"], "Figures are metrics, outside of `/api/v1`, for what watches everything else already; what waits for a decision is lists."),
+        row("dashboard of the administrator", &["GET /admin/dashboard", "GET /metrics", "GET /admin/fraud/findings", "GET /admin/transactions"], "Figures over time are metrics, outside of `/api/v1`; what waits for a decision is lists."),
     ]),
     ("compliance", &[
         row("export", &["GET /creators/me/export", "GET /agents/{id}/export"], ""),
         row("deletion", &["DELETE /creators/me"], "With the password, at once; refused while money is here or something under way."),
-        row("consent", &[], "Nothing is kept but what the service that was asked for needs, so there is nothing to agree to or to take back; who wants it gone deletes it."),
+        row("consent", &["GET /creators/me/consents", "POST /creators/me/consents", "POST /creators/me/consents/{id}/withdraw"], ""),
     ]),
     ("dashboards and search", &[
         row("dashboard of an agent", &["GET /my-stats", "GET /my-earnings"], ""),

@@ -45,12 +45,16 @@ pub(super) const TESTED: &[Tested] = &[
     tested("PUT /creators/me", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".update_creator("),
     tested("DELETE /creators/me", "personal", "who_leaves_takes_all_and_leaves_nothing_but_what_the_ledger_has", ".delete_creator("),
     tested("GET /creators/me/export", "personal", "who_leaves_takes_all_and_leaves_nothing_but_what_the_ledger_has", ".export_creator("),
+    tested("GET /creators/me/consents", "personal", "what_somebody_agreed_to_stays_known_when_it_is_withdrawn_and_when_they_leave", ".consents("),
+    tested("POST /creators/me/consents", "personal", "what_somebody_agreed_to_stays_known_when_it_is_withdrawn_and_when_they_leave", ".give_consent("),
+    tested("POST /creators/me/consents/{id}/withdraw", "personal", "what_somebody_agreed_to_stays_known_when_it_is_withdrawn_and_when_they_leave", ".withdraw_consent("),
     tested("GET /creators/me/agents", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".creators_agents("),
     tested("PUT /creators/me/wallet", "funds", "a_creator_withdraws_what_agents_earned_to_a_wallet_that_was_proven_a_day_ago", ".prove_wallet("),
     tested("POST /creators/me/agents/{id}/claim", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".claim_agent("),
     tested("GET /creators/me/dashboard", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".dashboard("),
     tested("GET /creators/me/wallet", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".creator_wallet("),
     tested("PUT /admin/creators/{id}/role", "identity", "a_creator_claims_an_agent_by_its_wallet_and_sees_how_it_does", ".grant_role("),
+    tested("GET /admin/dashboard", "dashboard", "who_runs_the_market_sees_what_there_is_and_what_waits", ".admin_dashboard("),
     tested("GET /admin/decisions", "wallet", "a_transfer_is_undone_once_by_somebody_it_is_not_about_who_says_why", ".decisions("),
     tested("GET /audit/events", "audit", "who_did_what_is_told_to_those_who_help_and_proved", ".audit_events("),
     tested("GET /audit/events/verify", "audit", "who_did_what_is_told_to_those_who_help_and_proved", ".verify_audit("),
@@ -173,6 +177,10 @@ pub(super) const TESTED: &[Tested] = &[
     tested("POST /admin/transactions/{id}/award", "transactions", "an_arbiter_divides_what_is_disputed_and_it_is_held_against_the_seller", ".award("),
     tested("GET /treasuries/{address}", "mcp", "the_official_clients_list_and_call_every_tool_and_pay_for_one", "\"treasury_status\""),
     tested("GET /treasuries/{address}/proposals", "mcp", "the_official_clients_list_and_call_every_tool_and_pay_for_one", "\"treasury_proposals\""),
+    tested("GET /mcp/health", "mcp", "clients_of_every_revision_find_what_there_is", "api/v1/mcp/health"),
+    tested("POST /mcp/message", "mcp_events", "a_message_is_answered_under_the_other_names_too", "api/v1/mcp/message"),
+    tested("POST /mcp/sse", "mcp_events", "a_message_is_answered_under_the_other_names_too", "api/v1/mcp/sse"),
+    tested("GET /mcp/sse", "mcp_events", "who_opens_a_stream_reads_there_what_is_answered_to_what_they_post_and_nobody_else_does", "mcp/sse"),
 ];
 
 /// What is not in it, because it is no request with one answer, or has a description of its own.
@@ -180,7 +188,6 @@ pub(super) const TESTED: &[Tested] = &[
 pub(super) const BESIDES: &[Tested] = &[
     tested("GET /ws/feed", "feed", "who_may_not_read_is_told_why", "ws/feed"),
     tested("POST /mcp", "mcp", "the_official_clients_list_and_call_every_tool_and_pay_for_one", "join(\"mcp\")"),
-    tested("GET /mcp/health", "mcp", "clients_of_every_revision_find_what_there_is", "join(\"mcp/health\")"),
     tested("GET /docs", "about", "a_browser_shows_every_operation", "join(\"docs\")"),
     tested("GET /metrics", "funds", "metrics_are_for_whoever_has_the_token", "join(\"metrics\")"),
 ];
