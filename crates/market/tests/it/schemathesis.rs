@@ -180,7 +180,7 @@ impl Filled {
         let at = |name: &str| folder.path().join(name);
         let document = self.document(who);
         std::fs::write(at("openapi.json"), document.to_string()).unwrap();
-        std::fs::write(at("schemathesis.toml"), self.settings(&document, round % 2 == 0)).unwrap();
+        std::fs::write(at("schemathesis.toml"), self.settings(&document, round.is_multiple_of(2))).unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["--config-file", "schemathesis.toml", "run", "openapi.json", "--checks", CHECKS, "--no-color"]);
         command.args(["--warnings", "off", "--request-timeout", "60", "--report-json-path", "report.json"]);
