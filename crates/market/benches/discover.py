@@ -4,14 +4,19 @@
     PGHOST=... PGUSER=... PGDATABASE=... crates/market/benches/discover.py [--listings 1000000] [--seconds 20] [--connections 32] [--record FILE]
 
 The database is one that may be written into: its schema `market` is made from the migrations, unless it has listings already. psql and pgbench
-must be there. The statements are those of src/discover/search.rs, planned each time as they are there.
+must be there. The statements are those of src/discover/search.rs: by words they are prepared, the others are planned each time.
 """
 import argparse, glob, hashlib, math, os, random, re, subprocess, tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYLLABLES = "ba cer di fon gu hal ke lim mo nu pas re sil to vun wa zek chi shor tru".split()
 CATEGORIES = ["web_search", "code_analysis", "document_summary", "api_response", "computation"]
+ORDERS = ["l.price, l.id", "l.price DESC, l.id DESC", "l.slice DESC, l.freshness_at DESC, l.id DESC"]
 WORDS, SELLERS = 50_000, 2_000
+# As in search.rs.
+RANKED_MAX = 200
+COLUMNS = """l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.metadata, l.content_type, l.content_hash, l.content_size,
+    l.status, l.created_at, l.updated_at, l.version, l.quality, l.freshness_at, l.expires_at, a.wallet AS seller_wallet, a.creator_id"""
 os.environ["PGOPTIONS"] = "-c search_path=market -c synchronous_commit=off"
 
 
@@ -40,7 +45,7 @@ def fill(listings):
     psql(f"""INSERT INTO agents (id, name, description, agent_type, wallet)
         SELECT md5('seller ' || n)::uuid, 'seller ' || n, '', 'seller', decode(lpad(to_hex(n), 40, '0'), 'hex') FROM generate_series(1, {SELLERS}) AS n;
         ALTER TABLE listings DISABLE TRIGGER listing_version_kept_new; ALTER TABLE listings DISABLE TRIGGER listing_words;
-        DROP INDEX listings_search, listings_tags""")
+        DROP INDEX listings_search, listings_tags, listings_keys""")
     random.seed(5)
     titles, texts = ([draw(least) for _ in range(1_000_000)] for least in (0.25, 0.0))
     copy = "COPY listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status) FROM STDIN (FORMAT csv)"
@@ -53,26 +58,42 @@ def fill(listings):
             to.stdin.write(f"{1760000000000 + n:012x}7{digest[:3]}8{digest[3:18]},{seller},{' '.join(title[2:])},{' '.join(text)},{CATEGORIES[n % 5]},"
                            f"\"{{{','.join(title[:2])}}}\",{price},text/plain,\\x{digest * 2},1000,active\n")
     psql("""SET maintenance_work_mem = '1GB';
-        UPDATE listings SET quality = (random() * 10000)::int, freshness_at = now() - price % 10000 * interval '1 minute' WHERE get_byte(content_hash, 0) < 50;
-        CREATE INDEX listings_search ON listings USING gin (search) WHERE status = 'active';
+        UPDATE listings SET quality = (random() * 10000)::int WHERE get_byte(content_hash, 0) < 50;
+        CREATE INDEX listings_search ON listings USING gin (search) WITH (fastupdate = off) WHERE status = 'active';
+        CREATE INDEX listings_keys ON listings USING gin (listing_keys(search, slice, category, price)) WITH (fastupdate = off) WHERE status = 'active';
+        ALTER INDEX listings_keys ALTER COLUMN 1 SET STATISTICS 0;
         CREATE INDEX listings_tags ON listings USING gin (tags) WHERE status = 'active';
         INSERT INTO words SELECT DISTINCT word FROM listings, regexp_split_to_table(title, ' ') AS word ON CONFLICT DO NOTHING;
         ALTER TABLE listings ENABLE TRIGGER listing_version_kept_new; ALTER TABLE listings ENABLE TRIGGER listing_words""")
     psql("VACUUM ANALYZE")
 
 
-def search(words=None, more="", order=None):
-    where = f"WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > now()){more}"
-    query = f"websearch_to_tsquery('english', '{words}')"
-    if words:
-        where += f" AND l.search @@ {query}"
-    if words and not order:
-        return f"""SELECT l.*, a.wallet, a.creator_id, ranked.* FROM (SELECT * FROM (SELECT id, (ts_rank(search, {query}) * 1000000)::bigint AS sort_key,
-            (min(id::text) OVER ())::uuid AS last, count(*) OVER () AS of FROM (SELECT l.id, l.search FROM listings AS l {where}
-            AND l.id < 'ffffffff-ffff-ffff-ffff-ffffffffffff' ORDER BY l.id DESC LIMIT 500 OFFSET 0) AS newest) AS scored
-            ORDER BY sort_key DESC, id DESC LIMIT 21 OFFSET 0) AS ranked JOIN listings AS l ON l.id = ranked.id JOIN agents AS a ON a.id = l.seller_id
-            ORDER BY ranked.sort_key DESC, l.id DESC"""
-    return f"SELECT l.*, a.wallet, a.creator_id FROM listings AS l JOIN agents AS a ON a.id = l.seller_id {where} ORDER BY {order or 'l.id DESC'} LIMIT 21"
+def wanted(words, category=None, most=None):
+    of, below = f"'{category}'" if category else "NULL", most or "NULL"
+    return f"ROW(websearch_to_tsquery('english', '{words}'), {of}, NULL, {below}, NULL, NULL, now() - make_interval(hours => NULL), NULL)::listing_filter"
+
+
+def search(words, category=None, most=None, order=None):
+    """By words: in an order, or else by relevance."""
+    filter = wanted(words, category, most)
+    if not order:
+        return f"""SELECT {COLUMNS}, r.sort_key, w.began, w.ended, cardinality(w.ids) AS found
+            FROM listings_newest({filter}, 2147483647, 0, NULL, NULL, 21, {RANKED_MAX}) AS w
+            LEFT JOIN LATERAL (SELECT * FROM (SELECT n.id, n.rank AS sort_key FROM unnest(w.ids, w.ranks) AS n (id, rank)) AS scored
+                ORDER BY sort_key DESC, id DESC LIMIT 21 OFFSET 0) AS r ON TRUE
+            LEFT JOIN listings AS l ON l.id = r.id LEFT JOIN agents AS a ON a.id = l.seller_id ORDER BY r.sort_key DESC, l.id DESC"""
+    if "price" in order:
+        key, found = "l.price", f"listings_priced({filter}, {'DESC' not in order}, NULL, NULL, 21)"
+    else:
+        key, found = "(extract(epoch FROM l.freshness_at) * 1000000)::bigint", f"listings_newest({filter}, 2147483647, 0, NULL, NULL, 21, 21)"
+    return f"""SELECT {COLUMNS}, l.slice, {key} AS sort_key FROM {found} AS w CROSS JOIN unnest(w.ids) AS found (id)
+        JOIN listings AS l ON l.id = found.id JOIN agents AS a ON a.id = l.seller_id ORDER BY {order} LIMIT 21 OFFSET 0"""
+
+
+def others(more="", order="l.id DESC", key="0::bigint"):
+    """Without words."""
+    return f"""SELECT {COLUMNS}, l.slice, {key} AS sort_key FROM listings AS l JOIN agents AS a ON a.id = l.seller_id
+        WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > now()){more} ORDER BY {order} LIMIT 21 OFFSET 0"""
 
 
 def some(count=120):
@@ -80,9 +101,16 @@ def some(count=120):
     random.seed(7)
     for n in range(count):
         words = " ".join(draw(0.25) for _ in range(random.choice([1, 1, 2, 2, 3])))
-        more = f" AND l.category = '{random.choice(CATEGORIES)}'" if random.random() < 0.6 else ""
-        more += f" AND l.price <= {int(1000 * math.exp(random.random() * math.log(100_000)))}" if random.random() < 0.6 else ""
-        yield search(words, more, random.choice(["l.price, l.id", "l.price DESC, l.id DESC", "l.freshness_at DESC, l.id DESC"]) if n % 3 == 2 else None)
+        category = random.choice(CATEGORIES) if random.random() < 0.6 else None
+        most = int(1000 * math.exp(random.random() * math.log(100_000))) if random.random() < 0.6 else None
+        yield search(words, category, most, random.choice(ORDERS) if n % 3 == 2 else None)
+
+
+def plan(statement):
+    """As it was carried out, also within functions."""
+    text = f"""LOAD 'auto_explain'; SET auto_explain.log_min_duration = 0; SET auto_explain.log_nested_statements = on;
+        SET client_min_messages = log; {statement}"""
+    return subprocess.run(["psql", "-qXAt", "-v", "ON_ERROR_STOP=1"], input=text, text=True, capture_output=True, check=True).stderr
 
 
 def measure(statements, connections, seconds):
@@ -92,7 +120,8 @@ def measure(statements, connections, seconds):
         for n, statement in enumerate(statements):
             files += ["-f", f"{folder}/{n}.sql"]
             open(files[-1], "w").write(" ".join(statement.split()) + ";\n")
-        call = ["pgbench", "-n", "-c", str(connections), "-j", str(min(2, connections)), "-T", str(seconds), "-l", f"--log-prefix={folder}/log", *files]
+        mode = "prepared" if all("listing_filter" in statement for statement in statements) else "simple"
+        call = ["pgbench", "-n", "-M", mode, "-c", str(connections), "-j", str(min(2, connections)), "-T", str(seconds), "-l", f"--log-prefix={folder}/log", *files]
         subprocess.run(call, check=True, capture_output=True)
         times = sorted(int(line.split()[2]) for path in glob.glob(f"{folder}/log.*") for line in open(path))
     return times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, len(times) / seconds
@@ -109,23 +138,26 @@ def main():
     listings, size = psql("SELECT count(*), pg_size_pretty(pg_total_relation_size('listings')) FROM listings").strip().split("|")
     near = word(3_000)
     kinds = [
-        ("nothing but the newest", search()),
+        ("nothing but the newest", others()),
         ("one in ten has the word", search(word(1))),
         ("one in seventy", search(word(35))),
         ("one in a thousand", search(word(500))),
         ("three words", search(f"{word(20)} {word(60)} {word(200)}")),
-        ("a word, category and price", search(word(35), " AND l.category = 'web_search' AND l.price <= 1000000")),
-        ("a word, cheapest first", search(word(35), "", "l.price, l.id")),
-        ("a category, dearest first", search(None, " AND l.category = 'web_search'", "l.price DESC, l.id DESC")),
-        ("a quality, best first", search(None, " AND coalesce(l.quality, -1) >= 8000", "coalesce(l.quality, -1) DESC, l.id DESC")),
-        ("two tags", search(None, f" AND l.tags @> ARRAY['{word(20)}', '{word(60)}']")),
+        ("a word, category and price", search(word(35), "web_search", 1_000_000)),
+        ("a word, cheapest first", search(word(35), order=ORDERS[0])),
+        ("a rare word, cheapest first", search(word(500), order=ORDERS[0])),
+        ("a rare word, freshest first", search(word(500), order=ORDERS[2])),
+        ("a category, dearest first", others(" AND l.category = 'web_search'", ORDERS[1], "l.price")),
+        ("a quality, best first", others(" AND coalesce(l.quality, -1) >= 8000", "coalesce(l.quality, -1) DESC, l.id DESC", "coalesce(l.quality, -1)::bigint")),
+        ("two tags", others(f" AND l.tags @> ARRAY['{word(20)}', '{word(60)}']")),
         ("a misspelt word", f"SELECT * FROM words_near('{near[:2] + near[3:]}', 20)"),
     ]
     lines = [f"{listings} listings ({size}), one connection, milliseconds:", "", "| search | p50 | p99 | indexes |", "|---|---:|---:|---|"]
     for name, statement in kinds:
-        plan = psql(f"EXPLAIN (COSTS OFF) {statement}")
-        indexes = dict.fromkeys(re.findall(r"(?:using|Bitmap Index Scan on) (\w+)", plan))
-        scans = ", ".join(name for name in indexes if name not in ("listings_pkey", "agents_pkey")) + (" **Seq Scan**" if "Seq Scan" in plan else "")
+        shown = plan(statement)
+        indexes = dict.fromkeys(re.findall(r"(?:using|Bitmap Index Scan on) (\w+)", shown))
+        names = [name for name in indexes if name not in ("listings_pkey", "agents_pkey")]
+        scans = ", ".join(names) + (" **Seq Scan**" if "Seq Scan on listings" in shown else "")
         p50, p99, _ = measure([statement], 1, 3)
         lines.append(f"| {name} | {p50:.1f} | {p99:.1f} | {scans} |")
     p50, p99, rate = measure(some(), options.connections, options.seconds)

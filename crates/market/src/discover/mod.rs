@@ -6,6 +6,7 @@
 //!
 //! Where an endpoint tells what texts mean, that counts in the order by relevance, and finds what has none of the words (`meaning`).
 
+mod after;
 mod facets;
 pub(crate) mod meaning;
 mod search;

@@ -1,14 +1,14 @@
 use api::{Category, Discover, Listing, Page, SortBy};
 use money::{Bps, Usdc};
-use sqlx::{PgPool, Postgres, QueryBuilder, Row};
+use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::{meaning::Meaning, words};
+use super::{after::After, meaning::Meaning, words};
 use crate::{db, input, listings, problem::Problem};
 
-/// Listings that are ranked together.
-pub(crate) const RANKED_MAX: usize = 500;
+/// Listings that are ranked together: so many, or a page of them when more would be too much work. What one look finds is not divided.
+const RANKED_MAX: i32 = 200;
 /// Listings without the words are looked for by their meaning among so many of the newest.
 const MEANINGS_MAX: i64 = 20_000;
 /// Of these, the nearest so many are held against what else was asked for.
@@ -24,10 +24,15 @@ const TAGS_MAX: usize = 20;
 const COLUMNS: &str = "l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.metadata, l.content_type, l.content_hash, l.content_size,
     l.status, l.created_at, l.updated_at, l.version, l.quality, l.freshness_at, l.expires_at, a.wallet AS seller_wallet, a.creator_id";
 
+/// The listings whose ids a function found, with their sellers.
+const FOUND: &str =
+    " CROSS JOIN unnest(w.ids) AS found (id) JOIN listings AS l ON l.id = found.id JOIN agents AS a ON a.id = l.seller_id";
+
 /// Which active listings are looked for, and in which order.
 ///
-/// Its statements are planned each time they are asked (`persistent(false)`): whether to go by the words or by the order depends on how many
-/// listings have the words, which one plan for all words would not know.
+/// What goes by words and has an order of its own is done by functions of the database, whose plans stay. The other statements are planned each time
+/// they are asked (`persistent(false)`): whether to go by the words or by the order depends on how many listings have the words, which one plan for
+/// all words would not know.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Search {
     pub(crate) words: Option<String>,
@@ -41,21 +46,18 @@ pub(crate) struct Search {
     sort_by: SortBy,
 }
 
+/// Slices whose listings are ranked together: those below a number, until another that is 0 when it is to be found. And after which rank and id of it.
+struct Window {
+    below: i32,
+    until: i32,
+    position: Option<(i64, Uuid)>,
+}
+
 /// What a search means, by which model.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sense<'a> {
     pub(super) model: &'a str,
     pub(super) meaning: Meaning,
-}
-
-/// The place in an order after which a page begins.
-enum After {
-    /// What the rows are ordered by, and the id.
-    Row(i64, Uuid),
-    /// In the window of listings older than `from` down to `to`, which is nil when that is all: the rank and the id.
-    Ranked { from: Uuid, to: Uuid, rank: i64, id: Uuid },
-    /// The window of listings older than this.
-    Window(Uuid),
 }
 
 impl Search {
@@ -100,120 +102,188 @@ impl Search {
     /// In an order that has an index.
     async fn ordered(&self, pool: &PgPool, after: Option<After>, (skip, limit): (i64, usize)) -> Result<Page<Listing>, Problem> {
         // To the microsecond, which is what a cursor can carry exactly.
-        let (column, number, up) = match self.sort_by {
-            SortBy::PriceAsc => ("l.price", "l.price", true),
-            SortBy::PriceDesc => ("l.price", "l.price", false),
-            SortBy::Quality => ("coalesce(l.quality, -1)", "coalesce(l.quality, -1)::bigint", false),
-            SortBy::Freshness => ("l.freshness_at", "(extract(epoch FROM l.freshness_at) * 1000000)::bigint", false),
-            SortBy::Relevance => ("l.id", "0::bigint", false),
+        let (order, key) = match self.sort_by {
+            SortBy::PriceAsc => ("l.price, l.id", "l.price"),
+            SortBy::PriceDesc => ("l.price DESC, l.id DESC", "l.price"),
+            SortBy::Quality => ("coalesce(l.quality, -1) DESC, l.id DESC", "coalesce(l.quality, -1)::bigint"),
+            SortBy::Freshness => {
+                ("l.slice DESC, l.freshness_at DESC, l.id DESC", "(extract(epoch FROM l.freshness_at) * 1000000)::bigint")
+            }
+            SortBy::Relevance => ("l.id DESC", "0::bigint"),
         };
-        let (sign, direction) = if up { (">", "ASC") } else { ("<", "DESC") };
         let mut query = QueryBuilder::new("SELECT ");
-        query
-            .push(COLUMNS)
-            .push(", ")
-            .push(number)
-            .push(" AS sort_key FROM listings AS l JOIN agents AS a ON a.id = l.seller_id");
-        self.conditions(&mut query);
+        query.push(COLUMNS).push(", l.slice, ").push(key).push(" AS sort_key FROM ");
+        let enough = i32::try_from(skip + limit as i64 + 1).unwrap_or(i32::MAX);
+        let keeps_plan = match (&self.words, self.sort_by) {
+            (Some(words), SortBy::PriceAsc | SortBy::PriceDesc) => {
+                self.priced(&mut query, words, after, enough)?;
+                true
+            }
+            (Some(words), SortBy::Freshness) => {
+                self.freshest(&mut query, words, after, enough)?;
+                true
+            }
+            _ => {
+                query.push("listings AS l JOIN agents AS a ON a.id = l.seller_id");
+                self.conditions(&mut query);
+                self.beyond(&mut query, after)?;
+                false
+            }
+        };
+        query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(limit as i64 + 1).push(" OFFSET ").push_bind(skip);
+        let rows = query.build().persistent(keeps_plan).fetch_all(pool).await?;
+        let found = rows
+            .iter()
+            .map(|row| Ok((row.try_get::<i32, _>("slice")?, row.try_get::<i64, _>("sort_key")?, listings::listing(row)?)));
+        let found = found.collect::<sqlx::Result<Vec<_>>>()?;
+        let page = input::page(found, limit, |(slice, key, listing)| match self.sort_by {
+            SortBy::Freshness => After::Fresh { slice: *slice, at: *key, id: listing.id }.write(),
+            _ => After::Row(*key, listing.id).write(),
+        });
+        Ok(Page { data: page.data.into_iter().map(|(_, _, listing)| listing).collect(), next_cursor: page.next_cursor })
+    }
+
+    /// The condition to come after a place in the order.
+    fn beyond(&self, query: &mut QueryBuilder<Postgres>, after: Option<After>) -> Result<(), Problem> {
         match (after, self.sort_by) {
             (None, _) => {}
             (Some(After::Row(_, id)), SortBy::Relevance) => {
                 query.push(" AND l.id < ").push_bind(id);
             }
-            (Some(After::Row(key, id)), order) => {
-                query.push(" AND (").push(column).push(", l.id) ").push(sign).push(" (");
-                match order {
-                    SortBy::Freshness => query.push_bind(at(key)?),
-                    SortBy::Quality => query.push_bind(i32::try_from(key).unwrap_or(i32::MAX)),
-                    _ => query.push_bind(key),
-                };
+            (Some(After::Row(key, id)), SortBy::PriceAsc) => {
+                query.push(" AND (l.price, l.id) > (").push_bind(key).push(", ").push_bind(id).push(")");
+            }
+            (Some(After::Row(key, id)), SortBy::PriceDesc) => {
+                query.push(" AND (l.price, l.id) < (").push_bind(key).push(", ").push_bind(id).push(")");
+            }
+            (Some(After::Row(key, id)), SortBy::Quality) => {
+                query.push(" AND (coalesce(l.quality, -1), l.id) < (").push_bind(i32::try_from(key).unwrap_or(i32::MAX));
                 query.push(", ").push_bind(id).push(")");
             }
-            (Some(_), _) => return Err(Problem::invalid("cursor is of a search with another order")),
+            (Some(After::Fresh { slice, at, id }), SortBy::Freshness) => {
+                query.push(" AND (l.slice, l.freshness_at, l.id) < (").push_bind(slice).push(", ").push_bind(time_at(at)?);
+                query.push(", ").push_bind(id).push(")");
+            }
+            _ => return Err(another_order()),
         }
-        query.push(" ORDER BY ").push(column).push(" ").push(direction);
-        if self.sort_by != SortBy::Relevance {
-            query.push(", l.id ").push(direction);
-        }
-        query.push(" LIMIT ").push_bind(limit as i64 + 1).push(" OFFSET ").push_bind(skip);
-        let rows = query.build().persistent(false).fetch_all(pool).await?;
-        let found = rows.iter().map(|row| Ok((row.try_get::<i64, _>("sort_key")?, listings::listing(row)?)));
-        let page =
-            input::page(found.collect::<sqlx::Result<Vec<_>>>()?, limit, |(key, listing)| After::Row(*key, listing.id).write());
-        Ok(Page { data: page.data.into_iter().map(|(_, listing)| listing).collect(), next_cursor: page.next_cursor })
+        Ok(())
     }
 
-    /// Best match first, window by window.
+    /// The cheapest or dearest that match, as `l`, with their sellers as `a`.
+    fn priced(&self, query: &mut QueryBuilder<Postgres>, words: &str, after: Option<After>, enough: i32) -> Result<(), Problem> {
+        let (price, id) = match after {
+            None => (None, None),
+            Some(After::Row(price, id)) => (Some(price), Some(id)),
+            Some(_) => return Err(another_order()),
+        };
+        query.push("listings_priced(");
+        self.filter(query, words);
+        query.push(", ").push_bind(self.sort_by == SortBy::PriceAsc).push(", ").push_bind(price).push(", ").push_bind(id);
+        query.push(", ").push_bind(enough).push(") AS w").push(FOUND);
+        Ok(())
+    }
+
+    /// The same of those whose content is the newest.
+    fn freshest(
+        &self,
+        query: &mut QueryBuilder<Postgres>,
+        words: &str,
+        after: Option<After>,
+        enough: i32,
+    ) -> Result<(), Problem> {
+        let (below, before, id) = match after {
+            None => (i32::MAX, None, None),
+            Some(After::Fresh { slice, at, id }) => (slice.saturating_add(1), Some(time_at(at)?), Some(id)),
+            Some(_) => return Err(another_order()),
+        };
+        query.push("listings_newest(");
+        self.filter(query, words);
+        query.push(", ").push_bind(below).push(", 0, ").push_bind(before).push(", ").push_bind(id).push(", ");
+        query.push_bind(enough).push(", ").push_bind(enough).push(") AS w").push(FOUND);
+        Ok(())
+    }
+
+    /// Best match first, window by window: whole slices, whatever the page, so that no page depends on where another ended.
     async fn ranked(
         &self,
         pool: &PgPool,
         (words, sense): (&str, Option<Sense<'_>>),
         after: Option<After>,
-        (skip, limit): (i64, usize),
+        (mut skip, limit): (i64, usize),
     ) -> Result<Page<Listing>, Problem> {
-        // A whole number of pages, so that those that are asked for by their number do not fall between two windows.
-        let window = (RANKED_MAX / limit * limit) as i64;
+        let mut window = match after {
+            None => Window { below: i32::MAX, until: 0, position: None },
+            Some(After::Window(below)) => Window { below, until: 0, position: None },
+            Some(After::Ranked { below, until, rank, id }) => Window { below, until, position: Some((rank, id)) },
+            Some(_) => return Err(another_order()),
+        };
+        let mut data = Vec::new();
+        let next = loop {
+            let room = limit - data.len();
+            let rows = self.window(pool, (words, sense), &window, (skip, limit, room)).await?;
+            let Some(first) = rows.first() else { break None };
+            let (below, until): (i32, i32) = (first.try_get("began")?, first.try_get("ended")?);
+            let found: i32 = first.try_get("found")?;
+            // A window without any has a row without a listing.
+            let is_listing = first.try_get::<Option<i64>, _>("sort_key")?.is_some();
+            let shown = rows.iter().take(if is_listing { room } else { 0 });
+            data.extend(shown.map(listings::listing).collect::<sqlx::Result<Vec<_>>>()?);
+            if rows.len() > room {
+                let last = &rows[room - 1];
+                break Some(After::Ranked { below, until, rank: last.try_get("sort_key")?, id: last.try_get("id")? });
+            }
+            if until == 0 {
+                break None;
+            }
+            if data.len() == limit {
+                break Some(After::Window(until));
+            }
+            skip = (skip - i64::from(found)).max(0);
+            window = Window { below: until, until: 0, position: None };
+        };
+        let next_cursor = next.map(|next| match sense {
+            Some(Sense { meaning, .. }) => meaning.write(next.write()),
+            None => next.write(),
+        });
+        Ok(Page { data, next_cursor })
+    }
+
+    /// The best of a window with its bounds and how many it has: one more than there is room for. Where a page goes on in a window, that is taken as
+    /// it was.
+    async fn window(
+        &self,
+        pool: &PgPool,
+        (words, sense): (&str, Option<Sense<'_>>),
+        Window { below, until, position }: &Window,
+        (skip, limit, room): (i64, usize, usize),
+    ) -> sqlx::Result<Vec<PgRow>> {
+        let (enough, most) = if position.is_some() { (i32::MAX, i32::MAX) } else { (limit as i32 + 1, RANKED_MAX) };
         let mut query = QueryBuilder::new("SELECT ");
-        query.push(COLUMNS).push(
-            ", ranked.sort_key, ranked.last, ranked.of
-             FROM (SELECT * FROM (SELECT id, (ts_rank(search, websearch_to_tsquery('english', ",
-        );
-        query.push_bind(words).push(")) * 1000000)::bigint");
+        query.push(COLUMNS).push(", r.sort_key, w.began, w.ended, cardinality(w.ids) AS found FROM listings_newest(");
+        self.filter(&mut query, words);
+        query.push(", ").push_bind(*below).push(", ").push_bind(*until).push(", NULL, NULL, ");
+        query.push_bind(enough).push(", ").push_bind(most);
+        query.push(") AS w LEFT JOIN LATERAL (SELECT * FROM (SELECT n.id, n.rank");
         if let Some(Sense { meaning, .. }) = sense {
             // Without a meaning, 0 is the greatest.
             query.push(" + greatest(").push(UNRELATED).push(" - bit_count(m.bits # ").push_bind(meaning.bit_string());
             query.push("::text::bit(1024)), 0) * ").push(NEARNESS).push(" / ").push(UNRELATED);
         }
-        query.push(
-            " AS sort_key, (min(id::text) OVER ())::uuid AS last, count(*) OVER () AS of
-             FROM (SELECT l.id, l.search FROM listings AS l",
-        );
-        self.conditions(&mut query);
-        let (mut from, mut to, mut position) = (Uuid::max(), Uuid::nil(), None);
-        match after {
-            None => {}
-            Some(After::Window(start)) => from = start,
-            Some(After::Ranked { from: start, to: end, rank, id }) => {
-                (from, to, position) = (start, end, Some((rank, id)));
-                query.push(" AND l.id >= ").push_bind(to);
-            }
-            Some(After::Row(..)) => return Err(Problem::invalid("cursor is of a search with another order")),
-        }
-        query.push(" AND l.id < ").push_bind(from);
-        query.push(" ORDER BY l.id DESC LIMIT ").push_bind(window).push(" OFFSET ").push_bind(skip / window * window);
-        query.push(") AS newest");
+        query.push(" AS sort_key FROM unnest(w.ids, w.ranks) AS n (id, rank)");
         if let Some(Sense { model, meaning }) = sense {
-            query.push(" LEFT JOIN listing_meanings AS m ON m.listing_id = newest.id AND m.model = ").push_bind(model);
+            query.push(" LEFT JOIN listing_meanings AS m ON m.listing_id = n.id AND m.model = ").push_bind(model);
             query.push(" AND m.dimension = ").push_bind(meaning.dimension());
         }
         query.push(") AS scored");
         if let Some((rank, id)) = position {
-            query.push(" WHERE (sort_key, id) < (").push_bind(rank).push(", ").push_bind(id).push(")");
+            query.push(" WHERE (sort_key, id) < (").push_bind(*rank).push(", ").push_bind(*id).push(")");
         }
-        query.push(" ORDER BY sort_key DESC, id DESC LIMIT ").push_bind(limit as i64 + 1);
-        query.push(" OFFSET ").push_bind(skip % window);
+        query.push(" ORDER BY sort_key DESC, id DESC LIMIT ").push_bind(room as i64 + 1).push(" OFFSET ").push_bind(skip);
         query.push(
-            ") AS ranked JOIN listings AS l ON l.id = ranked.id JOIN agents AS a ON a.id = l.seller_id
-             ORDER BY ranked.sort_key DESC, l.id DESC",
+            ") AS r ON TRUE LEFT JOIN listings AS l ON l.id = r.id LEFT JOIN agents AS a ON a.id = l.seller_id
+             ORDER BY r.sort_key DESC, l.id DESC",
         );
-        let rows = query.build().persistent(false).fetch_all(pool).await?;
-        if let (None, Some(first)) = (position, rows.first())
-            && first.try_get::<i64, _>("of")? == window
-        {
-            to = first.try_get("last")?;
-        }
-        let found = rows.iter().map(|row| Ok((row.try_get::<i64, _>("sort_key")?, listings::listing(row)?)));
-        let mut page = input::page(found.collect::<sqlx::Result<Vec<_>>>()?, limit, |(rank, listing)| {
-            After::Ranked { from, to, rank: *rank, id: listing.id }.write()
-        });
-        if page.next_cursor.is_none() && !to.is_nil() {
-            page.next_cursor = Some(After::Window(to).write());
-        }
-        let next_cursor = page.next_cursor.map(|cursor| match sense {
-            Some(Sense { meaning, .. }) => meaning.write(cursor),
-            None => cursor,
-        });
-        Ok(Page { data: page.data.into_iter().map(|(_, listing)| listing).collect(), next_cursor })
+        query.build().fetch_all(pool).await
     }
 
     /// What is nearest in meaning, whatever its words, among the newest that have one: at most `limit` besides those `found`, of which at most `far_max`
@@ -244,10 +314,36 @@ impl Search {
     /// The newest that match, at most so many: their rows of `listings` as `l`, with these columns.
     pub(crate) fn newest(&self, columns: &str, most: usize) -> QueryBuilder<Postgres> {
         let mut query = QueryBuilder::new("SELECT ");
-        query.push(columns).push(" FROM listings AS l");
-        self.conditions(&mut query);
-        query.push(" ORDER BY l.id DESC LIMIT ").push_bind(most as i64);
+        query.push(columns).push(" FROM ");
+        if let Some(words) = &self.words {
+            query.push("listings_newest(");
+            self.filter(&mut query, words);
+            query
+                .push(", ")
+                .push_bind(i32::MAX)
+                .push(", 0, NULL, NULL, ")
+                .push_bind(most as i32)
+                .push(", ")
+                .push_bind(most as i32);
+            query.push(") AS w").push(FOUND);
+        } else {
+            query.push("listings AS l");
+            self.conditions(&mut query);
+            query.push(" ORDER BY l.id DESC");
+        }
+        query.push(" LIMIT ").push_bind(most as i64);
         query
+    }
+
+    /// What is asked of a listing, as functions of the database take it.
+    fn filter(&self, query: &mut QueryBuilder<Postgres>, words: &str) {
+        query.push("ROW(websearch_to_tsquery('english', ").push_bind(words.to_owned()).push("), ");
+        query.push_bind(self.category.map(db::name_of)).push(", ").push_bind(self.min_price.map(units)).push(", ");
+        query.push_bind(self.max_price.map(units)).push(", ").push_bind(self.seller_id).push(", ");
+        let quality = self.min_quality.filter(|quality| quality.get() > 0);
+        query.push_bind(quality.map(|quality| i32::from(quality.get()))).push(", now() - make_interval(hours => ");
+        query.push_bind(self.max_age_hours.map(|hours| hours.min(AGE_MAX_HOURS).cast_signed())).push("), ");
+        query.push_bind(Some(&self.tags).filter(|tags| !tags.is_empty()).cloned()).push(")::listing_filter");
     }
 
     pub(crate) fn conditions(&self, query: &mut QueryBuilder<Postgres>) {
@@ -286,26 +382,8 @@ pub(super) fn bad_cursor() -> Problem {
     Problem::invalid("cursor must be the next_cursor of another page of the same search")
 }
 
-impl After {
-    fn read(cursor: &str) -> Option<Self> {
-        let parts: Vec<_> = cursor.split('_').collect();
-        Some(match &parts[..] {
-            [from] => Self::Window(from.parse().ok()?),
-            [key, id] => Self::Row(key.parse().ok()?, id.parse().ok()?),
-            [from, to, rank, id] => {
-                Self::Ranked { from: from.parse().ok()?, to: to.parse().ok()?, rank: rank.parse().ok()?, id: id.parse().ok()? }
-            }
-            _ => return None,
-        })
-    }
-
-    fn write(&self) -> String {
-        match self {
-            Self::Row(key, id) => format!("{key}_{id}"),
-            Self::Ranked { from, to, rank, id } => format!("{from}_{to}_{rank}_{id}"),
-            Self::Window(from) => from.to_string(),
-        }
-    }
+fn another_order() -> Problem {
+    Problem::invalid("cursor is of a search with another order")
 }
 
 /// A bound as a column has it; beyond what a column holds, nothing is cut off.
@@ -313,7 +391,7 @@ fn units(price: Usdc) -> i64 {
     i64::try_from(price.base_units()).unwrap_or(i64::MAX)
 }
 
-fn at(micros: i64) -> Result<OffsetDateTime, Problem> {
+fn time_at(micros: i64) -> Result<OffsetDateTime, Problem> {
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(micros) * 1_000);
     time.map_err(|_| Problem::invalid("cursor is of no time there is"))
 }
