@@ -257,10 +257,11 @@ pub struct ListingFilter {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SortBy {
-    /// Best match first among the newest 500 that match, then among the 500 before these; newest first without words to match. Words count for 0 to
-    /// 1 (`ts_rank` of Postgres: the more often, and in the title more than in tags and description). Where the market can tell what texts mean, and was
-    /// told it in time, 2 × (1 - angle / 90°) is added for the angle between search and listing, from 0 to 90° and within some 3°. Go on by `next_cursor`, which
-    /// keeps the order of the first page; numbered pages do not when the market cannot tell what the search means in between.
+    /// Best match first among those with the newest content that match (mostly 200 or more), then among those before these; newest first without words
+    /// to match. Words count for 0 to 1 (`ts_rank` of Postgres: the more often, and in the title more than in tags and description). Where the market
+    /// can tell what texts mean, and was told it in time, 2 × (1 - angle / 90°) is added for the angle between search and listing, from 0 to 90° and
+    /// within some 3°. Go on by `next_cursor`, which keeps the order of the first page; numbered pages do not when the market cannot tell what the
+    /// search means in between.
     #[default]
     Relevance,
     /// Cheapest first.

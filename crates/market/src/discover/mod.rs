@@ -1,8 +1,8 @@
 //! Looking for listings.
 //!
-//! A page costs the page, not what matches: each order has an index, which Postgres follows when many listings match, and when few do it collects
-//! them by their words. The order by relevance has no index, since how well a listing matches depends on the words; so it ranks a window of the
-//! newest that match, and goes on with the window before it.
+//! A page costs the page, not what matches: each order has an index. By words, functions of the database look at the newest slices of the listings,
+//! or at the cheapest bands of prices, until there is enough (migration 0094). The order by relevance has no index, since how well a listing matches
+//! depends on the words; so it ranks a window of slices with the newest that match, and goes on with the window before it.
 //!
 //! Where an endpoint tells what texts mean, that counts in the order by relevance, and finds what has none of the words (`meaning`).
 

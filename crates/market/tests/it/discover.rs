@@ -10,16 +10,18 @@ use crate::{
     harness::{PRICE, SELLER, World, goods, refusal},
 };
 
-/// More than are ranked together, twice.
-const LISTINGS: i64 = 1_150;
+/// More than a slice, and more in the next than are ranked together.
+const LISTINGS: i64 = 1_250;
+/// Those that have a word which few have.
+const SCARCE: i64 = LISTINGS / 50;
 
-/// Listings that all match "forecast", the more often the better, in prices from 0.001 to 0.007 USDC.
+/// Listings that all match "forecast", the more often the better, in prices from 0.001 to 0.007 USDC; one in fifty matches "scarce".
 async fn fill(world: &World, seller: Uuid) {
     let mut conn = PgConnection::connect(world.stack.database_url()).await.unwrap();
     sqlx::query("SET search_path = market").execute(&mut conn).await.unwrap();
     sqlx::query(
         "INSERT INTO listings (id, seller_id, title, description, category, tags, price, content_type, content_hash, content_size, status)
-         SELECT gen_random_uuid(), $1, repeat('forecast ', 1 + (n % 5)::int) || n, '', 'web_search', ARRAY['t' || n % 3], 1000 * (1 + n % 7), 'text/plain',
+         SELECT gen_random_uuid(), $1, repeat('forecast ', 1 + (n % 5)::int) || n, CASE WHEN n % 50 = 0 THEN 'scarce' ELSE '' END, 'web_search', ARRAY['t' || n % 3], 1000 * (1 + n % 7), 'text/plain',
              sha256(n::text::bytea), 1, 'active' FROM generate_series(1, $2) AS n",
     )
     .bind(seller)
@@ -36,12 +38,13 @@ async fn every_order_goes_through_all_that_matches_once() {
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     fill(&world, seller.agent.id).await;
     for sort_by in [SortBy::Relevance, SortBy::PriceAsc, SortBy::PriceDesc, SortBy::Freshness, SortBy::Quality] {
-        for q in [Some("forecast".to_owned()), None] {
-            let mut search = Discover { q: q.clone(), sort_by, limit: Some(90), ..Discover::default() };
-            let mut ids = Vec::new();
+        for (q, limit, matches) in [(Some("forecast"), 90, LISTINGS), (Some("scarce"), 20, SCARCE), (None, 90, LISTINGS)] {
+            let mut search = Discover { q: q.map(str::to_owned), sort_by, limit: Some(limit), ..Discover::default() };
+            let (mut ids, mut prices) = (Vec::new(), Vec::new());
             loop {
                 let page = market.client.discover(&search).await.unwrap();
                 ids.extend(page.data.iter().map(|listing| listing.id));
+                prices.extend(page.data.iter().map(|listing| listing.price));
                 search.cursor = page.next_cursor;
                 if search.cursor.is_none() {
                     break;
@@ -50,18 +53,23 @@ async fn every_order_goes_through_all_that_matches_once() {
             let all = ids.len();
             ids.sort_unstable();
             ids.dedup();
-            assert_eq!((all, ids.len()), (LISTINGS as usize, LISTINGS as usize), "{sort_by:?} {q:?}");
+            assert_eq!((all, ids.len()), (matches as usize, matches as usize), "{sort_by:?} {q:?}");
+            match sort_by {
+                SortBy::PriceAsc => assert!(prices.is_sorted(), "{q:?}"),
+                SortBy::PriceDesc => assert!(prices.iter().rev().is_sorted(), "{q:?}"),
+                _ => {}
+            }
         }
     }
     let mut ids = Vec::new();
-    for page in 1..=13 {
+    for page in 1..=14 {
         let search = Discover { q: Some("forecast".into()), page: Some(page), page_size: Some(90), ..Discover::default() };
         ids.extend(market.client.discover(&search).await.unwrap().data.into_iter().map(|listing| listing.id));
     }
     ids.sort_unstable();
     ids.dedup();
     assert_eq!(ids.len(), LISTINGS as usize, "pages by their numbers");
-    let search = Discover { q: Some("forecast".into()), limit: Some(50), ..Discover::default() };
+    let search = Discover { q: Some("forecast".into()), limit: Some(40), ..Discover::default() };
     let best = market.client.discover(&search).await.unwrap().data;
     assert!(best.iter().all(|listing| listing.title.matches("forecast").count() == 5), "the best of a window come first");
     let other =
