@@ -9,6 +9,8 @@ use crate::{db, input, listings, problem::Problem};
 
 /// Listings that are ranked together: so many, or a page of them when more would be too much work. What one look finds is not divided.
 const RANKED_MAX: i32 = 200;
+/// More than these and one look are in no window, unless its bounds are made up.
+const WINDOW_MAX: i32 = 4_096;
 /// Listings without the words are looked for by their meaning among so many of the newest.
 const MEANINGS_MAX: i64 = 20_000;
 /// Of these, the nearest so many are held against what else was asked for.
@@ -232,7 +234,7 @@ impl Search {
                 let last = &rows[room - 1];
                 break Some(After::Ranked { below, until, rank: last.try_get("sort_key")?, id: last.try_get("id")? });
             }
-            if until == 0 {
+            if until <= 0 {
                 break None;
             }
             if data.len() == limit {
@@ -257,7 +259,7 @@ impl Search {
         Window { below, until, position }: &Window,
         (skip, limit, room): (i64, usize, usize),
     ) -> sqlx::Result<Vec<PgRow>> {
-        let (enough, most) = if position.is_some() { (i32::MAX, i32::MAX) } else { (limit as i32 + 1, RANKED_MAX) };
+        let (enough, most) = if position.is_some() { (WINDOW_MAX, WINDOW_MAX) } else { (limit as i32 + 1, RANKED_MAX) };
         let mut query = QueryBuilder::new("SELECT ");
         query.push(COLUMNS).push(", r.sort_key, w.began, w.ended, cardinality(w.ids) AS found FROM listings_newest(");
         self.filter(&mut query, words);
