@@ -79,7 +79,7 @@ BEGIN
             FROM (SELECT l.id, CASE WHEN listing_fits(l, f) AND l.slice >= until AND l.slice < top
                           AND (before IS NULL OR l.slice < below - 1 OR (l.freshness_at, l.id) < (before, before_id))
                       THEN (ts_rank(l.search, f.words) * 1000000)::bigint END AS rank
-                  FROM listings AS l WHERE l.status = 'active' AND l.search @@ f.words) AS s;
+                  FROM listings AS l WHERE l.status = 'active' AND l.search @@ f.words LIMIT 2049) AS s;
         ELSE
             IF width = 1 THEN
                 ended := top - 1;
@@ -92,7 +92,14 @@ BEGIN
             FROM (SELECT l.id, CASE WHEN listing_fits(l, f) AND l.slice >= until AND l.slice < top
                           AND (before IS NULL OR l.slice < below - 1 OR (l.freshness_at, l.id) < (before, before_id))
                       THEN (ts_rank(l.search, f.words) * 1000000)::bigint END AS rank
-                  FROM listings AS l WHERE l.status = 'active' AND listing_keys(l.search, l.slice, l.category, l.price) @@ keys) AS s;
+                  FROM listings AS l WHERE l.status = 'active' AND listing_keys(l.search, l.slice, l.category, l.price) @@ keys LIMIT 2049) AS s;
+        END IF;
+        IF had > 2048 AND width <> 1 THEN
+            -- There is more than the newest let expect: slice by slice, then.
+            ended := top;
+            width := 1;
+            looks := 3;
+            CONTINUE;
         END IF;
         IF fit_ids IS NOT NULL THEN
             ids := ids || fit_ids;
