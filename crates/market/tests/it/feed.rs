@@ -316,11 +316,15 @@ async fn who_takes_nothing_is_dropped_with_the_place_to_go_on_from() {
     let mut quick = connect(&market, "topics=public.market&event_types=catalog_update", Some(&agent.key)).await;
     // More than any buffer in between holds.
     let filling = "x".repeat(250_000);
-    let mut seqs = Vec::new();
+    // All at once: what comes in a long time would let the market wait in vain for longer than it does.
+    let mut tx = pg::begin(&pool).await.unwrap();
     for n in 0..EVENTS {
-        let mut conn = pool.acquire().await.unwrap();
         let event = Event::public(EventType::CatalogUpdate, Audience::Market, json!({"n": n, "filling": filling}));
-        feed::emit(&mut conn, event).await.unwrap();
+        feed::emit(&mut tx, event).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    let mut seqs = Vec::new();
+    for _ in 0..EVENTS {
         seqs.push(message(&mut quick).await.unwrap().seq);
     }
     // As long as nothing is taken for ten seconds, and not so long that the market hangs up without a word.

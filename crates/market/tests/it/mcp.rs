@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use stack::Account;
 use uuid::Uuid;
 
-use crate::harness::{BUYER, Market, Member, PRICE, SELLER, World, address, goods, pay};
+use crate::harness::{BUYER, Market, Member, PRICE, SELLER, World, address, because, goods, pay};
 
 const GOODS: &str = "42.17 EUR/MWh";
 const CURRENT: &str = "2026-07-28";
@@ -426,7 +426,7 @@ async fn the_official_clients_list_and_call_every_tool_and_pay_for_one() {
         // A buyer with 1,000 ARD, whose user is asked about more than 60.
         let (signup_bonus, mcp_approve_above) = ("1000".parse().unwrap(), "0.06".parse().unwrap());
         let config = Config { custody: Some(address(8)), signup_bonus, mcp_approve_above, ..world.config() };
-        let market = Market::start(config).await;
+        let market = Market::alone(config, because::STREAM).await;
         let (seller, listing, buyer) = shop(&market).await;
         let plan = plan(&listing);
         let calls: Vec<_> = plan.iter().map(|(name, arguments, _)| json!({"name": name, "arguments": arguments})).collect();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::{
-    harness::{Market, WAIT, World},
+    harness::{Market, WAIT, World, because},
     mcp::{Model, SECRET, ard, shop},
 };
 
@@ -86,7 +86,8 @@ async fn a_message_is_answered_under_the_other_names_too() {
 async fn who_opens_a_stream_reads_there_what_is_answered_to_what_they_post_and_nobody_else_does() {
     let world = World::new().await;
     let unlimited = || Config { requests_per_minute: 0, ..world.config() };
-    let (market, other) = (Market::start(unlimited()).await, Market::start(unlimited()).await);
+    let alone = async || Market::alone(unlimited(), because::STREAM).await;
+    let (market, other) = (alone().await, alone().await);
     let (seller, _, buyer) = shop(&market).await;
     let mut stream = Events::open(&market, &buyer.key).await;
     let (name, endpoint) = stream.next().await.unwrap();
@@ -140,7 +141,8 @@ async fn who_opens_a_stream_reads_there_what_is_answered_to_what_they_post_and_n
 async fn clients_that_began_with_what_they_can_do_ask_their_user_while_the_call_waits() {
     let world = World::new().await;
     let config = || Config { mcp_approve_above: "0.01".parse().unwrap(), token_secrets: vec![SECRET.into()], ..world.config() };
-    let (market, other) = (Market::start(config()).await, Market::start(config()).await);
+    let alone = async || Market::alone(config(), because::STREAM).await;
+    let (market, other) = (alone().await, alone().await);
     let (seller, _, buyer) = shop(&market).await;
     let model = Model { market: &market, key: Some(&buyer.key) };
     let begin = async |version: &str, capabilities: Value| {
