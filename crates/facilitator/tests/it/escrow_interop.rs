@@ -15,7 +15,10 @@ use axum::{Extension, Router, routing::get};
 use futures::future::join_all;
 use money::Usdc;
 use serde_json::Value;
-use tokio::{sync::Notify, task::block_in_place};
+use tokio::{
+    sync::Notify,
+    task::{block_in_place, spawn_blocking},
+};
 use url::Url;
 use x402::{
     Charge, FacilitatorClient,
@@ -230,7 +233,8 @@ async fn what_was_held_when_a_server_died_is_worked_for_by_the_next() {
     };
     let killed = async {
         shop.until_worked(1).await;
-        block_in_place(|| process.shutdown_timeout(Duration::from_secs(5)));
+        // In a thread of its own: this one, waiting for that, would miss that the request ended.
+        spawn_blocking(move || process.shutdown_timeout(Duration::from_secs(5))).await.unwrap();
     };
     let (nothing, ()) = tokio::join!(asked, killed);
     assert!(nothing.is_err(), "{nothing:?}");
@@ -295,7 +299,7 @@ async fn the_official_client_buys_from_us() {
     let mut command = node("escrow.mjs");
     command.args(["report", "half", "broken"].map(|path| shop.url.join(path).unwrap().to_string()));
     command.env("FLORIN_KEY", world.payer.to_bytes().to_string());
-    let output = tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap();
+    let output = spawn_blocking(move || command.output().unwrap()).await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     let of = |index: usize| (told[index]["status"].clone(), told[index]["receipt"]["amount"].clone());
