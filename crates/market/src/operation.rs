@@ -1,15 +1,19 @@
 //! What can be asked for: each operation once, with its path, who may ask, and the function that answers. Routes, checks and the description of the
 //! API are all made from it, so that none of them can say something else than the others.
 
+use std::convert::Infallible;
+
 use axum::{
     Json,
     body::Body,
     extract::State,
     handler::Handler,
-    http::{HeaderMap, Method, StatusCode},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{MethodFilter, MethodRouter, on},
 };
+use bytes::Bytes;
+use futures::Stream;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::{
@@ -273,6 +277,19 @@ by_hand! {
     };
     /// Events as they come.
     EventStream |to| to.answer = Some(("text/event-stream", None));
+}
+
+impl EventStream {
+    /// Server-sent events, which nothing in between keeps.
+    pub(crate) fn of<F: Into<Bytes> + 'static>(frames: impl Stream<Item = Result<F, Infallible>> + Send + 'static) -> Self {
+        let mut response = Response::new(Body::from_stream(frames));
+        let answer = response.headers_mut();
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // nginx would collect them first.
+        answer.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
+        Self(response)
+    }
 }
 
 /// What x402 has clients sign, and what else may be paid with.

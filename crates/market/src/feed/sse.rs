@@ -4,10 +4,8 @@ use std::{collections::VecDeque, convert::Infallible, sync::Arc, time::Instant};
 
 use api::FeedQuery;
 use axum::{
-    body::Body,
     extract::State,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
-    response::Response,
+    http::{HeaderMap, HeaderName},
 };
 use bytes::Bytes;
 use futures::stream;
@@ -48,13 +46,7 @@ pub(crate) async fn sse(
         let (frame, rest) = frames?.next().await?;
         Some((Ok::<_, Infallible>(frame), rest))
     });
-    let mut response = Response::new(Body::from_stream(frames));
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would collect them first.
-    answer.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    Ok(EventStream(response))
+    Ok(EventStream::of(frames))
 }
 
 /// What is sent, one frame after the other: the connection asks for the next when it has room.

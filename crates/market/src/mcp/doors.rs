@@ -129,7 +129,7 @@ pub(crate) async fn listen(State(market): State<Market>, origin: Origin, headers
     mcp.welcome(&headers)?;
     let path = market.public_url.path().trim_end_matches('/');
     let endpoint = |id: &str| format!("{path}/api/v1/mcp/message?sessionId={id}");
-    mcp.streams.open(origin.principal, &market.closing, endpoint).map(EventStream)
+    mcp.streams.open(origin.principal, &market.closing, endpoint)
 }
 
 /// What answers models at this market.
@@ -192,7 +192,7 @@ impl Mcp {
             // Whoever hung up wants none.
             let _ = sender.send((streams::event(&message), None)).await;
         });
-        streams::answer(events)
+        streams::answer(events).0
     }
 
     /// Takes a message whose answer goes to a stream.

@@ -14,11 +14,6 @@ use std::{
 };
 
 use api::Code;
-use axum::{
-    body::Body,
-    http::{HeaderName, HeaderValue, header},
-    response::Response,
-};
 use bytes::Bytes;
 use futures::stream;
 use serde_json::Value;
@@ -26,7 +21,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use super::rpc::Fault;
-use crate::{auth, limits::Principal, problem::Problem};
+use crate::{auth, limits::Principal, operation::EventStream, problem::Problem};
 
 /// Streams of one principal, and of all, at one instance.
 const OF_ONE_MAX: usize = 8;
@@ -76,7 +71,7 @@ impl Streams {
         owner: Principal,
         closing: &CancellationToken,
         endpoint: impl FnOnce(&str) -> String,
-    ) -> Result<Response, Problem> {
+    ) -> Result<EventStream, Problem> {
         let id = alloy::hex::encode(&auth::random().0[..16]);
         let (sender, events) = mpsc::channel(QUEUE_LEN);
         let (places, posted_at) = (Arc::new(Semaphore::new(WAITING_MAX)), Mutex::new(Instant::now()));
@@ -169,22 +164,16 @@ impl Drop for Open {
 }
 
 /// An answer of events: until nobody can send any more, or the stream that is open is over.
-fn response(first: Option<Bytes>, events: mpsc::Receiver<Event>, open: Option<Open>) -> Response {
+fn response(first: Option<Bytes>, events: mpsc::Receiver<Event>, open: Option<Open>) -> EventStream {
     let frames = stream::unfold(Frames { first, events, open }, |frames| async move {
         let (frame, rest) = frames.next().await?;
         Some((Ok::<_, Infallible>(frame), rest))
     });
-    let mut response = Response::new(Body::from_stream(frames));
-    let answer = response.headers_mut();
-    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
-    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // nginx would collect them first.
-    answer.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+    EventStream::of(frames)
 }
 
 /// An answer of the events that come from here, until what sends them is dropped.
-pub(super) fn answer(events: mpsc::Receiver<Event>) -> Response {
+pub(super) fn answer(events: mpsc::Receiver<Event>) -> EventStream {
     response(None, events, None)
 }
 
