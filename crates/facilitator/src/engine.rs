@@ -158,6 +158,7 @@ impl Engine {
     /// waits for those, if not too many do, and is judged anew.
     pub(crate) async fn settle(self: &Arc<Self>, request: &PaymentRequest) -> Result<SettleResponse, Error> {
         let deadline = Instant::now() + self.limits.confirm_timeout;
+        let mut place = None;
         loop {
             let answer = match Scheme::of(&request.payment_requirements) {
                 Some(Scheme::Upto) => upto::settle(self, request).await,
@@ -169,8 +170,11 @@ impl Engine {
             if !matches!(answer, Err(Error::Owes)) || Instant::now() >= deadline {
                 return answer;
             }
-            let Ok(key) = request.payment_payload.key() else { return answer };
-            self.verifier.owed.wait(key.asset, key.payer).ok_or(Error::Owes)?.change().await;
+            // The token that it is settled in: what else the payload says of it may be anything.
+            let token = request.payment_requirements.asset_address();
+            let (Ok(key), Some(token)) = (request.payment_payload.key(), token) else { return answer };
+            place = place.or_else(|| self.verifier.owed.wait(token, key.payer));
+            place.as_ref().ok_or(Error::Owes)?.change().await;
         }
     }
 

@@ -67,7 +67,15 @@ BEGIN
     END IF;
     WHILE ended > until AND (cardinality(ids) < enough OR (cardinality(ids) < most AND looked_at < 600 AND work < 12)) LOOP
         top := ended;
-        IF places IS NULL THEN
+        IF f.seller_id IS NOT NULL THEN
+            -- All that the seller has, of which there is not much.
+            ended := until;
+            SELECT count(*), array_agg(s.id) FILTER (WHERE s.rank IS NOT NULL), array_agg(s.rank) FILTER (WHERE s.rank IS NOT NULL) INTO had, fit_ids, fit_ranks
+            FROM (SELECT l.id, CASE WHEN listing_fits(l, f) AND l.slice >= until AND l.slice < top
+                          AND (before IS NULL OR l.slice < below - 1 OR (l.freshness_at, l.id) < (before, before_id))
+                      THEN (ts_rank(l.search, f.words) * 1000000)::bigint END AS rank
+                  FROM listings AS l WHERE l.status = 'active' AND l.seller_id = f.seller_id) AS s;
+        ELSIF places IS NULL THEN
             ended := top - 1;
             SELECT count(*), array_agg(s.id) FILTER (WHERE s.rank IS NOT NULL), array_agg(s.rank) FILTER (WHERE s.rank IS NOT NULL) INTO had, fit_ids, fit_ranks
             FROM (SELECT l.id, CASE WHEN listing_fits(l, f) AND (before IS NULL OR l.slice < below - 1 OR (l.freshness_at, l.id) < (before, before_id))
@@ -108,7 +116,9 @@ BEGIN
         looks := looks + 1;
         looked_at := looked_at + had;
         work := work + CASE width WHEN 1 THEN 1 ELSE 4 END;
-        IF width = 1 AND looks = 2 AND looked_at <= 16 THEN
+        IF ended <= until THEN
+            EXIT;
+        ELSIF width = 1 AND looks = 2 AND looked_at <= 16 THEN
             width := 64;
         ELSIF width = 64 AND had * (ended / (top - ended) + 1) < (CASE WHEN one_word THEN 300 ELSE 60 END) THEN
             width := 0;

@@ -49,7 +49,11 @@ pub(crate) async fn give(
     let hash = given.text_hash.map(|hash| hash.to_vec());
     let mut tx = pg::begin(&market.pool).await?;
     // One after the other, so that they are counted and none is there twice.
-    sqlx::query("SELECT FROM creators WHERE id = $1 FOR NO KEY UPDATE").bind(creator).execute(&mut *tx).await?;
+    let here = "SELECT FROM creators WHERE id = $1 AND active FOR NO KEY UPDATE";
+    // Who leaves meanwhile is erased, and stays so.
+    if sqlx::query(here).bind(creator).fetch_optional(&mut *tx).await?.is_none() {
+        return Err(Problem::not_found("creator"));
+    }
     let same = "SELECT * FROM consents
          WHERE creator_id = $1 AND kind = $2 AND version = $3 AND text_hash IS NOT DISTINCT FROM $4 AND withdrawn_at IS NULL LIMIT 1";
     let same = sqlx::query(same).bind(creator).bind(db::name_of(given.kind)).bind(&given.version).bind(&hash);

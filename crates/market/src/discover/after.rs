@@ -20,7 +20,10 @@ impl After {
             [key, id] => Self::Row(key.parse().ok()?, id.parse().ok()?),
             [slice, at, id] => Self::Fresh { slice: slice.parse().ok()?, at: at.parse().ok()?, id: id.parse().ok()? },
             [below, until, rank, id] => {
-                let (below, until) = (below.parse().ok()?, until.parse().ok()?);
+                let (below, until): (i32, i32) = (below.parse().ok()?, until.parse().ok()?);
+                if until < 0 || until >= below {
+                    return None;
+                }
                 Self::Ranked { below, until, rank: rank.parse().ok()?, id: id.parse().ok()? }
             }
             _ => return None,

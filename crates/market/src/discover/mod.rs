@@ -12,6 +12,8 @@ pub(crate) mod meaning;
 mod search;
 pub(crate) mod typos;
 
+use std::sync::Arc;
+
 use api::{Discover, Discovered};
 use axum::{Json, extract::State};
 
@@ -22,6 +24,7 @@ use crate::{
     problem::Problem,
     service::Market,
 };
+use meaning::Meaning;
 pub(crate) use search::Search;
 
 const QUERY_LEN_MAX_CHARS: usize = 400;
@@ -36,14 +39,32 @@ pub(crate) async fn discover(
     Params(asked): Params<Discover>,
 ) -> Result<Json<Discovered>, Problem> {
     let place = input::place(asked.cursor.as_deref(), asked.limit, asked.page, asked.page_size)?;
-    let mut search = Search::new(&asked)?;
+    let search = Search::new(&asked)?;
     let (cursor, meaning) = match (asked.cursor.as_deref(), search.ranked_by()) {
         (Some(cursor), _) => market.meanings.of_cursor(cursor).map(|(place, meaning)| (Some(place), meaning))?,
         (None, Some(words)) => (None, market.meanings.of(words).await),
         (None, None) => (None, None),
     };
+    let (cursor, turn) = (cursor.map(str::to_owned), Arc::clone(&market.searching).acquire_owned().await.ok());
+    let at = market.clone();
+    // The turn is over when the database is done with it, not when whoever asked has hung up.
+    let found = market.spawn(async move {
+        let _turn = turn;
+        find(&at, origin, &asked, search, meaning, cursor.as_deref(), place).await
+    });
+    found.await.map_err(|error| Problem::internal(&error))?
+}
+
+async fn find(
+    market: &Market,
+    origin: Origin,
+    asked: &Discover,
+    mut search: Search,
+    meaning: Option<Meaning>,
+    cursor: Option<&str>,
+    place: (i64, usize),
+) -> Result<Json<Discovered>, Problem> {
     let sense = meaning.and_then(|meaning| market.meanings.sense(meaning));
-    let _turn = market.searching.acquire().await.ok();
     let mut found = search.page(&market.pool, sense, cursor, place).await?;
     let mut corrected = None;
     if found.data.is_empty()

@@ -116,7 +116,9 @@ impl Search {
         let mut query = QueryBuilder::new("SELECT ");
         query.push(COLUMNS).push(", l.slice, ").push(key).push(" AS sort_key FROM ");
         let enough = i32::try_from(skip + limit as i64 + 1).unwrap_or(i32::MAX);
-        let keeps_plan = match (&self.words, self.sort_by) {
+        // What one seller has, or few have, is collected by its own index.
+        let words = self.words.as_deref().filter(|_| self.seller_id.is_none() && self.tags.is_empty());
+        let keeps_plan = match (words, self.sort_by) {
             (Some(words), SortBy::PriceAsc | SortBy::PriceDesc) => {
                 self.priced(&mut query, words, after, enough)?;
                 true
@@ -340,7 +342,9 @@ impl Search {
     /// What is asked of a listing, as functions of the database take it.
     fn filter(&self, query: &mut QueryBuilder<Postgres>, words: &str) {
         query.push("ROW(websearch_to_tsquery('english', ").push_bind(words.to_owned()).push("), ");
-        query.push_bind(self.category.map(db::name_of)).push(", ").push_bind(self.min_price.map(units)).push(", ");
+        // Of nothing there is no logarithm, by which prices are in bands, and nothing is cheaper.
+        let min_price = self.min_price.map(units).filter(|price| *price > 0);
+        query.push_bind(self.category.map(db::name_of)).push(", ").push_bind(min_price).push(", ");
         query.push_bind(self.max_price.map(units)).push(", ").push_bind(self.seller_id).push(", ");
         let quality = self.min_quality.filter(|quality| quality.get() > 0);
         query.push_bind(quality.map(|quality| i32::from(quality.get()))).push(", now() - make_interval(hours => ");

@@ -190,6 +190,10 @@ impl<'a> Judge<'a> {
     async fn sold(&mut self, payment: &Payment) -> sqlx::Result<()> {
         let Payment { payer, payee, worth, .. } = *payment;
         let root = self.group(payer);
+        if payer != payee && root != self.group(payee) {
+            // What was earned elsewhere is nobody's gift.
+            self.fund(payee, payee, worth);
+        }
         let is_inside = self.rules.cluster_agents > 0 && payer != payee && root == self.group(payee);
         let mut is_known = true;
         if is_inside {

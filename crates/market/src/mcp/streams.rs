@@ -84,6 +84,8 @@ impl Streams {
 
     fn add(&self, id: &str, stream: &Arc<Stream>) -> Result<(), Problem> {
         let mut open = self.lock();
+        // Of one whose client reads nothing, nobody else asks whether it is idle.
+        open.retain(|_, stream| !stream.is_idle());
         if open.values().filter(|other| other.owner == stream.owner).count() >= OF_ONE_MAX {
             let detail =
                 format!("At most {OF_ONE_MAX} streams are open for one client: close one, or post to /mcp, which needs none");

@@ -38,8 +38,16 @@ async fn every_order_goes_through_all_that_matches_once() {
     let seller = market.join("seller", SELLER, AgentType::Seller).await;
     fill(&world, seller.agent.id).await;
     for sort_by in [SortBy::Relevance, SortBy::PriceAsc, SortBy::PriceDesc, SortBy::Freshness, SortBy::Quality] {
-        for (q, limit, matches) in [(Some("forecast"), 90, LISTINGS), (Some("scarce"), 20, SCARCE), (None, 90, LISTINGS)] {
-            let mut search = Discover { q: q.map(str::to_owned), sort_by, limit: Some(limit), ..Discover::default() };
+        let of_seller = Some(seller.agent.id);
+        let asked = [
+            (Some("forecast"), None, 90, LISTINGS),
+            (Some("forecast"), of_seller, 90, LISTINGS),
+            (Some("scarce"), None, 20, SCARCE),
+            (None, None, 90, LISTINGS),
+        ];
+        for (q, seller_id, limit, matches) in asked {
+            let (q, min_price, limit) = (q.map(str::to_owned), Some(Usdc::from_base_units(0)), Some(limit));
+            let mut search = Discover { q: q.clone(), seller_id, min_price, sort_by, limit, ..Discover::default() };
             let (mut ids, mut prices) = (Vec::new(), Vec::new());
             loop {
                 let page = market.client.discover(&search).await.unwrap();
@@ -75,6 +83,9 @@ async fn every_order_goes_through_all_that_matches_once() {
     let other =
         Discover { cursor: market.client.discover(&search).await.unwrap().next_cursor, sort_by: SortBy::PriceAsc, ..search };
     assert_eq!(refusal(market.client.discover(&other).await), Code::InvalidRequest, "a cursor of another order");
+    let endless = Some(format!("{}_{}_0_{}", i32::MAX, i32::MIN, Uuid::nil()));
+    let endless = Discover { q: Some("scarce".into()), cursor: endless, ..Discover::default() };
+    assert_eq!(refusal(market.client.discover(&endless).await), Code::InvalidRequest, "a window that nobody was told of");
 }
 
 #[tokio::test(flavor = "multi_thread")]
