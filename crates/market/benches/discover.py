@@ -2,11 +2,13 @@
 """Fills a scratch database with listings and measures the statements of GET /discover: p50, p99 and the indexes of each.
 
     PGHOST=... PGUSER=... PGDATABASE=... crates/market/benches/discover.py [--listings 1000000] [--seconds 20] [--connections 32] [--record FILE]
+    ... [--market http://127.0.0.1:8403]
 
 The database is one that may be written into: its schema `market` is made from the migrations, unless it has listings already. psql and pgbench
-must be there. The statements are those of src/discover/search.rs: by words they are prepared, the others are planned each time.
+must be there. The statements are those of src/discover/search.rs: by words they are prepared, the others are planned each time. With a market that
+serves this database, and wrk, the same searches are also asked of it, over HTTP.
 """
-import argparse, glob, hashlib, math, os, random, re, subprocess, tempfile
+import argparse, glob, hashlib, json, math, os, random, re, subprocess, tempfile, urllib.parse
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SYLLABLES = "ba cer di fon gu hal ke lim mo nu pas re sil to vun wa zek chi shor tru".split()
@@ -38,9 +40,14 @@ def psql(text, *options):
 
 
 def fill(listings):
-    psql("CREATE SCHEMA market")
+    psql("""CREATE SCHEMA market; CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, description TEXT NOT NULL,
+        installed_on TIMESTAMPTZ NOT NULL DEFAULT now(), success BOOLEAN NOT NULL, checksum BYTEA NOT NULL, execution_time BIGINT NOT NULL)""")
     for path in sorted(glob.glob(f"{HERE}/../migrations/0*.sql")):
         psql(open(path).read())
+        # As the market notes it.
+        version, name = os.path.basename(path)[:-4].split("_", 1)
+        digest = hashlib.sha384(open(path, "rb").read()).hexdigest()
+        psql(f"INSERT INTO _sqlx_migrations VALUES ({int(version)}, '{name.replace('_', ' ')}', now(), TRUE, decode('{digest}', 'hex'), 0)")
     # What triggers do for one listing is done at once at the end.
     psql(f"""INSERT INTO agents (id, name, description, agent_type, wallet)
         SELECT md5('seller ' || n)::uuid, 'seller ' || n, '', 'seller', decode(lpad(to_hex(n), 40, '0'), 'hex') FROM generate_series(1, {SELLERS}) AS n;
@@ -97,13 +104,13 @@ def others(more="", order="l.id DESC", key="0::bigint"):
 
 
 def some(count=120):
-    """Searches by words, most of them with filters, one in three in another order."""
+    """Words, category, price and order of searches: most with filters, one in three in another order."""
     random.seed(7)
     for n in range(count):
         words = " ".join(draw(0.25) for _ in range(random.choice([1, 1, 2, 2, 3])))
         category = random.choice(CATEGORIES) if random.random() < 0.6 else None
         most = int(1000 * math.exp(random.random() * math.log(100_000))) if random.random() < 0.6 else None
-        yield search(words, category, most, random.choice(ORDERS) if n % 3 == 2 else None)
+        yield words, category, most, random.choice(ORDERS) if n % 3 == 2 else None
 
 
 def plan(statement):
@@ -127,11 +134,31 @@ def measure(statements, connections, seconds):
     return times[len(times) // 2] / 1000, times[len(times) * 99 // 100] / 1000, len(times) / seconds
 
 
+def ask(market, connections, seconds):
+    """The same of a market."""
+    sorts = dict(zip(ORDERS, ["price_asc", "price_desc", "freshness"]))
+    paths = []
+    for words, category, most, order in some():
+        asked = {"q": words, "category": category, "max_price": most and f"{most / 1e6:.6f}", "sort_by": sorts.get(order)}
+        paths.append("/api/v1/discover?" + urllib.parse.urlencode({name: value for name, value in asked.items() if value}))
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write("local at, paths = 0, {" + ",".join(json.dumps(path) for path in paths) + "}\n"
+                     "function request() at = at % #paths + 1 return wrk.format('GET', paths[at]) end\n"
+                     "function done(_, all, waits) local e = all.errors print(all.requests, waits:percentile(50), waits:percentile(99), "
+                     "e.connect + e.read + e.write + e.status + e.timeout) end")
+        script.flush()
+        call = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}", "-s", script.name, market]
+        last = subprocess.run(call, check=True, capture_output=True, text=True).stdout.splitlines()[-1].split()
+    assert last[3] == "0", f"{last[3]} answers were errors"
+    return float(last[1]) / 1000, float(last[2]) / 1000, int(last[0]) / seconds
+
+
 def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in [("--listings", 1_000_000), ("--seconds", 20), ("--connections", 32)]:
         options.add_argument(name, type=int, default=default)
     options.add_argument("--record")
+    options.add_argument("--market")
     options = options.parse_args()
     if psql("SELECT to_regclass('market.listings') IS NULL") == "t\n":
         fill(options.listings)
@@ -160,8 +187,11 @@ def main():
         scans = ", ".join(names) + (" **Seq Scan**" if "Seq Scan on listings" in shown else "")
         p50, p99, _ = measure([statement], 1, 3)
         lines.append(f"| {name} | {p50:.1f} | {p99:.1f} | {scans} |")
-    p50, p99, rate = measure(some(), options.connections, options.seconds)
+    p50, p99, rate = measure([search(*one) for one in some()], options.connections, options.seconds)
     lines += ["", f"120 searches by words, most with filters, in turn on {options.connections} connections: {rate:.0f} a second, p50 {p50:.0f} ms, p99 {p99:.0f} ms.", ""]
+    if options.market:
+        p50, p99, rate = ask(options.market, options.connections, options.seconds)
+        lines += [f"Asked over HTTP: {rate:.0f} a second, p50 {p50:.0f} ms, p99 {p99:.0f} ms.", ""]
     text = "\n".join(lines)
     print(text)
     if options.record:

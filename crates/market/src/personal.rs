@@ -51,6 +51,21 @@ macro_rules! askers {
     };
 }
 
+/// What they looked for and bought, by the indexes of the log.
+macro_rules! searched {
+    () => {
+        concat!(
+            "(WITH a (asker) AS MATERIALIZED ",
+            askers!(),
+            " SELECT s.id FROM a CROSS JOIN generate_series((SELECT min(trail) >> 32 FROM searches WHERE pattern <> ''),
+                  (SELECT max(trail) >> 32 FROM searches WHERE pattern <> '')) AS bin
+              CROSS JOIN LATERAL (SELECT id FROM searches AS s
+                  WHERE trail = (bin << 32 | (a.asker & 4294967295)) AND s.asker = a.asker AND pattern <> '' OFFSET 0) AS s
+              UNION ALL SELECT s.id FROM a CROSS JOIN LATERAL (SELECT id FROM searches AS s WHERE s.asker = a.asker AND pattern = '' OFFSET 0) AS s)"
+        )
+    };
+}
+
 /// A page of one kind of rows, of the owners $1, after the key $2, at most $3, in the order of their keys.
 struct Source {
     kind: &'static str,
@@ -141,8 +156,8 @@ const SOURCES: &[Source] = sources! {
         WHERE (subject = ANY($1) OR decided_by = ANY($1)) AND id > $2::bigint ORDER BY id LIMIT $3";
     "audit_events", "0", "SELECT id::text AS key, convert_from(body, 'UTF8')::jsonb AS row FROM audit_events AS t
         WHERE (actor = ANY($1) OR subject = ANY($1)) AND id > $2::bigint ORDER BY id LIMIT $3";
-    "searches", "0", concat!("SELECT id::text AS key, to_jsonb(t) - 'asker' AS row FROM searches AS t
-        WHERE asker IN ", askers!(), " AND id > $2::bigint ORDER BY id LIMIT $3");
+    "searches", "0", concat!("SELECT id::text AS key, to_jsonb(t) - 'asker' - 'trail' AS row FROM searches AS t
+        WHERE id = ANY(ARRAY", searched!(), ") AND id > $2::bigint ORDER BY id LIMIT $3");
     "turns", "", concat!("SELECT what || '/' || subject AS key, to_jsonb(t) AS row FROM turns AS t
         WHERE person IN ", persons!(), " AND (what || '/' || subject) COLLATE \"C\" > $2 ORDER BY (what || '/' || subject) COLLATE \"C\" LIMIT $3");
 };
@@ -297,7 +312,7 @@ async fn erase(conn: &mut PgConnection, owners: &[Uuid]) -> sqlx::Result<()> {
          WHERE a.owner = ANY($1) AND e.amount < 0 AND t.id = e.transfer AND t.memo IS NOT NULL",
         "UPDATE transaction_evidence AS t SET text = '' FROM transactions AS d WHERE d.id = t.transaction_id
              AND ((party = 'seller' AND seller_id = ANY($1)) OR (party = 'buyer' AND initiator_id = ANY($1)))",
-        concat!("DELETE FROM searches WHERE asker IN ", askers!()),
+        concat!("DELETE FROM searches WHERE id = ANY(ARRAY", searched!(), ")"),
         concat!("DELETE FROM turns WHERE person IN ", persons!()),
     ] {
         sqlx::query(erased).bind(owners).execute(&mut *conn).await?;

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use api::Category;
-use market::demand::{self, Seen as Search, Source};
+use market::demand::{self, Seen as Search, Source, WRITE_EVERY, WRITE_MAX};
 use money::Usdc;
 use sqlx::{Connection, PgConnection, PgPool};
 use time::OffsetDateTime;
@@ -20,8 +20,7 @@ use crate::{
     report::{Beside, Report},
 };
 
-/// Rows of one statement, as the market writes them; and those that are new in a cycle.
-const WRITTEN: usize = 5_000;
+/// Rows that are new in a cycle.
 const CYCLE: usize = 10_000;
 /// Different searches, as often as words of a language (Zipf with exponent 1), and who asks.
 const PATTERNS: f64 = 100_000.0;
@@ -40,14 +39,14 @@ pub(crate) async fn run(
     report: &mut Report,
 ) -> Result<()> {
     let (mut random, mut waits) = (0, Vec::new());
-    for _ in 0..bench.searches.div_ceil(WRITTEN) {
-        let rows = searches(&mut random, WRITTEN, WINDOW_SECONDS);
+    for _ in 0..bench.searches.div_ceil(WRITE_MAX) {
+        let rows = searches(&mut random, WRITE_MAX, WINDOW_SECONDS);
         let asked = Instant::now();
         demand::log(pool, &rows).await?;
         waits.push(asked.elapsed());
     }
     let took = waits.iter().sum();
-    report.add("searches logged, p50 and p99 of 5,000", Beside::Nothing, written(waits, took));
+    report.add("searches logged, p50 and p99 of 5,000", Beside::Nothing, written(waits, took, WRITE_MAX));
     let took = cycle(pool).await?;
     let count = bench.searches;
     let folded = Seen { count, per_second: count as f64 / took.as_secs_f64(), ..Seen::default() };
@@ -61,7 +60,12 @@ pub(crate) async fn run(
 
     let mut shop = Shop::open(bench, database_url, pool, people, directory).await?;
     let tokens = people.tokens(&format!("http://{}", shop.address)).await?;
-    let batches: Vec<_> = (0..BATCHES).map(|_| searches(&mut random, WRITTEN, 1)).collect();
+    // As the market writes what comes.
+    let come = match bench.searches_paced {
+        0 => WRITE_MAX,
+        paced => (f64::from(paced) * WRITE_EVERY.as_secs_f64()) as usize,
+    };
+    let batches: Vec<_> = (0..BATCHES).map(|_| searches(&mut random, come.clamp(1, WRITE_MAX), 1)).collect();
     for _ in 0..bench.rounds {
         let name = format!("express buy when {} come in a second", bench.paced);
         report.add(&name, Beside::Nothing, shop.buy(0, Some(bench.paced), &tokens).await?);
@@ -93,22 +97,22 @@ async fn cycle(pool: &PgPool) -> Result<Duration> {
 
 /// Writes until it is told to stop, so many rows a second.
 async fn write(pool: &PgPool, batches: &[Vec<Search>], paced: u32, stop: &CancellationToken) -> Result<Seen> {
-    let (mut waits, begun) = (Vec::new(), Instant::now());
-    let each = Duration::from_secs(WRITTEN as u64).checked_div(paced).unwrap_or_default();
-    for (turn, rows) in (0..).zip(batches.iter().cycle()) {
-        let comes = if paced == 0 { Instant::now() } else { begun + each * turn };
-        if stop.run_until_cancelled(tokio::time::sleep_until(comes.into())).await.is_none() {
+    let (mut waits, begun, mut comes, rows) = (Vec::new(), Instant::now(), Duration::ZERO, batches[0].len());
+    for batch in batches.iter().cycle() {
+        let due = if paced == 0 { Instant::now() } else { begun + comes };
+        if stop.run_until_cancelled(tokio::time::sleep_until(due.into())).await.is_none() {
             break;
         }
-        demand::log(pool, rows).await?;
-        waits.push(comes.elapsed());
+        demand::log(pool, batch).await?;
+        waits.push(due.elapsed());
+        comes += Duration::from_secs(rows as u64).checked_div(paced).unwrap_or_default();
     }
-    Ok(written(waits, begun.elapsed()))
+    Ok(written(waits, begun.elapsed(), rows))
 }
 
-fn written(mut waits: Vec<Duration>, took: Duration) -> Seen {
+fn written(mut waits: Vec<Duration>, took: Duration, rows: usize) -> Seen {
     let seen = summary(&mut waits, took.as_secs_f64());
-    Seen { count: seen.count * WRITTEN, per_second: seen.per_second * WRITTEN as f64, ..seen }
+    Seen { count: seen.count * rows, per_second: seen.per_second * rows as f64, ..seen }
 }
 
 fn searches(random: &mut u64, count: usize, within_seconds: u64) -> Vec<Search> {
@@ -144,7 +148,7 @@ async fn recount(database_url: &str) -> Result<()> {
              SELECT s.pattern, count(*) AS searches, count(*) FILTER (WHERE matches > 0) AS fulfilled, count(c.search_id) AS converted,
                  count(price_max) AS ceilings, coalesce(sum(price_max), 0) AS ceiling_sum, count(DISTINCT asker) FILTER (WHERE known) AS requesters
              FROM demand AS d, searches AS s LEFT JOIN conversions AS c ON c.search_id = s.id
-             WHERE s.id <= d.folded_to AND s.at >= d.window_from AND s.pattern <> '' GROUP BY s.pattern)
+             WHERE s.id <= d.counted_to AND s.at >= d.window_from AND s.pattern <> '' GROUP BY s.pattern)
          SELECT count(*) FROM (SELECT pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters FROM patterns
                                WHERE searches <> 0 OR requesters <> 0 OR converted <> 0 OR ceiling_sum <> 0) AS kept
              FULL JOIN counted USING (pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters)

@@ -1,7 +1,21 @@
 //! What is looked for: logged off the request's path, and folded into figures.
 //!
 //! A search or purchase puts a row into a queue of this instance, which never waits: when the queue is full, the row is dropped and counted. A
-//! writer empties it every fifth of a second, and writes of purchases only what a search may have led to, a fifth later: a crash loses no more.
+//! writer empties it every tenth of a second, and writes of purchases only what a search may have led to, a tenth later: a crash loses little more.
+
+/// The searches of who bought `b`, in the half hour before: of each five minutes an index scan.
+macro_rules! trail {
+    ($columns:literal, $more:literal) => {
+        concat!(
+            "generate_series(0, 6) AS back CROSS JOIN LATERAL (SELECT ",
+            $columns,
+            " FROM searches AS s WHERE trail = b.trail - (back::bigint << 32) AND asker = b.asker AND pattern <> ''
+                AND at > b.at - interval '30 minutes' AND at <= b.at ",
+            $more,
+            ") AS s"
+        )
+    };
+}
 
 mod fold;
 mod opportunities;
@@ -10,14 +24,14 @@ mod views;
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use api::Category;
 use money::Usdc;
 use sha2::{Digest, Sha256};
 use sqlx::{PgConnection, PgPool};
-use time::OffsetDateTime;
+use time::{OffsetDateTime, macros::datetime};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -31,14 +45,20 @@ use crate::{db, discover::typos, limits::Principal};
 /// Rows that wait to be written.
 const QUEUE_MAX: usize = 50_000;
 /// Rows written by one statement.
-const WRITE_MAX: usize = 5_000;
-const WRITE_EVERY: Duration = Duration::from_millis(200);
-const FOLD_EVERY: Duration = Duration::from_secs(2);
+pub const WRITE_MAX: usize = 5_000;
+/// How often the log is written.
+pub const WRITE_EVERY: Duration = Duration::from_millis(100);
+/// How long the figures rest: so long, or as many times as long as the last count took, but no longer.
+const REST_MIN: Duration = Duration::from_secs(2);
+const REST_TIMES: u32 = 5;
+const REST_MAX: Duration = Duration::from_secs(30);
 /// Words of a pattern, and letters of a word: what is beyond them is not looked at.
 const WORDS_MAX: usize = 12;
 const WORD_LEN_MAX_CHARS: usize = 32;
 /// A search that would pay more says nothing.
 const CEILING_MAX: u64 = 1_000_000_000_000;
+/// Patterns of one class, of those that are read for an answer, that are put into the order of searches.
+const TIED_MAX: i64 = 10_000;
 /// Advisory lock of the log: "florin" and what it is for.
 const LOG_LOCK: i64 = 0x666c_6f72_696e_0041;
 
@@ -192,7 +212,9 @@ pub async fn log(pool: &PgPool, rows: &[Seen]) -> sqlx::Result<()> {
     let (bought, searched): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.source == Source::Purchase);
     let mut tx = pg::begin(pool).await?;
     // Numbers are given in the order of commits, so that whoever reads on from a number misses none.
-    sqlx::query("SELECT pg_advisory_xact_lock($1)").bind(LOG_LOCK).execute(&mut *tx).await?;
+    // What a crash of the database would lose of them is no more than what one of the market would: nobody waits for the disk.
+    let alone = "SELECT pg_advisory_xact_lock($1), set_config('synchronous_commit', 'off', true)";
+    sqlx::query(alone).bind(LOG_LOCK).execute(&mut *tx).await?;
     searches(&mut tx, &searched).await?;
     purchases(&mut tx, &bought).await?;
     tx.commit().await
@@ -202,23 +224,38 @@ async fn searches(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
-    let ceiling =
-        |row: &&Seen| row.price_max.map(|price| price.base_units()).filter(|units| *units <= CEILING_MAX).map(u64::cast_signed);
-    let append = "INSERT INTO searches (at, source, pattern, category, asker, known, matches, price_max)
-         SELECT * FROM unnest($1::timestamptz[], $2::smallint[], $3::text[], $4::text[], $5::bigint[], $6::boolean[], $7::integer[],
-             $8::bigint[])";
-    sqlx::query(append)
-        .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.source as i16 + 1).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.pattern.as_str()).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.category.map(db::name_of)).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.asker).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| row.known).collect::<Vec<_>>())
-        .bind(rows.iter().map(|row| i32::try_from(row.matches).unwrap_or(i32::MAX)).collect::<Vec<_>>())
-        .bind(rows.iter().map(ceiling).collect::<Vec<_>>())
-        .execute(conn)
-        .await?;
+    let columns = "COPY searches (at, source, pattern, category, asker, known, matches, price_max) FROM STDIN (FORMAT binary)";
+    let mut copy = conn.copy_in_raw(columns).await?;
+    copy.send(binary(rows)).await?;
+    copy.finish().await?;
     Ok(())
+}
+
+/// Rows as Postgres copies them: https://www.postgresql.org/docs/current/sql-copy.html#id-1.9.3.55.9.4
+fn binary(rows: &[&Seen]) -> Vec<u8> {
+    const COLUMNS: i16 = 8;
+    let mut to = Vec::with_capacity(rows.len() * 128);
+    to.extend_from_slice(b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
+    let field = |to: &mut Vec<u8>, value: Option<&[u8]>| {
+        let length = value.map_or(-1, |value| i32::try_from(value.len()).unwrap_or(i32::MAX));
+        to.extend_from_slice(&length.to_be_bytes());
+        to.extend_from_slice(value.unwrap_or_default());
+    };
+    for row in rows {
+        let micros = (row.at - datetime!(2000-01-01 0:00 UTC)).whole_microseconds();
+        let ceiling = row.price_max.map(|price| price.base_units()).filter(|units| *units <= CEILING_MAX);
+        to.extend_from_slice(&COLUMNS.to_be_bytes());
+        field(&mut to, Some(&i64::try_from(micros).unwrap_or(i64::MAX).to_be_bytes()));
+        field(&mut to, Some(&(row.source as i16 + 1).to_be_bytes()));
+        field(&mut to, Some(row.pattern.as_bytes()));
+        field(&mut to, row.category.map(db::name_of).as_deref().map(str::as_bytes));
+        field(&mut to, Some(&row.asker.to_be_bytes()));
+        field(&mut to, Some(&[row.known.into()]));
+        field(&mut to, Some(&i32::try_from(row.matches).unwrap_or(i32::MAX).to_be_bytes()));
+        field(&mut to, ceiling.map(u64::to_be_bytes).as_ref().map(<[u8; 8]>::as_slice));
+    }
+    to.extend_from_slice(&(-1_i16).to_be_bytes());
+    to
 }
 
 /// Most who buy have looked for nothing, and then the purchase says nothing about searches.
@@ -226,16 +263,21 @@ async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> 
     if rows.is_empty() {
         return Ok(());
     }
-    let append = "INSERT INTO searches (at, source, pattern, asker, known, matches, listing_id)
-         SELECT at, 3, '', asker, known, 1, listing_id
-         FROM unnest($1::timestamptz[], $2::bigint[], $3::boolean[], $4::uuid[]) AS b (at, asker, known, listing_id)
-         WHERE EXISTS (SELECT FROM searches AS s WHERE s.asker = b.asker AND s.pattern <> '' AND s.at > b.at - $5::interval AND s.at <= b.at)";
+    let append = concat!(
+        "INSERT INTO searches (at, source, pattern, asker, known, matches, listing_id)
+         SELECT b.at, 3, '', b.asker, known, 1, listing_id
+         FROM unnest($1::timestamptz[], $2::bigint[], $3::bigint[], $4::boolean[], $5::uuid[]) AS b (at, trail, asker, known, listing_id)
+         CROSS JOIN LATERAL (SELECT FROM ",
+        trail!("", "LIMIT 1"),
+        " LIMIT 1) AS led"
+    );
+    let trail = |row: &&Seen| row.at.unix_timestamp().div_euclid(300) << 32 | (row.asker & 0xffff_ffff);
     sqlx::query(append)
         .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
+        .bind(rows.iter().map(trail).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.asker).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.known).collect::<Vec<_>>())
         .bind(rows.iter().map(|row| row.listing_id).collect::<Vec<_>>())
-        .bind(fold::LEADS)
         .execute(conn)
         .await?;
     Ok(())
@@ -243,15 +285,15 @@ async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> 
 
 /// Keeps the figures until `stop`. Any number of instances may: one at a time does it.
 pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(FOLD_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut rows_max = fold::BATCH_MAX;
-    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+    let (mut rows_max, mut rest) = (fold::BATCH_MAX, Duration::ZERO);
+    while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
+        let begun = Instant::now();
         for done in cycle(&pool, &mut rows_max, &stop).await {
             if let Err(error) = done {
                 warn!(%error, "demand cannot be counted");
             }
         }
+        rest = (begun.elapsed() * REST_TIMES).clamp(REST_MIN, REST_MAX);
     }
 }
 
@@ -279,6 +321,14 @@ async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -
         }
     }
     Ok(())
+}
+
+/// As many patterns as a parameter says with most searches of those that `column`, `top` or `gap`, has in its classes and that fit.
+fn most_searched(column: &str, fit: &str, limit: &str) -> String {
+    format!(
+        "(SELECT * FROM (SELECT * FROM patterns WHERE {column} IS NOT NULL AND {fit} ORDER BY {column} DESC, id LIMIT {TIED_MAX}) AS p
+          ORDER BY {column} DESC, searches DESC, id LIMIT {limit})"
+    )
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::{
     feed::{self, Audience, Event},
 };
 
-/// Patterns that only fewer different persons have are nobody else's business. Stands in statements as it does in the indexes of `patterns`.
+/// Patterns that only fewer different persons have are nobody else's business: as in the columns `top` and `gap` of `patterns`.
 pub(super) const REQUESTERS_MIN: i64 = 3;
 /// Gaps that are looked at, those with most searches, and those of them that may become opportunities.
 const LOOKED_AT_MAX: i64 = 500;
@@ -46,11 +46,11 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
         "SELECT pattern, category, searches, requesters, (fulfilled * 10000 / searches)::integer AS fulfilment,
              CASE WHEN ceilings > 0 THEN trunc(ceiling_sum / ceilings)::bigint ELSE $3 END AS ceiling,
              max(searches) OVER () AS searches_max, max(requesters) OVER () AS requesters_max
-         FROM (SELECT * FROM patterns WHERE searches > 0 AND fulfilled * 5 < searches AND requesters >= {REQUESTERS_MIN}
-               ORDER BY searches DESC, id LIMIT $1) AS p
+         FROM {most} AS p
          WHERE numnode(words) > 0 AND NOT EXISTS (SELECT 1 FROM listings AS l
              WHERE l.status = 'active' AND (l.expires_at IS NULL OR l.expires_at > $4) AND l.search @@ p.words)
          ORDER BY searches DESC, id LIMIT $2",
+        most = super::most_searched("gap", "TRUE", "$1"),
     );
     let gaps = sqlx::query(AssertSqlSafe(gaps)).bind(LOOKED_AT_MAX).bind(GAPS_MAX).bind(CEILING_DEFAULT).bind(now);
     let gaps = gaps.fetch_all(&mut *tx).await?;

@@ -2,13 +2,10 @@
 
 use api::{Category, EventType};
 use serde_json::json;
-use sqlx::{PgPool, Row};
+use sqlx::{AssertSqlSafe, PgPool, Row};
 use time::OffsetDateTime;
 
-use super::{
-    fold::{WINDOW_HOURS, hour},
-    opportunities::REQUESTERS_MIN,
-};
+use super::fold::{WINDOW_HOURS, hour};
 use crate::{
     db,
     feed::{self, Audience, Event},
@@ -26,13 +23,16 @@ pub(super) async fn look(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()>
     if sqlx::query("SELECT FROM demand FOR UPDATE SKIP LOCKED").fetch_optional(&mut *tx).await?.is_none() {
         return Ok(());
     }
-    let spikes = "UPDATE patterns AS p SET spiked_at = $1 FROM (
+    let spikes = format!(
+        "UPDATE patterns AS p SET spiked_at = $1 FROM (
              SELECT id, (SELECT h.searches FROM pattern_hours AS h WHERE h.pattern_id = most.id AND h.hour = $2) AS recent
-             FROM (SELECT id FROM patterns WHERE searches > 0 AND requesters >= 3 ORDER BY searches DESC, id LIMIT $3) AS most) AS s
-         WHERE p.id = s.id AND p.requesters >= $4 AND s.recent >= $5 AND s.recent * $6 > p.searches * $7
+             FROM {most} AS most) AS s
+         WHERE p.id = s.id AND s.recent >= $4 AND s.recent * $5 > p.searches * $6
              AND (p.spiked_at IS NULL OR p.spiked_at < $1 - interval '6 hours')
-         RETURNING p.pattern, p.category, p.searches, p.requesters, s.recent";
-    let spikes = sqlx::query(spikes).bind(now).bind(hour(now)).bind(LOOKED_AT_MAX).bind(REQUESTERS_MIN).bind(SEARCHES_MIN);
+         RETURNING p.pattern, p.category, p.searches, p.requesters, s.recent",
+        most = super::most_searched("top", "TRUE", "$3"),
+    );
+    let spikes = sqlx::query(AssertSqlSafe(spikes)).bind(now).bind(hour(now)).bind(LOOKED_AT_MAX).bind(SEARCHES_MIN);
     let spikes = spikes.bind(WINDOW_HOURS).bind(TIMES).fetch_all(&mut *tx).await?;
     for row in &spikes {
         let category: Option<Category> =

@@ -103,13 +103,11 @@ pub(crate) async fn trending(
 /// What was looked for most in the last hours.
 async fn most(pool: &PgPool, hours: i64) -> sqlx::Result<Arc<[Trending]>> {
     let (recent, before, now) = halves();
-    // Of few askers nothing is shown; those are looked for among the askers of the same hours.
+    // Of few askers nothing is shown.
     let text = format!(
         "SELECT {SIGNAL}, most.in_period FROM (
-             SELECT t.* FROM (SELECT pattern_id, sum(searches)::bigint AS in_period FROM pattern_hours WHERE hour >= $3 GROUP BY pattern_id) AS t
-             WHERE in_period >= $4 AND (SELECT count(*) FROM (SELECT 1 FROM pattern_askers AS a
-                 WHERE a.pattern_id = t.pattern_id AND a.last_hour >= $3 LIMIT $4) AS few) >= $4
-             ORDER BY in_period DESC, pattern_id LIMIT $5) AS most
+             SELECT pattern_id, sum(searches)::bigint AS in_period FROM pattern_hours WHERE hour >= $3
+             GROUP BY pattern_id HAVING sum(askers) >= $4 ORDER BY in_period DESC, pattern_id LIMIT $5) AS most
          JOIN patterns AS p ON p.id = most.pattern_id ORDER BY in_period DESC, p.id"
     );
     let rows = sqlx::query(AssertSqlSafe(text))
@@ -134,8 +132,8 @@ pub(crate) async fn gaps(State(market): State<Market>, Params(asked): Params<Gap
 async fn rarely_found(pool: &PgPool, category: Option<Category>) -> sqlx::Result<Arc<[Signal]>> {
     let (recent, before, _) = halves();
     let text = format!(
-        "SELECT {SIGNAL} FROM patterns AS p WHERE searches > 0 AND fulfilled * 5 < searches AND requesters >= {REQUESTERS_MIN}
-             AND ($3::text IS NULL OR category = $3) ORDER BY searches DESC, id LIMIT $4"
+        "SELECT {SIGNAL} FROM {most} AS p ORDER BY searches DESC, id",
+        most = super::most_searched("gap", "($3::text IS NULL OR category = $3)", "$4"),
     );
     let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(category.map(db::name_of));
     rows.bind(i64::from(api::LIMIT_MAX)).fetch_all(pool).await?.iter().map(signal).collect()
@@ -190,10 +188,11 @@ pub(crate) async fn demand_for_me(
     let (recent, before, _) = halves();
     let text = format!(
         "WITH mine AS MATERIALIZED (SELECT id, category, search FROM listings WHERE seller_id = $3 AND status = 'active' ORDER BY id DESC LIMIT $4),
-         most AS MATERIALIZED (SELECT * FROM patterns WHERE searches > 0 AND requesters >= {REQUESTERS_MIN} ORDER BY searches DESC, id LIMIT $5)
+         most AS MATERIALIZED {most}
          SELECT * FROM (SELECT {SIGNAL}, (SELECT m.id FROM mine AS m WHERE m.search @@ p.words ORDER BY m.id DESC LIMIT 1) AS mine FROM most AS p) AS for_me
          WHERE mine IS NOT NULL OR category IN (SELECT category FROM mine)
-         ORDER BY mine IS NULL, searches DESC, id LIMIT $6"
+         ORDER BY mine IS NULL, searches DESC, id LIMIT $6",
+        most = super::most_searched("top", "TRUE", "$5"),
     );
     let rows = sqlx::query(AssertSqlSafe(text)).bind(recent).bind(before).bind(caller.agent()?);
     let rows = rows.bind(LISTINGS_MAX).bind(COMPARED_MAX).bind(limit as i64).fetch_all(&market.pool).await?;

@@ -36,7 +36,7 @@ async fn assert_recounted(pool: &PgPool) {
              SELECT s.pattern, count(*) AS searches, count(*) FILTER (WHERE matches > 0) AS fulfilled, count(c.search_id) AS converted,
                  count(price_max) AS ceilings, coalesce(sum(price_max), 0) AS ceiling_sum, count(DISTINCT asker) FILTER (WHERE known) AS requesters
              FROM demand AS d, searches AS s LEFT JOIN conversions AS c ON c.search_id = s.id
-             WHERE s.id <= d.folded_to AND s.at >= d.window_from AND s.pattern <> '' GROUP BY s.pattern)
+             WHERE s.id <= d.counted_to AND s.at >= d.window_from AND s.pattern <> '' GROUP BY s.pattern)
          SELECT count(*) FROM (SELECT pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters FROM patterns
                                WHERE searches <> 0 OR requesters <> 0 OR converted <> 0 OR ceiling_sum <> 0) AS kept
              FULL JOIN counted USING (pattern, searches, fulfilled, converted, ceilings, ceiling_sum, requesters)
@@ -46,6 +46,16 @@ async fn assert_recounted(pool: &PgPool) {
     .await
     .unwrap();
     assert_eq!(differ, 0, "the figures are not those of the log");
+    let differ: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM (SELECT pattern_id, hour, askers FROM pattern_hours WHERE askers <> 0) AS kept
+             FULL JOIN (SELECT pattern_id, last_hour AS hour, count(*) AS askers FROM pattern_askers GROUP BY pattern_id, last_hour) AS counted
+             USING (pattern_id, hour, askers)
+         WHERE kept IS NULL OR counted IS NULL",
+    )
+    .fetch_one(pool)
+    .await
+    .unwrap();
+    assert_eq!(differ, 0, "the hours' askers are not those whose last hour it is");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +81,7 @@ async fn figures_kept_step_by_step_are_those_of_the_whole_log() {
 async fn play(pool: &PgPool, listing: Uuid, steps: Vec<(u8, Vec<Row>, u8)>) -> i64 {
     for reset in [
         "TRUNCATE searches, conversions, patterns, pattern_hours, pattern_askers RESTART IDENTITY",
-        "UPDATE demand SET folded_to = 0, window_from = 'epoch'",
+        "UPDATE demand SET counted_to = 0, window_from = 'epoch'",
     ] {
         sqlx::query(reset).execute(pool).await.unwrap();
     }
