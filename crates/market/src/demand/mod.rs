@@ -271,6 +271,7 @@ async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> 
         trail!("", "LIMIT 1"),
         " LIMIT 1) AS led"
     );
+    // As the column is generated.
     let trail = |row: &&Seen| row.at.unix_timestamp().div_euclid(300) << 32 | (row.asker & 0xffff_ffff);
     sqlx::query(append)
         .bind(rows.iter().map(|row| row.at).collect::<Vec<_>>())
@@ -308,11 +309,11 @@ pub async fn cycle(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) 
     ]
 }
 
-/// Folds what is new. After a failure fewer rows at once, in case they were too many.
+/// Folds what is new; what comes meanwhile waits for the next time. After a failure fewer rows at once, in case they were too many.
 async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> sqlx::Result<()> {
     while !stop.is_cancelled() {
         match fold(pool, OffsetDateTime::now_utc(), *rows_max).await {
-            Ok(Some(1..)) => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
+            Ok(Some(rows)) if rows >= rows_max.unsigned_abs() => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
             Ok(_) => break,
             Err(error) => {
                 *rows_max = (*rows_max / 2).max(fold::BATCH_MIN);

@@ -45,8 +45,12 @@ pub(crate) async fn suggestions(
 /// What was likely meant by a search that found nothing, if it has a word that is near to one that there is.
 pub(super) async fn meant(pool: &PgPool, text: &str) -> sqlx::Result<Option<String>> {
     let mut meant = text.to_lowercase();
-    let asked: Vec<_> = meant.split(|c: char| !c.is_alphanumeric()).map(str::to_owned).collect();
-    for word in asked.iter().filter(|word| !word.is_empty()).take(WORDS_MAX) {
+    let words = meant.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned);
+    let words: Vec<_> = words.take(WORDS_MAX).collect();
+    // A word that there is is not misspelt: to look for others like it would cost more than the search did.
+    let right = sqlx::query_scalar("SELECT word FROM words WHERE word = ANY($1)").bind(&words);
+    let right: Vec<String> = right.fetch_all(pool).await?;
+    for word in words.iter().filter(|word| !right.contains(word)) {
         if let Some(near) = nearest(pool, word).await? {
             meant = replace(&meant, word, &near);
         }
