@@ -4,7 +4,7 @@ use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row, Transaction};
 use time::{Duration, OffsetDateTime};
 
 /// Rows of the log in one transaction, and in one after many that failed. The more at once, the fewer times a pattern is written for all its searches.
-pub(super) const BATCH_MAX: i64 = 500_000;
+pub(super) const BATCH_MAX: i64 = 100_000;
 pub(super) const BATCH_MIN: i64 = 100;
 /// The current hour, and those before it.
 pub(super) const WINDOW_HOURS: i64 = 24;
@@ -137,23 +137,26 @@ async fn batch(conn: &mut PgConnection, from: i64, upto: i64, window: OffsetDate
     Ok(())
 }
 
-/// Removes the oldest of the log, once the figures have them and no more need them, and of the figures what is older than they are kept.
-pub(super) async fn clean(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<()> {
-    let Some((mut tx, folded, window)) = lock(pool).await? else { return Ok(()) };
+/// Removes the oldest of the log, once the figures have them and no more need them, and of the figures what is older than they are kept: some of
+/// each. Whether there may be more.
+pub(super) async fn clean(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<bool> {
+    let Some((mut tx, folded, window)) = lock(pool).await? else { return Ok(false) };
     let kept = now - Duration::hours(KEPT_HOURS);
     // The first says whether there is anything to look for.
     let old = "DELETE FROM searches WHERE (SELECT at < $2 FROM searches ORDER BY id LIMIT 1)
              AND id IN (SELECT id FROM searches ORDER BY id LIMIT $1) AND at < $2 AND id <= $3";
-    sqlx::query(old).bind(REMOVED_MAX).bind(kept).bind(folded).execute(&mut *tx).await?;
+    let mut most = sqlx::query(old).bind(REMOVED_MAX).bind(kept).bind(folded).execute(&mut *tx).await?.rows_affected();
     // What has not left the figures yet is needed for that.
     let kept = hour(kept).min(window);
     for (table, column) in [("pattern_hours", "hour"), ("pattern_askers", "last_hour"), ("patterns", "last_hour")] {
         let old = format!(
             "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT $2))"
         );
-        sqlx::query(AssertSqlSafe(old)).bind(kept).bind(REMOVED_MAX).execute(&mut *tx).await?;
+        let gone = sqlx::query(AssertSqlSafe(old)).bind(kept).bind(REMOVED_MAX).execute(&mut *tx).await?.rows_affected();
+        most = most.max(gone);
     }
-    tx.commit().await
+    tx.commit().await?;
+    Ok(most >= REMOVED_MAX.unsigned_abs())
 }
 
 /// When the hour of a time began.

@@ -304,7 +304,7 @@ pub async fn cycle(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) 
         fold_all(pool, rows_max, stop).await,
         opportunities::look(pool, OffsetDateTime::now_utc()).await,
         spikes::look(pool, OffsetDateTime::now_utc()).await,
-        fold::clean(pool, OffsetDateTime::now_utc()).await,
+        clean_all(pool, stop).await,
         typos::clean(pool).await,
     ]
 }
@@ -321,6 +321,12 @@ async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -
             }
         }
     }
+    Ok(())
+}
+
+/// Removes all that is old: however long the figures rest, as much goes as comes.
+async fn clean_all(pool: &PgPool, stop: &CancellationToken) -> sqlx::Result<()> {
+    while !stop.is_cancelled() && fold::clean(pool, OffsetDateTime::now_utc()).await? {}
     Ok(())
 }
 
