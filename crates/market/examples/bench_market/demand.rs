@@ -89,9 +89,7 @@ pub(crate) async fn run(
 /// Until all is counted.
 async fn cycle(pool: &PgPool) -> Result<Duration> {
     let begun = Instant::now();
-    for done in demand::cycle(pool, &mut (CYCLE as i64), &CancellationToken::new()).await {
-        done?;
-    }
+    demand::cycle(pool, &mut (CYCLE as i64), &CancellationToken::new()).await?;
     Ok(begun.elapsed())
 }
 

@@ -1,28 +1,72 @@
 //! Folds what is new in the log into the figures: a cycle costs what is new and what is over, whatever the window holds.
 
-use sqlx::{AssertSqlSafe, PgConnection, PgPool, Postgres, Row, Transaction};
+use std::{collections::HashMap, time::Instant};
+
+use futures::TryStreamExt;
+use sqlx::{PgConnection, PgPool, Postgres, Row, Transaction};
 use time::{Duration, OffsetDateTime};
+use tokio_util::sync::CancellationToken;
 
 /// Rows of the log in one transaction, and in one after many that failed. The more at once, the fewer times a pattern is written for all its searches.
-pub(super) const BATCH_MAX: i64 = 100_000;
+pub(super) const BATCH_MAX: i64 = 250_000;
 pub(super) const BATCH_MIN: i64 = 100;
+/// Rows read in one step; patterns looked up in one; rows of hours and askers written in one. A step is some ten milliseconds.
+const READ_MAX: i64 = 10_000;
+const FOUND_MAX: usize = 1_000;
+const WRITTEN_MAX: usize = 1_000;
+/// After a step, so many times as long as it took belong to those who wait for the database; but no more once a batch has taken so long.
+const PAUSE_TIMES: u32 = 2;
+const PACED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// The current hour, and those before it.
 pub(super) const WINDOW_HOURS: i64 = 24;
 /// How long hours and the log are kept.
 pub(super) const KEPT_HOURS: i64 = 168;
-/// Rows of a table removed in one go.
+/// Rows of a table removed in one go, and hours of patterns, each with its askers.
 const REMOVED_MAX: i64 = 20_000;
+const HOURS_REMOVED_MAX: i64 = 1_000;
 /// Of the searches before a purchase so many of the last are compared with what was bought.
 const LED_MAX: i64 = 20;
-/// Nobody waits for this, and an hour of many patterns leaves at once: a statement may take longer than one of a request, and have more memory.
-/// Of a batch that came a moment ago there are no statistics, and without them its words would be sorted rather than hashed.
-const BEHIND_REQUESTS: &str = "SELECT set_config('statement_timeout', '60s', true), set_config('work_mem', '64MB', true), set_config('enable_mergejoin', 'off', true)";
+/// Nobody waits for this: a statement may take longer than one of a request.
+const BEHIND_REQUESTS: &str = "SET LOCAL statement_timeout = '60s'";
 
-/// Folds the next rows of the log, at most so many, as of `now`. How many there were; `None` while another instance folds.
+/// What a batch says of one pattern.
+#[derive(Default)]
+struct Said {
+    /// Of each hour, most often one.
+    hours: Vec<(OffsetDateTime, Figures)>,
+    /// Who had proven who it is, and when that was.
+    askers: Vec<(i64, OffsetDateTime)>,
+    /// The last it was looked for in.
+    category: Option<String>,
+}
+
+/// As in the tables.
+#[derive(Default)]
+struct Figures {
+    searches: i64,
+    fulfilled: i64,
+    converted: i64,
+    ceilings: i64,
+    ceiling_sum: i64,
+}
+
+impl Said {
+    fn hour(&mut self, at: OffsetDateTime) -> &mut Figures {
+        let hour = hour(at);
+        let known = self.hours.iter().position(|(known, _)| *known == hour).unwrap_or_else(|| {
+            self.hours.push((hour, Figures::default()));
+            self.hours.len() - 1
+        });
+        &mut self.hours[known].1
+    }
+}
+
+/// Folds the next rows of the log, at most so many, as of `now`: in steps, with pauses unless there is more, or `stop`. How many there were; `None`
+/// while another instance folds.
 ///
 /// # Errors
 /// When the database fails; then no row is folded, and hours that were over may have left the figures.
-pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64) -> sqlx::Result<Option<u64>> {
+pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64, stop: &CancellationToken) -> sqlx::Result<Option<u64>> {
     let begins = hour(now) - Duration::hours(WINDOW_HOURS - 1);
     let (mut tx, from, window) = loop {
         let Some((mut tx, from, window)) = lock(pool).await? else { return Ok(None) };
@@ -34,17 +78,45 @@ pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64) -> sqlx::Re
         sqlx::query("UPDATE demand SET window_from = $1").bind(window).execute(&mut *tx).await?;
         tx.commit().await?;
     };
-    let row = sqlx::query(
-        "SELECT coalesce(max(id), $1) AS upto, count(*) AS rows FROM (SELECT id FROM searches WHERE id > $1 ORDER BY id LIMIT $2) AS next",
-    );
-    let row = row.bind(from).bind(rows_max).fetch_one(&mut *tx).await?;
-    let (upto, rows): (i64, i64) = (row.try_get("upto")?, row.try_get("rows")?);
+    let mut pace = Pace { stop, begun: Instant::now(), step: Instant::now(), behind: false };
+    let (mut said, mut upto, mut rows) = (HashMap::new(), from, 0);
+    loop {
+        let wanted = READ_MAX.min(rows_max - rows);
+        let (last, had) = read(&mut tx, upto, wanted, &mut said).await?;
+        (upto, rows) = (last, rows + had);
+        if had < wanted {
+            break;
+        }
+        pace.behind = rows >= rows_max;
+        if pace.behind {
+            break;
+        }
+        pace.pause().await;
+    }
     if rows > 0 {
-        batch(&mut tx, from, upto, window).await?;
+        write(&mut tx, said, window, &mut pace).await?;
         sqlx::query("UPDATE demand SET counted_to = $1").bind(upto).execute(&mut *tx).await?;
     }
     tx.commit().await?;
     Ok(Some(rows.unsigned_abs()))
+}
+
+/// Steps that leave most of the time to others.
+struct Pace<'a> {
+    stop: &'a CancellationToken,
+    begun: Instant,
+    step: Instant,
+    behind: bool,
+}
+
+impl Pace<'_> {
+    /// Between two steps.
+    async fn pause(&mut self) {
+        if !self.behind && self.begun.elapsed() < PACED_MAX {
+            self.stop.run_until_cancelled(tokio::time::sleep(self.step.elapsed() * PAUSE_TIMES)).await;
+        }
+        self.step = Instant::now();
+    }
 }
 
 /// The figures for this instance alone, the last row of the log and the first hour that they have. `None` while another instance has them.
@@ -69,94 +141,200 @@ async fn advance(conn: &mut PgConnection, old: OffsetDateTime, new: OffsetDateTi
     Ok(over + Duration::HOUR)
 }
 
-/// Each pattern and asker is looked up by its index: `OFFSET 0` keeps the plan from reading whole tables, which grow, to compare them with a batch.
-async fn batch(conn: &mut PgConnection, from: i64, upto: i64, window: OffsetDateTime) -> sqlx::Result<()> {
-    let patterns = "INSERT INTO patterns (pattern, words, last_hour)
-         SELECT pattern, plainto_tsquery('english', pattern), last_hour
-         FROM (SELECT pattern, max(date_trunc('hour', at, 'UTC')) AS last_hour
-               FROM searches WHERE id > $1 AND id <= $2 AND pattern <> '' GROUP BY pattern) AS said
-         WHERE NOT EXISTS (SELECT FROM patterns AS p WHERE p.pattern = said.pattern OFFSET 0) ORDER BY pattern";
-    sqlx::query(patterns).bind(from).bind(upto).execute(&mut *conn).await?;
-    let conversions = concat!(
-        "INSERT INTO conversions (search_id, purchase_id)
-         SELECT s.id, b.id FROM searches AS b JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
-             SELECT last.id FROM (SELECT s.* FROM ",
-        trail!("id, at, pattern", "AND id < b.id ORDER BY at DESC LIMIT $3"),
-        " ORDER BY at DESC LIMIT $3) AS last
-             WHERE l.search @@ plainto_tsquery('english', last.pattern) ORDER BY last.at DESC, last.id DESC LIMIT 1) AS s
-         WHERE b.id > $1 AND b.id <= $2 AND b.source = 3 ORDER BY b.id
-         ON CONFLICT DO NOTHING"
-    );
-    sqlx::query(conversions).bind(from).bind(upto).bind(LED_MAX).execute(&mut *conn).await?;
-    // An asker counts in the last hour and leaves the one before; what is within the window is then the hours' matter.
-    let figures = "WITH said AS MATERIALIZED (
-             SELECT s.pattern, p.id FROM (SELECT DISTINCT pattern FROM searches WHERE id > $1 AND id <= $2 AND pattern <> '') AS s
-             CROSS JOIN LATERAL (SELECT id FROM patterns AS p WHERE p.pattern = s.pattern OFFSET 0) AS p),
-         searched AS MATERIALIZED (
-             SELECT said.id AS pattern_id, date_trunc('hour', at, 'UTC') AS hour, s.id, category, asker, known, matches, price_max
-             FROM searches AS s JOIN said USING (pattern) WHERE s.id > $1 AND s.id <= $2),
-         seen AS (
-             INSERT INTO pattern_askers AS a (pattern_id, asker, last_hour)
-             SELECT pattern_id, asker, max(hour) FROM searched WHERE known GROUP BY pattern_id, asker ORDER BY pattern_id, asker
-             ON CONFLICT (pattern_id, asker) DO UPDATE SET last_hour = excluded.last_hour, hour_before = a.last_hour
-                 WHERE a.last_hour < excluded.last_hour
-             RETURNING pattern_id, last_hour, hour_before),
-         new AS MATERIALIZED (
-             SELECT pattern_id, hour, sum(searches)::bigint AS searches, sum(fulfilled)::bigint AS fulfilled, sum(converted)::bigint AS converted,
-                 sum(ceilings)::bigint AS ceilings, sum(ceiling_sum) AS ceiling_sum, sum(askers)::bigint AS askers, max(category_said) AS category_said
-             FROM (SELECT pattern_id, hour, count(*) AS searches, count(*) FILTER (WHERE matches > 0) AS fulfilled, 0 AS converted,
-                       count(price_max) AS ceilings, coalesce(sum(price_max), 0) AS ceiling_sum, 0 AS askers,
-                       max(id) FILTER (WHERE category IS NOT NULL) AS category_said
-                   FROM searched GROUP BY pattern_id, hour
-                   UNION ALL
-                   SELECT p.id, date_trunc('hour', s.at, 'UTC'), 0, 0, 1, 0, 0, 0, NULL
-                   FROM conversions AS c JOIN searches AS s ON s.id = c.search_id JOIN patterns AS p USING (pattern)
-                   WHERE c.purchase_id > $1 AND c.purchase_id <= $2
-                   UNION ALL
-                   SELECT pattern_id, last_hour, 0, 0, 0, 0, 0, count(*), NULL FROM seen GROUP BY pattern_id, last_hour
-                   UNION ALL
-                   SELECT pattern_id, hour_before, 0, 0, 0, 0, 0, -count(*), NULL FROM seen WHERE hour_before IS NOT NULL GROUP BY pattern_id, hour_before
-                  ) AS parts GROUP BY pattern_id, hour),
-         kept_hours AS (
-             INSERT INTO pattern_hours AS h (hour, pattern_id, searches, fulfilled, converted, ceilings, ceiling_sum, askers)
-             SELECT hour, pattern_id, searches, fulfilled, converted, ceilings, ceiling_sum, askers FROM new ORDER BY hour, pattern_id
-             ON CONFLICT (hour, pattern_id) DO UPDATE SET searches = h.searches + excluded.searches,
-                 fulfilled = h.fulfilled + excluded.fulfilled, converted = h.converted + excluded.converted,
-                 ceilings = h.ceilings + excluded.ceilings, ceiling_sum = h.ceiling_sum + excluded.ceiling_sum, askers = h.askers + excluded.askers)
-         UPDATE patterns AS p SET searches = p.searches + n.searches, fulfilled = p.fulfilled + n.fulfilled, converted = p.converted + n.converted,
-             ceilings = p.ceilings + n.ceilings, ceiling_sum = p.ceiling_sum + n.ceiling_sum, requesters = p.requesters + n.askers,
-             category = coalesce((SELECT s.category FROM searches AS s WHERE s.id = n.category_said), p.category),
-             last_hour = greatest(p.last_hour, n.last_hour)
-         FROM (SELECT pattern_id, max(category_said) AS category_said, max(hour) FILTER (WHERE searches > 0) AS last_hour,
-                   coalesce(sum(searches) FILTER (WHERE hour >= $3), 0) AS searches, coalesce(sum(fulfilled) FILTER (WHERE hour >= $3), 0) AS fulfilled,
-                   coalesce(sum(converted) FILTER (WHERE hour >= $3), 0) AS converted, coalesce(sum(ceilings) FILTER (WHERE hour >= $3), 0) AS ceilings,
-                   coalesce(sum(ceiling_sum) FILTER (WHERE hour >= $3), 0) AS ceiling_sum, coalesce(sum(askers) FILTER (WHERE hour >= $3), 0) AS askers
-               FROM new GROUP BY pattern_id) AS n
-         WHERE p.id = n.pattern_id";
-    sqlx::query(figures).bind(from).bind(upto).bind(window).execute(&mut *conn).await?;
-    Ok(())
+/// Adds the next rows to what is said. The last of them, and how many there were.
+async fn read(conn: &mut PgConnection, from: i64, most: i64, said: &mut HashMap<String, Said>) -> sqlx::Result<(i64, i64)> {
+    let next =
+        "SELECT id, at, pattern, category, asker, known, matches > 0, price_max FROM searches WHERE id > $1 ORDER BY id LIMIT $2";
+    let (mut last, mut had, mut purchases) = (from, 0, Vec::new());
+    let mut rows = sqlx::query(next).bind(from).bind(most).fetch(&mut *conn);
+    while let Some(row) = rows.try_next().await? {
+        (last, had) = (row.try_get(0)?, had + 1);
+        let pattern: &str = row.try_get(2)?;
+        if pattern.is_empty() {
+            purchases.push(last);
+            continue;
+        }
+        let at: OffsetDateTime = row.try_get(1)?;
+        let pattern = match said.get_mut(pattern) {
+            Some(said) => said,
+            None => said.entry(pattern.to_owned()).or_default(),
+        };
+        if let Some(category) = row.try_get::<Option<&str>, _>(3)?
+            && pattern.category.as_deref() != Some(category)
+        {
+            pattern.category = Some(category.to_owned());
+        }
+        if row.try_get(5)? {
+            pattern.askers.push((row.try_get(4)?, hour(at)));
+        }
+        let (found, ceiling): (bool, Option<i64>) = (row.try_get(6)?, row.try_get(7)?);
+        let figures = pattern.hour(at);
+        figures.searches += 1;
+        figures.fulfilled += i64::from(found);
+        figures.ceilings += i64::from(ceiling.is_some());
+        figures.ceiling_sum += ceiling.unwrap_or_default();
+    }
+    drop(rows);
+    if !purchases.is_empty() {
+        let led = concat!(
+            "WITH led AS (INSERT INTO conversions (search_id, purchase_id)
+                 SELECT s.id, b.id FROM unnest($1::bigint[]) AS bought (id) JOIN searches AS b USING (id)
+                 JOIN listings AS l ON l.id = b.listing_id CROSS JOIN LATERAL (
+                     SELECT last.id FROM (SELECT s.* FROM ",
+            trail!("id, at, pattern", "AND id < b.id ORDER BY at DESC LIMIT $2"),
+            " ORDER BY at DESC LIMIT $2) AS last
+                     WHERE l.search @@ plainto_tsquery('english', last.pattern) ORDER BY last.at DESC, last.id DESC LIMIT 1) AS s
+                 ORDER BY b.id ON CONFLICT DO NOTHING RETURNING search_id)
+             SELECT s.pattern, s.at FROM led JOIN searches AS s ON s.id = led.search_id"
+        );
+        for row in sqlx::query(led).bind(purchases).bind(LED_MAX).fetch_all(conn).await? {
+            said.entry(row.try_get(0)?).or_default().hour(row.try_get(1)?).converted += 1;
+        }
+    }
+    Ok((last, had))
+}
+
+/// Each pattern and asker is looked up by its index, in the order of that.
+async fn write(
+    conn: &mut PgConnection,
+    mut said: HashMap<String, Said>,
+    window: OffsetDateTime,
+    pace: &mut Pace<'_>,
+) -> sqlx::Result<()> {
+    // `OFFSET 0` keeps the plan from reading the whole table, which grows.
+    let find = "WITH said AS MATERIALIZED (SELECT * FROM unnest($1::text[], $2::timestamptz[]) AS s (pattern, last_hour)),
+         found AS MATERIALIZED (SELECT p.* FROM said
+             CROSS JOIN LATERAL (SELECT id, pattern FROM patterns AS p WHERE p.pattern = said.pattern OFFSET 0) AS p),
+         new AS (INSERT INTO patterns (pattern, words, last_hour)
+             SELECT pattern, plainto_tsquery('english', pattern), last_hour FROM said
+             WHERE pattern NOT IN (SELECT pattern FROM found) RETURNING id, pattern)
+         SELECT id, pattern FROM found UNION ALL SELECT id, pattern FROM new";
+    let mut names: Vec<_> =
+        said.iter().map(|(name, said)| (name.clone(), said.hours.iter().map(|(hour, _)| *hour).max())).collect();
+    names.sort_unstable();
+    let mut found = Vec::with_capacity(names.len());
+    for names in names.chunks(FOUND_MAX) {
+        pace.pause().await;
+        let (names, hours): (Vec<&str>, Vec<_>) = names.iter().map(|(name, hour)| (name.as_str(), *hour)).unzip();
+        for row in sqlx::query(find).bind(names).bind(hours).fetch_all(&mut *conn).await? {
+            if let Some(said) = said.remove(row.try_get::<&str, _>(1)?) {
+                found.push((row.try_get(0)?, said));
+            }
+        }
+    }
+    found.sort_unstable_by_key(|(id, _)| *id);
+    let mut rows = Rows::default();
+    for (id, said) in found {
+        rows.push(id, said);
+        if rows.hours.len() + rows.askers.len() >= WRITTEN_MAX {
+            pace.pause().await;
+            std::mem::take(&mut rows).write(conn, window).await?;
+        }
+    }
+    pace.pause().await;
+    rows.write(conn, window).await
+}
+
+/// Rows of hours, with a category in the last hour of a pattern that has one, and of askers: by columns.
+#[derive(Default)]
+struct Rows {
+    patterns: Vec<i64>,
+    hours: Vec<OffsetDateTime>,
+    figures: [Vec<i64>; 5],
+    categories: Vec<Option<String>>,
+    asked: Vec<i64>,
+    askers: Vec<i64>,
+    last_hours: Vec<OffsetDateTime>,
+}
+
+impl Rows {
+    fn push(&mut self, pattern: i64, mut said: Said) {
+        for (hour, figures) in said.hours {
+            self.patterns.push(pattern);
+            self.hours.push(hour);
+            let Figures { searches, fulfilled, converted, ceilings, ceiling_sum } = figures;
+            for (column, figure) in self.figures.iter_mut().zip([searches, fulfilled, converted, ceilings, ceiling_sum]) {
+                column.push(figure);
+            }
+            self.categories.push(said.category.take());
+        }
+        said.askers.sort_unstable_by(|a, b| b.cmp(a));
+        said.askers.dedup_by_key(|(asker, _)| *asker);
+        for (asker, hour) in said.askers.into_iter().rev() {
+            self.asked.push(pattern);
+            self.askers.push(asker);
+            self.last_hours.push(hour);
+        }
+    }
+
+    /// An asker counts in the last hour and leaves the one before; what is within the window is then the hours' matter.
+    async fn write(self, conn: &mut PgConnection, window: OffsetDateTime) -> sqlx::Result<()> {
+        let figures = "WITH seen AS (
+                 INSERT INTO pattern_askers AS a (pattern_id, asker, last_hour)
+                 SELECT * FROM unnest($10::bigint[], $11::bigint[], $12::timestamptz[])
+                 ON CONFLICT (pattern_id, asker) DO UPDATE SET last_hour = excluded.last_hour, hour_before = a.last_hour
+                     WHERE a.last_hour < excluded.last_hour
+                 RETURNING pattern_id, last_hour, hour_before),
+             new AS MATERIALIZED (
+                 SELECT pattern_id, hour, sum(searches)::bigint AS searches, sum(fulfilled)::bigint AS fulfilled, sum(converted)::bigint AS converted,
+                     sum(ceilings)::bigint AS ceilings, sum(ceiling_sum) AS ceiling_sum, max(category) AS category, sum(askers)::bigint AS askers
+                 FROM (SELECT s.*, 0 AS askers
+                       FROM unnest($2::bigint[], $3::timestamptz[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[])
+                           AS s (pattern_id, hour, searches, fulfilled, converted, ceilings, ceiling_sum, category)
+                       UNION ALL
+                       SELECT pattern_id, last_hour, 0, 0, 0, 0, 0, NULL, count(*) FROM seen GROUP BY pattern_id, last_hour
+                       UNION ALL
+                       SELECT pattern_id, hour_before, 0, 0, 0, 0, 0, NULL, -count(*) FROM seen WHERE hour_before IS NOT NULL
+                       GROUP BY pattern_id, hour_before) AS parts GROUP BY pattern_id, hour),
+             kept_hours AS (
+                 INSERT INTO pattern_hours AS h (hour, pattern_id, searches, fulfilled, converted, ceilings, ceiling_sum, askers)
+                 SELECT hour, pattern_id, searches, fulfilled, converted, ceilings, ceiling_sum, askers FROM new ORDER BY hour, pattern_id
+                 ON CONFLICT (hour, pattern_id) DO UPDATE SET searches = h.searches + excluded.searches,
+                     fulfilled = h.fulfilled + excluded.fulfilled, converted = h.converted + excluded.converted,
+                     ceilings = h.ceilings + excluded.ceilings, ceiling_sum = h.ceiling_sum + excluded.ceiling_sum, askers = h.askers + excluded.askers)
+             UPDATE patterns AS p SET searches = p.searches + n.searches, fulfilled = p.fulfilled + n.fulfilled, converted = p.converted + n.converted,
+                 ceilings = p.ceilings + n.ceilings, ceiling_sum = p.ceiling_sum + n.ceiling_sum, requesters = p.requesters + n.askers,
+                 category = coalesce(n.category, p.category), last_hour = greatest(p.last_hour, n.last_hour)
+             FROM (SELECT pattern_id, max(category) AS category, max(hour) FILTER (WHERE searches > 0) AS last_hour,
+                       coalesce(sum(searches) FILTER (WHERE hour >= $1), 0) AS searches, coalesce(sum(fulfilled) FILTER (WHERE hour >= $1), 0) AS fulfilled,
+                       coalesce(sum(converted) FILTER (WHERE hour >= $1), 0) AS converted, coalesce(sum(ceilings) FILTER (WHERE hour >= $1), 0) AS ceilings,
+                       coalesce(sum(ceiling_sum) FILTER (WHERE hour >= $1), 0) AS ceiling_sum, coalesce(sum(askers) FILTER (WHERE hour >= $1), 0) AS askers
+                   FROM new GROUP BY pattern_id) AS n
+             WHERE p.id = n.pattern_id";
+        let mut query = sqlx::query(figures).bind(window).bind(self.patterns).bind(self.hours);
+        for column in self.figures {
+            query = query.bind(column);
+        }
+        query.bind(self.categories).bind(self.asked).bind(self.askers).bind(self.last_hours).execute(conn).await?;
+        Ok(())
+    }
 }
 
 /// Removes the oldest of the log, once the figures have them and no more need them, and of the figures what is older than they are kept: some of
 /// each. Whether there may be more.
-pub(super) async fn clean(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<bool> {
+///
+/// # Errors
+/// When the database fails; then nothing is removed.
+pub async fn clean(pool: &PgPool, now: OffsetDateTime) -> sqlx::Result<bool> {
     let Some((mut tx, folded, window)) = lock(pool).await? else { return Ok(false) };
     let kept = now - Duration::hours(KEPT_HOURS);
     // The first says whether there is anything to look for.
     let old = "DELETE FROM searches WHERE (SELECT at < $2 FROM searches ORDER BY id LIMIT 1)
              AND id IN (SELECT id FROM searches ORDER BY id LIMIT $1) AND at < $2 AND id <= $3";
-    let mut most = sqlx::query(old).bind(REMOVED_MAX).bind(kept).bind(folded).execute(&mut *tx).await?.rows_affected();
+    let logged = sqlx::query(old).bind(REMOVED_MAX).bind(kept).bind(folded).execute(&mut *tx).await?.rows_affected();
     // What has not left the figures yet is needed for that.
     let kept = hour(kept).min(window);
-    for (table, column) in [("pattern_hours", "hour"), ("pattern_askers", "last_hour"), ("patterns", "last_hour")] {
-        let old = format!(
-            "DELETE FROM {table} WHERE ctid = ANY(ARRAY(SELECT ctid FROM {table} WHERE {column} < $1 ORDER BY {column} LIMIT $2))"
-        );
-        let gone = sqlx::query(AssertSqlSafe(old)).bind(kept).bind(REMOVED_MAX).execute(&mut *tx).await?.rows_affected();
-        most = most.max(gone);
-    }
+    // Each asker is in one of the hours: only by these its last hour is found.
+    let old = "WITH gone AS (DELETE FROM pattern_hours
+             WHERE ctid = ANY(ARRAY(SELECT ctid FROM pattern_hours WHERE hour < $1 ORDER BY hour, pattern_id LIMIT $2)) RETURNING pattern_id, hour, askers),
+         asked AS (DELETE FROM pattern_askers WHERE ctid = ANY(ARRAY(SELECT a.id FROM gone CROSS JOIN LATERAL (
+             SELECT ctid AS id FROM pattern_askers WHERE pattern_id = gone.pattern_id AND last_hour = gone.hour OFFSET 0) AS a WHERE gone.askers > 0)))
+         SELECT count(*) FROM gone";
+    let hours: i64 = sqlx::query_scalar(old).bind(kept).bind(HOURS_REMOVED_MAX).fetch_one(&mut *tx).await?;
+    let old = "DELETE FROM patterns WHERE ctid = ANY(ARRAY(SELECT ctid FROM patterns WHERE last_hour < $1 ORDER BY last_hour LIMIT $2))";
+    let patterns = sqlx::query(old).bind(kept).bind(REMOVED_MAX).execute(&mut *tx).await?.rows_affected();
     tx.commit().await?;
-    Ok(most >= REMOVED_MAX.unsigned_abs())
+    Ok(logged.max(patterns) >= REMOVED_MAX.unsigned_abs() || hours >= HOURS_REMOVED_MAX)
 }
 
 /// When the hour of a time began.

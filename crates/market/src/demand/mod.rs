@@ -37,7 +37,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
-pub use fold::fold;
+pub use fold::{clean, fold};
 pub(crate) use views::{Figures, demand_for_me, first, gaps, opportunities, price_suggest, told, trending};
 
 use crate::{db, discover::typos, limits::Principal};
@@ -48,10 +48,9 @@ const QUEUE_MAX: usize = 50_000;
 pub const WRITE_MAX: usize = 5_000;
 /// How often the log is written.
 pub const WRITE_EVERY: Duration = Duration::from_millis(100);
-/// How long the figures rest: so long, or as many times as long as the last count took, but no longer.
+/// How long the figures rest: so long, or as many times as long as looking at them took.
 const REST_MIN: Duration = Duration::from_secs(2);
-const REST_TIMES: u32 = 5;
-const REST_MAX: Duration = Duration::from_secs(30);
+const REST_TIMES: u32 = 20;
 /// Words of a pattern, and letters of a word: what is beyond them is not looked at.
 const WORDS_MAX: usize = 12;
 const WORD_LEN_MAX_CHARS: usize = 32;
@@ -288,31 +287,36 @@ async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> 
 pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
     let (mut rows_max, mut rest) = (fold::BATCH_MAX, Duration::ZERO);
     while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
+        let counted = fold_all(&pool, &mut rows_max, &stop).await;
         let begun = Instant::now();
-        for done in cycle(&pool, &mut rows_max, &stop).await {
+        for done in std::iter::once(counted).chain(look(&pool, &stop).await) {
             if let Err(error) = done {
                 warn!(%error, "demand cannot be counted");
             }
         }
-        rest = (begun.elapsed() * REST_TIMES).clamp(REST_MIN, REST_MAX);
+        rest = (begun.elapsed() * REST_TIMES).max(REST_MIN);
     }
 }
 
 /// Folds what is new, at most so many rows at once, looks at opportunities, and removes what is old. What fails does not keep the rest from being done.
-pub async fn cycle(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> [sqlx::Result<()>; 5] {
-    [
-        fold_all(pool, rows_max, stop).await,
-        opportunities::look(pool, OffsetDateTime::now_utc()).await,
-        spikes::look(pool, OffsetDateTime::now_utc()).await,
-        clean_all(pool, stop).await,
-        typos::clean(pool).await,
-    ]
+///
+/// # Errors
+/// The first, when the database fails.
+pub async fn cycle(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> sqlx::Result<()> {
+    let counted = fold_all(pool, rows_max, stop).await;
+    look(pool, stop).await.into_iter().fold(counted, sqlx::Result::and)
+}
+
+/// What is done with the figures.
+async fn look(pool: &PgPool, stop: &CancellationToken) -> [sqlx::Result<()>; 4] {
+    let now = OffsetDateTime::now_utc();
+    [opportunities::look(pool, now).await, spikes::look(pool, now).await, clean_all(pool, stop).await, typos::clean(pool).await]
 }
 
 /// Folds what is new; what comes meanwhile waits for the next time. After a failure fewer rows at once, in case they were too many.
 async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> sqlx::Result<()> {
     while !stop.is_cancelled() {
-        match fold(pool, OffsetDateTime::now_utc(), *rows_max).await {
+        match fold(pool, OffsetDateTime::now_utc(), *rows_max, stop).await {
             Ok(Some(rows)) if rows >= rows_max.unsigned_abs() => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
             Ok(_) => break,
             Err(error) => {
@@ -326,7 +330,7 @@ async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -
 
 /// Removes all that is old: however long the figures rest, as much goes as comes.
 async fn clean_all(pool: &PgPool, stop: &CancellationToken) -> sqlx::Result<()> {
-    while !stop.is_cancelled() && fold::clean(pool, OffsetDateTime::now_utc()).await? {}
+    while !stop.is_cancelled() && clean(pool, OffsetDateTime::now_utc()).await? {}
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use proptest::{collection::vec, option, prelude::*, test_runner::TestRunner};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::harness::{BUYER, PRICE, SELLER, WAIT, World, because, goods};
@@ -103,7 +104,8 @@ async fn play(pool: &PgPool, listing: Uuid, steps: Vec<(u8, Vec<Row>, u8)>) -> i
         let rows: Vec<_> = rows.into_iter().map(seen).collect();
         demand::log(pool, &rows).await.unwrap();
         for _ in 0..if at + 1 == last { 50 } else { folds } {
-            let rows = demand::fold(pool, now, 10).await.unwrap();
+            let rows = demand::fold(pool, now, 10, &CancellationToken::new()).await.unwrap();
+            demand::clean(pool, now).await.unwrap();
             assert_recounted(pool).await;
             if rows == Some(0) {
                 break;
