@@ -16,7 +16,7 @@ CATEGORIES = ["web_search", "code_analysis", "document_summary", "api_response",
 ORDERS = ["l.price, l.id", "l.price DESC, l.id DESC", "l.slice DESC, l.freshness_at DESC, l.id DESC"]
 WORDS, SELLERS = 50_000, 2_000
 # As in search.rs.
-RANKED_MAX = 200
+RANKED_MAX = 100
 COLUMNS = """l.id, l.seller_id, l.title, l.description, l.category, l.tags, l.price, l.metadata, l.content_type, l.content_hash, l.content_size,
     l.status, l.created_at, l.updated_at, l.version, l.quality, l.freshness_at, l.expires_at, a.wallet AS seller_wallet, a.creator_id"""
 os.environ["PGOPTIONS"] = "-c search_path=market -c synchronous_commit=off"

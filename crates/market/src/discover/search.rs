@@ -8,7 +8,7 @@ use super::{after::After, meaning::Meaning, words};
 use crate::{db, input, listings, problem::Problem};
 
 /// Listings that are ranked together: so many, or a page of them when more would be too much work. What one look finds is not divided.
-const RANKED_MAX: i32 = 200;
+const RANKED_MAX: i32 = 100;
 /// More than these and one look are in no window, unless its bounds are made up.
 const WINDOW_MAX: i32 = 4_096;
 /// Listings without the words are looked for by their meaning among so many of the newest.

@@ -48,7 +48,9 @@ pub(super) async fn meant(pool: &PgPool, text: &str) -> sqlx::Result<Option<Stri
     let words = meant.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned);
     let words: Vec<_> = words.take(WORDS_MAX).collect();
     // A word that there is is not misspelt: to look for others like it would cost more than the search did.
-    let right = sqlx::query_scalar("SELECT word FROM words WHERE word = ANY($1)").bind(&words);
+    let right =
+        "SELECT word FROM unnest($1::text[]) AS said (word) WHERE EXISTS (SELECT FROM words AS w WHERE w.word = said.word)";
+    let right = sqlx::query_scalar(right).bind(&words);
     let right: Vec<String> = right.fetch_all(pool).await?;
     for word in words.iter().filter(|word| !right.contains(word)) {
         if let Some(near) = nearest(pool, word).await? {
