@@ -55,10 +55,13 @@ macro_rules! askers {
 macro_rules! searched {
     () => {
         concat!(
-            "(WITH a (asker) AS MATERIALIZED ",
+            "(WITH RECURSIVE a (asker) AS MATERIALIZED ",
             askers!(),
-            " SELECT s.id FROM a CROSS JOIN generate_series((SELECT min(trail) >> 32 FROM searches WHERE pattern <> ''),
-                  (SELECT max(trail) >> 32 FROM searches WHERE pattern <> '')) AS bin
+            // Five minutes that somebody searched in, each found from the one before.
+            ", bins (bin) AS (SELECT min(trail) >> 32 FROM searches WHERE pattern <> ''
+                  UNION ALL SELECT (SELECT min(trail) >> 32 FROM searches WHERE pattern <> '' AND trail >= (bin + 1) << 32)
+                  FROM bins WHERE bin < 2147483647)
+              SELECT s.id FROM a CROSS JOIN bins
               CROSS JOIN LATERAL (SELECT id FROM searches AS s
                   WHERE trail = (bin << 32 | (a.asker & 4294967295)) AND s.asker = a.asker AND pattern <> '' OFFSET 0) AS s
               UNION ALL SELECT s.id FROM a CROSS JOIN LATERAL (SELECT id FROM searches AS s WHERE s.asker = a.asker AND pattern = '' OFFSET 0) AS s)"

@@ -129,11 +129,16 @@ async fn who_leaves_takes_all_and_leaves_nothing_but_what_the_ledger_has() {
     until("the search is logged", async || rows_with(&pool, "rosalindish").await.iter().any(|row| row.starts_with("searches")))
         .await;
 
+    // One that came while the clock was wrong: there are no searches on the way to it.
+    let late = "INSERT INTO searches (at, source, pattern, asker, known, matches)
+        SELECT at + interval '7000 years', source, 'later ' || pattern, asker, known, matches FROM searches WHERE pattern = 'rosalindish'";
+    sqlx::query(late).execute(&pool).await.unwrap();
+
     let export = lines(&me.export_creator().await.unwrap().body);
     assert_eq!(export["creators"][0]["email"], "rosalind@example.com");
     assert_eq!((export["agents"].len(), export["api_keys"].len(), export["bought"].len()), (1, 2, 1));
     assert!(export["entries"].iter().any(|row| row["memo"] == "of rosalind"));
-    assert_eq!(export["searches"][0]["pattern"], "rosalindish");
+    assert_eq!(export["searches"].iter().map(|row| &row["pattern"]).collect::<Vec<_>>(), ["rosalindish", "later rosalindish"]);
     assert_eq!(export["redemptions"][0]["details"], "rosalind");
     let count: usize = export.iter().filter(|(kind, _)| *kind != "end").map(|(_, rows)| rows.len()).sum();
     assert_eq!(export["end"][0]["rows"], count);

@@ -11,6 +11,7 @@ pub use abi::{
     claim_call, deposit_call, finalize_withdraw_call, initiate_withdraw_call, multicall, refund_call, settle_call,
     sol::IBatchSettlement,
 };
+#[cfg(feature = "client")]
 pub(crate) use channel::withdraw_delay;
 pub use channel::{Chain, ChannelConfig, Voucher};
 pub use deposit::{Deposit, DepositAuthorization, Erc3009Deposit, Permit2Deposit, Permit2DepositWitness, deposit_nonce};
