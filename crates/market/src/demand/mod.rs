@@ -50,7 +50,7 @@ pub const WRITE_MAX: usize = 5_000;
 pub const WRITE_EVERY: Duration = Duration::from_millis(100);
 /// How long the figures rest: so long, or as many times as long as looking at them took.
 const REST_MIN: Duration = Duration::from_secs(2);
-const REST_TIMES: u32 = 20;
+const REST_TIMES: u32 = 50;
 /// Words of a pattern, and letters of a word: what is beyond them is not looked at.
 const WORDS_MAX: usize = 12;
 const WORD_LEN_MAX_CHARS: usize = 32;
@@ -180,6 +180,7 @@ pub(crate) async fn write(pool: PgPool, mut rows: mpsc::Receiver<Seen>, stop: Ca
         stopping = stop.run_until_cancelled(tokio::time::sleep(WRITE_EVERY)).await.is_none();
         // A purchase waits once more: then the searches before it are written, whichever instance had them.
         batch.append(&mut bought);
+        // What comes while a statement runs waits for the next time, unless there is a whole statement of it.
         loop {
             while batch.len() + bought.len() < WRITE_MAX
                 && let Ok(row) = rows.try_recv()
@@ -187,7 +188,8 @@ pub(crate) async fn write(pool: PgPool, mut rows: mpsc::Receiver<Seen>, stop: Ca
                 let waits = row.source == Source::Purchase && !stopping;
                 if waits { &mut bought } else { &mut batch }.push(row);
             }
-            if batch.is_empty() || !append(&pool, &mut batch).await {
+            let full = batch.len() + bought.len() >= WRITE_MAX;
+            if batch.is_empty() || !append(&pool, &mut batch).await || !full {
                 break;
             }
         }
