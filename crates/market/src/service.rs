@@ -127,8 +127,8 @@ pub(crate) struct Parts {
     pub(crate) verifying: Semaphore,
     /// Whose turn it is to change the catalog: who waits for that holds no connection.
     pub(crate) cataloguing: Semaphore,
-    /// Searches that the database is asked for at a time.
-    pub(crate) searching: Arc<Semaphore>,
+    /// Whose turn it is to search.
+    pub(crate) searching: Arc<discover::Turns>,
     /// What proofs about contents are made of.
     pub(crate) proofs: Proofs,
     /// What `/metrics` asks for; without it there is none.
@@ -323,7 +323,7 @@ async fn open(
         verified: Cache::builder().max_capacity(VERIFIED_MAX).time_to_live(VERIFIED).build(),
         verifying: Semaphore::new(1),
         cataloguing: Semaphore::new(1),
-        searching: Arc::new(Semaphore::new(discover::AT_A_TIME)),
+        searching: discover::Turns::new(pool.clone()),
         proofs: Proofs::default(),
         metrics_token: config.metrics_token.clone(),
         content_max_bytes: config.content_max_bytes,

@@ -2,7 +2,7 @@ use std::collections::HashMap;
 
 use api::{Category, CategoryCount, Facets, PriceBand, TagCount};
 use money::Usdc;
-use sqlx::{PgPool, Row};
+use sqlx::{PgConnection, Row};
 
 use super::Search;
 use crate::db;
@@ -14,9 +14,9 @@ const TAGS_MAX: usize = 20;
 const BANDS: [u64; 7] = [0, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000];
 
 /// Counts what a search finds.
-pub(super) async fn count(pool: &PgPool, search: &Search) -> sqlx::Result<Facets> {
+pub(super) async fn count(conn: &mut PgConnection, search: &Search) -> sqlx::Result<Facets> {
     let mut query = search.newest("l.category, l.price, l.tags", COUNTED_MAX + 1);
-    let rows = query.build().persistent(false).fetch_all(pool).await?;
+    let rows = query.build().persistent(false).fetch_all(conn).await?;
     let mut categories: Vec<CategoryCount> = Vec::new();
     let mut bands = [0; BANDS.len()];
     let mut tags: HashMap<String, u32> = HashMap::new();

@@ -10,12 +10,14 @@ mod after;
 mod facets;
 pub(crate) mod meaning;
 mod search;
+mod turns;
 pub(crate) mod typos;
 
 use std::sync::Arc;
 
 use api::{Discover, Discovered};
 use axum::{Json, extract::State};
+use sqlx::PgConnection;
 
 use crate::{
     access::Origin,
@@ -26,11 +28,9 @@ use crate::{
 };
 use meaning::Meaning;
 pub(crate) use search::Search;
+pub(crate) use turns::Turns;
 
 const QUERY_LEN_MAX_CHARS: usize = 400;
-/// Searches at a time: a quarter of the connections, so that nobody who buys waits for one behind searches. Where the database has few cores, more at a
-/// time take no less time in all, and each takes longer.
-pub(crate) const AT_A_TIME: usize = 4;
 
 /// `GET /api/v1/discover`
 pub(crate) async fn discover(
@@ -45,34 +45,35 @@ pub(crate) async fn discover(
         (None, Some(words)) => (None, market.meanings.of(words).await),
         (None, None) => (None, None),
     };
-    let (cursor, turn) = (cursor.map(str::to_owned), Arc::clone(&market.searching).acquire_owned().await.ok());
+    let (cursor, mut turn) = (cursor.map(str::to_owned), Arc::clone(&market.searching).next().await);
     let at = market.clone();
     // The turn is over when the database is done with it, not when whoever asked has hung up.
     let found = market.spawn(async move {
-        let _turn = turn;
-        find(&at, origin, &asked, search, meaning, cursor.as_deref(), place).await
+        let found = find(&at, turn.connection().await?, (origin, &asked), search, meaning, cursor.as_deref(), place).await?;
+        turn.pass();
+        Ok(found)
     });
     found.await.map_err(|error| Problem::internal(&error))?
 }
 
 async fn find(
     market: &Market,
-    origin: Origin,
-    asked: &Discover,
+    conn: &mut PgConnection,
+    (origin, asked): (Origin, &Discover),
     mut search: Search,
     meaning: Option<Meaning>,
     cursor: Option<&str>,
     place: (i64, usize),
 ) -> Result<Json<Discovered>, Problem> {
     let sense = meaning.and_then(|meaning| market.meanings.sense(meaning));
-    let mut found = search.page(&market.pool, sense, cursor, place).await?;
+    let mut found = search.page(conn, sense, cursor, place).await?;
     let mut corrected = None;
     if found.data.is_empty()
         && let Some(words) = &search.words
-        && let Some(meant) = typos::meant(&market.pool, words).await?
+        && let Some(meant) = typos::meant(conn, words).await?
     {
         search.words = Some(meant.clone());
-        found = search.page(&market.pool, sense, cursor, place).await?;
+        found = search.page(conn, sense, cursor, place).await?;
         corrected = Some(meant).filter(|_| !found.data.is_empty());
     }
     // A next page is no other search.
@@ -88,11 +89,11 @@ async fn find(
         && !asked.q.as_deref().is_some_and(is_strict)
     {
         let far_max = market.meanings.far_max();
-        let near = search.nearest(&market.pool, sense, far_max, &found.data, place.1 - by_words).await?;
+        let near = search.nearest(conn, sense, far_max, &found.data, place.1 - by_words).await?;
         found.data.extend(near);
     }
     let near = (found.data.len() - by_words) as u32;
-    let facets = if asked.facets { Some(facets::count(&market.pool, &search).await?) } else { None };
+    let facets = if asked.facets { Some(facets::count(conn, &search).await?) } else { None };
     Ok(Json(Discovered { data: found.data, near, next_cursor: found.next_cursor, corrected, facets }))
 }
 

@@ -1,6 +1,6 @@
 use api::{Category, Discover, Listing, Page, SortBy};
 use money::{Bps, Usdc};
-use sqlx::{PgPool, Postgres, QueryBuilder, Row, postgres::PgRow};
+use sqlx::{PgConnection, Postgres, QueryBuilder, Row, postgres::PgRow};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -89,20 +89,25 @@ impl Search {
     /// A page: rows to skip and to show, after a cursor. What the search means, if that is known, counts in the order by relevance.
     pub(super) async fn page(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         sense: Option<Sense<'_>>,
         cursor: Option<&str>,
         place: (i64, usize),
     ) -> Result<Page<Listing>, Problem> {
         let after = cursor.map(|cursor| After::read(cursor).ok_or_else(bad_cursor)).transpose()?;
         match self.ranked_by() {
-            Some(words) => self.ranked(pool, (words, sense), after, place).await,
-            None => self.ordered(pool, after, place).await,
+            Some(words) => self.ranked(conn, (words, sense), after, place).await,
+            None => self.ordered(conn, after, place).await,
         }
     }
 
     /// In an order that has an index.
-    async fn ordered(&self, pool: &PgPool, after: Option<After>, (skip, limit): (i64, usize)) -> Result<Page<Listing>, Problem> {
+    async fn ordered(
+        &self,
+        conn: &mut PgConnection,
+        after: Option<After>,
+        (skip, limit): (i64, usize),
+    ) -> Result<Page<Listing>, Problem> {
         // To the microsecond, which is what a cursor can carry exactly.
         let (order, key) = match self.sort_by {
             SortBy::PriceAsc => ("l.price, l.id", "l.price"),
@@ -135,7 +140,7 @@ impl Search {
             }
         };
         query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(limit as i64 + 1).push(" OFFSET ").push_bind(skip);
-        let rows = query.build().persistent(keeps_plan).fetch_all(pool).await?;
+        let rows = query.build().persistent(keeps_plan).fetch_all(conn).await?;
         let found = rows
             .iter()
             .map(|row| Ok((row.try_get::<i32, _>("slice")?, row.try_get::<i64, _>("sort_key")?, listings::listing(row)?)));
@@ -210,7 +215,7 @@ impl Search {
     /// Best match first, window by window: whole slices, whatever the page, so that no page depends on where another ended.
     async fn ranked(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         (words, sense): (&str, Option<Sense<'_>>),
         after: Option<After>,
         (mut skip, limit): (i64, usize),
@@ -224,7 +229,7 @@ impl Search {
         let mut data = Vec::new();
         let next = loop {
             let room = limit - data.len();
-            let rows = self.window(pool, (words, sense), &window, (skip, limit, room)).await?;
+            let rows = self.window(&mut *conn, (words, sense), &window, (skip, limit, room)).await?;
             let Some(first) = rows.first() else { break None };
             let (below, until): (i32, i32) = (first.try_get("began")?, first.try_get("ended")?);
             let found: i32 = first.try_get("found")?;
@@ -256,7 +261,7 @@ impl Search {
     /// it was.
     async fn window(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         (words, sense): (&str, Option<Sense<'_>>),
         Window { below, until, position }: &Window,
         (skip, limit, room): (i64, usize, usize),
@@ -287,14 +292,14 @@ impl Search {
             ") AS r ON TRUE LEFT JOIN listings AS l ON l.id = r.id LEFT JOIN agents AS a ON a.id = l.seller_id
              ORDER BY r.sort_key DESC, l.id DESC",
         );
-        query.build().fetch_all(pool).await
+        query.build().fetch_all(conn).await
     }
 
     /// What is nearest in meaning, whatever its words, among the newest that have one: at most `limit` besides those `found`, of which at most `far_max`
     /// bits differ.
     pub(super) async fn nearest(
         &self,
-        pool: &PgPool,
+        conn: &mut PgConnection,
         Sense { model, meaning }: Sense<'_>,
         far_max: i64,
         found: &[Listing],
@@ -312,7 +317,7 @@ impl Search {
         Self { words: None, ..self.clone() }.conditions(&mut query);
         query.push(" AND l.id <> ALL(").push_bind(found.iter().map(|listing| listing.id).collect::<Vec<_>>());
         query.push(") ORDER BY near.far, l.id DESC LIMIT ").push_bind(limit as i64);
-        query.build().persistent(false).fetch_all(pool).await?.iter().map(listings::listing).collect()
+        query.build().persistent(false).fetch_all(conn).await?.iter().map(listings::listing).collect()
     }
 
     /// The newest that match, at most so many: their rows of `listings` as `l`, with these columns.

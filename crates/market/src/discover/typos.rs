@@ -2,7 +2,7 @@
 
 use api::{SuggestQuery, Suggestions};
 use axum::{Json, extract::State};
-use sqlx::PgPool;
+use sqlx::{PgConnection, PgPool};
 
 use super::words;
 use crate::{input::Params, problem::Problem, service::Market};
@@ -36,14 +36,14 @@ pub(crate) async fn suggestions(
     let pattern = format!("{}%", begun.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
     let mut found: Vec<String> = ends.bind(pattern).bind(SUGGESTIONS_MAX).fetch_all(&market.pool).await?;
     if found.is_empty() {
-        found.extend(nearest(&market.pool, begun).await?);
+        found.extend(nearest(&mut *market.pool.acquire().await?, begun).await?);
     }
     let whole = |word: String| if before.is_empty() { word } else { format!("{before} {word}") };
     Ok(Json(Suggestions { data: found.into_iter().map(whole).collect() }))
 }
 
 /// What was likely meant by a search that found nothing, if it has a word that is near to one that there is.
-pub(super) async fn meant(pool: &PgPool, text: &str) -> sqlx::Result<Option<String>> {
+pub(super) async fn meant(conn: &mut PgConnection, text: &str) -> sqlx::Result<Option<String>> {
     let mut meant = text.to_lowercase();
     let words = meant.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty()).map(str::to_owned);
     let words: Vec<_> = words.take(WORDS_MAX).collect();
@@ -51,9 +51,9 @@ pub(super) async fn meant(pool: &PgPool, text: &str) -> sqlx::Result<Option<Stri
     let right =
         "SELECT word FROM unnest($1::text[]) AS said (word) WHERE EXISTS (SELECT FROM words AS w WHERE w.word = said.word)";
     let right = sqlx::query_scalar(right).bind(&words);
-    let right: Vec<String> = right.fetch_all(pool).await?;
+    let right: Vec<String> = right.fetch_all(&mut *conn).await?;
     for word in words.iter().filter(|word| !right.contains(word)) {
-        if let Some(near) = nearest(pool, word).await? {
+        if let Some(near) = nearest(conn, word).await? {
             meant = replace(&meant, word, &near);
         }
     }
@@ -61,12 +61,12 @@ pub(super) async fn meant(pool: &PgPool, text: &str) -> sqlx::Result<Option<Stri
 }
 
 /// The word that a misspelt one is nearest to; none for one that there is, and for one that is near to none.
-async fn nearest(pool: &PgPool, word: &str) -> sqlx::Result<Option<String>> {
+async fn nearest(conn: &mut PgConnection, word: &str) -> sqlx::Result<Option<String>> {
     let len = word.chars().count();
     if !(LEN_MIN_CHARS..=LEN_MAX_CHARS).contains(&len) {
         return Ok(None);
     }
-    let near = sqlx::query_scalar("SELECT * FROM words_near($1, $2)").bind(word).bind(NEAR_MAX).fetch_all(pool).await?;
+    let near = sqlx::query_scalar("SELECT * FROM words_near($1, $2)").bind(word).bind(NEAR_MAX).fetch_all(conn).await?;
     let edits_max = if len < 8 { 1 } else { 2 };
     let near = near.into_iter().map(|near: String| (edits(word, &near), near)).filter(|(edits, _)| *edits <= edits_max);
     Ok(near.min().filter(|(edits, _)| *edits > 0).map(|(_, word)| word))
