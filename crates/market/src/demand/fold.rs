@@ -267,11 +267,14 @@ impl Rows {
         }
     }
 
-    /// An asker counts in the last hour and leaves the one before; what is within the window is then the hours' matter.
+    /// An asker counts in the last hour and leaves the one before; what is within the window is then the hours' matter. Those that were there in this hour
+    /// already are left out beforehand: a conflict that changes nothing writes all the same, to lock the row.
     async fn write(self, conn: &mut PgConnection, window: OffsetDateTime) -> sqlx::Result<()> {
         let figures = "WITH seen AS (
                  INSERT INTO pattern_askers AS a (pattern_id, asker, last_hour)
-                 SELECT * FROM unnest($10::bigint[], $11::bigint[], $12::timestamptz[])
+                 SELECT n.* FROM unnest($10::bigint[], $11::bigint[], $12::timestamptz[]) AS n (pattern_id, asker, last_hour)
+                 LEFT JOIN LATERAL (SELECT k.last_hour FROM pattern_askers AS k WHERE k.pattern_id = n.pattern_id AND k.asker = n.asker OFFSET 0) AS k ON TRUE
+                 WHERE k.last_hour IS NULL OR k.last_hour < n.last_hour
                  ON CONFLICT (pattern_id, asker) DO UPDATE SET last_hour = excluded.last_hour, hour_before = a.last_hour
                      WHERE a.last_hour < excluded.last_hour
                  RETURNING pattern_id, last_hour, hour_before),
