@@ -109,6 +109,7 @@ DECLARE
     fit_ids UUID[];
     fit_prices BIGINT[];
     along INTEGER;
+    many BOOLEAN := FALSE;
 BEGIN
     ids := '{}';
     IF numnode(f.words) = 0 THEN
@@ -162,10 +163,15 @@ BEGIN
     LOOP
         band_to := CASE WHEN up THEN least(band + width - 1, band_last) ELSE greatest(band - width + 1, band_last) END;
         IF width > 4 THEN
-            -- So few that all of them are no more work.
-            SELECT ids[:along] || array_agg(l.id), prices[:along] || array_agg(l.price) INTO ids, prices FROM listings AS l
-            WHERE l.status = 'active' AND l.search @@ f.words AND listing_fits(l, f)
-                AND CASE WHEN up THEN (l.price, l.id) > (price_at, id_at) ELSE (l.price, l.id) < (price_at, id_at) END;
+            -- So few that all of them are no more work, unless it is only here that there are few.
+            SELECT count(*), array_agg(s.id) FILTER (WHERE s.fits), array_agg(s.price) FILTER (WHERE s.fits) INTO had, fit_ids, fit_prices
+            FROM (SELECT l.id, l.price, listing_fits(l, f) AND CASE WHEN up THEN (l.price, l.id) > (price_at, id_at) ELSE (l.price, l.id) < (price_at, id_at) END AS fits
+                  FROM listings AS l WHERE l.status = 'active' AND l.search @@ f.words LIMIT 2049) AS s;
+            many := had > 2048;
+            width := 4;
+            CONTINUE WHEN many;
+            ids := ids[:along] || fit_ids;
+            prices := prices[:along] || fit_prices;
             EXIT;
         END IF;
         keys := (SELECT string_agg(replace(places, E'\x01', n || 'p/'), '|') FROM generate_series(least(band, band_to), greatest(band, band_to)) AS n)::tsquery;
@@ -176,7 +182,7 @@ BEGIN
         prices := prices || coalesce(fit_prices, '{}');
         EXIT WHEN cardinality(ids) >= enough OR band_to = band_last;
         band := CASE WHEN up THEN band_to + 1 ELSE band_to - 1 END;
-        width := CASE WHEN had > 5 THEN width ELSE width * 4 END;
+        width := CASE WHEN had > 5 OR many AND width = 4 THEN width ELSE width * 4 END;
     END LOOP;
     ids := ARRAY(SELECT n.id FROM unnest(ids, prices) AS n (id, price)
         ORDER BY CASE WHEN up THEN n.price ELSE -n.price END, CASE WHEN up THEN n.id END, CASE WHEN NOT up THEN n.id END DESC LIMIT enough);

@@ -308,6 +308,8 @@ async fn nothing_open(market: &Market, conn: &mut PgConnection, owners: &[Uuid],
 /// Erases what is said of agents, and by them.
 async fn erase(conn: &mut PgConnection, owners: &[Uuid]) -> sqlx::Result<()> {
     for erased in [
+        // First: whoever counts searches refers to some, and may want those that are deleted here.
+        "SELECT FROM demand WHERE $1 IS NOT NULL FOR UPDATE",
         "UPDATE agents SET name = 'deleted ' || id, description = '', capabilities = '{}', endpoint = NULL, region = NULL WHERE id = ANY($1)",
         "UPDATE api_keys SET name = '', revoked_at = coalesce(revoked_at, now()) WHERE agent_id = ANY($1)",
         "UPDATE redemptions SET details = NULL WHERE owner = ANY($1) AND details IS NOT NULL",

@@ -67,6 +67,8 @@ pub(crate) async fn run(
     };
     let batches: Vec<_> = (0..BATCHES).map(|_| searches(&mut random, come.clamp(1, WRITE_MAX), 1)).collect();
     for _ in 0..bench.rounds {
+        // What the round before has left to be counted would be counted beside purchases alone.
+        until_counted(pool).await?;
         let name = format!("express buy when {} come in a second", bench.paced);
         report.add(&name, Beside::Nothing, shop.buy(0, Some(bench.paced), &tokens).await?);
         let stop = CancellationToken::new();
@@ -84,6 +86,14 @@ pub(crate) async fn run(
     drop(shop);
     cycle(pool).await?;
     recount(database_url).await
+}
+
+async fn until_counted(pool: &PgPool) -> Result<()> {
+    let counted = "SELECT counted_to >= (SELECT coalesce(max(id), 0) FROM searches) FROM demand";
+    while !sqlx::query_scalar::<_, bool>(counted).fetch_one(pool).await? {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    Ok(())
 }
 
 /// Until all is counted.

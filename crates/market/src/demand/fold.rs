@@ -8,15 +8,18 @@ use time::{Duration, OffsetDateTime};
 use tokio_util::sync::CancellationToken;
 
 /// Rows of the log in one transaction, and in one after many that failed. The more at once, the fewer times a pattern is written for all its searches.
-pub(super) const BATCH_MAX: i64 = 250_000;
+pub(super) const BATCH_MAX: i64 = 1_000_000;
 pub(super) const BATCH_MIN: i64 = 100;
+/// Bytes of a batch in memory, about; with more, it ends.
+const SAID_MAX: usize = 64 << 20;
 /// Rows read in one step; patterns looked up in one; rows of hours and askers written in one. A step is some ten milliseconds.
 const READ_MAX: i64 = 10_000;
 const FOUND_MAX: usize = 1_000;
 const WRITTEN_MAX: usize = 1_000;
-/// After a step, so many times as long as it took belong to those who wait for the database; but no more once a batch has taken so long.
+/// After a step, so many times as long as it took belong to those who wait for the database, at most so long; none once a batch has taken so long.
 const PAUSE_TIMES: u32 = 2;
-const PACED_MAX: std::time::Duration = std::time::Duration::from_secs(10);
+const PAUSE_MAX: std::time::Duration = std::time::Duration::from_secs(1);
+const PACED_MAX: std::time::Duration = std::time::Duration::from_secs(20);
 /// The current hour, and those before it.
 pub(super) const WINDOW_HOURS: i64 = 24;
 /// How long hours and the log are kept.
@@ -27,7 +30,8 @@ const HOURS_REMOVED_MAX: i64 = 1_000;
 /// Of the searches before a purchase so many of the last are compared with what was bought.
 const LED_MAX: i64 = 20;
 /// Nobody waits for this: a statement may take longer than one of a request.
-const BEHIND_REQUESTS: &str = "SET LOCAL statement_timeout = '60s'";
+const BEHIND_REQUESTS: &str =
+    "SELECT set_config('statement_timeout', '60s', true), set_config('idle_in_transaction_session_timeout', '60s', true)";
 
 /// What a batch says of one pattern.
 #[derive(Default)]
@@ -51,6 +55,9 @@ struct Figures {
 }
 
 impl Said {
+    /// Bytes of one, but for its name and its askers.
+    const LEN: usize = size_of::<(String, Self)>() + 2 * size_of::<(OffsetDateTime, Figures)>();
+
     fn hour(&mut self, at: OffsetDateTime) -> &mut Figures {
         let hour = hour(at);
         let known = self.hours.iter().position(|(known, _)| *known == hour).unwrap_or_else(|| {
@@ -59,14 +66,25 @@ impl Said {
         });
         &mut self.hours[known].1
     }
+
+    fn last_hour(&self) -> Option<OffsetDateTime> {
+        self.hours.iter().map(|(hour, _)| *hour).max()
+    }
+
+    /// Takes each once, with the last hour, in the order of the index.
+    fn askers(&mut self) -> Vec<(i64, OffsetDateTime)> {
+        self.askers.sort_unstable_by(|(a, early), (b, late)| a.cmp(b).then(late.cmp(early)));
+        self.askers.dedup_by_key(|(asker, _)| *asker);
+        std::mem::take(&mut self.askers)
+    }
 }
 
-/// Folds the next rows of the log, at most so many, as of `now`: in steps, with pauses unless there is more, or `stop`. How many there were; `None`
-/// while another instance folds.
+/// Folds the next rows of the log, at most so many, as of `now`: in steps, with pauses unless there is more, or `stop`. Whether there may be more;
+/// `None` while another instance folds.
 ///
 /// # Errors
-/// When the database fails; then no row is folded, and hours that were over may have left the figures.
-pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64, stop: &CancellationToken) -> sqlx::Result<Option<u64>> {
+/// When the database fails; then, and after `stop`, no row is folded, and hours that were over may have left the figures.
+pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64, stop: &CancellationToken) -> sqlx::Result<Option<bool>> {
     let begins = hour(now) - Duration::hours(WINDOW_HOURS - 1);
     let (mut tx, from, window) = loop {
         let Some((mut tx, from, window)) = lock(pool).await? else { return Ok(None) };
@@ -79,26 +97,29 @@ pub async fn fold(pool: &PgPool, now: OffsetDateTime, rows_max: i64, stop: &Canc
         tx.commit().await?;
     };
     let mut pace = Pace { stop, begun: Instant::now(), step: Instant::now(), behind: false };
-    let (mut said, mut upto, mut rows) = (HashMap::new(), from, 0);
+    let (mut said, mut len, mut upto, mut rows) = (HashMap::new(), 0, from, 0);
     loop {
         let wanted = READ_MAX.min(rows_max - rows);
-        let (last, had) = read(&mut tx, upto, wanted, &mut said).await?;
+        let (last, had) = read(&mut tx, upto, wanted, (&mut said, &mut len)).await?;
         (upto, rows) = (last, rows + had);
         if had < wanted {
             break;
         }
-        pace.behind = rows >= rows_max;
+        pace.behind = rows >= rows_max || len >= SAID_MAX;
         if pace.behind {
             break;
         }
         pace.pause().await;
+        if stop.is_cancelled() {
+            return Ok(None);
+        }
     }
     if rows > 0 {
         write(&mut tx, said, window, &mut pace).await?;
         sqlx::query("UPDATE demand SET counted_to = $1").bind(upto).execute(&mut *tx).await?;
     }
     tx.commit().await?;
-    Ok(Some(rows.unsigned_abs()))
+    Ok(Some(pace.behind))
 }
 
 /// Steps that leave most of the time to others.
@@ -113,7 +134,7 @@ impl Pace<'_> {
     /// Between two steps.
     async fn pause(&mut self) {
         if !self.behind && self.begun.elapsed() < PACED_MAX {
-            self.stop.run_until_cancelled(tokio::time::sleep(self.step.elapsed() * PAUSE_TIMES)).await;
+            self.stop.run_until_cancelled(tokio::time::sleep((self.step.elapsed() * PAUSE_TIMES).min(PAUSE_MAX))).await;
         }
         self.step = Instant::now();
     }
@@ -142,7 +163,12 @@ async fn advance(conn: &mut PgConnection, old: OffsetDateTime, new: OffsetDateTi
 }
 
 /// Adds the next rows to what is said. The last of them, and how many there were.
-async fn read(conn: &mut PgConnection, from: i64, most: i64, said: &mut HashMap<String, Said>) -> sqlx::Result<(i64, i64)> {
+async fn read(
+    conn: &mut PgConnection,
+    from: i64,
+    most: i64,
+    (said, len): (&mut HashMap<String, Said>, &mut usize),
+) -> sqlx::Result<(i64, i64)> {
     let next =
         "SELECT id, at, pattern, category, asker, known, matches > 0, price_max FROM searches WHERE id > $1 ORDER BY id LIMIT $2";
     let (mut last, mut had, mut purchases) = (from, 0, Vec::new());
@@ -157,7 +183,10 @@ async fn read(conn: &mut PgConnection, from: i64, most: i64, said: &mut HashMap<
         let at: OffsetDateTime = row.try_get(1)?;
         let pattern = match said.get_mut(pattern) {
             Some(said) => said,
-            None => said.entry(pattern.to_owned()).or_default(),
+            None => {
+                *len += Said::LEN + pattern.len();
+                said.entry(pattern.to_owned()).or_default()
+            }
         };
         if let Some(category) = row.try_get::<Option<&str>, _>(3)?
             && pattern.category.as_deref() != Some(category)
@@ -165,6 +194,7 @@ async fn read(conn: &mut PgConnection, from: i64, most: i64, said: &mut HashMap<
             pattern.category = Some(category.to_owned());
         }
         if row.try_get(5)? {
+            *len += size_of::<(i64, OffsetDateTime)>();
             pattern.askers.push((row.try_get(4)?, hour(at)));
         }
         let (found, ceiling): (bool, Option<i64>) = (row.try_get(6)?, row.try_get(7)?);
@@ -197,7 +227,7 @@ async fn read(conn: &mut PgConnection, from: i64, most: i64, said: &mut HashMap<
 /// Each pattern and asker is looked up by its index, in the order of that.
 async fn write(
     conn: &mut PgConnection,
-    mut said: HashMap<String, Said>,
+    said: HashMap<String, Said>,
     window: OffsetDateTime,
     pace: &mut Pace<'_>,
 ) -> sqlx::Result<()> {
@@ -209,30 +239,31 @@ async fn write(
              SELECT pattern, plainto_tsquery('english', pattern), last_hour FROM said
              WHERE pattern NOT IN (SELECT pattern FROM found) RETURNING id, pattern)
          SELECT id, pattern FROM found UNION ALL SELECT id, pattern FROM new";
-    let mut names: Vec<_> =
-        said.iter().map(|(name, said)| (name.clone(), said.hours.iter().map(|(hour, _)| *hour).max())).collect();
-    names.sort_unstable();
-    let mut found = Vec::with_capacity(names.len());
-    for names in names.chunks(FOUND_MAX) {
+    let mut said: Vec<_> = said.into_iter().collect();
+    said.sort_unstable_by(|(a, _), (b, _)| b.cmp(a));
+    let mut found = Vec::with_capacity(said.len());
+    while !said.is_empty() {
         pace.pause().await;
-        let (names, hours): (Vec<&str>, Vec<_>) = names.iter().map(|(name, hour)| (name.as_str(), *hour)).unzip();
+        let mut some: HashMap<_, _> = said.split_off(said.len().saturating_sub(FOUND_MAX)).into_iter().collect();
+        let (names, hours): (Vec<&str>, Vec<_>) = some.iter().map(|(name, said)| (name.as_str(), said.last_hour())).unzip();
         for row in sqlx::query(find).bind(names).bind(hours).fetch_all(&mut *conn).await? {
-            if let Some(said) = said.remove(row.try_get::<&str, _>(1)?) {
-                found.push((row.try_get(0)?, said));
+            if let Some(said) = some.remove(row.try_get::<&str, _>(1)?) {
+                found.push((row.try_get::<i64, _>(0)?, said));
             }
         }
     }
     found.sort_unstable_by_key(|(id, _)| *id);
     let mut rows = Rows::default();
-    for (id, said) in found {
+    for (id, mut said) in found {
+        let askers = said.askers();
         rows.push(id, said);
-        if rows.hours.len() + rows.askers.len() >= WRITTEN_MAX {
-            pace.pause().await;
-            std::mem::take(&mut rows).write(conn, window).await?;
+        for (asker, hour) in askers {
+            rows.push_asker(id, asker, hour);
+            rows.write_if_many(WRITTEN_MAX, conn, window, pace).await?;
         }
+        rows.write_if_many(WRITTEN_MAX, conn, window, pace).await?;
     }
-    pace.pause().await;
-    rows.write(conn, window).await
+    rows.write_if_many(1, conn, window, pace).await
 }
 
 /// Rows of hours, with a category in the last hour of a pattern that has one, and of askers: by columns.
@@ -258,13 +289,27 @@ impl Rows {
             }
             self.categories.push(said.category.take());
         }
-        said.askers.sort_unstable_by(|a, b| b.cmp(a));
-        said.askers.dedup_by_key(|(asker, _)| *asker);
-        for (asker, hour) in said.askers.into_iter().rev() {
-            self.asked.push(pattern);
-            self.askers.push(asker);
-            self.last_hours.push(hour);
+    }
+
+    fn push_asker(&mut self, pattern: i64, asker: i64, hour: OffsetDateTime) {
+        self.asked.push(pattern);
+        self.askers.push(asker);
+        self.last_hours.push(hour);
+    }
+
+    /// Empties itself, when there are so many.
+    async fn write_if_many(
+        &mut self,
+        many: usize,
+        conn: &mut PgConnection,
+        window: OffsetDateTime,
+        pace: &mut Pace<'_>,
+    ) -> sqlx::Result<()> {
+        if self.hours.len() + self.askers.len() >= many {
+            pace.pause().await;
+            std::mem::take(self).write(conn, window).await?;
         }
+        Ok(())
     }
 
     /// An asker counts in the last hour and leaves the one before; what is within the window is then the hours' matter. Those that were there in this hour

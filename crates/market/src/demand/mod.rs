@@ -48,9 +48,12 @@ const QUEUE_MAX: usize = 50_000;
 pub const WRITE_MAX: usize = 5_000;
 /// How often the log is written.
 pub const WRITE_EVERY: Duration = Duration::from_millis(100);
-/// How long the figures rest: so long, or as many times as long as looking at them took.
+/// How long the figures rest: as many times as long as counting took, and as looking at them took. The more is counted at once, the fewer times a
+/// pattern is written for all its searches.
 const REST_MIN: Duration = Duration::from_secs(2);
-const REST_TIMES: u32 = 50;
+const REST_MAX: Duration = Duration::from_secs(30);
+const COUNTED_REST_TIMES: u32 = 5;
+const LOOKED_REST_TIMES: u32 = 50;
 /// Words of a pattern, and letters of a word: what is beyond them is not looked at.
 const WORDS_MAX: usize = 12;
 const WORD_LEN_MAX_CHARS: usize = 32;
@@ -289,14 +292,15 @@ async fn purchases(conn: &mut PgConnection, rows: &[&Seen]) -> sqlx::Result<()> 
 pub(crate) async fn follow(pool: PgPool, stop: CancellationToken) {
     let (mut rows_max, mut rest) = (fold::BATCH_MAX, Duration::ZERO);
     while stop.run_until_cancelled(tokio::time::sleep(rest)).await.is_some() {
-        let counted = fold_all(&pool, &mut rows_max, &stop).await;
         let begun = Instant::now();
+        let counted = fold_all(&pool, &mut rows_max, &stop).await;
+        let (took, begun) = (begun.elapsed(), Instant::now());
         for done in std::iter::once(counted).chain(look(&pool, &stop).await) {
             if let Err(error) = done {
                 warn!(%error, "demand cannot be counted");
             }
         }
-        rest = (begun.elapsed() * REST_TIMES).max(REST_MIN);
+        rest = (took * COUNTED_REST_TIMES).max(begun.elapsed() * LOOKED_REST_TIMES).clamp(REST_MIN, REST_MAX);
     }
 }
 
@@ -319,7 +323,7 @@ async fn look(pool: &PgPool, stop: &CancellationToken) -> [sqlx::Result<()>; 4] 
 async fn fold_all(pool: &PgPool, rows_max: &mut i64, stop: &CancellationToken) -> sqlx::Result<()> {
     while !stop.is_cancelled() {
         match fold(pool, OffsetDateTime::now_utc(), *rows_max, stop).await {
-            Ok(Some(rows)) if rows >= rows_max.unsigned_abs() => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
+            Ok(Some(true)) => *rows_max = (*rows_max * 2).min(fold::BATCH_MAX),
             Ok(_) => break,
             Err(error) => {
                 *rows_max = (*rows_max / 2).max(fold::BATCH_MIN);

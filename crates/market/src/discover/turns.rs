@@ -14,8 +14,8 @@ use crate::db::TRUSTED;
 /// time take no less time in all, and each takes longer.
 const AT_A_TIME: usize = 4;
 
-/// Gives searches their turns, in the order they came, and connections. One goes from search to search and is back in its pool after a moment:
-/// the pool asks the database, each time, whether it is still there.
+/// Gives searches their turns, in the order they came, and connections. A connection goes from search to search, since the pool would ask the database
+/// each time whether it is still there. After a moment the next search gives it back; when none comes, as many as have a turn at a time stay here.
 #[derive(Debug)]
 pub(crate) struct Turns {
     pool: PgPool,
@@ -51,8 +51,12 @@ pub(super) struct Turn {
 impl Turn {
     /// A connection, until the turn is over.
     pub(super) async fn connection(&mut self) -> sqlx::Result<&mut PgConnection> {
-        let kept = self.turns.kept.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let held = match kept.filter(|kept| kept.since.elapsed() < TRUSTED) {
+        let kept = {
+            let mut kept = self.turns.kept.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.retain(|kept| kept.since.elapsed() < TRUSTED);
+            kept.pop()
+        };
+        let held = match kept {
             Some(kept) => kept,
             None => Kept { conn: self.turns.pool.acquire().await?, since: Instant::now() },
         };

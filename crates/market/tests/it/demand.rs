@@ -104,10 +104,10 @@ async fn play(pool: &PgPool, listing: Uuid, steps: Vec<(u8, Vec<Row>, u8)>) -> i
         let rows: Vec<_> = rows.into_iter().map(seen).collect();
         demand::log(pool, &rows).await.unwrap();
         for _ in 0..if at + 1 == last { 50 } else { folds } {
-            let rows = demand::fold(pool, now, 10, &CancellationToken::new()).await.unwrap();
+            let more = demand::fold(pool, now, 10, &CancellationToken::new()).await.unwrap();
             demand::clean(pool, now).await.unwrap();
             assert_recounted(pool).await;
-            if rows == Some(0) {
+            if more != Some(true) {
                 break;
             }
         }
