@@ -1,7 +1,7 @@
 //! Looking for listings.
 //!
 //! A page costs the page, not what matches: each order has an index. By words, functions of the database look at the newest slices of the listings,
-//! or at the cheapest bands of prices, until there is enough (migration 0094). The order by relevance has no index, since how well a listing matches
+//! or at the cheapest bands of prices, until there is enough (migrations 0094 and 0102). The order by relevance has no index, since how well a listing matches
 //! depends on the words; so it ranks a window of slices with the newest that match, and goes on with the window before it.
 //!
 //! Where an endpoint tells what texts mean, that counts in the order by relevance, and finds what has none of the words (`meaning`).
